@@ -1,0 +1,263 @@
+"""What Python decides for a native connection: its exceptions, and everything about sending that may wait.
+
+The native class calls these by name, and only off the message path. Compatibility layers bring a module of their own.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import AsyncIterable, Coroutine, Generator, Iterable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from . import errors
+from .http import Headers, Response
+
+if TYPE_CHECKING:
+    from .connection import Connection
+
+OK_CODES = frozenset({1000, 1001, 1005})
+
+
+def close_info(ws: Connection) -> errors.CloseInfo:
+    """How ``ws`` ended, as far as is known."""
+    received, reason, sent, sent_reason, initiator, kind, text = ws._close_info
+    return errors.CloseInfo(
+        code=received if received is not None else 1006,
+        reason=reason or "",
+        initiator=initiator,
+        cause=_CAUSES.get(kind, errors.FastwsError)(text) if kind is not None else None,
+        rcvd=errors.Close(received, reason or "") if received is not None else None,
+        sent=errors.Close(sent, sent_reason or "") if sent is not None else None,
+    )
+
+
+def closed(ws: Connection) -> errors.ConnectionClosed:
+    """The exception of reading from or sending on a connection that is closed or closing."""
+    info = close_info(ws)
+    clean = (
+        info.cause is None
+        and (info.rcvd is None or info.rcvd.code in OK_CODES)
+        and (info.sent is None or info.sent.code in OK_CODES)
+        and (info.rcvd is not None or info.sent is not None)
+    )
+    error = errors.ConnectionClosedOK(info) if clean else errors.ConnectionClosedError(info)
+    error.__cause__ = ws._listener_error or info.cause
+    return error
+
+
+def iteration_over(ws: Connection) -> Exception:
+    """What ends ``async for``: a clean end ends it, any other is raised."""
+    error = closed(ws)
+    return StopAsyncIteration() if isinstance(error, errors.ConnectionClosedOK) else error
+
+
+def concurrent() -> Exception:
+    """Two readers at once."""
+    return errors.ConcurrencyError(
+        "another task is already waiting for a message of this connection; let one task read and pass messages on"
+    )
+
+
+def has_listener() -> Exception:
+    """A reader where a listener takes the messages."""
+    return errors.ConcurrencyError("this connection's messages go to its listener; recv() and iteration are not for it")
+
+
+def misuse(kind: str, text: str) -> Exception:
+    """What the protocol or the connection's state does not allow."""
+    match kind:
+        case "queue_full":
+            return errors.SendQueueFull(f"{text}; the peer takes data more slowly than it is sent")
+        case "fragment":
+            return errors.ConcurrencyError(text)
+        case _:
+            return ValueError(text)
+
+
+def not_sendable(message: object) -> Exception:
+    """A message of a type that cannot be sent."""
+    if isinstance(message, Mapping):
+        return TypeError("a dict cannot be sent; use send_json()")
+    return TypeError(f"a message is str or bytes-like, not {type(message).__name__}")
+
+
+def open_failed(ws: Connection, phase: str, kind: str, text: str) -> Exception:
+    """The exception of a connection that did not open."""
+    uri = ws._addresses.uri
+    match phase, kind:
+        case "tcp", _:
+            return errors.DialError(text, uri=uri, phase="tcp")
+        case "tls", _:
+            made = errors.CertificateError if "certificate" in text.lower() else errors.TlsError
+            return made(f"{uri}: TLS handshake failed: {_plain(text)}", uri=uri, phase="tls")
+        case _, "status":
+            answer = response(ws)
+            assert answer is not None
+            line = f"HTTP {answer.status_code} {answer.reason_phrase}".rstrip()
+            return errors.InvalidStatus(
+                f"{uri}: the server refused the upgrade: {line}{_excerpt(answer.body)}", uri=uri, response=answer
+            )
+        case _, "lost" if not text:
+            return errors.InvalidHandshake(f"{uri}: the connection was given up", uri=uri)
+        case _:
+            return errors.InvalidHandshake(f"{uri}: {text}", uri=uri, response=response(ws))
+
+
+def response(ws: Connection) -> Response | None:
+    """The server's answer to the upgrade."""
+    if ws._response is None:
+        return None
+    status, reason, headers, body = ws._response
+    return Response(status, reason, Headers(headers), body)
+
+
+def send_other(ws: Connection, message: object, text: bool | None) -> Coroutine[Any, Any, None]:  # noqa: FBT001
+    """``send`` of what is neither str nor bytes-like: a message in fragments."""
+    if isinstance(message, Mapping):
+        raise not_sendable(message)
+    if isinstance(message, AsyncIterable):
+        return _send_fragments(ws, message, text)
+    if isinstance(message, Iterable):
+        return _send_fragments(ws, _as_async(message), text)
+    raise TypeError(
+        f"a message is str, bytes-like, an iterable or an async iterable of them, not {type(message).__name__}"
+    )
+
+
+async def _as_async(items: Iterable[object]) -> Any:  # noqa: ANN401 - an async generator
+    for item in items:
+        yield item
+
+
+async def _send_fragments(ws: Connection, pieces: AsyncIterable[object], text: bool | None) -> None:  # noqa: FBT001
+    """Sends a message in fragments (RFC 6455 §5.4). Each is sent when the next is known, so that the last can say so."""
+    kept: Any = None
+    begun = False
+    try:
+        async for piece in pieces:
+            if not isinstance(piece, str | bytes | bytearray | memoryview):
+                raise TypeError(f"a fragment is str or bytes-like, not {type(piece).__name__}")
+            if kept is None:
+                kept = piece
+                continue
+            if isinstance(kept, str) is not isinstance(piece, str):
+                raise TypeError("all fragments of a message must be of one type, str or bytes-like")
+            await _send_fragment(ws, kept, text, fin=False, begun=begun)
+            begun, kept = True, piece
+        if kept is None:
+            return
+        await _send_fragment(ws, kept, text, fin=True, begun=begun)
+    except BaseException:
+        if begun:
+            # The message cannot be finished, and no other may begin: the connection is of no more use.
+            ws._close(1011, "a message in fragments was given up")
+        raise
+    finally:
+        if begun:
+            ws._wake_room()
+    if ws._stats()["send_queue_bytes"] > ws._write_limit:
+        await ws._drain_future()
+
+
+async def _send_fragment(ws: Connection, piece: Any, text: bool | None, *, fin: bool, begun: bool) -> None:  # noqa: ANN401, FBT001
+    if not begun and ws._is_sending_fragments():
+        await _when_room(ws, lambda: not ws._is_sending_fragments() and ws._try_send(piece, text, fin))
+        return
+    while not ws._try_send(piece, text, fin):
+        await ws._drain_future()
+
+
+async def _when_room(ws: Connection, attempt: Any) -> None:  # noqa: ANN401
+    """Waits for our turn, first come first served, until ``attempt`` succeeds; then lets the next one try."""
+    ws._waits_for_room(1)
+    try:
+        while True:
+            await ws._room_future()
+            if attempt():
+                return
+    finally:
+        ws._waits_for_room(-1)
+        ws._wake_room()
+
+
+class _Sending(Coroutine[Any, Any, None]):
+    """An awaitable of ``send`` that has something to wait for."""
+
+    __slots__ = ("_inner", "_ws")
+
+    def __init__(self, ws: Connection) -> None:
+        self._ws = ws
+        self._inner: Coroutine[Any, Any, None] | None = None
+
+    def _run(self) -> Coroutine[Any, Any, None]:
+        raise AssertionError
+
+    def _started(self) -> Coroutine[Any, Any, None]:
+        if self._inner is None:
+            self._inner = self._run()
+        return self._inner
+
+    def __await__(self) -> Generator[Any, Any, None]:
+        return self._started().__await__()
+
+    def send(self, value: Any, /) -> Any:  # noqa: ANN401
+        return self._started().send(value)
+
+    def throw(self, typ: Any, val: Any = None, tb: Any = None, /) -> Any:  # noqa: ANN401
+        if val is None and tb is None:
+            return self._started().throw(typ)
+        return self._started().throw(typ, val, tb)
+
+    def close(self) -> None:
+        if self._inner is not None:
+            self._inner.close()
+
+
+class drained(_Sending):
+    """The message was accepted; awaiting this waits until the send queue is below its low-water mark."""
+
+    __slots__ = ()
+
+    async def _run(self) -> None:
+        await self._ws._drain_future()
+
+
+class send_when_room(_Sending):
+    """The send queue is full: nothing was accepted. Awaiting this waits for room, first come first served."""
+
+    __slots__ = ("_message", "_text")
+
+    def __init__(self, ws: Connection, message: Any, text: bool | None) -> None:  # noqa: ANN401, FBT001
+        super().__init__(ws)
+        self._message = message
+        self._text = text
+
+    async def _run(self) -> None:
+        await _when_room(self._ws, lambda: self._ws._try_send(self._message, self._text))
+
+    def __del__(self) -> None:
+        if self._inner is None:
+            warnings.warn(
+                f"a message of {len(self._message)} "
+                f"{'characters' if isinstance(self._message, str) else 'bytes'} was not sent: the send queue was full and "
+                "send() was not awaited",
+                RuntimeWarning,
+                stacklevel=2,
+                source=self,
+            )
+
+
+def _plain(text: str) -> str:
+    return text.removeprefix("TLS: ")
+
+
+def _excerpt(body: bytes) -> str:
+    text = " ".join(body[:200].decode("utf-8", "replace").split())
+    return f": {text}" if text and not text.startswith("<") else ""
+
+
+_CAUSES: dict[str, type[errors.FastwsError]] = {
+    "protocol": errors.ProtocolError,
+    "limit": errors.PayloadTooBig,
+    "keepalive": errors.KeepaliveTimeout,
+}

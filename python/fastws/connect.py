@@ -1,0 +1,325 @@
+"""Opening a connection."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+from collections.abc import Generator, Sequence
+from datetime import timedelta
+from types import TracebackType
+from typing import Any, Literal
+
+from . import _core, _policy, dial
+from .connection import Addresses, Connection
+from .errors import DialError, InvalidURI, OpenTimeout, Phase
+from .http import Headers, HeadersLike
+from .listener import Callbacks, Listener
+from .tls import TlsConfig, context_for
+from .version import __version__
+
+__all__ = ["connect"]
+
+Seconds = float | timedelta | None
+
+USER_AGENT = f"fastws/{__version__}"
+
+MAX_SIZE = 16 * 2**20
+"""Order-book snapshots exceed 1 MiB (the default of ``websockets``); no venue documents messages above 16 MiB."""
+
+
+class connect:  # noqa: N801 - a function to its users, as in websockets
+    """Opens a WebSocket connection: ``ws = await connect(uri)`` or ``async with connect(uri) as ws``.
+
+    Args:
+        uri: ``ws://`` or ``wss://`` URI. Userinfo becomes an ``Authorization: Basic`` header.
+        listener: Takes the messages by callbacks instead of ``recv`` and iteration; see :class:`fastws.Listener`.
+        origin: ``Origin`` header.
+        subprotocols: Subprotocols to offer, in order of preference.
+        additional_headers: More headers for the upgrade, in order; duplicates are sent.
+        user_agent_header: ``User-Agent`` header; None leaves it out.
+        compression: None. This version offers no compression.
+        tls: For ``wss://``: a :class:`fastws.TlsConfig`, ``"system"`` or ``"webpki"``.
+        server_hostname: The name that the server's certificate must have, instead of the URI's host.
+        host: Connect to this host instead of the URI's.
+        port: Connect to this port instead of the URI's.
+        sock: Use this connected (or connecting) non-blocking TCP socket; it is taken over.
+        open_timeout: Seconds for DNS, TCP, TLS and upgrade together; None for no limit.
+        ping_interval: Seconds between keepalive pings; None for none.
+        ping_timeout: Seconds that an answer may take (any byte received counts); None for no limit.
+        close_timeout: Seconds that the closing handshake may take; None for no limit.
+        max_size: Largest message accepted, in bytes; None for no limit. A larger one closes the connection with 1009.
+        max_frame_size: Largest frame accepted, in bytes; defaults to ``max_size``.
+        max_fragments: Most fragments of one message; None for no limit.
+        max_queue: Messages after which reading pauses until the consumer has caught up to a quarter of them, or a pair
+            (high, low); None for no limit.
+        max_queue_bytes: The same in bytes.
+        write_limit: Bytes in the send queue above which ``await send()`` waits, or a pair (high, low).
+        max_send_queue: Messages that the send queue holds at most.
+        max_send_bytes: Bytes that the send queue holds at most.
+        messages: ``"auto"`` gives text as ``str`` and binary as ``bytes``; ``"bytes"`` gives both as ``bytes``;
+            ``"view"`` gives both as zero-copy :class:`fastws.MessageView`.
+        nodelay: Set TCP_NODELAY.
+
+    Durations are seconds (``float``) or ``timedelta``.
+
+    Raises:
+        InvalidURI: The URI cannot be used.
+        DialError: The host was not found, or no address of it could be connected to.
+        TlsError: The TLS handshake failed; CertificateError if it was the certificate.
+        InvalidHandshake: The server's answer is not a WebSocket upgrade; InvalidStatus if it refused it.
+        OpenTimeout: Not open within ``open_timeout``.
+        ValueError, TypeError: An argument is wrong.
+    """
+
+    def __init__(
+        self,
+        uri: str,
+        *,
+        listener: Listener | None = None,
+        origin: str | None = None,
+        subprotocols: Sequence[str] | None = None,
+        additional_headers: HeadersLike | None = None,
+        user_agent_header: str | None = USER_AGENT,
+        compression: None = None,
+        tls: TlsConfig | Literal["system", "webpki"] | None = None,
+        server_hostname: str | None = None,
+        host: str | None = None,
+        port: int | None = None,
+        sock: socket.socket | None = None,
+        open_timeout: Seconds = 10,
+        ping_interval: Seconds = 20,
+        ping_timeout: Seconds = 20,
+        close_timeout: Seconds = 10,
+        max_size: int | None = MAX_SIZE,
+        max_frame_size: int | None = None,
+        max_fragments: int | None = 65_536,
+        max_queue: int | tuple[int, int] | None = 4096,
+        max_queue_bytes: int | tuple[int, int] | None = 2**20,
+        write_limit: int | tuple[int, int] = 2**16,
+        max_send_queue: int = 65_536,
+        max_send_bytes: int = 64 * 2**20,
+        messages: Literal["auto", "bytes", "view"] = "auto",
+        nodelay: bool = True,
+        _delivery: Literal["messages", "fragments", "frames"] = "messages",
+    ) -> None:
+        if compression is not None:
+            raise ValueError(f"compression={compression!r}: this version of fastws offers no compression; use None")
+        if messages not in ("auto", "bytes", "view"):
+            raise ValueError(f'messages must be "auto", "bytes" or "view", not {messages!r}')
+        if isinstance(subprotocols, str):
+            raise TypeError('subprotocols is a sequence of names, such as ["a", "b"], not a string')
+        try:
+            target = _core.parse_uri(uri)
+        except ValueError as error:
+            raise InvalidURI(str(error)) from None
+        self._uri = uri
+        self._secure, self._host, self._port, _, self._shown = target
+        self._sock = sock
+        self._dial_host = host if host is not None else self._host
+        self._dial_port = port if port is not None else self._port
+        self._tls = _tls_config(tls, server_hostname, secure=self._secure)
+        self._callbacks = Callbacks(listener) if listener is not None else None
+        self._nodelay = nodelay
+        self._headers = list(Headers(additional_headers or ()).raw_items())
+        self._subprotocols = list(subprotocols or ())
+        self._origin = origin
+        self._user_agent = user_agent_header
+        self._open_timeout = _seconds("open_timeout", open_timeout)
+        high, low = _marks("max_queue", max_queue)
+        high_bytes, low_bytes = _marks("max_queue_bytes", max_queue_bytes)
+        self._write_limit = _marks("write_limit", write_limit)
+        self._options = {
+            "max_size": _limit("max_size", max_size),
+            "max_frame_size": _limit("max_frame_size", max_frame_size if max_frame_size is not None else max_size),
+            "max_fragments": _limit("max_fragments", max_fragments),
+            "max_send_bytes": _limit("max_send_bytes", max_send_bytes),
+            "max_send_messages": _limit("max_send_queue", max_send_queue),
+            "ping_interval": _seconds("ping_interval", ping_interval),
+            "ping_timeout": _seconds("ping_timeout", ping_timeout),
+            "close_timeout": _seconds("close_timeout", close_timeout),
+            "auto_pong": True,
+            "delivery": _delivery,
+            "messages": messages,
+            "water": (high, low, high_bytes, low_bytes),
+            "write_limit": self._write_limit,
+        }
+        # What is wrong with the headers is said here, not at the first attempt.
+        self._request()
+        self._connection: Connection | None = None
+
+    def _request(self) -> _core.Request:
+        return _core.Request(self._uri, self._headers, self._subprotocols, self._origin, self._user_agent)
+
+    async def _open(self) -> Connection:
+        state = _Progress()
+        try:
+            async with asyncio.timeout(self._open_timeout):
+                return await self._dial(state)
+        except TimeoutError as error:
+            if isinstance(error, OSError) and isinstance(error, DialError):
+                raise
+            phase = state.phase
+            raise OpenTimeout(
+                f"{self._shown}: not open within {self._open_timeout:g} s; {_UNDER_WAY[phase]}",
+                uri=self._shown,
+                phase=phase,
+            ) from error
+        finally:
+            state.give_up()
+
+    async def _dial(self, state: _Progress) -> Connection:
+        loop = asyncio.get_running_loop()
+        context = await context_for(self._tls) if self._tls is not None else None
+        if self._sock is not None:
+            self._sock.setblocking(False)
+            return await self._attempt(state, loop, self._sock, context)
+        addresses = await dial.resolve(loop, self._dial_host, self._dial_port, self._shown)
+        failures: list[tuple[str, str]] = []
+        for address in addresses:
+            state.phase = "tcp"
+            try:
+                sock = dial.start(address, nodelay=self._nodelay)
+                return await self._attempt(state, loop, sock, context)
+            except DialError as error:
+                failures.append((dial.name(address), str(error)))
+            except OSError as error:
+                if not isinstance(error, TimeoutError):
+                    failures.append((dial.name(address), error.strerror or str(error)))
+                    continue
+                raise
+        tried = "; ".join(f"{address}: {why}" for address, why in failures)
+        raise DialError(f"{self._shown}: no connection: {tried}", uri=self._shown, phase="tcp", attempts=tuple(failures))
+
+    async def _attempt(
+        self,
+        state: _Progress,
+        loop: asyncio.AbstractEventLoop,
+        sock: socket.socket,
+        context: _core.TlsContext | None,
+    ) -> Connection:
+        ws = Connection(loop, _policy, self._options)
+        name = (self._tls.server_hostname or self._host) if self._tls is not None else None
+        remote, local = dial.ends(sock)
+        addresses = Addresses(self._shown, local, remote, self._write_limit[0])
+        fd = sock.detach()
+        try:
+            opening = ws._start(fd, self._request(), context, name, self._callbacks, addresses)
+        except BaseException:
+            if ws.fileno() < 0:
+                os.close(fd)
+            raise
+        state.ws = ws
+        await opening
+        state.ws = None
+        return ws
+
+    def __await__(self) -> Generator[Any, None, Connection]:
+        return self._open().__await__()
+
+    async def __aenter__(self) -> Connection:
+        self._connection = await self._open()
+        return self._connection
+
+    async def __aexit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None
+    ) -> None:
+        if self._connection is not None:
+            await self._connection.__aexit__(exc_type, exc, tb)
+
+    def __aiter__(self) -> Any:  # noqa: ANN401
+        raise TypeError(
+            "fastws.connect() opens one connection and does not reconnect; "
+            "write `async with connect(...) as ws` and iterate over ws"
+        )
+
+
+class _Progress:
+    """How far an opening has come, and what is to be given up if it does not end well."""
+
+    __slots__ = ("_phase", "ws")
+
+    def __init__(self) -> None:
+        self._phase: Phase = "dns"
+        self.ws: Connection | None = None
+
+    @property
+    def phase(self) -> Phase:
+        """What is under way."""
+        return self.ws._phase if self.ws is not None and self.ws._phase in _UNDER_WAY else self._phase  # type: ignore[return-value]
+
+    @phase.setter
+    def phase(self, phase: Phase) -> None:
+        self._phase = phase
+
+    def give_up(self) -> None:
+        """Closes the connection of an attempt that did not end well."""
+        ws, self.ws = self.ws, None
+        if ws is not None:
+            self._phase = ws._phase if ws._phase in _UNDER_WAY else self._phase  # type: ignore[assignment]
+            ws._abort("given up before it was open")
+
+
+_UNDER_WAY: dict[Phase, str] = {
+    "dns": "the host's name was being looked up",
+    "tcp": "the TCP connection was being made",
+    "tls": "the TLS handshake was under way",
+    "upgrade": "the server had not answered the upgrade request",
+}
+
+
+def _tls_config(
+    tls: TlsConfig | Literal["system", "webpki"] | None, server_hostname: str | None, *, secure: bool
+) -> TlsConfig | None:
+    if not secure:
+        if tls is not None or server_hostname is not None:
+            raise ValueError("tls and server_hostname are for wss:// URIs; this one is ws://")
+        return None
+    match tls:
+        case None:
+            config = TlsConfig()
+        case TlsConfig():
+            config = tls
+        case "system" | "webpki":
+            config = TlsConfig(roots=tls)
+        case _:
+            raise TypeError(f'tls must be a TlsConfig, "system" or "webpki", not {tls!r}')
+    if server_hostname is None:
+        return config
+    return TlsConfig(config.roots, config.ca, config.verify, server_hostname)
+
+
+def _seconds(name: str, value: Seconds) -> float | None:
+    if value is None:
+        return None
+    seconds = value.total_seconds() if isinstance(value, timedelta) else value
+    if isinstance(seconds, bool) or not isinstance(seconds, int | float):
+        raise TypeError(f"{name} is seconds (float) or a timedelta, not {value!r}")
+    if not 0 < seconds < float("inf"):
+        raise ValueError(f"{name} must be more than 0 seconds, or None for no limit; not {value!r}")
+    return float(seconds)
+
+
+def _limit(name: str, value: int | None) -> int | None:
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise TypeError(f"{name} is a number of bytes or items (int) or None, not {value!r}")
+    if value < 1:
+        raise ValueError(f"{name} must be at least 1, or None for no limit; not {value!r}")
+    return min(value, 2**62)
+
+
+def _marks(name: str, value: int | tuple[int, int] | None) -> tuple[int, int]:
+    """High and low water: a number stands for itself and its quarter, as in ``websockets``."""
+    if value is None:
+        return 2**62, 2**62
+    high, low = value if isinstance(value, tuple) else (value, None)
+    checked = _limit(name, high)
+    if checked is None:
+        return 2**62, 2**62
+    if low is None:
+        low = checked // 4
+    if isinstance(low, bool) or not isinstance(low, int) or not 0 <= low <= checked:
+        raise ValueError(f"{name}: the low-water mark must be between 0 and {checked}, not {low!r}")
+    return checked, low

@@ -1,0 +1,205 @@
+"""A WebSocket connection. What happens for each message is native; this file has what happens once."""
+
+from __future__ import annotations
+
+import asyncio
+import concurrent.futures
+import warnings
+from collections.abc import Awaitable
+from dataclasses import dataclass
+from enum import IntEnum
+from types import TracebackType
+from typing import Any, NamedTuple, Self
+
+import orjson
+
+from . import _core, _policy
+from .errors import CloseInfo
+from .http import Request, Response, parse_request
+
+__all__ = ["Connection", "ConnectionStats", "State"]
+
+
+class State(IntEnum):
+    """The state of a connection (RFC 6455 §4.1, §7.1)."""
+
+    CONNECTING = 0
+    OPEN = 1
+    CLOSING = 2
+    CLOSED = 3
+
+
+class Addresses(NamedTuple):
+    """Where a connection goes: its URI with secrets masked, and the socket's two ends."""
+
+    uri: str
+    local: Any
+    remote: Any
+    write_limit: int
+
+
+@dataclass(frozen=True, slots=True)
+class ConnectionStats:
+    """Counters of a connection since it opened. Sizes are bytes."""
+
+    messages_received: int
+    messages_sent: int
+    frames_received: int
+    frames_sent: int
+    payload_received: int
+    payload_sent: int
+    bytes_received: int
+    bytes_sent: int
+    pings_received: int
+    pings_sent: int
+    pongs_received: int
+    pongs_sent: int
+    receive_queue_messages: int
+    receive_queue_bytes: int
+    send_queue_messages: int
+    send_queue_bytes: int
+    receive_paused: bool
+
+
+class Connection(_core.Connection):
+    """A WebSocket connection, made by :func:`fastws.connect`.
+
+    ``recv``, ``send``, ``send_nowait``, iteration and ``batches`` are native: they cost no Python. A connection belongs to
+    the event loop and the thread that made it; from other threads use :meth:`send_threadsafe`.
+    """
+
+    __slots__ = ()
+
+    async def send_many(self, messages: list[str | bytes]) -> None:
+        """Sends messages in order, waiting for room where there is none. They leave together, in few system calls."""
+        for message in messages:
+            await self.send(message)
+
+    async def send_json(self, value: object) -> None:
+        """Sends ``value`` as JSON text (by orjson)."""
+        await self.send(orjson.dumps(value), text=True)
+
+    def send_threadsafe(self, message: str | bytes, text: bool | None = None) -> concurrent.futures.Future[None]:  # noqa: FBT001
+        """Sends a message from another thread.
+
+        Returns a future that is done when the message is accepted by the send queue, as ``await send()`` would be. Raises
+        RuntimeError if the event loop is closed.
+        """
+        if not isinstance(message, str | bytes):
+            # Somebody else may change it before the loop gets to it.
+            message = bytes(message)
+        loop = self._loop
+
+        async def send() -> None:
+            await self.send(message, text)
+
+        return asyncio.run_coroutine_threadsafe(send(), loop)
+
+    async def ping(self, data: str | bytes | None = None) -> Awaitable[float]:
+        """Sends a Ping with up to 125 bytes (RFC 6455 §5.5.2); random data if none is given.
+
+        Returns an awaitable of the latency in seconds, done when the matching Pong, or that of a later Ping, arrives::
+
+            latency = await (await ws.ping())
+        """
+        return self._ping(data.encode() if isinstance(data, str) else data)
+
+    async def pong(self, data: str | bytes = b"") -> None:
+        """Sends a Pong that answers no Ping (RFC 6455 §5.5.3). Pings are answered without this."""
+        self._pong(data.encode() if isinstance(data, str) else data)
+
+    async def close(self, code: int = 1000, reason: str = "") -> None:
+        """Closes the connection: sends a Close frame behind all queued data and waits for the peer's, ``close_timeout``
+        seconds at most. Does nothing on a closed connection.
+
+        Raises:
+            ValueError: The code may not be sent (RFC 6455 §7.4) or the reason is longer than 123 bytes of UTF-8.
+        """
+        self._close(code, reason)
+        await self._closed_future()
+
+    async def wait_closed(self) -> None:
+        """Waits until the connection is closed; raises the exception of a listener's callback that closed it."""
+        await self._closed_future()
+        if self._listener_error is not None:
+            raise self._listener_error
+
+    @property
+    def state(self) -> State:
+        """The state."""
+        return State[self._state.upper()]
+
+    @property
+    def close_info(self) -> CloseInfo | None:
+        """How the connection ended; None while it is open."""
+        return _policy.close_info(self) if self._state in ("closing", "closed") else None
+
+    @property
+    def close_code(self) -> int | None:
+        """The close code received; 1006 if there was none; None while the connection is not closed."""
+        return _policy.close_info(self).code if self._state == "closed" else None
+
+    @property
+    def close_reason(self) -> str | None:
+        """The close reason received, or ``""``; None while the connection is not closed."""
+        return _policy.close_info(self).reason if self._state == "closed" else None
+
+    @property
+    def request(self) -> Request:
+        """The upgrade request as it was sent."""
+        data = self._request
+        assert data is not None, "a connection is made with its request"
+        return parse_request(data)
+
+    @property
+    def response(self) -> Response | None:
+        """The server's answer to the upgrade."""
+        return _policy.response(self)
+
+    @property
+    def subprotocol(self) -> str | None:
+        """The subprotocol that the server chose (RFC 6455 §1.9)."""
+        answer = self.response
+        return answer.headers.get("Sec-WebSocket-Protocol") if answer else None
+
+    @property
+    def uri(self) -> str:
+        """The URI, with userinfo and query masked."""
+        return str(self._addresses.uri)
+
+    @property
+    def local_address(self) -> Any:  # noqa: ANN401 - as socket.getsockname()
+        """The socket's own address, as ``socket.getsockname()`` gives it."""
+        return self._addresses.local
+
+    @property
+    def remote_address(self) -> Any:  # noqa: ANN401 - as socket.getpeername()
+        """The peer's address, as ``socket.getpeername()`` gives it."""
+        return self._addresses.remote
+
+    def stats(self) -> ConnectionStats:
+        """Counters of the connection."""
+        return ConnectionStats(**self._stats())
+
+    @property
+    def _write_limit(self) -> int:
+        return int(self._addresses.write_limit)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None
+    ) -> None:
+        await self.close(1000 if exc_type is None else 1011)
+
+    def __repr__(self) -> str:
+        addresses = self._addresses
+        return f"<fastws.Connection {addresses.uri if addresses else ''} {self._state}>"
+
+    def __del__(self, _warn: Any = warnings.warn) -> None:  # noqa: ANN401
+        if self._is_live:
+            _warn(f"unclosed {self!r}; use `async with` or close()", ResourceWarning, source=self, stacklevel=2)
+            self._abandon()
+
+

@@ -1,0 +1,271 @@
+//! The machine: feed it what arrived, take what is to be sent, tell it the time.
+//!
+//! A driver's loop, in short: `receive` what was read; write `output` and report `wrote`; call `tick` at `deadline`; do
+//! what `teardown` says; when [`Connection::state`] is closed, ask [`Connection::close_info`] how it ended.
+
+mod closing;
+mod receive;
+mod send;
+
+use crate::Nanos;
+use crate::assemble::Assembly;
+use crate::close::CloseInfo;
+use crate::config::{Config, Role};
+use crate::error::Misuse;
+use crate::filter::{Direction, FilterFrame, FrameFilter, Work};
+use crate::frame::Opcode;
+use crate::handshake::{ClientHandshake, RequestReader};
+use crate::keepalive::Keepalive;
+use crate::send_queue::SendQueue;
+use crate::state::{Machine, State};
+use crate::stats::Stats;
+
+pub use closing::{StreamEnd, Teardown};
+pub use receive::Landing;
+
+use receive::Reading;
+use std::collections::VecDeque;
+
+/// One WebSocket connection, either role. `B` is the driver's storage for payloads that arrive in pieces.
+pub struct Connection<B> {
+    config: Config,
+    state: Machine,
+    reading: Reading,
+    assembly: Assembly<B>,
+    queue: SendQueue,
+    keepalive: Keepalive,
+    stats: Stats,
+    opening: Option<Box<Opening>>,
+    filter: Option<Box<FilterSlot>>,
+    /// Type of the message that is being sent in fragments.
+    sending: Option<Opcode>,
+    close: CloseInfo,
+    /// When the closing handshake must be over.
+    close_deadline: Option<Nanos>,
+    /// The stream's receiving half ended.
+    ended: bool,
+    /// We failed the connection: no closing handshake is awaited.
+    failed: bool,
+}
+
+/// The opening handshake while it lasts.
+struct Opening {
+    side: OpeningSide,
+    /// Bytes to send, and how many of them were.
+    output: Vec<u8>,
+    written: usize,
+}
+
+enum OpeningSide {
+    Client(ClientHandshake),
+    Server(RequestReader),
+    /// The answer is decided; only its bytes are left to send.
+    Decided,
+}
+
+/// A wire extension and what waits for it.
+struct FilterSlot {
+    filter: Box<dyn FrameFilter>,
+    /// The payload of the data frame that is being received.
+    raw: Vec<u8>,
+    /// Work for the driver to run.
+    work: Option<Work>,
+    receiving: Parked,
+    sending: Parked,
+}
+
+/// Frames of one direction that wait for [`Work`] to be done.
+#[derive(Default)]
+struct Parked {
+    /// The type of the message whose frame is being worked on.
+    busy: Option<Opcode>,
+    /// Frames behind it, each with its message's type.
+    waiting: VecDeque<(FilterFrame, Opcode, Vec<u8>)>,
+    bytes: usize,
+}
+
+impl<B: crate::PayloadBuf> Connection<B> {
+    /// A client's connection: its request is the first output.
+    pub fn client(config: Config, handshake: ClientHandshake) -> Self {
+        debug_assert_eq!(config.role, Role::Client);
+        let output = handshake.request_bytes().to_vec();
+        Self::new(config, OpeningSide::Client(handshake), output)
+    }
+
+    /// A server's connection: it waits for a request, then for [`Connection::accept`] or [`Connection::refuse`].
+    pub fn server(config: Config) -> Self {
+        debug_assert_eq!(config.role, Role::Server);
+        Self::new(config, OpeningSide::Server(RequestReader::default()), Vec::new())
+    }
+
+    /// A connection whose opening handshake was done elsewhere.
+    pub fn open(config: Config, now: Nanos) -> Self {
+        let mut this = Self::new(config, OpeningSide::Decided, Vec::new());
+        this.opening = None;
+        this.opened(now);
+        this
+    }
+
+    fn new(config: Config, side: OpeningSide, output: Vec<u8>) -> Self {
+        Self {
+            queue: SendQueue::new(config.max_send_bytes, config.max_send_messages),
+            keepalive: Keepalive::new(config.ping_interval, config.ping_timeout),
+            config,
+            state: Machine::default(),
+            reading: Reading::Handshake,
+            assembly: Assembly::default(),
+            stats: Stats::default(),
+            opening: Some(Box::new(Opening { side, output, written: 0 })),
+            filter: None,
+            sending: None,
+            close: CloseInfo::default(),
+            close_deadline: None,
+            ended: false,
+            failed: false,
+        }
+    }
+
+    /// Puts a negotiated wire extension into its slot. Call it when the connection opens, before any frame is read.
+    pub fn set_filter(&mut self, filter: Box<dyn FrameFilter>) {
+        self.filter = Some(Box::new(FilterSlot {
+            filter,
+            raw: Vec::new(),
+            work: None,
+            receiving: Parked::default(),
+            sending: Parked::default(),
+        }));
+    }
+
+    /// Accepts the request that `Event::Requested` brought, with these raw response bytes (of `handshake::accept`).
+    pub fn accept(&mut self, response: Vec<u8>, now: Nanos) -> Result<(), Misuse> {
+        self.answer(response)?;
+        self.opened(now);
+        Ok(())
+    }
+
+    /// Refuses the request with these raw response bytes (of `handshake::refuse`); the stream is to be closed after them.
+    pub fn refuse(&mut self, response: Vec<u8>) -> Result<(), Misuse> {
+        self.answer(response)?;
+        self.reading = Reading::Over;
+        self.state.closing();
+        self.failed = true;
+        Ok(())
+    }
+
+    fn answer(&mut self, response: Vec<u8>) -> Result<(), Misuse> {
+        match &mut self.opening {
+            Some(opening) if matches!(opening.side, OpeningSide::Server(_)) => {
+                opening.side = OpeningSide::Decided;
+                opening.output = response;
+                Ok(())
+            }
+            _ => Err(Misuse::NotOpen),
+        }
+    }
+
+    fn opened(&mut self, now: Nanos) {
+        self.reading = Reading::header();
+        self.state.open();
+        self.keepalive.start(now);
+    }
+
+    /// The configuration.
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// The state.
+    #[inline]
+    pub fn state(&self) -> State {
+        self.state.get()
+    }
+
+    /// Counters of what went through.
+    pub fn stats(&self) -> Stats {
+        self.stats
+    }
+
+    /// Messages that wait to be sent.
+    pub fn queued_messages(&self) -> usize {
+        self.queue.messages() + self.filter.as_ref().map_or(0, |slot| slot.sending.waiting.len())
+    }
+
+    /// Bytes that wait to be sent.
+    #[inline]
+    pub fn queued_bytes(&self) -> usize {
+        self.queue.bytes() + self.filter.as_ref().map_or(0, |slot| slot.sending.bytes)
+    }
+
+    /// The send queue's storage, for a driver that pools it: see [`SendQueue`].
+    pub fn queue_mut(&mut self) -> &mut SendQueue {
+        &mut self.queue
+    }
+
+    /// Time of the last matched ping's round trip.
+    pub fn latency(&self) -> Option<Nanos> {
+        self.keepalive.latency()
+    }
+
+    /// How the connection ended, as far as is known.
+    pub fn close_info(&self) -> &CloseInfo {
+        &self.close
+    }
+
+    /// Whether no more data will come.
+    pub fn data_over(&self) -> bool {
+        matches!(self.reading, Reading::Over)
+    }
+
+    /// Stops the clocks of pings: the driver does not read since its own queue is full.
+    pub fn pause_receiving(&mut self, now: Nanos) {
+        self.keepalive.pause(now);
+    }
+
+    /// Starts them again.
+    pub fn resume_receiving(&mut self, now: Nanos) {
+        self.keepalive.resume(now);
+    }
+
+    /// Work of a wire extension that the driver is to run on another thread; its result goes to
+    /// [`Connection::job_done`].
+    pub fn take_work(&mut self) -> Option<Work> {
+        self.filter.as_mut().and_then(|slot| slot.work.take())
+    }
+
+    /// Whether received data waits for [`Work`] and so much is waiting behind it that reading should pause.
+    pub fn is_parked(&self) -> bool {
+        self.filter.as_ref().is_some_and(|slot| slot.receiving.is_full())
+    }
+}
+
+impl FilterSlot {
+    fn parked(&mut self, direction: Direction) -> &mut Parked {
+        match direction {
+            Direction::Receive => &mut self.receiving,
+            Direction::Send => &mut self.sending,
+        }
+    }
+}
+
+impl Parked {
+    fn is_full(&self) -> bool {
+        self.busy.is_some() && (self.bytes >= MAX_PARKED || self.waiting.len() >= MAX_PARKED_FRAMES)
+    }
+
+    fn push(&mut self, frame: FilterFrame, opcode: Opcode, payload: Vec<u8>) {
+        self.bytes += payload.len();
+        self.waiting.push_back((frame, opcode, payload));
+    }
+
+    fn pop(&mut self) -> Option<(FilterFrame, Opcode, Vec<u8>)> {
+        let item = self.waiting.pop_front()?;
+        self.bytes -= item.2.len();
+        Some(item)
+    }
+}
+
+/// Received data that may wait behind a job; then reading pauses. As much as a driver reads ahead of its consumer.
+const MAX_PARKED: usize = 1 << 20;
+
+/// Empty frames wait in numbers, not in bytes.
+const MAX_PARKED_FRAMES: usize = 4096;

@@ -1,0 +1,268 @@
+//! The end of a connection: the closing handshake (RFC 6455 §7), failures, timeouts, and the end of the stream.
+
+use super::send::MAX_CONTROL;
+use super::{Connection, OpeningSide};
+use crate::Nanos;
+use crate::close::{Cause, Close, Initiator, MAX_REASON};
+use crate::config::Role;
+use crate::error::{Error, Misuse, Violation};
+use crate::frame::Opcode;
+use crate::handshake::Response;
+use crate::keepalive::Action;
+use crate::sink::{Event, PayloadBuf, Sink};
+use crate::state::State;
+
+use super::receive::Reading;
+
+/// How the receiving half of the stream ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum StreamEnd {
+    /// TCP's FIN on a plain connection, or TLS's `close_notify`.
+    Clean,
+    /// TCP's FIN without a `close_notify` before it.
+    Truncated,
+    /// A reset or another error; the text is the system's.
+    Error(String),
+}
+
+/// What the driver is to do with the stream after it has written what it could.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Teardown {
+    /// Nothing: the connection goes on.
+    Keep,
+    /// End the sending half (after `close_notify` on TLS) and go on reading: the peer is to see that this is the end.
+    HalfClose,
+    /// Close the stream, then call [`Connection::stream_closed`].
+    Close,
+}
+
+impl<B: PayloadBuf> Connection<B> {
+    /// Begins the closing handshake, after all data that is queued. Once it has begun, or when the connection is over,
+    /// this does nothing.
+    ///
+    /// # Errors
+    /// [`Misuse::CloseCode`], [`Misuse::ReasonTooLong`]: then nothing happened.
+    pub fn close(&mut self, code: Option<u16>, reason: &str, now: Nanos) -> Result<(), Misuse> {
+        let close = Close::to_send(code, reason)?;
+        match self.state() {
+            State::Connecting => self.abort("closed before the opening handshake was over"),
+            State::Open => {
+                self.close.initiator = Some(Initiator::Local);
+                self.start_deadline(now);
+                self.state.closing();
+                self.send_close(close, true);
+            }
+            State::Closing | State::Closed => {}
+        }
+        Ok(())
+    }
+
+    /// Gives the connection up at once, without a closing handshake.
+    pub fn abort(&mut self, why: &str) {
+        self.end_with(Cause::Aborted(why.to_owned()));
+        self.stream_closed();
+    }
+
+    /// A Close frame arrived (§5.5.1): answered with the same code, behind the data that is queued.
+    pub(super) fn close_received<S: Sink<Buf = B>>(&mut self, close: Close, now: Nanos, sink: &mut S) {
+        self.close.initiator.get_or_insert(Initiator::Remote);
+        self.start_deadline(now);
+        self.state.closing();
+        if self.close.sent.is_none() {
+            self.send_close(Close { code: close.code, reason: String::new() }, true);
+        }
+        self.close.received = Some(close);
+        self.data_ends(sink);
+    }
+
+    /// Fails the connection (§7.1.7): tells the peer why in a Close frame that passes all data, and reads no more.
+    pub(super) fn fail<S: Sink<Buf = B>>(&mut self, error: Error, now: Nanos, sink: &mut S) {
+        if matches!(self.reading, Reading::Over) {
+            return;
+        }
+        if self.state() == State::Connecting {
+            return self.refused(error, None, sink);
+        }
+        self.failed = true;
+        self.start_deadline(now);
+        self.state.closing();
+        if let (Some(code), None) = (error.close_code(), &self.close.sent) {
+            self.close.initiator.get_or_insert(Initiator::Local);
+            let close = Close { code: Some(code), reason: shortened(&error.to_string()) };
+            self.send_close(close, false);
+        }
+        self.end_with(Cause::Protocol(error));
+        self.data_ends(sink);
+    }
+
+    /// The opening handshake failed.
+    pub(super) fn refused<S: Sink<Buf = B>>(&mut self, error: Error, response: Option<Response>, sink: &mut S) {
+        self.end_with(Cause::Protocol(error.clone()));
+        self.reading = Reading::Over;
+        self.opening = None;
+        self.failed = true;
+        self.state.closed();
+        sink.event(Event::Refused { error, response: response.map(Box::new) });
+    }
+
+    /// The receiving half of the stream ended.
+    pub fn stream_ended<S: Sink<Buf = B>>(&mut self, end: StreamEnd, now: Nanos, sink: &mut S) {
+        if self.ended {
+            return;
+        }
+        self.ended = true;
+        let broken = matches!(end, StreamEnd::Error(_));
+        if self.state() == State::Connecting {
+            self.opening_ended(end, sink);
+            return;
+        }
+        // After a Close frame any end will do: there is nothing more to learn from it. Before one, it is 1006.
+        if self.close.received.is_none() {
+            self.end_with(match end {
+                StreamEnd::Clean => Cause::Eof,
+                StreamEnd::Truncated => Cause::Truncated,
+                StreamEnd::Error(text) => Cause::Transport(text),
+            });
+        }
+        self.start_deadline(now);
+        self.state.closing();
+        self.data_ends(sink);
+        if broken {
+            self.stream_closed();
+        }
+    }
+
+    fn opening_ended<S: Sink<Buf = B>>(&mut self, end: StreamEnd, sink: &mut S) {
+        if let Some(OpeningSide::Client(handshake)) = self.opening.as_mut().map(|opening| &mut opening.side)
+            && let Some(crate::handshake::Outcome::Refused(error, response)) = handshake.receive_eof()
+        {
+            return self.refused(error, response, sink);
+        }
+        let how = match end {
+            StreamEnd::Clean => "the stream ended".to_owned(),
+            StreamEnd::Truncated => "the TLS stream was cut off".to_owned(),
+            StreamEnd::Error(text) => text,
+        };
+        let error = Violation::Handshake(format!("{how} before the opening handshake was over"));
+        self.refused(error.into(), None, sink);
+    }
+
+    /// The stream is closed, both ways.
+    pub fn stream_closed(&mut self) {
+        if self.close.received.is_none() && self.close.cause.is_none() {
+            self.close.cause = Some(Cause::Aborted("the stream was closed".to_owned()));
+        }
+        self.reading = Reading::Over;
+        self.assembly.clear();
+        self.opening = None;
+        self.state.closed();
+    }
+
+    /// When [`Connection::tick`] is to be called next; none: only input or output can change something.
+    pub fn deadline(&self) -> Option<Nanos> {
+        match self.state() {
+            State::Open => self.keepalive.deadline(),
+            State::Closing => self.close_deadline,
+            State::Connecting | State::Closed => None,
+        }
+    }
+
+    /// Tells the time. `lag` is how much later than the deadline the driver could call. The driver reads what has
+    /// arrived before it calls this, so that silence is never a verdict on itself.
+    pub fn tick<S: Sink<Buf = B>>(&mut self, now: Nanos, lag: Nanos, sink: &mut S) {
+        match self.state() {
+            State::Open => match self.keepalive.on_tick(now, lag) {
+                Action::Nothing => {}
+                // A full lane of pings means that none could leave: then the deadline of those speaks.
+                Action::Ping(payload) => drop(self.queue_ping(&payload)),
+                Action::Dead(verdict) => {
+                    self.failed = true;
+                    self.close.initiator.get_or_insert(Initiator::Local);
+                    self.state.closing();
+                    let reason = shortened(&format!("keepalive ping timeout: {verdict}"));
+                    self.send_close(Close { code: Some(crate::CloseCode::INTERNAL_ERROR), reason }, false);
+                    self.end_with(Cause::Keepalive(verdict));
+                    self.data_ends(sink);
+                    // Nobody is there to answer: one try to write, then the end.
+                    self.close_deadline = Some(now);
+                }
+            },
+            State::Closing if self.close_deadline.is_some_and(|deadline| now >= deadline) => {
+                if self.close.received.is_none() {
+                    self.end_with(Cause::CloseTimeout);
+                }
+                self.data_ends(sink);
+                self.stream_closed();
+            }
+            _ => {}
+        }
+    }
+
+    /// What is to be done with the stream now.
+    pub fn teardown(&self) -> Teardown {
+        if self.state() == State::Closed {
+            return Teardown::Close;
+        }
+        if self.state() != State::Closing || self.wants_write() || self.is_working() {
+            return Teardown::Keep;
+        }
+        let both = self.close.received.is_some() && self.close.sent.is_some();
+        // 7.1.1: the server closes the stream first, so that it, and not the client, holds TIME_WAIT.
+        if self.ended || (self.config.role == Role::Server && (both || self.failed)) {
+            return Teardown::Close;
+        }
+        if self.failed { Teardown::HalfClose } else { Teardown::Keep }
+    }
+
+    pub(super) fn close_when_worked(&mut self, now: Nanos) {
+        if let (State::Closing, Some(close)) = (self.state(), self.close.sent.take()) {
+            self.start_deadline(now);
+            self.send_close(close, true);
+        }
+    }
+
+    /// Whether data to be sent is being worked on; then a Close frame waits for it.
+    fn is_working(&self) -> bool {
+        self.filter.as_ref().is_some_and(|slot| slot.sending.busy.is_some())
+    }
+
+    fn send_close(&mut self, close: Close, after_data: bool) {
+        if !(after_data && self.is_working()) {
+            let mut bytes = [0; MAX_CONTROL];
+            let used = self.control_frame(Opcode::Close, &close.payload(), &mut bytes);
+            self.queue.push_close(&bytes[..used], after_data);
+            self.stats.frames_sent += 1;
+        }
+        self.close.sent = Some(close);
+    }
+
+    fn start_deadline(&mut self, now: Nanos) {
+        if self.close_deadline.is_none() {
+            self.close_deadline = self.config.close_timeout.map(|timeout| now.saturating_add(timeout));
+        }
+    }
+
+    /// The first cause stays.
+    fn end_with(&mut self, cause: Cause) {
+        if self.close.received.is_none() {
+            self.close.cause.get_or_insert(cause);
+        }
+    }
+
+    fn data_ends<S: Sink<Buf = B>>(&mut self, sink: &mut S) {
+        if !matches!(self.reading, Reading::Over) {
+            self.reading = Reading::Over;
+            self.assembly.clear();
+            sink.event(Event::DataOver);
+        }
+    }
+}
+
+/// Cuts a reason to what a Close frame can carry, between characters.
+fn shortened(reason: &str) -> String {
+    let mut end = reason.len().min(MAX_REASON);
+    while !reason.is_char_boundary(end) {
+        end -= 1;
+    }
+    reason[..end].to_owned()
+}

@@ -1,0 +1,233 @@
+//! The sending half: messages → (filter) → frames → the queue of bytes.
+
+use super::Connection;
+use crate::Nanos;
+use crate::config::Role;
+use crate::error::{Error, Misuse};
+use crate::filter::{Direction, FilterFrame, Filtered, Work};
+use crate::frame::{Header, MAX_HEADER, Opcode, encode};
+use crate::sink::{PayloadBuf, Sink};
+use crate::state::State;
+
+impl<B: PayloadBuf> Connection<B> {
+    /// Queues a whole message, masked in the same pass as it is copied.
+    ///
+    /// # Errors
+    /// [`Misuse::NotOpen`], [`Misuse::Closing`], [`Misuse::FragmentOrder`], [`Misuse::QueueFull`],
+    /// [`Misuse::MessageTooLarge`]: then nothing was queued.
+    #[inline]
+    pub fn send(&mut self, opcode: Opcode, payload: &[u8]) -> Result<(), Misuse> {
+        debug_assert!(matches!(opcode, Opcode::Text | Opcode::Binary));
+        if self.sending.is_some() {
+            return Err(Misuse::FragmentOrder);
+        }
+        self.send_frame(opcode, opcode, true, payload)
+    }
+
+    /// Queues one fragment of a message. The first one begins the message, `fin` ends it; until then no other data
+    /// message may begin (§5.4). Control frames may pass between fragments.
+    ///
+    /// # Errors
+    /// As [`Connection::send`], and [`Misuse::FragmentType`].
+    pub fn send_fragment(&mut self, opcode: Opcode, payload: &[u8], fin: bool) -> Result<(), Misuse> {
+        let wire = match self.sending {
+            None => opcode,
+            Some(begun) if begun == opcode => Opcode::Continuation,
+            Some(_) => return Err(Misuse::FragmentType),
+        };
+        self.send_frame(wire, opcode, fin, payload)?;
+        self.sending = if fin { None } else { Some(opcode) };
+        Ok(())
+    }
+
+    /// Whether a message is being sent in fragments.
+    pub fn is_sending_fragments(&self) -> bool {
+        self.sending.is_some()
+    }
+
+    /// Whether a message of this many bytes would be accepted now.
+    ///
+    /// # Errors
+    /// What [`Connection::send`] would give.
+    #[inline]
+    pub fn may_send(&self, bytes: usize) -> Result<(), Misuse> {
+        match self.state() {
+            State::Open => self.queue.check(bytes + MAX_HEADER),
+            State::Connecting => Err(Misuse::NotOpen),
+            State::Closing | State::Closed => Err(Misuse::Closing),
+        }
+    }
+
+    fn send_frame(&mut self, wire: Opcode, opcode: Opcode, fin: bool, payload: &[u8]) -> Result<(), Misuse> {
+        self.may_send(payload.len())?;
+        let frame = FilterFrame { opcode: wire, rsv: 0, fin };
+        if self.filter.is_some() {
+            return self.send_filtered(frame, opcode, payload.to_vec());
+        }
+        self.push_frame(frame, payload);
+        Ok(())
+    }
+
+    fn push_frame(&mut self, frame: FilterFrame, payload: &[u8]) {
+        let key = (self.config.role == Role::Client).then(|| (self.config.mask_key)());
+        let header =
+            Header { opcode: frame.opcode, fin: frame.fin, rsv: frame.rsv, key, length: payload.len() as u64 };
+        let mut bytes = [0; MAX_HEADER];
+        let used = encode(&header, &mut bytes);
+        self.queue.push_data(&bytes[..used], payload, key, frame.fin);
+        self.stats.frames_sent += 1;
+        self.stats.messages_sent += u64::from(frame.fin);
+        self.stats.payload_sent += payload.len() as u64;
+    }
+
+    fn send_filtered(&mut self, frame: FilterFrame, opcode: Opcode, payload: Vec<u8>) -> Result<(), Misuse> {
+        let Some(slot) = &mut self.filter else { return Ok(()) };
+        if slot.sending.busy.is_some() {
+            if slot.sending.bytes.saturating_add(payload.len()) > self.config.max_send_bytes
+                || slot.sending.waiting.len() >= self.config.max_send_messages
+            {
+                return Err(Misuse::QueueFull { messages: slot.sending.waiting.len(), bytes: slot.sending.bytes });
+            }
+            slot.sending.push(frame, opcode, payload);
+            return Ok(());
+        }
+        match slot.filter.encode(frame, payload) {
+            Filtered::Ready(frame, payload) => self.push_frame(frame, &payload),
+            Filtered::Work(run) => {
+                slot.sending.busy = Some(opcode);
+                slot.work = Some(Work { direction: Direction::Send, run });
+            }
+            Filtered::Failed(error) => return Err(Misuse::Config(error.to_string())),
+        }
+        Ok(())
+    }
+
+    /// Goes on after [`Work`] of the sending direction.
+    pub(super) fn send_worked<S: Sink<Buf = B>>(
+        &mut self,
+        _opcode: Opcode,
+        result: Result<(FilterFrame, Vec<u8>), Error>,
+        now: Nanos,
+        sink: &mut S,
+    ) {
+        match result {
+            Ok((frame, payload)) => self.push_frame(frame, &payload),
+            Err(error) => return self.fail(error, now, sink),
+        }
+        loop {
+            let idle = self.filter.as_mut().filter(|slot| slot.sending.busy.is_none());
+            let Some((frame, opcode, payload)) = idle.and_then(|slot| slot.sending.pop()) else { break };
+            if let Err(misuse) = self.send_filtered(frame, opcode, payload) {
+                return self.fail(misuse.into(), now, sink);
+            }
+        }
+        self.close_when_worked(now);
+    }
+
+    /// Queues a Ping; it passes data that waits. Returns its number, for `Event::Pong`. Without a payload one is made up
+    /// that no outstanding ping has.
+    ///
+    /// # Errors
+    /// [`Misuse::NotOpen`], [`Misuse::Closing`], [`Misuse::ControlTooLong`], [`Misuse::QueueFull`].
+    pub fn ping(&mut self, payload: Option<&[u8]>, now: Nanos) -> Result<u64, Misuse> {
+        self.may_control(payload.unwrap_or_default())?;
+        let (number, payload) = self.keepalive.ping(payload, now);
+        self.queue_ping(&payload)?;
+        Ok(number)
+    }
+
+    /// Queues a Pong that no Ping asked for (§5.5.3).
+    ///
+    /// # Errors
+    /// [`Misuse::NotOpen`], [`Misuse::Closing`], [`Misuse::ControlTooLong`], [`Misuse::QueueFull`].
+    pub fn pong(&mut self, payload: &[u8]) -> Result<(), Misuse> {
+        self.may_control(payload)?;
+        let mut bytes = [0; MAX_CONTROL];
+        let used = self.control_frame(Opcode::Pong, payload, &mut bytes);
+        self.queue.push_control(&bytes[..used])?;
+        self.stats.frames_sent += 1;
+        self.stats.pongs_sent += 1;
+        Ok(())
+    }
+
+    pub(super) fn queue_ping(&mut self, payload: &[u8]) -> Result<(), Misuse> {
+        let mut bytes = [0; MAX_CONTROL];
+        let used = self.control_frame(Opcode::Ping, payload, &mut bytes);
+        self.queue.push_control(&bytes[..used])?;
+        self.stats.frames_sent += 1;
+        self.stats.pings_sent += 1;
+        Ok(())
+    }
+
+    /// 5.5.2: the answer to the most recent Ping is enough where several wait.
+    pub(super) fn answer_ping(&mut self, payload: &[u8]) {
+        if self.state() != State::Open {
+            return;
+        }
+        let mut bytes = [0; MAX_CONTROL];
+        let used = self.control_frame(Opcode::Pong, payload, &mut bytes);
+        self.queue.set_pong(&bytes[..used]);
+        self.stats.frames_sent += 1;
+        self.stats.pongs_sent += 1;
+    }
+
+    fn may_control(&self, payload: &[u8]) -> Result<(), Misuse> {
+        match self.state() {
+            State::Connecting => Err(Misuse::NotOpen),
+            State::Closing | State::Closed => Err(Misuse::Closing),
+            State::Open if payload.len() > 125 => Err(Misuse::ControlTooLong(payload.len())),
+            State::Open => Ok(()),
+        }
+    }
+
+    /// Encodes a control frame, whose payload is at most 125 bytes.
+    pub(super) fn control_frame(&self, opcode: Opcode, payload: &[u8], out: &mut [u8; MAX_CONTROL]) -> usize {
+        let key = (self.config.role == Role::Client).then(|| (self.config.mask_key)());
+        let header = Header { opcode, fin: true, rsv: 0, key, length: payload.len() as u64 };
+        let mut head = [0; MAX_HEADER];
+        let start = encode(&header, &mut head);
+        let end = start + payload.len();
+        out[..start].copy_from_slice(&head[..start]);
+        out[start..end].copy_from_slice(payload);
+        if let Some(key) = key {
+            crate::mask::mask(&mut out[start..end], key, 0);
+        }
+        end
+    }
+
+    /// What is to be written next, in order; both empty when nothing is.
+    #[inline]
+    pub fn output(&self) -> (&[u8], &[u8]) {
+        match &self.opening {
+            Some(opening) if opening.written < opening.output.len() => (&opening.output[opening.written..], &[]),
+            _ => self.queue.output(),
+        }
+    }
+
+    /// Whether something is to be written.
+    #[inline]
+    pub fn wants_write(&self) -> bool {
+        !self.queue.is_empty() || self.opening.as_ref().is_some_and(|opening| opening.written < opening.output.len())
+    }
+
+    /// Takes note that the first `count` bytes of the output were written.
+    #[inline]
+    pub fn wrote(&mut self, count: usize) {
+        self.stats.bytes_sent += count as u64;
+        if let Some(opening) = &mut self.opening {
+            let left = opening.output.len() - opening.written;
+            opening.written += count.min(left);
+            if opening.written == opening.output.len() && self.state() != State::Connecting {
+                self.opening = None;
+            }
+            if count > left {
+                self.queue.wrote(count - left);
+            }
+            return;
+        }
+        self.queue.wrote(count);
+    }
+}
+
+/// The longest control frame that we send: two bytes, a key, 125 bytes.
+pub(super) const MAX_CONTROL: usize = MAX_HEADER + 125;

@@ -1,0 +1,9 @@
+//! The frame header of RFC 6455 §5.2: what its fields mean, and its two codecs.
+
+mod decode;
+mod encode;
+mod header;
+
+pub use decode::decode;
+pub use encode::{encode, MAX_HEADER};
+pub use header::{Header, Opcode};

@@ -1,0 +1,51 @@
+//! Several messages at once.
+
+use pyo3::prelude::*;
+use pyo3::types::{PyIterator, PyList};
+
+/// Messages that were received together: a sequence, with what is known of them.
+#[pyclass(frozen, module = "fastws._core", sequence)]
+pub struct Batch {
+    pub messages: Py<PyList>,
+    /// Number of the first message on its connection, from 1.
+    #[pyo3(get)]
+    pub first_seq: u64,
+    /// Number of the last one.
+    #[pyo3(get)]
+    pub last_seq: u64,
+    /// When the last message was received: CLOCK_REALTIME, nanoseconds, taken as its bytes were read.
+    #[pyo3(get)]
+    pub received_ns: u64,
+    /// The same moment on CLOCK_MONOTONIC, nanoseconds.
+    #[pyo3(get)]
+    pub received_mono_ns: u64,
+}
+
+#[pymethods]
+impl Batch {
+    fn __len__(&self, py: Python<'_>) -> usize {
+        self.messages.bind(py).len()
+    }
+
+    fn __getitem__<'py>(&self, py: Python<'py>, index: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+        self.messages.bind(py).as_any().get_item(index)
+    }
+
+    fn __iter__<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyIterator>> {
+        self.messages.bind(py).try_iter()
+    }
+
+    fn __contains__(&self, py: Python<'_>, message: &Bound<'_, PyAny>) -> PyResult<bool> {
+        self.messages.bind(py).contains(message)
+    }
+
+    /// The messages, as the list that holds them.
+    #[getter]
+    fn messages<'py>(&self, py: Python<'py>) -> Bound<'py, PyList> {
+        self.messages.bind(py).clone()
+    }
+
+    fn __repr__(&self, py: Python<'_>) -> String {
+        format!("<Batch of {} messages, {} to {}>", self.messages.bind(py).len(), self.first_seq, self.last_seq)
+    }
+}

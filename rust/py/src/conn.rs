@@ -1,0 +1,744 @@
+//! The connection as Python sees it: what it holds, its methods, and the rules of who may call them.
+//!
+//! How bytes move is in `driver`, how messages reach their consumer in `deliver`. No borrow of the state is held while
+//! Python runs: a callback may send, receive, close, or drop the last reference.
+
+use std::cell::{OnceCell, RefCell, RefMut};
+use std::os::fd::RawFd;
+
+use fastws_core::{Config, Connection, Delivery, Event, Limits, Misuse, Nanos, Opcode, Role, State};
+use pyo3::exceptions::{PyRuntimeError, PyValueError};
+use pyo3::gc::{PyTraverseError, PyVisit};
+use pyo3::prelude::*;
+use pyo3::types::{PyDict, PyTuple};
+
+use crate::awaitable::{self, Want};
+use crate::deliver::Listener;
+use crate::driver::{Input, Phase};
+use crate::hub::{Hub, Token};
+use crate::landing::Landing;
+use crate::poller::Interest;
+use crate::queue::{Decode, Form, Queue};
+use crate::tls::{TlsContext, TlsStream};
+use crate::view::MessageView;
+use crate::waiter::Waiter;
+use crate::{clock, entropy, fork, payload};
+
+/// A WebSocket connection on an event loop. The base of `fastws.Connection`.
+#[pyclass(frozen, subclass, weakref, module = "fastws._core", name = "Connection")]
+pub struct Conn {
+    pub(crate) hub: Py<Hub>,
+    /// What Python decides: exceptions, slow paths. A module-like object, the same for all connections of a kind.
+    pub(crate) policy: Py<PyAny>,
+    pub(crate) inner: RefCell<Inner>,
+    thread: libc::pthread_t,
+    fork: u32,
+    pub(crate) listener: OnceCell<Listener>,
+}
+
+// SAFETY: every access happens with the interpreter attached, and the GIL orders them; `RefCell` borrows never span a call
+// into Python. Calls from another thread than the loop's are refused, but for the end of the object.
+unsafe impl Send for Conn {}
+// SAFETY: as above.
+unsafe impl Sync for Conn {}
+
+/// What a connection holds.
+pub(crate) struct Inner {
+    pub core: Connection<Landing>,
+    /// The socket; -1 when it is closed.
+    pub fd: RawFd,
+    pub tls: Option<Box<TlsStream>>,
+    pub phase: Phase,
+    pub token: Option<Token>,
+    pub strong: bool,
+    pub interest: Interest,
+    // Receiving.
+    pub queue: Queue,
+    pub delivery: Delivery,
+    /// The read buffer while it is lent, with what of it is not parsed yet.
+    pub input: Option<Input>,
+    pub events: Vec<Event>,
+    pub water: Water,
+    /// Since when our own full queue has paused reading.
+    pub paused: Option<Nanos>,
+    /// The reader that waits, or was woken and has not come back.
+    pub waiter: Option<Py<Waiter>>,
+    pub spare: Option<Py<PyAny>>,
+    pub batch_due: Option<Nanos>,
+    /// Limits of the batch that is waited for: messages, bytes.
+    pub batch_full: Option<(usize, usize)>,
+    /// How long a batch waits for more after its first message.
+    pub batch_wait: Nanos,
+    /// When the present run of the consumer began, and messages taken in it.
+    pub run_start: Nanos,
+    pub run_count: u32,
+    pub views: Vec<Py<MessageView>>,
+    // Sending.
+    /// The kernel takes no more for now.
+    pub blocked: bool,
+    /// Writing failed: the connection is read to its end, then it is over.
+    pub broken: Option<String>,
+    pub sent_turn: u64,
+    pub flush_listed: bool,
+    pub write_high: usize,
+    pub write_low: usize,
+    pub blocked_senders: usize,
+    pub half_closed: bool,
+    // Those who wait for something rare: asyncio futures.
+    pub opening: Option<Py<PyAny>>,
+    pub draining: Vec<Py<PyAny>>,
+    pub rooms: std::collections::VecDeque<Py<PyAny>>,
+    pub pings: Vec<(u64, Nanos, Py<PyAny>)>,
+    pub closing: Vec<Py<PyAny>>,
+    /// The exception of a listener, raised by `wait_closed`.
+    pub listener_error: Option<Py<PyAny>>,
+    pub response: Option<Box<fastws_core::handshake::Response>>,
+    pub request: Option<Box<[u8]>>,
+    pub addresses: Option<Py<PyAny>>,
+    pub ended: bool,
+}
+
+/// When reading pauses and when it goes on: messages and bytes in the queue.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Water {
+    pub high_messages: usize,
+    pub low_messages: usize,
+    pub high_bytes: usize,
+    pub low_bytes: usize,
+}
+
+/// What a reader gets.
+pub enum Polled<'py> {
+    Ready(Py<PyAny>),
+    Wait(Bound<'py, Waiter>),
+}
+
+#[pymethods]
+impl Conn {
+    /// `options` are the connection's settings, complete: `fastws.connect` makes them.
+    #[new]
+    #[pyo3(signature = (event_loop, policy, options))]
+    fn new(event_loop: &Bound<'_, PyAny>, policy: Py<PyAny>, options: &Bound<'_, PyDict>) -> PyResult<Self> {
+        let py = event_loop.py();
+        let hub = Hub::of(py, event_loop)?.unbind();
+        let get = |name: &str| {
+            options.get_item(name)?.ok_or_else(|| PyValueError::new_err(format!("no option {name}")))
+        };
+        let mut config = Config::new(Role::Client, entropy::mask_key);
+        let unlimited = |value: Option<usize>| value.unwrap_or(usize::MAX);
+        config.limits = Limits {
+            max_message: unlimited(get("max_size")?.extract()?),
+            max_frame: unlimited(get("max_frame_size")?.extract()?),
+            max_fragments: unlimited(get("max_fragments")?.extract()?),
+            ..Limits::default()
+        };
+        config.max_send_bytes = get("max_send_bytes")?.extract()?;
+        config.max_send_messages = get("max_send_messages")?.extract()?;
+        config.ping_interval = clock::from_seconds(get("ping_interval")?.extract()?);
+        config.ping_timeout = clock::from_seconds(get("ping_timeout")?.extract()?);
+        config.close_timeout = clock::from_seconds(get("close_timeout")?.extract()?);
+        config.auto_pong = get("auto_pong")?.extract()?;
+        let delivery = match get("delivery")?.extract::<&str>()? {
+            "fragments" => Delivery::Fragments,
+            "frames" => Delivery::Frames,
+            _ => Delivery::Messages,
+        };
+        config.delivery = delivery;
+        let form = match get("messages")?.extract::<&str>()? {
+            "bytes" => Form::Bytes,
+            "view" => Form::View,
+            _ => Form::Auto,
+        };
+        let (high_messages, low_messages, high_bytes, low_bytes) = get("water")?.extract()?;
+        let (write_high, write_low) = get("write_limit")?.extract()?;
+        Ok(Self {
+            hub,
+            policy,
+            // SAFETY: a plain call.
+            thread: unsafe { libc::pthread_self() },
+            fork: fork::generation(),
+            listener: OnceCell::new(),
+            inner: RefCell::new(Inner {
+                core: Connection::open(config, 0),
+                fd: -1,
+                tls: None,
+                phase: Phase::New,
+                token: None,
+                strong: false,
+                interest: Interest::default(),
+                queue: Queue::new(form),
+                delivery,
+                input: None,
+                events: Vec::new(),
+                water: Water { high_messages, low_messages, high_bytes, low_bytes },
+                paused: None,
+                waiter: None,
+                spare: None,
+                batch_due: None,
+                batch_full: None,
+                batch_wait: 0,
+                run_start: 0,
+                run_count: 0,
+                views: Vec::new(),
+                blocked: false,
+                broken: None,
+                sent_turn: 0,
+                flush_listed: false,
+                write_high,
+                write_low,
+                blocked_senders: 0,
+                half_closed: false,
+                opening: None,
+                draining: Vec::new(),
+                rooms: std::collections::VecDeque::new(),
+                pings: Vec::new(),
+                closing: Vec::new(),
+                listener_error: None,
+                response: None,
+                request: None,
+                addresses: None,
+                ended: false,
+            }),
+        })
+    }
+
+    /// Takes over a non-blocking socket that is connected or connecting, and does TLS and the upgrade on it. Returns a
+    /// future of the open connection.
+    #[pyo3(signature = (fd, request, tls=None, server_name=None, listener=None, addresses=None))]
+    fn _start<'py>(
+        slf: &Bound<'py, Self>,
+        fd: RawFd,
+        request: &Request,
+        tls: Option<&TlsContext>,
+        server_name: Option<&str>,
+        listener: Option<&Bound<'py, PyAny>>,
+        addresses: Option<Py<PyAny>>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let this = slf.get();
+        this.check()?;
+        if let Some(listener) = listener {
+            let made = Listener::new(slf.py(), listener)?;
+            let _ = this.listener.set(made);
+        }
+        let tls = match tls {
+            Some(context) => {
+                let mut stream =
+                    context.stream(server_name.unwrap_or_default()).map_err(PyValueError::new_err)?;
+                stream.pump().map_err(PyValueError::new_err)?;
+                Some(Box::new(stream))
+            }
+            None => None,
+        };
+        let handshake = request.handshake.borrow_mut().take();
+        let handshake = handshake.ok_or_else(|| PyRuntimeError::new_err("a request is sent once"))?;
+        let future = this.hub.bind(slf.py()).get().event_loop(slf.py()).call_method0("create_future")?;
+        let token = Hub::register(this.hub.bind(slf.py()), slf, fd, Interest { read: false, write: true })?;
+        let mut inner = this.inner.borrow_mut();
+        let config = inner.core.config().clone();
+        inner.request = Some(handshake.request_bytes().into());
+        inner.core = Connection::client(config, handshake);
+        inner.fd = fd;
+        inner.tls = tls;
+        inner.phase = Phase::Tcp;
+        inner.token = Some(token);
+        inner.strong = true;
+        inner.interest = Interest { read: false, write: true };
+        inner.opening = Some(future.clone().unbind());
+        inner.addresses = addresses;
+        Ok(future)
+    }
+
+    /// Waits for the next message.
+    #[pyo3(signature = (decode=None))]
+    fn recv(slf: &Bound<'_, Self>, decode: Option<bool>) -> PyResult<Py<PyAny>> {
+        let decode = match decode {
+            None => Decode::Default,
+            Some(true) => Decode::Text,
+            Some(false) => Decode::Bytes,
+        };
+        Self::awaitable(slf, Want::Message(decode))
+    }
+
+    fn __aiter__(slf: &Bound<'_, Self>) -> PyResult<Py<PyAny>> {
+        awaitable::iterate(slf, Want::Next)
+    }
+
+    fn __anext__(slf: &Bound<'_, Self>) -> PyResult<Py<PyAny>> {
+        Self::awaitable(slf, Want::Next)
+    }
+
+    /// Iterates over batches of messages.
+    #[pyo3(signature = (max_messages=4096, max_bytes=None, max_wait=0.0))]
+    fn batches(
+        slf: &Bound<'_, Self>,
+        max_messages: usize,
+        max_bytes: Option<usize>,
+        max_wait: f64,
+    ) -> PyResult<Py<PyAny>> {
+        if max_messages == 0 || max_bytes == Some(0) {
+            return Err(PyValueError::new_err("max_messages and max_bytes must be at least 1"));
+        }
+        if !max_wait.is_finite() || max_wait < 0.0 {
+            return Err(PyValueError::new_err("max_wait must be zero or more seconds"));
+        }
+        let wait = clock::from_seconds(Some(max_wait)).unwrap_or(0);
+        awaitable::iterate(slf, Want::Batch { messages: max_messages, bytes: max_bytes.unwrap_or(usize::MAX), wait })
+    }
+
+    /// Sends a message; the awaitable is done at once unless the send queue is above `write_limit`.
+    #[pyo3(signature = (message, text=None))]
+    fn send(slf: &Bound<'_, Self>, message: &Bound<'_, PyAny>, text: Option<bool>) -> PyResult<Py<PyAny>> {
+        let (py, this) = (slf.py(), slf.get());
+        let Some(outcome) = payload::with_bytes(message, text, |opcode, bytes| Self::send_bytes(slf, opcode, bytes))?
+        else {
+            let sent = this.policy.bind(py).call_method1("send_other", (slf, message, text))?;
+            return Ok(sent.unbind());
+        };
+        match outcome? {
+            Sent::Queued { above_limit: false } => awaitable::done(py),
+            Sent::Queued { above_limit: true } => {
+                Ok(this.policy.bind(py).call_method1("drained", (slf,))?.unbind())
+            }
+            Sent::Full(_) => Ok(this.policy.bind(py).call_method1("send_when_room", (slf, message, text))?.unbind()),
+        }
+    }
+
+    /// Sends a message, or raises `SendQueueFull` at once.
+    #[pyo3(signature = (message, text=None))]
+    fn send_nowait(slf: &Bound<'_, Self>, message: &Bound<'_, PyAny>, text: Option<bool>) -> PyResult<()> {
+        let (py, this) = (slf.py(), slf.get());
+        let Some(outcome) = payload::with_bytes(message, text, |opcode, bytes| Self::send_bytes(slf, opcode, bytes))?
+        else {
+            return Err(this.error(py, "not_sendable", (message,)));
+        };
+        match outcome? {
+            Sent::Queued { .. } => Ok(()),
+            Sent::Full(misuse) => Err(this.misuse(slf, &misuse)),
+        }
+    }
+
+    /// Tries to send a message or a fragment of one for somebody who waited for room. True: it was accepted.
+    #[pyo3(signature = (message, text=None, fin=None))]
+    fn _try_send(
+        slf: &Bound<'_, Self>,
+        message: &Bound<'_, PyAny>,
+        text: Option<bool>,
+        fin: Option<bool>,
+    ) -> PyResult<bool> {
+        let (py, this) = (slf.py(), slf.get());
+        let outcome = payload::with_bytes(message, text, |opcode, bytes| {
+            this.check()?;
+            let outcome = {
+                let mut inner = this.inner.borrow_mut();
+                match fin {
+                    None => inner.core.send(opcode, bytes),
+                    Some(fin) => inner.core.send_fragment(opcode, bytes, fin),
+                }
+            };
+            match outcome {
+                Ok(()) => Self::after_send(slf).map(|_| true),
+                Err(Misuse::QueueFull { .. } | Misuse::FragmentOrder) => Ok(false),
+                Err(misuse) => Err(this.misuse(slf, &misuse)),
+            }
+        })?;
+        match outcome {
+            Some(outcome) => outcome,
+            None => Err(this.error(py, "not_sendable", (message,))),
+        }
+    }
+
+    /// Whether a message is being sent in fragments.
+    fn _is_sending_fragments(&self) -> PyResult<bool> {
+        Ok(self.borrow()?.core.is_sending_fragments())
+    }
+
+    /// Queues a Ping; returns a future of its latency in seconds.
+    #[pyo3(signature = (data=None))]
+    fn _ping<'py>(slf: &Bound<'py, Self>, data: Option<&[u8]>) -> PyResult<Bound<'py, PyAny>> {
+        let (py, this) = (slf.py(), slf.get());
+        this.check()?;
+        let now = clock::monotonic();
+        let outcome = this.inner.borrow_mut().core.ping(data, now);
+        let number = outcome.map_err(|misuse| this.misuse(slf, &misuse))?;
+        let future = this.future(py)?;
+        this.inner.borrow_mut().pings.push((number, now, future.clone().unbind()));
+        Self::after_send(slf)?;
+        Ok(future)
+    }
+
+    /// Queues a Pong.
+    fn _pong(slf: &Bound<'_, Self>, data: &[u8]) -> PyResult<()> {
+        let this = slf.get();
+        this.check()?;
+        let outcome = this.inner.borrow_mut().core.pong(data);
+        outcome.map_err(|misuse| this.misuse(slf, &misuse))?;
+        Self::after_send(slf).map(|_| ())
+    }
+
+    /// Begins the closing handshake.
+    #[pyo3(signature = (code=None, reason=""))]
+    fn _close(slf: &Bound<'_, Self>, code: Option<u16>, reason: &str) -> PyResult<()> {
+        let this = slf.get();
+        this.check()?;
+        let outcome = this.inner.borrow_mut().core.close(code, reason, clock::monotonic());
+        outcome.map_err(|misuse| this.misuse(slf, &misuse))?;
+        Self::resume_if_closing(slf)?;
+        Self::after_send(slf)?;
+        Self::sync(slf)
+    }
+
+    /// Gives the connection up at once.
+    fn _abort(slf: &Bound<'_, Self>, why: &str) -> PyResult<()> {
+        let this = slf.get();
+        if this.is_forked() {
+            return Ok(());
+        }
+        this.inner.borrow_mut().core.abort(why);
+        Self::sync(slf)
+    }
+
+    /// A future that is done when the connection is closed.
+    fn _closed_future<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
+        let (py, this) = (slf.py(), slf.get());
+        this.check()?;
+        let future = this.future(py)?;
+        if this.inner.borrow().ended {
+            future.call_method1("set_result", (py.None(),))?;
+        } else {
+            this.inner.borrow_mut().closing.push(future.clone().unbind());
+            Self::sync(slf)?;
+        }
+        Ok(future)
+    }
+
+    /// A future that is done when the send queue is below its low-water mark, or fails when the connection ends.
+    fn _drain_future<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
+        let (py, this) = (slf.py(), slf.get());
+        let future = this.future(py)?;
+        let (low, over) = {
+            let inner = this.inner.borrow();
+            (inner.core.queued_bytes() <= inner.write_low, inner.core.state() == State::Closed)
+        };
+        if low || over {
+            future.call_method1("set_result", (py.None(),))?;
+        } else {
+            this.inner.borrow_mut().draining.push(future.clone().unbind());
+        }
+        Ok(future)
+    }
+
+    /// A future that is done when it is its owner's turn to try to send.
+    fn _room_future<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
+        let (py, this) = (slf.py(), slf.get());
+        this.check()?;
+        let future = this.future(py)?;
+        this.inner.borrow_mut().rooms.push_back(future.clone().unbind());
+        Ok(future)
+    }
+
+    /// Counts those who wait for room; while there are any, nobody passes them.
+    fn _waits_for_room(&self, change: isize) -> PyResult<()> {
+        let mut inner = self.borrow()?;
+        inner.blocked_senders = inner.blocked_senders.saturating_add_signed(change);
+        Ok(())
+    }
+
+    /// Lets the next of those who wait for room try.
+    fn _wake_room(slf: &Bound<'_, Self>) -> PyResult<()> {
+        Self::offer_room(slf)
+    }
+
+    /// What a connection was told and what became of it, for `repr` and tests.
+    #[getter]
+    fn _phase(&self) -> &'static str {
+        self.inner.borrow().phase.name()
+    }
+
+    /// "connecting", "open", "closing" or "closed".
+    #[getter]
+    fn _state(&self) -> String {
+        let inner = self.inner.borrow();
+        match inner.phase {
+            Phase::New => State::Connecting.to_string(),
+            _ => inner.core.state().to_string(),
+        }
+    }
+
+    /// How it ended: (received code, received reason, sent code, sent reason, initiator, cause kind, cause text).
+    #[getter]
+    fn _close_info<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyTuple>> {
+        payload::close_info(py, self.inner.borrow().core.close_info())
+    }
+
+    /// The exception of a listener's callback, if one ended the connection.
+    #[getter]
+    fn _listener_error(&self, py: Python<'_>) -> Option<Py<PyAny>> {
+        self.inner.borrow().listener_error.as_ref().map(|error| error.clone_ref(py))
+    }
+
+    /// The response: (status, reason, headers, body), or none.
+    #[getter]
+    fn _response<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyTuple>>> {
+        let inner = self.inner.borrow();
+        inner.response.as_deref().map(|response| payload::response(py, response)).transpose()
+    }
+
+    /// The request as it was sent, or none.
+    #[getter]
+    fn _request(&self) -> Option<Vec<u8>> {
+        self.inner.borrow().request.as_deref().map(<[u8]>::to_vec)
+    }
+
+    /// Local and remote address, as they were given.
+    #[getter]
+    fn _addresses(&self, py: Python<'_>) -> Option<Py<PyAny>> {
+        self.inner.borrow().addresses.as_ref().map(|addresses| addresses.clone_ref(py))
+    }
+
+    /// The socket's descriptor, or -1.
+    fn fileno(&self) -> RawFd {
+        self.inner.borrow().fd
+    }
+
+    /// When the message last taken was received: CLOCK_REALTIME, nanoseconds; 0 before the first.
+    #[getter]
+    fn received_ns(&self) -> u64 {
+        self.inner.borrow().queue.stamp().map_or(0, |(realtime, _)| realtime)
+    }
+
+    /// The same moment on CLOCK_MONOTONIC, nanoseconds.
+    #[getter]
+    fn received_mono_ns(&self) -> u64 {
+        self.inner.borrow().queue.stamp().map_or(0, |(_, monotonic)| monotonic)
+    }
+
+    /// Number of the message last taken, from 1; 0 before the first.
+    #[getter]
+    fn seq(&self) -> u64 {
+        self.inner.borrow().queue.taken()
+    }
+
+    /// Round-trip time of the last ping that was answered, in seconds; 0 before the first.
+    #[getter]
+    fn latency(&self) -> f64 {
+        self.inner.borrow().core.latency().map_or(0.0, clock::to_seconds)
+    }
+
+    /// The loop that the connection belongs to.
+    #[getter]
+    fn _loop(&self, py: Python<'_>) -> Py<PyAny> {
+        self.hub.get().event_loop(py).clone().unbind()
+    }
+
+    /// Counters, by name.
+    fn _stats<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
+        let inner = self.inner.borrow();
+        payload::stats(py, &inner)
+    }
+
+    /// Whether it should have been closed: it is the last reference that goes.
+    #[getter]
+    fn _is_live(&self) -> bool {
+        self.inner.try_borrow().is_ok_and(|inner| inner.fd >= 0) && !self.is_forked()
+    }
+
+    /// Closes the socket, from any thread: nobody refers to the connection any more.
+    fn _abandon(&self, py: Python<'_>) {
+        self.abandon(py);
+    }
+
+    fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
+        visit.call(&self.hub)?;
+        visit.call(&self.policy)?;
+        if let Some(listener) = self.listener.get() {
+            listener.traverse(&visit)?;
+        }
+        let Ok(inner) = self.inner.try_borrow() else { return Ok(()) };
+        for object in [&inner.spare, &inner.opening, &inner.listener_error, &inner.addresses].into_iter().flatten() {
+            visit.call(object)?;
+        }
+        if let Some(waiter) = &inner.waiter {
+            visit.call(waiter)?;
+        }
+        for future in inner.draining.iter().chain(&inner.closing).chain(&inner.rooms) {
+            visit.call(future)?;
+        }
+        for (_, _, future) in &inner.pings {
+            visit.call(future)?;
+        }
+        Ok(())
+    }
+
+    fn __clear__(&self) {
+        let Ok(mut inner) = self.inner.try_borrow_mut() else { return };
+        let gone = (
+            inner.spare.take(),
+            inner.opening.take(),
+            inner.waiter.take(),
+            std::mem::take(&mut inner.draining),
+            std::mem::take(&mut inner.closing),
+            std::mem::take(&mut inner.rooms),
+            std::mem::take(&mut inner.pings),
+        );
+        drop(inner);
+        drop(gone);
+    }
+}
+
+/// What became of a message that was to be sent.
+pub(crate) enum Sent {
+    /// Accepted.
+    Queued { above_limit: bool },
+    /// Not accepted: it has to wait.
+    Full(Misuse),
+}
+
+impl Conn {
+    /// Refuses what the connection's owner does not do: another thread, a forked child.
+    #[inline]
+    pub(crate) fn check(&self) -> PyResult<()> {
+        // SAFETY: a plain call.
+        if unsafe { libc::pthread_self() } != self.thread {
+            return Err(PyRuntimeError::new_err(
+                "this connection belongs to the event loop of another thread; from here use \
+                 `connection.send_threadsafe(...)` or `loop.call_soon_threadsafe(...)`",
+            ));
+        }
+        if self.is_forked() {
+            return Err(PyRuntimeError::new_err(
+                "this connection belongs to the process that made it; a forked child must make its own",
+            ));
+        }
+        Ok(())
+    }
+
+    #[inline]
+    pub(crate) fn is_forked(&self) -> bool {
+        self.fork != fork::generation()
+    }
+
+    fn borrow(&self) -> PyResult<RefMut<'_, Inner>> {
+        self.check()?;
+        Ok(self.inner.borrow_mut())
+    }
+
+    fn future<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        self.hub.get().event_loop(py).call_method0("create_future")
+    }
+
+    /// An exception that `policy` makes.
+    pub(crate) fn error<'py>(&self, py: Python<'py>, name: &str, args: impl pyo3::call::PyCallArgs<'py>) -> PyErr {
+        match self.policy.bind(py).call_method1(name, args) {
+            Ok(error) => PyErr::from_value(error),
+            Err(error) => error,
+        }
+    }
+
+    /// The exception for what the core refused.
+    pub(crate) fn misuse(&self, slf: &Bound<'_, Self>, misuse: &Misuse) -> PyErr {
+        let py = slf.py();
+        let kind = match misuse {
+            Misuse::NotOpen | Misuse::Closing => return self.error(py, "closed", (slf,)),
+            Misuse::QueueFull { .. } => "queue_full",
+            Misuse::FragmentOrder | Misuse::FragmentType => "fragment",
+            _ => "value",
+        };
+        self.error(py, "misuse", (kind, misuse.to_string()))
+    }
+
+    /// The awaitable of a reader.
+    #[inline]
+    pub(crate) fn awaitable(slf: &Bound<'_, Self>, want: Want) -> PyResult<Py<PyAny>> {
+        let this = slf.get();
+        this.check()?;
+        let mut inner = this.inner.borrow_mut();
+        awaitable::of(slf, want, &mut inner.spare)
+    }
+
+    #[inline]
+    fn send_bytes(slf: &Bound<'_, Self>, opcode: Opcode, bytes: &[u8]) -> PyResult<Sent> {
+        let this = slf.get();
+        this.check()?;
+        let outcome = {
+            let mut inner = this.inner.borrow_mut();
+            if inner.blocked_senders > 0 && inner.core.state() == State::Open {
+                // Those who wait for room come first.
+                let (messages, bytes) = (inner.core.queued_messages(), inner.core.queued_bytes());
+                return Ok(Sent::Full(Misuse::QueueFull { messages, bytes }));
+            }
+            inner.core.send(opcode, bytes)
+        };
+        match outcome {
+            Ok(()) => Self::after_send(slf).map(|above_limit| Sent::Queued { above_limit }),
+            Err(full @ (Misuse::QueueFull { .. } | Misuse::FragmentOrder)) => Ok(Sent::Full(full)),
+            Err(misuse) => Err(this.misuse(slf, &misuse)),
+        }
+    }
+
+    /// Closes the socket without a word, on whatever thread.
+    fn abandon(&self, py: Python<'_>) {
+        let Ok(mut inner) = self.inner.try_borrow_mut() else { return };
+        let fd = std::mem::replace(&mut inner.fd, -1);
+        let token = inner.token.take();
+        drop(inner);
+        if let Some(token) = token {
+            self.hub.bind(py).get().deregister(py, token);
+        }
+        if fd >= 0 {
+            // SAFETY: the descriptor is ours and closed once.
+            unsafe { libc::close(fd) };
+        }
+    }
+}
+
+impl Drop for Conn {
+    fn drop(&mut self) {
+        // SAFETY: a Python object's memory is freed with the interpreter attached.
+        let py = unsafe { Python::assume_attached() };
+        self.abandon(py);
+    }
+}
+
+/// An upgrade request, ready to be sent.
+#[pyclass(frozen, module = "fastws._core")]
+pub struct Request {
+    handshake: RefCell<Option<fastws_core::handshake::ClientHandshake>>,
+    uri: fastws_core::uri::Uri,
+}
+
+// SAFETY: every access happens with the interpreter attached.
+unsafe impl Send for Request {}
+// SAFETY: as above.
+unsafe impl Sync for Request {}
+
+/// Splits a URI: (secure, host, port, path with query, text without secrets). Raises ValueError.
+#[pyfunction]
+pub fn parse_uri<'py>(py: Python<'py>, uri: &str) -> PyResult<Bound<'py, PyTuple>> {
+    let uri = fastws_core::uri::Uri::parse(uri).map_err(|e| PyValueError::new_err(e.to_string()))?;
+    payload::uri(py, &uri)
+}
+
+#[pymethods]
+impl Request {
+    /// The request for `uri` with these headers. Raises ValueError.
+    #[new]
+    fn new(
+        uri: &str,
+        headers: Vec<(String, String)>,
+        subprotocols: Vec<String>,
+        origin: Option<String>,
+        user_agent: Option<String>,
+    ) -> PyResult<Self> {
+        let uri = fastws_core::uri::Uri::parse(uri).map_err(|e| PyValueError::new_err(e.to_string()))?;
+        let handshake = payload::handshake(&uri, entropy::nonce(), headers, subprotocols, origin, user_agent)
+            .map_err(|e| PyValueError::new_err(e.to_string()))?;
+        Ok(Self { handshake: RefCell::new(Some(handshake)), uri })
+    }
+
+    /// (secure, host, port, path with query, text without secrets).
+    #[getter]
+    fn uri<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyTuple>> {
+        payload::uri(py, &self.uri)
+    }
+}
+

@@ -1,0 +1,454 @@
+//! How messages reach their consumer: a waiting task, a listener's callbacks, or a list of many. No borrow of the
+//! connection's state is held while any of them runs.
+
+use std::cell::RefCell;
+
+use fastws_core::State;
+use pyo3::exceptions::{PyKeyboardInterrupt, PySystemExit};
+use pyo3::ffi;
+use pyo3::gc::{PyTraverseError, PyVisit};
+use pyo3::prelude::*;
+use pyo3::types::PyList;
+
+use crate::awaitable::Want;
+use crate::batch::Batch;
+use crate::clock;
+use crate::conn::{Conn, Inner, Polled};
+use crate::driver::Phase;
+use crate::hub::Hub;
+use crate::queue::{Body, Decode, Form, Taken};
+use crate::view::MessageView;
+use crate::waiter::Waiter;
+
+/// A listener's callbacks, and the context that they run in.
+pub struct Listener {
+    on_open: Option<Py<PyAny>>,
+    on_message: Option<Py<PyAny>>,
+    on_batch: Option<Py<PyAny>>,
+    on_close: Option<Py<PyAny>>,
+    context: Py<PyAny>,
+    running: RefCell<()>,
+}
+
+/// Time for which a consumer may take messages without giving the loop a turn.
+const RUN_BUDGET: u64 = 1_000_000;
+
+/// Messages after which the time is looked at.
+const RUN_CHECK: u32 = 64;
+
+impl Listener {
+    /// `listener` has the attributes `on_open`, `on_message`, `on_batch`, `on_close`: callables or none.
+    pub fn new(py: Python<'_>, listener: &Bound<'_, PyAny>) -> PyResult<Self> {
+        let get = |name: &str| -> PyResult<Option<Py<PyAny>>> {
+            let callback = listener.getattr(name)?;
+            Ok((!callback.is_none()).then(|| callback.unbind()))
+        };
+        // SAFETY: attached; a new reference or null with an exception.
+        let context = unsafe { Bound::from_owned_ptr_or_err(py, ffi::PyContext_CopyCurrent()) }?.unbind();
+        Ok(Self {
+            on_open: get("on_open")?,
+            on_message: get("on_message")?,
+            on_batch: get("on_batch")?,
+            on_close: get("on_close")?,
+            context,
+            running: RefCell::new(()),
+        })
+    }
+
+    pub fn traverse(&self, visit: &PyVisit<'_>) -> Result<(), PyTraverseError> {
+        for callback in [&self.on_open, &self.on_message, &self.on_batch, &self.on_close].into_iter().flatten() {
+            visit.call(callback)?;
+        }
+        visit.call(&self.context)
+    }
+
+    /// Runs `calls` in the listener's context.
+    fn run<'py, R>(&self, py: Python<'py>, calls: impl FnOnce() -> PyResult<R>) -> PyResult<R> {
+        // SAFETY: attached; the context is ours. It is entered already where a callback runs a nested loop.
+        let entered = unsafe { ffi::PyContext_Enter(self.context.as_ptr()) } == 0;
+        if !entered {
+            drop(PyErr::take(py));
+        }
+        let outcome = calls();
+        if entered {
+            // SAFETY: entered above. An exception of the calls was taken out of the interpreter by their result.
+            let left = unsafe { ffi::PyContext_Exit(self.context.as_ptr()) };
+            if left < 0 {
+                return outcome.and(Err(PyErr::fetch(py)));
+            }
+        }
+        outcome
+    }
+}
+
+impl Conn {
+    /// Gives what is in the queue to whoever consumes it.
+    pub(crate) fn deliver(slf: &Bound<'_, Self>) -> PyResult<()> {
+        let this = slf.get();
+        if this.listener.get().is_some() {
+            return Self::deliver_to_listener(slf);
+        }
+        let waiter = {
+            let inner = this.inner.borrow();
+            if !inner.is_batch_ready() {
+                return Ok(());
+            }
+            inner.waiter.as_ref().map(|waiter| waiter.clone_ref(slf.py()))
+        };
+        match waiter {
+            Some(waiter) => Waiter::wake(waiter.bind(slf.py()), this.hub.get().may_step()),
+            None => Ok(()),
+        }
+    }
+
+    /// One step of a reader.
+    pub(crate) fn poll<'py>(
+        slf: &Bound<'py, Self>,
+        want: Want,
+        resumed: bool,
+        started: bool,
+    ) -> PyResult<Polled<'py>> {
+        let (py, this) = (slf.py(), slf.get());
+        let mut inner = this.inner.borrow_mut();
+        if !started {
+            if let Some(waiter) = &inner.waiter
+                && waiter.get().is_live()
+            {
+                drop(inner);
+                return Err(this.error(py, "concurrent", ()));
+            }
+            if this.listener.get().is_some() {
+                drop(inner);
+                return Err(this.error(py, "has_listener", ()));
+            }
+            if this.is_forked() {
+                drop(inner);
+                this.check()?;
+                inner = this.inner.borrow_mut();
+            }
+        }
+        if resumed {
+            inner.run_count = 0;
+            inner.run_start = clock::monotonic();
+        }
+        if !inner.queue.is_empty() {
+            if inner.has_used_its_run() {
+                // The loop gets a turn; then reading goes on.
+                return Self::wait(slf, inner, want, true);
+            }
+            let object = match want {
+                Want::Message(decode) => inner.take(py, decode),
+                Want::Next => inner.take(py, Decode::Default),
+                Want::Batch { messages, bytes, wait } => {
+                    if !inner.batch_may_leave(messages, bytes, wait) {
+                        return Self::wait(slf, inner, want, false);
+                    }
+                    inner.take_batch(py, messages, bytes)
+                }
+            };
+            if inner.paused.is_some() && inner.is_below_low_water() {
+                Self::resume(slf, inner)?;
+            }
+            return object.map(Polled::Ready);
+        }
+        if inner.core.data_over() || inner.phase == Phase::Closed {
+            drop(inner);
+            let name = if want == Want::Message(Decode::Default) || matches!(want, Want::Message(_)) {
+                "closed"
+            } else {
+                "iteration_over"
+            };
+            return Err(this.error(py, name, (slf,)));
+        }
+        if inner.phase == Phase::New {
+            drop(inner);
+            return Err(this.error(py, "closed", (slf,)));
+        }
+        Self::wait(slf, inner, want, false)
+    }
+
+    /// Makes the reader wait: for a message, or (`done`) for the loop's next turn.
+    fn wait<'py>(
+        slf: &Bound<'py, Self>,
+        mut inner: std::cell::RefMut<'_, Inner>,
+        want: Want,
+        done: bool,
+    ) -> PyResult<Polled<'py>> {
+        let (py, this) = (slf.py(), slf.get());
+        let hub = this.hub.bind(py);
+        let waiter = Waiter::new(py, hub.get().event_loop_ref(), done)?;
+        inner.waiter = Some(waiter.clone().unbind());
+        if let Want::Batch { messages, bytes, wait } = want {
+            inner.batch_full = Some((messages, bytes));
+            if wait > 0 && !inner.queue.is_empty() && inner.batch_due.is_none() {
+                inner.batch_due = Some(clock::monotonic().saturating_add(wait));
+            }
+            inner.batch_wait = wait;
+        }
+        let Some(token) = inner.token else { return Ok(Polled::Wait(waiter)) };
+        if let Some(due) = inner.batch_due {
+            hub.get().set_deadline(token, Some(due));
+        }
+        if !inner.strong {
+            inner.strong = true;
+            hub.get().set_strong(token, Some(slf));
+        }
+        Ok(Polled::Wait(waiter))
+    }
+
+    /// The task of `waiter` came back, or will not.
+    pub(crate) fn reader_left(slf: &Bound<'_, Self>, waiter: &Bound<'_, Waiter>) {
+        let this = slf.get();
+        let old = {
+            let Ok(mut inner) = this.inner.try_borrow_mut() else { return };
+            if inner.waiter.as_ref().is_none_or(|known| !known.is(waiter)) {
+                return;
+            }
+            inner.waiter.take()
+        };
+        drop(old);
+        if this.hub.get().may_step() || this.is_forked() {
+            // The dispatch that we are in will look after the registration.
+            return;
+        }
+        // It cannot fail for a reason that matters to the reader.
+        let _ = Self::let_go(slf);
+    }
+
+    /// Nobody reads any more: the hub holds the connection weakly again, unless something else keeps it.
+    fn let_go(slf: &Bound<'_, Self>) -> PyResult<()> {
+        let this = slf.get();
+        let token = {
+            let mut inner = this.inner.borrow_mut();
+            if !inner.strong || inner.wants_strong(this.listener.get().is_some()) {
+                return Ok(());
+            }
+            inner.strong = false;
+            inner.token
+        };
+        if let Some(token) = token {
+            this.hub.get().set_strong(token, None);
+        }
+        Ok(())
+    }
+
+    /// Reading goes on after a pause.
+    fn resume(slf: &Bound<'_, Self>, mut inner: std::cell::RefMut<'_, Inner>) -> PyResult<()> {
+        let this = slf.get();
+        inner.paused = None;
+        inner.core.resume_receiving(clock::monotonic());
+        let Some(token) = inner.token else { return Ok(()) };
+        let left = inner.has_input() || inner.broken.is_some();
+        let interest = inner.wanted();
+        inner.interest = interest;
+        drop(inner);
+        this.hub.get().set_interest(token, interest);
+        if left { Hub::run_soon(this.hub.bind(slf.py()), token) } else { Ok(()) }
+    }
+
+    /// A closing handshake must see the peer's Close: what the consumer has not taken does not stop reading any more.
+    pub(crate) fn resume_if_closing(slf: &Bound<'_, Self>) -> PyResult<()> {
+        let inner = slf.get().inner.borrow_mut();
+        if inner.paused.is_some() && inner.core.state() == State::Closing {
+            return Self::resume(slf, inner);
+        }
+        Ok(())
+    }
+
+    fn deliver_to_listener(slf: &Bound<'_, Self>) -> PyResult<()> {
+        let (py, this) = (slf.py(), slf.get());
+        let Some(listener) = this.listener.get() else { return Ok(()) };
+        let Ok(_running) = listener.running.try_borrow_mut() else {
+            // A callback runs a nested loop: its messages come when it returns, in order.
+            return Ok(());
+        };
+        if this.inner.borrow().queue.is_empty() {
+            return Ok(());
+        }
+        let outcome = listener.run(py, || match (&listener.on_batch, &listener.on_message) {
+            (Some(on_batch), _) => Self::call_batches(slf, on_batch),
+            (None, Some(on_message)) => Self::call_messages(slf, on_message),
+            (None, None) => {
+                this.inner.borrow_mut().queue.clear(py);
+                Ok(())
+            }
+        });
+        outcome.or_else(|error| Self::listener_failed(slf, error))?;
+        let inner = this.inner.borrow_mut();
+        if inner.paused.is_some() && inner.is_below_low_water() {
+            return Self::resume(slf, inner);
+        }
+        if !inner.queue.is_empty() && let Some(token) = inner.token {
+            return Hub::run_soon(this.hub.bind(py), token);
+        }
+        Ok(())
+    }
+
+    fn call_messages(slf: &Bound<'_, Self>, on_message: &Py<PyAny>) -> PyResult<()> {
+        let (py, this) = (slf.py(), slf.get());
+        loop {
+            let message = {
+                let mut inner = this.inner.borrow_mut();
+                if inner.queue.is_empty() || (inner.has_used_its_run() && inner.token.is_some()) {
+                    return Ok(());
+                }
+                inner.take(py, Decode::Default)?
+            };
+            let args = [slf.as_ptr(), message.as_ptr()];
+            // SAFETY: attached; two borrowed references that live through the call.
+            let result =
+                unsafe { ffi::PyObject_Vectorcall(on_message.as_ptr(), args.as_ptr(), 2, std::ptr::null_mut()) };
+            if result.is_null() {
+                return Err(PyErr::fetch(py));
+            }
+            // SAFETY: a new reference that is ours.
+            unsafe { ffi::Py_DECREF(result) };
+        }
+    }
+
+    fn call_batches(slf: &Bound<'_, Self>, on_batch: &Py<PyAny>) -> PyResult<()> {
+        let (py, this) = (slf.py(), slf.get());
+        loop {
+            let batch = {
+                let mut inner = this.inner.borrow_mut();
+                if inner.queue.is_empty() || (inner.has_used_its_run() && inner.token.is_some()) {
+                    return Ok(());
+                }
+                inner.take_list(py, usize::MAX, usize::MAX)?
+            };
+            on_batch.bind(py).call1((slf, batch))?;
+        }
+    }
+
+    /// An exception of a callback ends the connection, and is raised by `wait_closed`.
+    fn listener_failed(slf: &Bound<'_, Self>, error: PyErr) -> PyResult<()> {
+        let (py, this) = (slf.py(), slf.get());
+        if error.is_instance_of::<PyKeyboardInterrupt>(py) || error.is_instance_of::<PySystemExit>(py) {
+            return Err(error);
+        }
+        let mut inner = this.inner.borrow_mut();
+        if inner.listener_error.is_none() {
+            inner.listener_error = Some(error.into_value(py).into_any());
+        }
+        inner.queue.clear(py);
+        // 1011 may be sent, and the reason is short.
+        let _ = inner.core.close(Some(1011), "a listener raised an exception", clock::monotonic());
+        Ok(())
+    }
+
+    pub(crate) fn call_on_open(slf: &Bound<'_, Self>) -> PyResult<()> {
+        Self::call_back(slf, |listener| listener.on_open.as_ref(), |on_open| on_open.call1((slf,)).map(|_| ()))
+    }
+
+    pub(crate) fn call_on_close(slf: &Bound<'_, Self>) -> PyResult<()> {
+        let info = slf.get().policy.bind(slf.py()).call_method1("close_info", (slf,))?;
+        Self::call_back(
+            slf,
+            |listener| listener.on_close.as_ref(),
+            |on_close| on_close.call1((slf, info)).map(|_| ()),
+        )
+    }
+
+    fn call_back(
+        slf: &Bound<'_, Self>,
+        which: impl FnOnce(&Listener) -> Option<&Py<PyAny>>,
+        call: impl FnOnce(&Bound<'_, PyAny>) -> PyResult<()>,
+    ) -> PyResult<()> {
+        let py = slf.py();
+        let Some(listener) = slf.get().listener.get() else { return Ok(()) };
+        let Some(callback) = which(listener) else { return Ok(()) };
+        listener.run(py, || call(callback.bind(py))).or_else(|error| Self::listener_failed(slf, error))
+    }
+}
+
+impl Inner {
+    /// Takes a message as the object that its consumer gets.
+    #[inline]
+    fn take(&mut self, py: Python<'_>, decode: Decode) -> PyResult<Py<PyAny>> {
+        let form = self.queue.form;
+        let Some(taken) = self.queue.pop(py) else { return Ok(py.None()) };
+        if form == Form::View && decode == Decode::Default {
+            return self.take_view(py, taken);
+        }
+        taken.into_object(py, form, decode)
+    }
+
+    fn take_view(&mut self, py: Python<'_>, taken: Taken) -> PyResult<Py<PyAny>> {
+        let view = match taken.body {
+            Body::Slice(address, length) => {
+                let view = MessageView::of_slice(py, address, length, taken.text)?;
+                self.views.push(view.clone_ref(py));
+                view
+            }
+            Body::Object(object) => match object.bind(py).cast::<pyo3::types::PyBytes>() {
+                Ok(bytes) => MessageView::of_object(py, bytes, taken.text)?,
+                // A fragment or a frame.
+                Err(_) => return Ok(object),
+            },
+        };
+        Ok(view.into_any())
+    }
+
+    fn take_list(&mut self, py: Python<'_>, messages: usize, bytes: usize) -> PyResult<Py<PyList>> {
+        let list = PyList::empty(py);
+        let (mut count, mut size) = (0, 0usize);
+        while count < messages {
+            let Some(next) = self.queue.front_length() else { break };
+            if count > 0 && size.saturating_add(next) > bytes {
+                break;
+            }
+            size = size.saturating_add(next);
+            count += 1;
+            let message = self.take(py, Decode::Default)?;
+            list.append(message)?;
+        }
+        Ok(list.unbind())
+    }
+
+    fn take_batch(&mut self, py: Python<'_>, messages: usize, bytes: usize) -> PyResult<Py<PyAny>> {
+        self.batch_due = None;
+        self.batch_full = None;
+        let first_seq = self.queue.taken() + 1;
+        let list = self.take_list(py, messages, bytes)?;
+        let last_seq = self.queue.taken();
+        let (received_ns, received_mono_ns) = self.queue.stamp().unwrap_or((0, 0));
+        Ok(Py::new(py, Batch { messages: list, first_seq, last_seq, received_ns, received_mono_ns })?.into_any())
+    }
+
+    fn batch_may_leave(&mut self, messages: usize, bytes: usize, wait: u64) -> bool {
+        wait == 0
+            || self.queue.len() >= messages
+            || self.queue.bytes() >= bytes
+            || self.core.data_over()
+            || self.paused.is_some()
+            || self.batch_due.is_some_and(|due| clock::monotonic() >= due)
+    }
+
+    /// Whether the reader that waits has something to come back for.
+    fn is_batch_ready(&self) -> bool {
+        if self.queue.is_empty() {
+            return self.core.data_over() || self.phase == Phase::Closed;
+        }
+        match self.batch_full {
+            Some((messages, bytes)) if self.batch_wait > 0 => {
+                self.batch_due.is_none()
+                    || self.queue.len() >= messages
+                    || self.queue.bytes() >= bytes
+                    || self.core.data_over()
+                    || self.paused.is_some()
+                    || self.batch_due.is_some_and(|due| clock::monotonic() >= due)
+            }
+            _ => true,
+        }
+    }
+
+    #[inline]
+    fn has_used_its_run(&mut self) -> bool {
+        self.run_count += 1;
+        self.run_count.is_multiple_of(RUN_CHECK) && clock::monotonic() - self.run_start > RUN_BUDGET
+    }
+
+    fn is_below_low_water(&self) -> bool {
+        self.queue.len() <= self.water.low_messages && self.queue.bytes() <= self.water.low_bytes
+    }
+}

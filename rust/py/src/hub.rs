@@ -1,0 +1,517 @@
+//! The hub: one per event loop, the only descriptor of ours that the loop sees.
+//!
+//! It holds a small registration for each connection: strongly while somebody waits for that connection, else weakly.
+//! It dispatches what is ready, keeps the timers, flushes what was sent in a turn, and leaves the loop with its last
+//! connection. All of it runs on the loop's thread, but for [`Hub::post`] and the end of a registration.
+
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeSet;
+use std::os::fd::RawFd;
+
+use fastws_core::Nanos;
+use fastws_core::filter::{Direction, WorkDone};
+use pyo3::exceptions::{PyKeyboardInterrupt, PyRuntimeError, PySystemExit};
+use pyo3::gc::{PyTraverseError, PyVisit};
+use pyo3::prelude::*;
+use pyo3::sync::PyOnceLock;
+use pyo3::types::{PyDict, PyWeakrefReference};
+
+use crate::clock;
+use crate::conn::Conn;
+use crate::fork;
+use crate::poller::{Interest, Poller, Ready, TIMER, WAKE};
+
+/// The connections of one event loop.
+#[pyclass(frozen, weakref, module = "fastws._core")]
+pub struct Hub {
+    event_loop: Py<PyAny>,
+    state: RefCell<State>,
+    /// Counts the turns of the loop, as far as anything of ours happened in them.
+    turn: Cell<u64>,
+    /// Frames of `dispatch` on the stack: more than one where a nested loop runs.
+    depth: Cell<u32>,
+    turn_end_scheduled: Cell<bool>,
+    soon_scheduled: Cell<bool>,
+    fork: u32,
+}
+
+// SAFETY: every access happens with the interpreter attached; the GIL orders them (the module is not declared free of
+// it). `RefCell` borrows never span a call into Python.
+unsafe impl Send for Hub {}
+// SAFETY: as above.
+unsafe impl Sync for Hub {}
+
+struct State {
+    poller: Poller,
+    entries: Vec<Entry>,
+    free: Vec<u32>,
+    live: usize,
+    timers: BTreeSet<(Nanos, u32)>,
+    armed: Option<Nanos>,
+    /// The loop watches the poller's descriptor.
+    watching: bool,
+    /// Connections that have something to write at the end of this turn.
+    flush: Vec<Token>,
+    /// Connections that asked for another turn.
+    soon: Vec<Token>,
+    mail: Vec<Mail>,
+}
+
+#[derive(Default)]
+struct Entry {
+    generation: u32,
+    fd: RawFd,
+    weak: Option<Py<PyWeakrefReference>>,
+    strong: Option<Py<Conn>>,
+    interest: Interest,
+    deadline: Option<Nanos>,
+}
+
+/// Names a registration.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Token {
+    index: u32,
+    generation: u32,
+}
+
+/// What other threads bring.
+pub enum Mail {
+    /// The result of a wire extension's work.
+    Worked(Py<Conn>, Direction, WorkDone),
+}
+
+/// Time after which a dispatch returns to the loop; what is ready stays so.
+const DISPATCH_BUDGET: Nanos = 4_000_000;
+
+static HUBS: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+
+impl Hub {
+    /// The hub of `event_loop`, made where there is none yet.
+    pub fn of<'py>(py: Python<'py>, event_loop: &Bound<'py, PyAny>) -> PyResult<Bound<'py, Hub>> {
+        fork::watch();
+        let hubs = HUBS
+            .get_or_try_init(py, || py.import("weakref")?.getattr("WeakKeyDictionary")?.call0().map(Bound::unbind))?
+            .bind(py);
+        let known = hubs.call_method1("get", (event_loop,))?;
+        if let Ok(weak) = known.cast::<PyWeakrefReference>()
+            && let Some(hub) = weak.upgrade()
+        {
+            let hub = hub.cast_into::<Hub>()?;
+            if hub.get().fork == fork::generation() {
+                return Ok(hub);
+            }
+        }
+        let poller = Poller::new()?;
+        let hub = Bound::new(
+            py,
+            Hub {
+                event_loop: event_loop.clone().unbind(),
+                state: RefCell::new(State {
+                    poller,
+                    entries: Vec::new(),
+                    free: Vec::new(),
+                    live: 0,
+                    timers: BTreeSet::new(),
+                    armed: None,
+                    watching: false,
+                    flush: Vec::new(),
+                    soon: Vec::new(),
+                    mail: Vec::new(),
+                }),
+                turn: Cell::new(1),
+                depth: Cell::new(0),
+                turn_end_scheduled: Cell::new(false),
+                soon_scheduled: Cell::new(false),
+                fork: fork::generation(),
+            },
+        )?;
+        hubs.set_item(event_loop, PyWeakrefReference::new(&hub)?)?;
+        Ok(hub)
+    }
+
+    pub fn event_loop<'py>(&self, py: Python<'py>) -> &Bound<'py, PyAny> {
+        self.event_loop.bind(py)
+    }
+
+    pub fn event_loop_ref(&self) -> &Py<PyAny> {
+        &self.event_loop
+    }
+
+    /// Whether this process is a fork of the one that made the hub.
+    #[inline]
+    pub fn is_forked(&self) -> bool {
+        self.fork != fork::generation()
+    }
+
+    /// The current turn of the loop.
+    #[inline]
+    pub fn turn(&self) -> u64 {
+        self.turn.get()
+    }
+
+    /// Whether a task may be stepped from here: we are in the loop's own call of the hub, once.
+    #[inline]
+    pub fn may_step(&self) -> bool {
+        self.depth.get() == 1
+    }
+
+    /// Registers a connection's descriptor, strongly.
+    pub fn register(slf: &Bound<'_, Self>, conn: &Bound<'_, Conn>, fd: RawFd, interest: Interest) -> PyResult<Token> {
+        let this = slf.get();
+        let weak = PyWeakrefReference::new(conn)?.unbind();
+        let (token, watch) = {
+            let mut state = this.state.borrow_mut();
+            let index = state.free.pop().unwrap_or_else(|| {
+                state.entries.push(Entry::default());
+                state.entries.len() as u32 - 1
+            });
+            let generation = state.entries[index as usize].generation;
+            let token = Token { index, generation };
+            if let Err(error) = state.poller.add(fd, token.key(), interest) {
+                state.free.push(index);
+                return Err(error.into());
+            }
+            let entry = &mut state.entries[index as usize];
+            *entry = Entry {
+                generation,
+                fd,
+                weak: Some(weak),
+                strong: Some(conn.clone().unbind()),
+                interest,
+                deadline: None,
+            };
+            state.live += 1;
+            let watch = (!std::mem::replace(&mut state.watching, true)).then(|| state.poller.fd());
+            (token, watch)
+        };
+        if let Some(fd) = watch {
+            let outcome = this.event_loop.bind(slf.py()).call_method1("add_reader", (fd, slf.getattr("_on_ready")?));
+            if let Err(error) = outcome {
+                this.state.borrow_mut().watching = false;
+                this.deregister(slf.py(), token);
+                return Err(error);
+            }
+        }
+        Ok(token)
+    }
+
+    /// Ends a registration, from any thread; the descriptor is still open, and is to be closed only afterwards.
+    pub fn deregister(&self, py: Python<'_>, token: Token) {
+        let gone = {
+            let mut state = self.state.borrow_mut();
+            let Some(entry) = state.entry(token) else { return };
+            let entry = std::mem::replace(entry, Entry { generation: token.generation.wrapping_add(1) & 0x7fff_ffff, ..Entry::default() });
+            // A forked child shares the set with its parent: it must not touch it.
+            if !self.is_forked() {
+                state.poller.remove(entry.fd);
+            }
+            if let Some(deadline) = entry.deadline {
+                state.timers.remove(&(deadline, token.index));
+            }
+            state.free.push(token.index);
+            state.live -= 1;
+            if state.live == 0 && state.watching && !self.is_forked() {
+                // The loop is left in its next turn, on its own thread.
+                state.poller.wake();
+            }
+            (entry.strong, entry.weak)
+        };
+        let _ = py;
+        drop(gone);
+    }
+
+    /// Watches the connection's descriptor for this.
+    pub fn set_interest(&self, token: Token, interest: Interest) {
+        let mut state = self.state.borrow_mut();
+        let Some(entry) = state.entry(token) else { return };
+        if entry.interest == interest {
+            return;
+        }
+        entry.interest = interest;
+        let fd = entry.fd;
+        // A failure means that somebody closed the descriptor: the next read or write will say so.
+        let _ = state.poller.modify(fd, token.key(), interest);
+    }
+
+    /// Holds the connection strongly or not.
+    pub fn set_strong(&self, token: Token, conn: Option<&Bound<'_, Conn>>) {
+        let old = {
+            let mut state = self.state.borrow_mut();
+            let Some(entry) = state.entry(token) else { return };
+            std::mem::replace(&mut entry.strong, conn.map(|conn| conn.clone().unbind()))
+        };
+        drop(old);
+    }
+
+    /// Wants the connection's `on_timer` at this moment. An earlier moment that is set already stays: the connection
+    /// will find that nothing is due and set the next one.
+    pub fn set_deadline(&self, token: Token, deadline: Option<Nanos>) {
+        let Some(deadline) = deadline else { return };
+        let mut state = self.state.borrow_mut();
+        let Some(entry) = state.entry(token) else { return };
+        if entry.deadline.is_some_and(|set| set <= deadline) {
+            return;
+        }
+        let old = entry.deadline.replace(deadline);
+        if let Some(old) = old {
+            state.timers.remove(&(old, token.index));
+        }
+        state.timers.insert((deadline, token.index));
+        state.arm();
+    }
+
+    /// Wants the connection flushed at the end of this turn.
+    pub fn flush_later(slf: &Bound<'_, Self>, token: Token) -> PyResult<()> {
+        slf.get().state.borrow_mut().flush.push(token);
+        Self::mark_turn(slf)
+    }
+
+    /// Sees to it that the turn is counted when it ends.
+    #[inline]
+    pub fn mark_turn(slf: &Bound<'_, Self>) -> PyResult<()> {
+        let this = slf.get();
+        if this.depth.get() == 0 && !this.turn_end_scheduled.replace(true) {
+            let outcome = Self::call_soon(slf, "_on_turn_end");
+            if outcome.is_err() {
+                this.turn_end_scheduled.set(false);
+            }
+            return outcome;
+        }
+        Ok(())
+    }
+
+    /// Wants another turn for the connection, without waiting for its descriptor.
+    pub fn run_soon(slf: &Bound<'_, Self>, token: Token) -> PyResult<()> {
+        let this = slf.get();
+        {
+            let mut state = this.state.borrow_mut();
+            if state.soon.contains(&token) {
+                return Ok(());
+            }
+            state.soon.push(token);
+        }
+        if this.soon_scheduled.replace(true) { Ok(()) } else { Self::call_soon(slf, "_on_soon") }
+    }
+
+    /// Brings something from another thread.
+    pub fn post(&self, mail: Mail) {
+        let mut state = self.state.borrow_mut();
+        state.mail.push(mail);
+        state.poller.wake();
+    }
+
+    fn call_soon(slf: &Bound<'_, Self>, method: &str) -> PyResult<()> {
+        let event_loop = slf.get().event_loop.bind(slf.py());
+        event_loop.call_method1("call_soon", (slf.getattr(method)?,)).map(|_| ())
+    }
+
+    fn dispatch(slf: &Bound<'_, Self>) -> PyResult<()> {
+        let (py, this) = (slf.py(), slf.get());
+        let mut ready = Vec::new();
+        this.state.borrow_mut().poller.poll(&mut ready)?;
+        let start = clock::monotonic();
+        let mut late = false;
+        for event in ready {
+            match event.token {
+                TIMER => Self::run_timers(slf)?,
+                WAKE => Self::take_mail(slf)?,
+                // The set is level-triggered: what is not looked at now is ready in the next turn, behind the others.
+                _ if late => {}
+                _ => {
+                    Self::run_one(slf, event)?;
+                    late = clock::monotonic() - start > DISPATCH_BUDGET;
+                }
+            }
+        }
+        Self::flush(slf)?;
+        this.leave_if_empty(py)
+    }
+
+    fn run_one(slf: &Bound<'_, Self>, event: Ready) -> PyResult<()> {
+        let Some(conn) = slf.get().connection(slf.py(), Token::from_key(event.token)) else { return Ok(()) };
+        let outcome = Conn::on_ready(&conn, event);
+        Self::handle(slf, &conn, outcome)
+    }
+
+    fn run_timers(slf: &Bound<'_, Self>) -> PyResult<()> {
+        let this = slf.get();
+        let now = clock::monotonic();
+        loop {
+            let due = {
+                let mut state = this.state.borrow_mut();
+                state.armed = None;
+                match state.timers.first().copied() {
+                    Some((at, index)) if at <= now => {
+                        state.timers.remove(&(at, index));
+                        let entry = &mut state.entries[index as usize];
+                        entry.deadline = None;
+                        Some((at, Token { index, generation: entry.generation }))
+                    }
+                    _ => {
+                        state.arm();
+                        None
+                    }
+                }
+            };
+            let Some((at, token)) = due else { return Ok(()) };
+            if let Some(conn) = this.connection(slf.py(), token) {
+                let outcome = Conn::on_timer(&conn, now - at);
+                Self::handle(slf, &conn, outcome)?;
+            }
+        }
+    }
+
+    fn take_mail(slf: &Bound<'_, Self>) -> PyResult<()> {
+        let mail = std::mem::take(&mut slf.get().state.borrow_mut().mail);
+        for item in mail {
+            match item {
+                Mail::Worked(conn, direction, done) => {
+                    let conn = conn.into_bound(slf.py());
+                    let outcome = Conn::on_worked(&conn, direction, done);
+                    Self::handle(slf, &conn, outcome)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn flush(slf: &Bound<'_, Self>) -> PyResult<()> {
+        let this = slf.get();
+        this.turn.set(this.turn.get() + 1);
+        loop {
+            let Some(token) = this.state.borrow_mut().flush.pop() else { return Ok(()) };
+            if let Some(conn) = this.connection(slf.py(), token) {
+                let outcome = Conn::on_flush(&conn);
+                Self::handle(slf, &conn, outcome)?;
+            }
+        }
+    }
+
+    /// An exception of one connection never skips the others; those that end the program pass, since all state is
+    /// consistent and what was not looked at stays ready.
+    fn handle(slf: &Bound<'_, Self>, conn: &Bound<'_, Conn>, outcome: PyResult<()>) -> PyResult<()> {
+        let py = slf.py();
+        let Err(error) = outcome else { return Ok(()) };
+        if error.is_instance_of::<PyKeyboardInterrupt>(py) || error.is_instance_of::<PySystemExit>(py) {
+            return Err(error);
+        }
+        let context = PyDict::new(py);
+        context.set_item("message", "exception in a fastws connection")?;
+        context.set_item("exception", error.value(py))?;
+        context.set_item("connection", conn)?;
+        slf.get().event_loop.bind(py).call_method1("call_exception_handler", (context,)).map(|_| ())
+    }
+
+    fn connection<'py>(&self, py: Python<'py>, token: Token) -> Option<Bound<'py, Conn>> {
+        let mut state = self.state.borrow_mut();
+        let entry = state.entry(token)?;
+        if let Some(conn) = &entry.strong {
+            return Some(conn.bind(py).clone());
+        }
+        entry.weak.as_ref()?.bind(py).upgrade()?.cast_into::<Conn>().ok()
+    }
+
+    fn leave_if_empty(&self, py: Python<'_>) -> PyResult<()> {
+        let fd = {
+            let mut state = self.state.borrow_mut();
+            if state.live > 0 || !state.watching {
+                return Ok(());
+            }
+            state.watching = false;
+            state.poller.fd()
+        };
+        self.event_loop.bind(py).call_method1("remove_reader", (fd,)).map(|_| ())
+    }
+}
+
+#[pymethods]
+impl Hub {
+    fn _on_ready(slf: &Bound<'_, Self>) -> PyResult<()> {
+        let this = slf.get();
+        if this.is_forked() {
+            return Err(PyRuntimeError::new_err("this event loop belongs to the parent process"));
+        }
+        this.depth.set(this.depth.get() + 1);
+        let outcome = Self::dispatch(slf);
+        this.depth.set(this.depth.get() - 1);
+        outcome
+    }
+
+    fn _on_turn_end(slf: &Bound<'_, Self>) -> PyResult<()> {
+        slf.get().turn_end_scheduled.set(false);
+        Self::flush(slf)
+    }
+
+    fn _on_soon(slf: &Bound<'_, Self>) -> PyResult<()> {
+        let this = slf.get();
+        this.soon_scheduled.set(false);
+        let tokens = std::mem::take(&mut this.state.borrow_mut().soon);
+        this.depth.set(this.depth.get() + 1);
+        let mut outcome = Ok(());
+        for token in tokens {
+            if outcome.is_ok()
+                && let Some(conn) = this.connection(slf.py(), token)
+            {
+                let done = Conn::on_soon(&conn);
+                outcome = Self::handle(slf, &conn, done);
+            } else if outcome.is_err() {
+                // What is left keeps its turn.
+                let _ = Self::run_soon(slf, token);
+            }
+        }
+        let outcome = outcome.and_then(|()| Self::flush(slf));
+        this.depth.set(this.depth.get() - 1);
+        outcome
+    }
+
+    /// Connections that are registered.
+    fn __len__(&self) -> usize {
+        self.state.borrow().live
+    }
+
+    fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
+        visit.call(&self.event_loop)?;
+        if let Ok(state) = self.state.try_borrow() {
+            for entry in &state.entries {
+                if let Some(conn) = &entry.strong {
+                    visit.call(conn)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn __clear__(&self) {
+        let strong: Vec<_> = match self.state.try_borrow_mut() {
+            Ok(mut state) => state.entries.iter_mut().filter_map(|entry| entry.strong.take()).collect(),
+            Err(_) => Vec::new(),
+        };
+        drop(strong);
+    }
+}
+
+impl State {
+    fn entry(&mut self, token: Token) -> Option<&mut Entry> {
+        self.entries.get_mut(token.index as usize).filter(|e| e.generation == token.generation && e.weak.is_some())
+    }
+
+    /// Sets the timer to the earliest deadline.
+    fn arm(&mut self) {
+        let first = self.timers.first().map(|(at, _)| *at);
+        if first != self.armed {
+            self.armed = first;
+            // It fails only for a bad descriptor, and this one is ours.
+            let _ = self.poller.set_timer(first);
+        }
+    }
+}
+
+impl Token {
+    fn key(self) -> u64 {
+        u64::from(self.generation & 0x7fff_ffff) << 32 | u64::from(self.index)
+    }
+
+    fn from_key(key: u64) -> Self {
+        Self { index: key as u32, generation: (key >> 32) as u32 }
+    }
+}

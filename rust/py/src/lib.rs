@@ -1,0 +1,47 @@
+//! `fastws._core`: the drivers of fastws (who calls recv and send, who is woken) and the translation to Python. What a
+//! frame means is decided in `fastws-core`; what a connection is for, in the Python package.
+
+mod awaitable;
+mod batch;
+mod buffers;
+mod clock;
+mod conn;
+mod deliver;
+mod driver;
+mod entropy;
+mod fork;
+mod hub;
+mod landing;
+mod payload;
+mod poller;
+mod queue;
+mod tls;
+mod view;
+mod waiter;
+
+use pyo3::prelude::*;
+
+/// The native half of fastws.
+#[pymodule(gil_used = true)]
+mod _core {
+    use pyo3::prelude::*;
+
+    #[pymodule_export]
+    use super::batch::Batch;
+    #[pymodule_export]
+    use super::conn::{Conn, Request, parse_uri};
+    #[pymodule_export]
+    use super::hub::Hub;
+    #[pymodule_export]
+    use super::tls::TlsContext;
+    #[pymodule_export]
+    use super::view::MessageView;
+    #[pymodule_export]
+    use super::waiter::Waiter;
+
+    #[pymodule_init]
+    fn init(m: &Bound<'_, PyModule>) -> PyResult<()> {
+        super::awaitable::prepare(m.py())?;
+        m.add("__version__", env!("CARGO_PKG_VERSION"))
+    }
+}

@@ -1,0 +1,155 @@
+//! Translation of plain values between the core and Python.
+
+use fastws_core::close::{Cause, CloseInfo, Initiator};
+use fastws_core::handshake::{ClientHandshake, Response};
+use fastws_core::uri::Uri;
+use fastws_core::{Error, Opcode};
+use pyo3::exceptions::PyUnicodeDecodeError;
+use pyo3::ffi;
+use pyo3::prelude::*;
+use pyo3::types::{PyBytes, PyDict, PyList, PyString, PyTuple};
+
+use crate::conn::Inner;
+
+/// Calls `with` with the bytes of a message that is a `str` or bytes-like, and with its type; none if it is neither.
+#[inline]
+pub fn with_bytes<R>(
+    message: &Bound<'_, PyAny>,
+    text: Option<bool>,
+    with: impl FnOnce(Opcode, &[u8]) -> R,
+) -> PyResult<Option<R>> {
+    if let Ok(string) = message.cast::<PyString>() {
+        let opcode = if text == Some(false) { Opcode::Binary } else { Opcode::Text };
+        return Ok(Some(with(opcode, string.to_str()?.as_bytes())));
+    }
+    let opcode = if text == Some(true) { Opcode::Text } else { Opcode::Binary };
+    if let Ok(bytes) = message.cast::<PyBytes>() {
+        let bytes = bytes.as_bytes();
+        check_text(message.py(), opcode, bytes)?;
+        return Ok(Some(with(opcode, bytes)));
+    }
+    // SAFETY: attached.
+    if unsafe { ffi::PyObject_CheckBuffer(message.as_ptr()) } == 0 {
+        return Ok(None);
+    }
+    let view = SimpleBuffer::get(message)?;
+    check_text(message.py(), opcode, view.bytes())?;
+    Ok(Some(with(opcode, view.bytes())))
+}
+
+/// Bytes that are sent as text must be UTF-8 (RFC 6455 §5.6).
+fn check_text(py: Python<'_>, opcode: Opcode, bytes: &[u8]) -> PyResult<()> {
+    if opcode == Opcode::Binary {
+        return Ok(());
+    }
+    match std::str::from_utf8(bytes) {
+        Ok(_) => Ok(()),
+        Err(error) => Err(PyUnicodeDecodeError::new_utf8(py, bytes, error)?.into()),
+    }
+}
+
+/// A contiguous buffer of bytes, released when dropped.
+struct SimpleBuffer {
+    view: Box<ffi::Py_buffer>,
+}
+
+impl SimpleBuffer {
+    fn get(object: &Bound<'_, PyAny>) -> PyResult<Self> {
+        let mut view = Box::new(ffi::Py_buffer::new());
+        // SAFETY: attached; the view is filled or an exception is set.
+        if unsafe { ffi::PyObject_GetBuffer(object.as_ptr(), &raw mut *view, ffi::PyBUF_SIMPLE) } < 0 {
+            return Err(PyErr::fetch(object.py()));
+        }
+        Ok(Self { view })
+    }
+
+    fn bytes(&self) -> &[u8] {
+        if self.view.len == 0 {
+            return &[];
+        }
+        // SAFETY: the exporter keeps `len` bytes at `buf` until the view is released.
+        unsafe { std::slice::from_raw_parts(self.view.buf.cast(), self.view.len as usize) }
+    }
+}
+
+impl Drop for SimpleBuffer {
+    fn drop(&mut self) {
+        // SAFETY: attached: it lives in a call from Python. Released once.
+        unsafe { ffi::PyBuffer_Release(&raw mut *self.view) };
+    }
+}
+
+/// (secure, host, port, path with query, text without secrets).
+pub fn uri<'py>(py: Python<'py>, uri: &Uri) -> PyResult<Bound<'py, PyTuple>> {
+    (uri.secure, &uri.host, uri.port, &uri.path_and_query, uri.to_string()).into_pyobject(py)
+}
+
+/// The handshake of a client.
+pub fn handshake(
+    uri: &Uri,
+    nonce: [u8; 16],
+    headers: Vec<(String, String)>,
+    subprotocols: Vec<String>,
+    origin: Option<String>,
+    user_agent: Option<String>,
+) -> Result<ClientHandshake, Error> {
+    let _ = (uri, nonce, headers, subprotocols, origin, user_agent);
+    todo!()
+}
+
+/// (status, reason, headers, body).
+pub fn response<'py>(py: Python<'py>, response: &Response) -> PyResult<Bound<'py, PyTuple>> {
+    let headers = PyList::new(py, response.headers.iter().map(|(name, value)| (name, value)))?;
+    (response.status, &response.reason, headers, PyBytes::new(py, &response.body)).into_pyobject(py)
+}
+
+/// (received code, received reason, sent code, sent reason, initiator, cause kind, cause text).
+pub fn close_info<'py>(py: Python<'py>, info: &CloseInfo) -> PyResult<Bound<'py, PyTuple>> {
+    let (received, sent) = (info.received.as_ref(), info.sent.as_ref());
+    let initiator = info.initiator.map(|initiator| match initiator {
+        Initiator::Local => "local",
+        Initiator::Remote => "remote",
+    });
+    let cause = info.cause.as_ref();
+    (
+        received.map(|close| u16::from(close.reported_code())),
+        received.map(|close| close.reason.as_str()),
+        sent.map(|close| u16::from(close.reported_code())),
+        sent.map(|close| close.reason.as_str()),
+        initiator,
+        cause.map(cause_kind),
+        cause.map(cause_text),
+    )
+        .into_pyobject(py)
+}
+
+fn cause_kind(cause: &Cause) -> &'static str {
+    match cause {
+        Cause::Protocol(Error::LimitExceeded(_)) => "limit",
+        Cause::Protocol(_) => "protocol",
+        Cause::Eof => "eof",
+        Cause::Truncated => "truncated",
+        Cause::Transport(_) => "transport",
+        Cause::Keepalive(_) => "keepalive",
+        Cause::CloseTimeout => "close_timeout",
+        Cause::Aborted(_) => "aborted",
+    }
+}
+
+/// A cause as a sentence.
+pub fn cause_text(cause: &Cause) -> String {
+    match cause {
+        Cause::Protocol(error) => error.to_string(),
+        Cause::Eof => "the peer ended the stream without a Close frame".to_owned(),
+        Cause::Truncated => "the TLS stream was cut off without a Close frame or close_notify".to_owned(),
+        Cause::Transport(text) | Cause::Aborted(text) => text.clone(),
+        Cause::Keepalive(verdict) => format!("keepalive ping timeout: {verdict}"),
+        Cause::CloseTimeout => "the peer did not answer our Close frame within close_timeout".to_owned(),
+    }
+}
+
+/// Counters, by name.
+pub(crate) fn stats<'py>(py: Python<'py>, inner: &Inner) -> PyResult<Bound<'py, PyDict>> {
+    let _ = inner;
+    Ok(PyDict::new(py))
+}

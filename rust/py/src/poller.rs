@@ -1,0 +1,236 @@
+//! The set of file descriptors that a hub waits for, with one timer and one wake-up for other threads.
+//!
+//! Linux: epoll, timerfd and eventfd, level-triggered; the set is one descriptor that the event loop watches. Elsewhere on
+//! Unix: the `polling` crate, whose descriptor (a kqueue) serves the same way.
+
+use std::io;
+use std::os::fd::RawFd;
+
+use fastws_core::Nanos;
+
+/// What a descriptor is watched for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Interest {
+    pub read: bool,
+    pub write: bool,
+}
+
+/// What is ready.
+#[derive(Debug, Clone, Copy)]
+pub struct Ready {
+    pub token: u64,
+    pub read: bool,
+    pub write: bool,
+    /// The peer reset the connection, or both halves are over: worth a read even where reading is paused.
+    pub hangup: bool,
+}
+
+/// The token of the timer.
+pub const TIMER: u64 = u64::MAX;
+/// The token of the wake-up.
+pub const WAKE: u64 = u64::MAX - 1;
+
+#[cfg(any(target_os = "linux", target_os = "android"))]
+mod imp {
+    use super::{Interest, Nanos, RawFd, Ready, TIMER, WAKE, io};
+
+    pub struct Poller {
+        epoll: RawFd,
+        timer: RawFd,
+        wake: RawFd,
+    }
+
+    impl Poller {
+        pub fn new() -> io::Result<Self> {
+            // SAFETY: plain system calls without pointers.
+            let (epoll, timer, wake) = unsafe {
+                (
+                    libc::epoll_create1(libc::EPOLL_CLOEXEC),
+                    libc::timerfd_create(libc::CLOCK_MONOTONIC, libc::TFD_NONBLOCK | libc::TFD_CLOEXEC),
+                    libc::eventfd(0, libc::EFD_NONBLOCK | libc::EFD_CLOEXEC),
+                )
+            };
+            let this = Self { epoll, timer, wake };
+            if epoll < 0 || timer < 0 || wake < 0 {
+                return Err(io::Error::last_os_error());
+            }
+            let read = Interest { read: true, write: false };
+            this.add(timer, TIMER, read)?;
+            this.add(wake, WAKE, read)?;
+            Ok(this)
+        }
+
+        pub fn fd(&self) -> RawFd {
+            self.epoll
+        }
+
+        pub fn add(&self, fd: RawFd, token: u64, interest: Interest) -> io::Result<()> {
+            self.control(libc::EPOLL_CTL_ADD, fd, token, interest)
+        }
+
+        pub fn modify(&self, fd: RawFd, token: u64, interest: Interest) -> io::Result<()> {
+            self.control(libc::EPOLL_CTL_MOD, fd, token, interest)
+        }
+
+        pub fn remove(&self, fd: RawFd) {
+            // A descriptor that somebody closed has left the set by itself.
+            let _ = self.control(libc::EPOLL_CTL_DEL, fd, 0, Interest::default());
+        }
+
+        fn control(&self, operation: i32, fd: RawFd, token: u64, interest: Interest) -> io::Result<()> {
+            let mut events = 0;
+            if interest.read {
+                events |= libc::EPOLLIN | libc::EPOLLRDHUP;
+            }
+            if interest.write {
+                events |= libc::EPOLLOUT;
+            }
+            let mut event = libc::epoll_event { events: events as u32, u64: token };
+            // SAFETY: `event` lives through the call.
+            let result = unsafe { libc::epoll_ctl(self.epoll, operation, fd, &raw mut event) };
+            if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+        }
+
+        /// What is ready now; never waits.
+        pub fn poll(&mut self, ready: &mut Vec<Ready>) -> io::Result<()> {
+            let mut events = [libc::epoll_event { events: 0, u64: 0 }; MAX_EVENTS];
+            // SAFETY: the array has room for MAX_EVENTS.
+            let count = unsafe { libc::epoll_wait(self.epoll, events.as_mut_ptr(), MAX_EVENTS as i32, 0) };
+            if count < 0 {
+                let error = io::Error::last_os_error();
+                return if error.kind() == io::ErrorKind::Interrupted { Ok(()) } else { Err(error) };
+            }
+            for event in &events[..count as usize] {
+                let (bits, token) = (event.events as i32, event.u64);
+                match token {
+                    TIMER => Self::drain(self.timer),
+                    WAKE => Self::drain(self.wake),
+                    _ => {}
+                }
+                ready.push(Ready {
+                    token,
+                    read: bits & (libc::EPOLLIN | libc::EPOLLRDHUP) != 0,
+                    write: bits & libc::EPOLLOUT != 0,
+                    hangup: bits & (libc::EPOLLHUP | libc::EPOLLERR) != 0,
+                });
+            }
+            Ok(())
+        }
+
+        /// Fires the timer at this moment of CLOCK_MONOTONIC; none: never.
+        pub fn set_timer(&mut self, at: Option<Nanos>) -> io::Result<()> {
+            // A moment of zero would disarm the timer.
+            let at = at.map_or(0, |at| at.max(1));
+            let mut spec: libc::itimerspec = unsafe_zeroed();
+            spec.it_value.tv_sec = (at / 1_000_000_000) as libc::time_t;
+            spec.it_value.tv_nsec = (at % 1_000_000_000) as _;
+            // SAFETY: `spec` lives through the call; the old value is not asked for.
+            let result =
+                unsafe { libc::timerfd_settime(self.timer, libc::TFD_TIMER_ABSTIME, &raw const spec, std::ptr::null_mut()) };
+            if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+        }
+
+        /// Makes the set ready; from any thread.
+        pub fn wake(&self) {
+            let one = 1u64;
+            // SAFETY: eight bytes are read from `one`. A full counter is awake already.
+            unsafe { libc::write(self.wake, (&raw const one).cast(), 8) };
+        }
+
+        fn drain(fd: RawFd) {
+            let mut count = 0u64;
+            // SAFETY: eight bytes are written to `count`.
+            unsafe { libc::read(fd, (&raw mut count).cast(), 8) };
+        }
+    }
+
+    impl Drop for Poller {
+        fn drop(&mut self) {
+            for fd in [self.timer, self.wake, self.epoll] {
+                if fd >= 0 {
+                    // SAFETY: the descriptor is ours and closed once.
+                    unsafe { libc::close(fd) };
+                }
+            }
+        }
+    }
+
+    fn unsafe_zeroed() -> libc::itimerspec {
+        // SAFETY: all-zero is a valid itimerspec (it means disarmed).
+        unsafe { std::mem::zeroed() }
+    }
+
+    /// Events taken a turn; level-triggered, so the rest comes with the next turn.
+    const MAX_EVENTS: usize = 256;
+}
+
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+mod imp {
+    use super::{Interest, Nanos, RawFd, Ready, TIMER, WAKE, io};
+    use std::os::fd::{AsRawFd, BorrowedFd};
+    use std::time::Duration;
+
+    pub struct Poller {
+        inner: polling::Poller,
+        timer: Option<Nanos>,
+    }
+
+    impl Poller {
+        pub fn new() -> io::Result<Self> {
+            Ok(Self { inner: polling::Poller::new()?, timer: None })
+        }
+
+        pub fn fd(&self) -> RawFd {
+            self.inner.as_raw_fd()
+        }
+
+        pub fn add(&self, fd: RawFd, token: u64, interest: Interest) -> io::Result<()> {
+            // SAFETY: the hub removes a descriptor before its connection closes it.
+            unsafe { self.inner.add_with_mode(fd, event(token, interest), polling::PollMode::Level) }
+        }
+
+        pub fn modify(&self, fd: RawFd, token: u64, interest: Interest) -> io::Result<()> {
+            // SAFETY: as for `add`; the descriptor is open.
+            let fd = unsafe { BorrowedFd::borrow_raw(fd) };
+            self.inner.modify_with_mode(fd, event(token, interest), polling::PollMode::Level)
+        }
+
+        pub fn remove(&self, fd: RawFd) {
+            // SAFETY: as for `modify`.
+            let _ = self.inner.delete(unsafe { BorrowedFd::borrow_raw(fd) });
+        }
+
+        pub fn poll(&mut self, ready: &mut Vec<Ready>) -> io::Result<()> {
+            let mut events = polling::Events::new();
+            self.inner.wait(&mut events, Some(Duration::ZERO))?;
+            ready.extend(events.iter().map(|event| Ready {
+                token: event.key as u64,
+                read: event.readable,
+                write: event.writable,
+                hangup: event.is_interrupt() || event.is_err().unwrap_or(false),
+            }));
+            if self.timer.is_some_and(|at| crate::clock::monotonic() >= at) {
+                self.timer = None;
+                ready.push(Ready { token: TIMER, read: true, write: false, hangup: false });
+            }
+            ready.push(Ready { token: WAKE, read: true, write: false, hangup: false });
+            Ok(())
+        }
+
+        /// There is no timer in this set: the hub asks the loop for one (see `Poller::HAS_TIMER`).
+        pub fn set_timer(&mut self, at: Option<Nanos>) -> io::Result<()> {
+            self.timer = at;
+            Ok(())
+        }
+
+        pub fn wake(&self) {
+            let _ = self.inner.notify();
+        }
+    }
+
+    fn event(token: u64, interest: Interest) -> polling::Event {
+        polling::Event::new(token as usize, interest.read, interest.write)
+    }
+}
+
+pub use imp::Poller;

@@ -1,0 +1,302 @@
+//! Received messages that wait for their consumer.
+//!
+//! While a wake-up lasts, a message is only a place in the read buffer: its object is made when the consumer takes it,
+//! so that the memory of the last message, just freed, serves the next. What is left when the wake-up ends is made then.
+
+use std::collections::VecDeque;
+
+use fastws_core::{Nanos, Opcode, Unit};
+use pyo3::ffi;
+use pyo3::prelude::*;
+
+use crate::landing::Landing;
+
+/// How data is delivered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Form {
+    /// Text as `str`, binary as `bytes`.
+    Auto,
+    /// Both as `bytes`.
+    Bytes,
+    /// Both as a view of the read buffer.
+    View,
+}
+
+/// What the consumer asks for with `recv(decode=…)`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Decode {
+    /// As the connection's form says.
+    Default,
+    /// `str`, also for binary.
+    Text,
+    /// `bytes`, also for text.
+    Bytes,
+}
+
+/// A message taken from the queue.
+pub struct Taken {
+    /// UTF-8 or binary, in the read buffer or in an object.
+    pub body: Body,
+    pub text: bool,
+    pub ascii: bool,
+}
+
+pub enum Body {
+    /// In the read buffer, valid until the wake-up ends.
+    Slice(*const u8, usize),
+    /// A `str` or `bytes`.
+    Object(Py<PyAny>),
+}
+
+#[derive(Clone, Copy)]
+struct Slot {
+    /// An address in the read buffer, or of an object whose reference is ours.
+    address: usize,
+    length: u32,
+    tag: u8,
+}
+
+/// When the messages up to a number were received.
+#[derive(Clone, Copy)]
+struct Stamp {
+    end: u64,
+    realtime: Nanos,
+    monotonic: Nanos,
+}
+
+/// The queue.
+pub struct Queue {
+    slots: VecDeque<Slot>,
+    /// Slots at the end that are places in the read buffer.
+    slices: usize,
+    bytes: usize,
+    taken: u64,
+    stamps: VecDeque<Stamp>,
+    pub form: Form,
+}
+
+const TEXT: u8 = 1;
+const ASCII: u8 = 2;
+const SLICE: u8 = 4;
+
+impl Queue {
+    pub fn new(form: Form) -> Self {
+        Self { slots: VecDeque::new(), slices: 0, bytes: 0, taken: 0, stamps: VecDeque::new(), form }
+    }
+
+    #[inline]
+    pub fn len(&self) -> usize {
+        self.slots.len()
+    }
+
+    #[inline]
+    pub fn is_empty(&self) -> bool {
+        self.slots.is_empty()
+    }
+
+    #[inline]
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// Messages taken so far: the number of the one last taken, from 1.
+    pub fn taken(&self) -> u64 {
+        self.taken
+    }
+
+    /// Realtime and monotonic moment at which the message last taken was received.
+    pub fn stamp(&self) -> Option<(Nanos, Nanos)> {
+        self.stamp_of(self.taken)
+    }
+
+    fn stamp_of(&self, number: u64) -> Option<(Nanos, Nanos)> {
+        self.stamps.iter().find(|stamp| stamp.end >= number && number > 0).map(|s| (s.realtime, s.monotonic))
+    }
+
+    /// Marks everything received since the last mark as received at this moment.
+    pub fn mark(&mut self, realtime: Nanos, monotonic: Nanos) {
+        let end = self.taken + self.slots.len() as u64;
+        // The stamp of the message last taken is kept, older ones are not.
+        while self.stamps.front().is_some_and(|stamp| stamp.end < self.taken) {
+            self.stamps.pop_front();
+        }
+        if self.stamps.back().is_none_or(|stamp| stamp.end < end) {
+            self.stamps.push_back(Stamp { end, realtime, monotonic });
+        }
+    }
+
+    /// A message that lies in the read buffer.
+    #[inline]
+    pub fn push_slice(&mut self, unit: Unit, payload: &[u8]) {
+        self.bytes += payload.len();
+        self.slices += 1;
+        self.slots.push_back(Slot {
+            address: payload.as_ptr() as usize,
+            length: payload.len() as u32,
+            tag: SLICE | tag_of(unit),
+        });
+    }
+
+    /// A message that was assembled.
+    pub fn push_assembled(&mut self, py: Python<'_>, unit: Unit, payload: Landing) -> PyResult<()> {
+        // Slices stay at the end of the queue: what came before becomes objects first.
+        self.settle(py)?;
+        let length = fastws_core::PayloadBuf::len(&payload);
+        let object = match payload {
+            Landing::Bytes(bytes) => bytes.finish(py)?,
+            Landing::Text(bytes) => make_str(py, bytes.as_ptr(), bytes.len(), unit.ascii)?,
+        };
+        self.bytes += length.min(u32::MAX as usize);
+        self.slots.push_back(Slot {
+            address: object.into_ptr() as usize,
+            length: u32::try_from(length).unwrap_or(u32::MAX),
+            tag: tag_of(unit),
+        });
+        Ok(())
+    }
+
+    /// A fragment or a frame, as an object of its own.
+    pub fn push_piece(&mut self, piece: Py<PyAny>, length: usize) {
+        let length = u32::try_from(length).unwrap_or(u32::MAX);
+        self.bytes += length as usize;
+        self.slots.push_back(Slot { address: piece.into_ptr() as usize, length, tag: 0 });
+    }
+
+    /// Takes the oldest message.
+    #[inline]
+    pub fn pop(&mut self, py: Python<'_>) -> Option<Taken> {
+        let slot = self.slots.pop_front()?;
+        self.taken += 1;
+        self.bytes -= slot.length as usize;
+        let body = if slot.tag & SLICE != 0 {
+            self.slices -= 1;
+            Body::Slice(slot.address as *const u8, slot.length as usize)
+        } else {
+            // SAFETY: the slot owned the reference.
+            Body::Object(unsafe { Bound::from_owned_ptr(py, slot.address as *mut ffi::PyObject) }.unbind())
+        };
+        Some(Taken { body, text: slot.tag & TEXT != 0, ascii: slot.tag & ASCII != 0 })
+    }
+
+    /// Size of the oldest message, in bytes.
+    pub fn front_length(&self) -> Option<usize> {
+        self.slots.front().map(|slot| slot.length as usize)
+    }
+
+    /// Makes objects of all messages that are still places in the read buffer: it is about to be used again.
+    pub fn settle(&mut self, py: Python<'_>) -> PyResult<()> {
+        let from = self.slots.len() - self.slices;
+        for at in from..self.slots.len() {
+            let slot = &mut self.slots[at];
+            let text = slot.tag & TEXT != 0 && self.form == Form::Auto;
+            let (address, length) = (slot.address as *const u8, slot.length as usize);
+            let object = if text {
+                make_str(py, address, length, slot.tag & ASCII != 0)?
+            } else {
+                make_bytes(py, address, length)?
+            };
+            slot.address = object.into_ptr() as usize;
+            slot.tag &= !SLICE;
+            self.slices -= 1;
+        }
+        Ok(())
+    }
+
+    /// Forgets everything, and gives memory back.
+    pub fn clear(&mut self, py: Python<'_>) {
+        while self.pop(py).is_some() {}
+        self.slots = VecDeque::new();
+    }
+
+    /// Gives memory back that a burst took.
+    pub fn shrink(&mut self) {
+        if self.slots.is_empty() && self.slots.capacity() > 64 {
+            self.slots = VecDeque::new();
+        }
+    }
+}
+
+impl Taken {
+    /// The message as an object.
+    #[inline]
+    pub fn into_object(self, py: Python<'_>, form: Form, decode: Decode) -> PyResult<Py<PyAny>> {
+        let text = match decode {
+            Decode::Default => self.text && form == Form::Auto,
+            Decode::Text => true,
+            Decode::Bytes => false,
+        };
+        match self.body {
+            Body::Slice(address, length) if text => make_str(py, address, length, self.ascii),
+            Body::Slice(address, length) => make_bytes(py, address, length),
+            Body::Object(object) => as_kind(object, py, text),
+        }
+    }
+}
+
+/// `object` (a `str` or `bytes`) as the wanted kind.
+fn as_kind(object: Py<PyAny>, py: Python<'_>, text: bool) -> PyResult<Py<PyAny>> {
+    // SAFETY: attached; the object is a `str` or `bytes`.
+    unsafe {
+        if ffi::PyTuple_Check(object.as_ptr()) != 0 {
+            // A fragment or a frame.
+            return Ok(object);
+        }
+        let made = match (text, ffi::PyUnicode_Check(object.as_ptr()) != 0) {
+            (true, true) | (false, false) => return Ok(object),
+            (false, true) => ffi::PyUnicode_AsUTF8String(object.as_ptr()),
+            (true, false) => {
+                let (data, size) = (ffi::PyBytes_AsString(object.as_ptr()), ffi::PyBytes_Size(object.as_ptr()));
+                ffi::PyUnicode_DecodeUTF8(data, size, std::ptr::null())
+            }
+        };
+        Bound::from_owned_ptr_or_err(py, made).map(Bound::unbind)
+    }
+}
+
+fn tag_of(unit: Unit) -> u8 {
+    u8::from(unit.opcode == Opcode::Text) * TEXT + u8::from(unit.ascii) * ASCII
+}
+
+/// A `bytes` of `length` bytes at `address`.
+#[inline]
+fn make_bytes(py: Python<'_>, address: *const u8, length: usize) -> PyResult<Py<PyAny>> {
+    // SAFETY: `length` bytes may be read at `address` (a slice of the read buffer).
+    unsafe {
+        let object = ffi::PyBytes_FromStringAndSize(address.cast(), length as isize);
+        Bound::from_owned_ptr_or_err(py, object).map(Bound::unbind)
+    }
+}
+
+/// A `str` of `length` bytes of UTF-8 at `address`, which may be known to be ASCII.
+#[inline]
+fn make_str(py: Python<'_>, address: *const u8, length: usize, ascii: bool) -> PyResult<Py<PyAny>> {
+    // SAFETY: `length` bytes may be read at `address`. A new ASCII string has room for `length` bytes and a zero, which
+    // is there already; nobody else has it.
+    unsafe {
+        if !ascii {
+            // Binary that is asked for as text may fail here.
+            let object = ffi::PyUnicode_DecodeUTF8(address.cast(), length as isize, std::ptr::null());
+            return Bound::from_owned_ptr_or_err(py, object).map(Bound::unbind);
+        }
+        let object = ffi::PyUnicode_New(length as isize, 0x7f);
+        if object.is_null() {
+            return Err(PyErr::fetch(py));
+        }
+        if length > 0 {
+            let data = ffi::PyUnicode_DATA(object).cast::<u8>();
+            std::ptr::copy_nonoverlapping(address, data, length);
+        }
+        Ok(Bound::from_owned_ptr(py, object).unbind())
+    }
+}
+
+impl Drop for Queue {
+    fn drop(&mut self) {
+        for slot in self.slots.drain(..) {
+            if slot.tag & SLICE == 0 {
+                // SAFETY: the reference is ours; a connection is dropped with the interpreter attached.
+                unsafe { ffi::Py_DECREF(slot.address as *mut ffi::PyObject) };
+            }
+        }
+    }
+}
