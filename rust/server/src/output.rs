@@ -1,0 +1,151 @@
+//! Frames that wait to be written: small ones side by side, large ones each in its own storage.
+
+use std::collections::VecDeque;
+use std::io::IoSlice;
+
+use fastws_core::Opcode;
+use fastws_core::frame::{Header, MAX_HEADER, encode};
+
+/// The queue of one connection.
+#[derive(Default)]
+pub(crate) struct Outbox {
+    queue: VecDeque<Vec<u8>>,
+    /// How much of the first segment was written.
+    at: usize,
+    bytes: usize,
+}
+
+impl Outbox {
+    /// Queues a frame by copying it.
+    #[inline]
+    pub(crate) fn push(&mut self, opcode: Opcode, fin: bool, payload: &[u8]) {
+        let (head, used) = header(opcode, fin, payload.len());
+        self.append(&head[..used], payload);
+    }
+
+    /// Queues a frame whose storage can be taken over.
+    pub(crate) fn push_owned(&mut self, opcode: Opcode, fin: bool, payload: Vec<u8>) {
+        if payload.len() < LARGE {
+            return self.push(opcode, fin, &payload);
+        }
+        let (head, used) = header(opcode, fin, payload.len());
+        self.append(&head[..used], &[]);
+        self.bytes += payload.len();
+        self.queue.push_back(payload);
+    }
+
+    /// Queues bytes as they are.
+    pub(crate) fn push_raw(&mut self, bytes: &[u8]) {
+        self.append(bytes, &[]);
+    }
+
+    #[inline]
+    fn append(&mut self, first: &[u8], second: &[u8]) {
+        let more = first.len() + second.len();
+        self.bytes += more;
+        if let Some(tail) = self.queue.back_mut().filter(|tail| tail.len() + more <= SEGMENT) {
+            tail.extend_from_slice(first);
+            tail.extend_from_slice(second);
+            return;
+        }
+        let mut tail = Vec::with_capacity(more.max(SMALLEST));
+        tail.extend_from_slice(first);
+        tail.extend_from_slice(second);
+        self.queue.push_back(tail);
+    }
+
+    /// What is to be written next, in order.
+    #[inline]
+    pub(crate) fn slices(&self) -> ([IoSlice<'_>; 8], usize) {
+        let mut slices = [const { IoSlice::new(&[]) }; 8];
+        let mut count = 0;
+        for (slice, segment) in slices.iter_mut().zip(&self.queue) {
+            *slice = IoSlice::new(if count == 0 { &segment[self.at..] } else { segment });
+            count += 1;
+        }
+        (slices, count)
+    }
+
+    /// Takes note that the next `count` bytes were written.
+    #[inline]
+    pub(crate) fn wrote(&mut self, mut count: usize) {
+        self.bytes -= count;
+        while let Some(head) = self.queue.front_mut() {
+            let left = head.len() - self.at;
+            if count < left {
+                self.at += count;
+                return;
+            }
+            count -= left;
+            self.at = 0;
+            if self.queue.len() == 1 && head.capacity() <= KEPT {
+                head.clear();
+                return;
+            }
+            self.queue.pop_front();
+        }
+    }
+
+    /// Bytes that wait.
+    pub(crate) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.bytes == 0
+    }
+
+    /// Whether a segment was written in part.
+    pub(crate) fn is_mid(&self) -> bool {
+        self.at > 0
+    }
+}
+
+/// The header of an unmasked frame.
+pub(crate) fn header(opcode: Opcode, fin: bool, length: usize) -> ([u8; MAX_HEADER], usize) {
+    let mut bytes = [0; MAX_HEADER];
+    let used = encode(&Header { opcode, fin, rsv: 0, key: None, length: length as u64 }, &mut bytes);
+    (bytes, used)
+}
+
+/// Below this, copying is cheaper than one more segment.
+const LARGE: usize = 32 << 10;
+
+/// Small frames share segments of up to this.
+const SEGMENT: usize = 256 << 10;
+
+const SMALLEST: usize = 512;
+
+/// Storage that an idle connection may keep.
+const KEPT: usize = 4 << 10;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bytes_leave_in_order_however_they_are_cut() {
+        for step in [1, 7, 100, 50_000, usize::MAX] {
+            let mut outbox = Outbox::default();
+            let mut expected = Vec::new();
+            for size in [0, 5, 130, 70_000, 300_000, 3] {
+                let payload = vec![size as u8; size];
+                let (head, used) = header(Opcode::Binary, true, size);
+                expected.extend_from_slice(&head[..used]);
+                expected.extend_from_slice(&payload);
+                outbox.push_owned(Opcode::Binary, true, payload);
+            }
+            let mut written = Vec::new();
+            while !outbox.is_empty() {
+                assert_eq!(outbox.bytes(), expected.len() - written.len());
+                let (slices, count) = outbox.slices();
+                let all: Vec<u8> = slices[..count].iter().flat_map(|slice| slice.iter().copied()).collect();
+                let taken = all.len().min(step);
+                written.extend_from_slice(&all[..taken]);
+                outbox.wrote(taken);
+            }
+            assert!(written == expected, "in steps of {step}");
+            assert!(!outbox.is_mid());
+        }
+    }
+}
