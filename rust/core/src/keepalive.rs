@@ -271,10 +271,10 @@ mod tests {
         let mut keepalive = keepalive(20, 15);
         ping_of(keepalive.on_tick(20 * SECOND, 0));
         assert_eq!(keepalive.on_tick(58 * SECOND, 23 * SECOND), Action::Nothing);
-        let mut lives = keepalive;
-        assert_eq!(lives.deadline(), Some(60 * SECOND));
-        ping_of(lives.on_tick(60 * SECOND, 0));
-        assert_eq!(lives.on_tick(73 * SECOND, 0), Action::Dead("event loop blocked 23.0 s".to_owned()));
+        ping_of(keepalive.on_tick(58 * SECOND, 0));
+        ping_of(keepalive.on_tick(60 * SECOND, 0));
+        assert_eq!(keepalive.on_tick(72 * SECOND, 0), Action::Nothing);
+        assert_eq!(keepalive.on_tick(73 * SECOND, 0), Action::Dead("event loop blocked 23.0 s".to_owned()));
     }
 
     #[test]
@@ -282,6 +282,7 @@ mod tests {
         let mut keepalive = keepalive(20, 15);
         ping_of(keepalive.on_tick(20 * SECOND, 0));
         assert_eq!(keepalive.on_tick(58 * SECOND, 23 * SECOND), Action::Nothing);
+        ping_of(keepalive.on_tick(58 * SECOND, 0));
         keepalive.on_bytes(59 * SECOND);
         ping_of(keepalive.on_tick(60 * SECOND, 0));
         assert_eq!(keepalive.on_tick(75 * SECOND, 0), Action::Dead("peer silent 15.0 s".to_owned()));

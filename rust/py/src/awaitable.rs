@@ -325,7 +325,7 @@ unsafe fn replace(field: *mut *mut ffi::PyObject, with: *mut ffi::PyObject) {
 
 unsafe extern "C" fn awaitable_throw(
     this: *mut ffi::PyObject,
-    args: *const *mut ffi::PyObject,
+    args: *mut *mut ffi::PyObject,
     count: ffi::Py_ssize_t,
 ) -> *mut ffi::PyObject {
     // SAFETY: a method is called attached, with `count` arguments.
@@ -524,7 +524,7 @@ unsafe extern "C" fn done_close(_this: *mut ffi::PyObject, _unused: *mut ffi::Py
 
 unsafe extern "C" fn done_throw(
     _this: *mut ffi::PyObject,
-    args: *const *mut ffi::PyObject,
+    args: *mut *mut ffi::PyObject,
     count: ffi::Py_ssize_t,
 ) -> *mut ffi::PyObject {
     // SAFETY: as `awaitable_throw`.
@@ -599,7 +599,7 @@ fn make_done_type(py: Python<'_>) -> PyResult<Py<PyAny>> {
 
 type Method = unsafe extern "C" fn(*mut ffi::PyObject, *mut ffi::PyObject) -> *mut ffi::PyObject;
 type FastMethod =
-    unsafe extern "C" fn(*mut ffi::PyObject, *const *mut ffi::PyObject, ffi::Py_ssize_t) -> *mut ffi::PyObject;
+    unsafe extern "C" fn(*mut ffi::PyObject, *mut *mut ffi::PyObject, ffi::Py_ssize_t) -> *mut ffi::PyObject;
 
 /// The methods of the Coroutine protocol; the table lives as long as its type, which is for ever.
 fn coroutine_methods(send: Method, throw: FastMethod, close: Method) -> *mut c_void {

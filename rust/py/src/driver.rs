@@ -5,6 +5,7 @@ use std::io;
 use fastws_core::connection::{StreamEnd, Teardown};
 use fastws_core::filter::{Direction, WorkDone};
 use fastws_core::{Event, Flow, Nanos, Opcode, Sink, State, Unit};
+use pyo3::IntoPyObjectExt;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyTuple};
 
@@ -285,7 +286,7 @@ impl Conn {
             std::mem::take(&mut inner.draining)
         };
         for future in drained {
-            set_result(py, &future, ())?;
+            set_result(py, &future, py.None())?;
         }
         Self::offer_room(slf)
     }
@@ -303,7 +304,7 @@ impl Conn {
             };
             let Some(future) = future else { return Ok(()) };
             // One that was cancelled meanwhile passes its turn on.
-            if set_result(slf.py(), &future, ())? {
+            if set_result(slf.py(), &future, slf.py().None())? {
                 return Ok(());
             }
         }
@@ -339,7 +340,7 @@ impl Conn {
             Self::call_on_close(slf)?;
         }
         for future in closing {
-            set_result(py, &future, ())?;
+            set_result(py, &future, py.None())?;
         }
         Ok(())
     }
@@ -802,7 +803,7 @@ impl Sink for QueueSink<'_, '_> {
 fn resolve(py: Python<'_>, future: Option<Py<PyAny>>, error: Option<PyErr>) -> PyResult<()> {
     let Some(future) = future else { return Ok(()) };
     match error {
-        None => set_result(py, &future, ()).map(|_| ()),
+        None => set_result(py, &future, py.None()).map(|_| ()),
         Some(error) => {
             let future = future.bind(py);
             if future.call_method0("done")?.is_truthy()? {
@@ -821,7 +822,7 @@ fn set_result<'py>(py: Python<'py>, future: &Py<PyAny>, value: impl IntoPyObject
     if future.call_method0("done")?.is_truthy()? {
         return Ok(false);
     }
-    let value = value.into_pyobject(py).map_err(Into::into)?.into_any();
+    let value = value.into_bound_py_any(py)?;
     future.call_method1("set_result", (value,))?;
     Ok(true)
 }

@@ -5,6 +5,11 @@ use fastws_core::sink::OutOfMemory;
 use pyo3::ffi;
 use pyo3::prelude::*;
 
+// Part of CPython's documented API (https://docs.python.org/3/c-api/bytes.html), which pyo3 does not declare.
+unsafe extern "C" {
+    fn _PyBytes_Resize(bytes: *mut *mut ffi::PyObject, size: ffi::Py_ssize_t) -> std::ffi::c_int;
+}
+
 /// Storage lent to the core.
 pub enum Landing {
     /// Becomes the delivered `bytes`.
@@ -81,7 +86,7 @@ impl BytesBuilder {
     fn resize(&mut self, capacity: usize) -> Result<(), OutOfMemory> {
         let size = isize::try_from(capacity).map_err(|_| OutOfMemory)?;
         // SAFETY: only we hold the object. On failure it is freed and the pointer null.
-        let result = unsafe { ffi::_PyBytes_Resize(&raw mut self.object, size) };
+        let result = unsafe { _PyBytes_Resize(&raw mut self.object, size) };
         if result < 0 {
             // SAFETY: attached.
             unsafe { ffi::PyErr_Clear() };

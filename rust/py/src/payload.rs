@@ -1,7 +1,7 @@
 //! Translation of plain values between the core and Python.
 
 use fastws_core::close::{Cause, CloseInfo, Initiator};
-use fastws_core::handshake::{ClientHandshake, Response};
+use fastws_core::handshake::{ClientHandshake, RequestParts, Response};
 use fastws_core::uri::Uri;
 use fastws_core::{Error, Opcode};
 use pyo3::exceptions::PyUnicodeDecodeError;
@@ -93,8 +93,16 @@ pub fn handshake(
     origin: Option<String>,
     user_agent: Option<String>,
 ) -> Result<ClientHandshake, Error> {
-    let _ = (uri, nonce, headers, subprotocols, origin, user_agent);
-    todo!()
+    let parts = RequestParts {
+        uri,
+        nonce,
+        headers: &headers,
+        subprotocols: &subprotocols,
+        extensions: &[],
+        origin: origin.as_deref(),
+        user_agent: user_agent.as_deref(),
+    };
+    ClientHandshake::new(&parts).map_err(Error::from)
 }
 
 /// (status, reason, headers, body).
@@ -150,6 +158,29 @@ pub fn cause_text(cause: &Cause) -> String {
 
 /// Counters, by name.
 pub(crate) fn stats<'py>(py: Python<'py>, inner: &Inner) -> PyResult<Bound<'py, PyDict>> {
-    let _ = inner;
-    Ok(PyDict::new(py))
+    let stats = inner.core.stats();
+    let counters = [
+        ("messages_received", stats.messages_received),
+        ("messages_sent", stats.messages_sent),
+        ("frames_received", stats.frames_received),
+        ("frames_sent", stats.frames_sent),
+        ("payload_received", stats.payload_received),
+        ("payload_sent", stats.payload_sent),
+        ("bytes_received", stats.bytes_received),
+        ("bytes_sent", stats.bytes_sent),
+        ("pings_received", stats.pings_received),
+        ("pings_sent", stats.pings_sent),
+        ("pongs_received", stats.pongs_received),
+        ("pongs_sent", stats.pongs_sent),
+        ("receive_queue_messages", inner.queue.len() as u64),
+        ("receive_queue_bytes", inner.queue.bytes() as u64),
+        ("send_queue_messages", inner.core.queued_messages() as u64),
+        ("send_queue_bytes", inner.core.queued_bytes() as u64),
+    ];
+    let dict = PyDict::new(py);
+    for (name, value) in counters {
+        dict.set_item(name, value)?;
+    }
+    dict.set_item("receive_paused", inner.paused.is_some())?;
+    Ok(dict)
 }
