@@ -171,7 +171,7 @@ class ConnectionClosed(FastwsError):
         else:
             parts = [f"received {info.rcvd}"]
             if info.sent is not None:
-                parts.append(f"{'then ' if info.initiator == 'remote' else 'after we '}sent {info.sent}")
+                parts.append(f"{'then' if info.initiator == 'remote' else 'after we'} sent {info.sent}")
         return "; ".join(parts)
 
 

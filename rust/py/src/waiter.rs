@@ -125,8 +125,8 @@ impl Waiter {
         self.blocking.get()
     }
 
-    #[setter]
-    fn set__asyncio_future_blocking(&self, value: bool) {
+    #[setter(_asyncio_future_blocking)]
+    fn set_blocking(&self, value: bool) {
         self.blocking.set(value);
     }
 
