@@ -82,9 +82,10 @@ impl Conn {
         Self::sync(slf)
     }
 
-    /// Another turn was asked for: parsed input is left, or writing failed.
+    /// Another turn was asked for: messages or parsed input are left, or writing failed.
     pub(crate) fn on_soon(slf: &Bound<'_, Self>) -> PyResult<()> {
         slf.get().inner.borrow_mut().begin_run();
+        Self::deliver(slf)?;
         Self::receive(slf)?;
         Self::sync(slf)
     }
