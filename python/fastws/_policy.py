@@ -111,7 +111,7 @@ def response(ws: Connection) -> Response | None:
     return Response(status, reason, Headers(headers), body)
 
 
-def send_other(ws: Connection, message: object, text: bool | None) -> Coroutine[Any, Any, None]:  # noqa: FBT001
+def send_other(ws: Connection, message: object, text: bool | None) -> Coroutine[Any, Any, None]:
     """``send`` of what is neither str nor bytes-like: a message in fragments."""
     if isinstance(message, Mapping):
         raise not_sendable(message)
@@ -124,13 +124,13 @@ def send_other(ws: Connection, message: object, text: bool | None) -> Coroutine[
     )
 
 
-async def _as_async(items: Iterable[object]) -> Any:  # noqa: ANN401 - an async generator
+async def _as_async(items: Iterable[object]) -> Any:
     for item in items:
         yield item
 
 
-async def _send_fragments(ws: Connection, pieces: AsyncIterable[object], text: bool | None) -> None:  # noqa: FBT001
-    """Sends a message in fragments (RFC 6455 §5.4). Each is sent when the next is known, so that the last can say so."""
+async def _send_fragments(ws: Connection, pieces: AsyncIterable[object], text: bool | None) -> None:
+    """Sends a message in fragments (RFC 6455 §5.4), each when the next is known: the last one must say that it is."""
     kept: Any = None
     begun = False
     try:
@@ -159,7 +159,7 @@ async def _send_fragments(ws: Connection, pieces: AsyncIterable[object], text: b
         await ws._drain_future()
 
 
-async def _send_fragment(ws: Connection, piece: Any, text: bool | None, *, fin: bool, begun: bool) -> None:  # noqa: ANN401, FBT001
+async def _send_fragment(ws: Connection, piece: Any, text: bool | None, *, fin: bool, begun: bool) -> None:
     if not begun and ws._is_sending_fragments():
         await _when_room(ws, lambda: not ws._is_sending_fragments() and ws._try_send(piece, text, fin))
         return
@@ -167,7 +167,7 @@ async def _send_fragment(ws: Connection, piece: Any, text: bool | None, *, fin: 
         await ws._drain_future()
 
 
-async def _when_room(ws: Connection, attempt: Any) -> None:  # noqa: ANN401
+async def _when_room(ws: Connection, attempt: Any) -> None:
     """Waits for our turn, first come first served, until ``attempt`` succeeds; then lets the next one try."""
     ws._waits_for_room(1)
     try:
@@ -200,10 +200,10 @@ class _Sending(Coroutine[Any, Any, None]):
     def __await__(self) -> Generator[Any, Any, None]:
         return self._started().__await__()
 
-    def send(self, value: Any, /) -> Any:  # noqa: ANN401
+    def send(self, value: Any, /) -> Any:
         return self._started().send(value)
 
-    def throw(self, typ: Any, val: Any = None, tb: Any = None, /) -> Any:  # noqa: ANN401
+    def throw(self, typ: Any, val: Any = None, tb: Any = None, /) -> Any:
         if val is None and tb is None:
             return self._started().throw(typ)
         return self._started().throw(typ, val, tb)
@@ -227,7 +227,7 @@ class send_when_room(_Sending):
 
     __slots__ = ("_message", "_text")
 
-    def __init__(self, ws: Connection, message: Any, text: bool | None) -> None:  # noqa: ANN401, FBT001
+    def __init__(self, ws: Connection, message: Any, text: bool | None) -> None:
         super().__init__(ws)
         self._message = message
         self._text = text
@@ -239,8 +239,8 @@ class send_when_room(_Sending):
         if self._inner is None:
             warnings.warn(
                 f"a message of {len(self._message)} "
-                f"{'characters' if isinstance(self._message, str) else 'bytes'} was not sent: the send queue was full and "
-                "send() was not awaited",
+                f"{'characters' if isinstance(self._message, str) else 'bytes'} was not sent: the send queue was "
+                "full and send() was not awaited",
                 RuntimeWarning,
                 stacklevel=2,
                 source=self,

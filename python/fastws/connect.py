@@ -189,7 +189,9 @@ class connect:  # noqa: N801 - a function to its users, as in websockets
                     continue
                 raise
         tried = "; ".join(f"{address}: {why}" for address, why in failures)
-        raise DialError(f"{self._shown}: no connection: {tried}", uri=self._shown, phase="tcp", attempts=tuple(failures))
+        raise DialError(
+            f"{self._shown}: no connection: {tried}", uri=self._shown, phase="tcp", attempts=tuple(failures)
+        )
 
     async def _attempt(
         self,
@@ -227,7 +229,7 @@ class connect:  # noqa: N801 - a function to its users, as in websockets
         if self._connection is not None:
             await self._connection.__aexit__(exc_type, exc, tb)
 
-    def __aiter__(self) -> Any:  # noqa: ANN401
+    def __aiter__(self) -> Any:
         raise TypeError(
             "fastws.connect() opens one connection and does not reconnect; "
             "write `async with connect(...) as ws` and iterate over ws"

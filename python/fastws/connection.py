@@ -79,7 +79,7 @@ class Connection(_core.Connection):
         """Sends ``value`` as JSON text (by orjson)."""
         await self.send(orjson.dumps(value), text=True)
 
-    def send_threadsafe(self, message: str | bytes, text: bool | None = None) -> concurrent.futures.Future[None]:  # noqa: FBT001
+    def send_threadsafe(self, message: str | bytes, text: bool | None = None) -> concurrent.futures.Future[None]:
         """Sends a message from another thread.
 
         Returns a future that is done when the message is accepted by the send queue, as ``await send()`` would be. Raises
@@ -168,12 +168,12 @@ class Connection(_core.Connection):
         return str(self._addresses.uri)
 
     @property
-    def local_address(self) -> Any:  # noqa: ANN401 - as socket.getsockname()
+    def local_address(self) -> Any:
         """The socket's own address, as ``socket.getsockname()`` gives it."""
         return self._addresses.local
 
     @property
-    def remote_address(self) -> Any:  # noqa: ANN401 - as socket.getpeername()
+    def remote_address(self) -> Any:
         """The peer's address, as ``socket.getpeername()`` gives it."""
         return self._addresses.remote
 
@@ -197,9 +197,7 @@ class Connection(_core.Connection):
         addresses = self._addresses
         return f"<fastws.Connection {addresses.uri if addresses else ''} {self._state}>"
 
-    def __del__(self, _warn: Any = warnings.warn) -> None:  # noqa: ANN401
+    def __del__(self, _warn: Any = warnings.warn) -> None:
         if self._is_live:
             _warn(f"unclosed {self!r}; use `async with` or close()", ResourceWarning, source=self, stacklevel=2)
             self._abandon()
-
-

@@ -26,7 +26,7 @@ async def resolve(loop: asyncio.AbstractEventLoop, host: str, port: int, uri: st
     """The addresses of ``host``, in the system's order (RFC 6724). Raises DialError."""
     with contextlib.suppress(ValueError):
         literal = ipaddress.ip_address(host)
-        if literal.version == 4:  # noqa: PLR2004
+        if literal.version == 4:
             return [Address(socket.AF_INET, (host, port))]
         if "%" not in host:
             return [Address(socket.AF_INET6, (host, port, 0, 0))]

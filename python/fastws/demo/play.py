@@ -28,7 +28,7 @@ STALL_SECONDS: Final = 20.0
 """A phase ends as failed when no message came for this long (beyond the feed's own longest pause)."""
 
 
-class SessionFailed(Exception):  # noqa: N818 (it is what happened)
+class SessionFailed(Exception):
     """A session could not be opened, or ended other than it should; the message says how."""
 
 

@@ -78,8 +78,8 @@ def main(
 @contextmanager
 def embedded(feed: Feed, tls: bool) -> Iterator[OpenSession]:
     """Start the embedded server with ``feed`` and yield how to connect to it; stop it at the end."""
-    import fastws  # noqa: PLC0415 (the rest of the demo needs no socket, and the native module)
-    import fastws.testing  # noqa: PLC0415
+    import fastws
+    import fastws.testing
 
     messages = [
         (offset, "text", message.encode()) if isinstance(message, str) else (offset, "binary", message)
@@ -124,7 +124,7 @@ def _play(demo: Demo, open_session: OpenSession, view: LiveView, loop: str) -> i
     """Play the demo on a loop of its own; return the exit code if it was ended from outside, else None."""
     factory: Callable[[], asyncio.AbstractEventLoop] | None = None
     if loop == "uvloop":
-        import uvloop  # noqa: PLC0415 (not on every platform)
+        import uvloop
 
         factory = uvloop.new_event_loop
     try:

@@ -160,6 +160,8 @@ fn bad_line(block: &[u8]) -> String {
             continue;
         }
         return match line.iter().position(|&byte| byte == b':') {
+            // RFC 9112 §5.2: obsolete line folding.
+            _ if matches!(line[0], b' ' | b'\t') => format!("header line {} goes on with the line before it", at + 1),
             Some(colon) => format!("header line {} cannot be read: {}: (value not shown)", at + 1, shown(&line[..colon])),
             None => format!("header line {} has no colon: {}", at + 1, shown(line)),
         };
@@ -303,7 +305,7 @@ mod tests {
             (b"A: 1\r\nB : secret\r\n", "header line 2 cannot be read: \"B \": (value not shown)"),
             (b"A: 1\r\nB: sec\0ret\r\n", "header line 2 cannot be read: \"B\": (value not shown)"),
             (b": secret\r\n", "header line 1 cannot be read: \"\": (value not shown)"),
-            (b"A: 1\r\n folded\r\n", "header line 2 has no colon: \" folded\\r\\n\""),
+            (b"A: 1\r\n folded\r\n", "header line 2 goes on with the line before it"),
             (b"A\xff: 1\r\n", "header line 1 cannot be read: \"A\\xff\": (value not shown)"),
         ];
         for (lines, expected) in table {
