@@ -248,7 +248,7 @@ class _Progress:
     @property
     def phase(self) -> Phase:
         """What is under way."""
-        return self.ws._phase if self.ws is not None and self.ws._phase in _UNDER_WAY else self._phase  # type: ignore[return-value]
+        return self.ws._phase if self.ws is not None and self.ws._phase in _UNDER_WAY else self._phase
 
     @phase.setter
     def phase(self, phase: Phase) -> None:
@@ -258,7 +258,7 @@ class _Progress:
         """Closes the connection of an attempt that did not end well."""
         ws, self.ws = self.ws, None
         if ws is not None:
-            self._phase = ws._phase if ws._phase in _UNDER_WAY else self._phase  # type: ignore[assignment]
+            self._phase = ws._phase if ws._phase in _UNDER_WAY else self._phase
             ws._abort("given up before it was open")
 
 

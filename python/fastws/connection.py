@@ -64,8 +64,8 @@ class ConnectionStats:
 class Connection(_core.Connection):
     """A WebSocket connection, made by :func:`fastws.connect`.
 
-    ``recv``, ``send``, ``send_nowait``, iteration and ``batches`` are native: they cost no Python. A connection belongs to
-    the event loop and the thread that made it; from other threads use :meth:`send_threadsafe`.
+    ``recv``, ``send``, ``send_nowait``, iteration and ``batches`` are native: they cost no Python. A connection belongs
+    to the event loop and the thread that made it; from other threads use :meth:`send_threadsafe`.
     """
 
     __slots__ = ()
@@ -82,8 +82,8 @@ class Connection(_core.Connection):
     def send_threadsafe(self, message: str | bytes, text: bool | None = None) -> concurrent.futures.Future[None]:
         """Sends a message from another thread.
 
-        Returns a future that is done when the message is accepted by the send queue, as ``await send()`` would be. Raises
-        RuntimeError if the event loop is closed.
+        Returns a future that is done when the message is accepted by the send queue, as ``await send()`` would be.
+        Raises RuntimeError if the event loop is closed.
         """
         if not isinstance(message, str | bytes):
             # Somebody else may change it before the loop gets to it.
@@ -109,8 +109,10 @@ class Connection(_core.Connection):
         self._pong(data.encode() if isinstance(data, str) else data)
 
     async def close(self, code: int = 1000, reason: str = "") -> None:
-        """Closes the connection: sends a Close frame behind all queued data and waits for the peer's, ``close_timeout``
-        seconds at most. Does nothing on a closed connection.
+        """Closes the connection.
+
+        Sends a Close frame behind all queued data and waits for the peer's, ``close_timeout`` seconds at most. Does
+        nothing on a closed connection.
 
         Raises:
             ValueError: The code may not be sent (RFC 6455 §7.4) or the reason is longer than 123 bytes of UTF-8.

@@ -1,7 +1,7 @@
 """Every exception of fastws. All derive from :class:`FastwsError`.
 
-Names follow ``websockets`` where it has them. An exception carries what an operator needs: the URI (with secrets masked),
-the phase of opening that failed, the server's answer, how a connection ended.
+Names follow ``websockets`` where it has them. An exception carries what an operator needs: the URI (with secrets
+masked), the phase of opening that failed, the server's answer, how a connection ended.
 """
 
 from __future__ import annotations

@@ -67,7 +67,7 @@ class Headers(MutableMapping[str, str]):
     def __len__(self) -> int:
         return len({key.lower() for key, _ in self._fields})
 
-    def update(self, other: HeadersLike = (), /, **more: str) -> None:  # type: ignore[override]
+    def update(self, other: HeadersLike = (), /, **more: str) -> None:
         """Adds fields from a mapping, from pairs, or from keyword arguments."""
         if isinstance(other, Headers):
             pairs: Iterable[tuple[str, str]] = other.raw_items()
