@@ -15,7 +15,7 @@ import signal
 import sys
 from contextlib import asynccontextmanager, contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 from fastws.demo import market, terminal
 from fastws.demo.feed import FeedError, read_feed
@@ -81,7 +81,7 @@ def embedded(feed: Feed, tls: bool) -> Iterator[OpenSession]:
     import fastws
     import fastws.testing
 
-    messages = [
+    messages: list[tuple[float, Literal["text", "binary"], bytes]] = [
         (offset, "text", message.encode()) if isinstance(message, str) else (offset, "binary", message)
         for offset, message in zip(feed.offsets, feed.messages, strict=True)
     ]

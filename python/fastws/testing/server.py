@@ -1,0 +1,207 @@
+"""The embedded server."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any, Literal, Self
+
+from fastws import _core
+
+from .steps import Step, native
+
+__all__ = ["ConnectionReport", "RecordedFrame", "Server", "ServerStats"]
+
+
+@dataclass(frozen=True, slots=True)
+class ServerStats:
+    """Counters of a server since it started. Sizes are bytes of payload."""
+
+    accepted: int
+    open: int
+    requests: int
+    resumed: int
+    turned_away: int
+    messages_in: int
+    messages_out: int
+    bytes_in: int
+    bytes_out: int
+
+
+@dataclass(frozen=True, slots=True)
+class RecordedFrame:
+    """A frame received, kept by a server with ``record=True``. Opcodes as in RFC 6455 §5.2."""
+
+    at_ns: int
+    opcode: int
+    fin: bool
+    size: int
+    payload: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class ConnectionReport:
+    """What a server saw of one connection. Times are CLOCK_MONOTONIC, in nanoseconds."""
+
+    id: int
+    peer: str
+    target: str
+    headers: tuple[tuple[str, str], ...]
+    subprotocol: str | None
+    accepted_ns: int
+    answered_ns: int | None
+    ended_ns: int | None
+    messages_in: int
+    messages_out: int
+    bytes_in: int
+    bytes_out: int
+    frames: tuple[RecordedFrame, ...]
+    frames_dropped: int
+    pings_ns: tuple[int, ...]
+    pongs_ns: tuple[int, ...]
+    close_received: tuple[int, str] | None
+    peer_fin: bool
+    peer_reset: bool
+    error: str | None
+
+
+class Server:
+    """A WebSocket server in native threads. Starts when it is made; a context manager stops it.
+
+    Args:
+        host: Address to listen on.
+        port: Port to listen on; 0 for a free one.
+        tls: Speak TLS, with a certificate made for the occasion; trust it by ``TlsConfig(ca=server.ca_pem)``.
+        names: Names and addresses in the certificate besides localhost, 127.0.0.1 and ::1.
+        tls12_only: Refuse TLS 1.3.
+        threads: Threads, each with its share of the connections.
+        cpus: Run the threads on these CPUs (Linux).
+        spin: Seconds to look for events before sleeping.
+        subprotocols: Subprotocols to choose from.
+        headers: Headers added to every accepted upgrade.
+        accept_delay: Seconds during which nothing is read of a new connection.
+        record: Keep the frames received, for :meth:`connections`.
+        max_message: Largest message taken, in bytes.
+        max_connections: Connections open at a time; more are closed at once.
+        timeout: Seconds for TLS, for the request, and for the end of a closing handshake.
+
+    Raises:
+        OSError: The address cannot be listened on.
+    """
+
+    def __init__(
+        self,
+        host: str = "127.0.0.1",
+        port: int = 0,
+        *,
+        tls: bool = False,
+        names: Sequence[str] = (),
+        tls12_only: bool = False,
+        threads: int = 1,
+        cpus: Sequence[int] = (),
+        spin: float = 0.0,
+        subprotocols: Sequence[str] = (),
+        headers: Sequence[tuple[str, str]] = (),
+        accept_delay: float = 0.0,
+        record: bool = False,
+        max_message: int = 64 * 2**20,
+        max_connections: int = 20_000,
+        timeout: float = 10.0,
+    ) -> None:
+        self._tls = tls
+        self._native = _core.TestServer(
+            host,
+            port,
+            {
+                "tls": tls,
+                "names": list(names),
+                "tls12_only": tls12_only,
+                "threads": threads,
+                "cpus": list(cpus),
+                "spin": spin,
+                "subprotocols": list(subprotocols),
+                "headers": list(headers),
+                "accept_delay": accept_delay,
+                "record": record,
+                "max_message": max_message,
+                "max_connections": max_connections,
+                "timeout": timeout,
+            },
+        )
+
+    @property
+    def host(self) -> str:
+        """The address listened on."""
+        return self._native.host
+
+    @property
+    def port(self) -> int:
+        """The port listened on."""
+        return self._native.port
+
+    @property
+    def ca_pem(self) -> bytes:
+        """The certificate authority that signed the server's certificate, as PEM; empty without TLS."""
+        return self._native.ca_pem
+
+    def url(self, target: str = "/echo") -> str:
+        """The URL of ``target``: a path, and parameters as its query.
+
+        ``/echo``; ``/blast?n=&size=&text=1&seq=1`` (a flood, then Close); ``/paced?rate=&n=&size=``;
+        ``/replay/NAME?speed=&subscribe=1`` (a feed added before; speed 0 is flat out); ``/sink``; ``/silence``;
+        ``/close?code=&reason=``; ``/status/CODE?header=Name:value&body=`` (refuses the upgrade); ``/raw?hex=``.
+
+        On every path: ``fault=KIND[:ARGUMENT…][@WHEN]`` (``close:4001@100``, ``reset``, ``eof``, ``truncate``,
+        ``half-close``, ``silence``, ``freeze``, ``stall:MS``, ``drip:BYTES:MS``, ``ignore-pings``, ``garbage:HEX``,
+        ``wait:MS``, ``status:CODE``), ``ping_ms``, ``accept_ms``, ``glue`` (hex), ``header``, ``subprotocol``.
+        """
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        if not target.startswith("/"):
+            target = f"/{target}"
+        return f"{'wss' if self._tls else 'ws'}://{host}:{self.port}{target}"
+
+    def add_feed(self, name: str, messages: Iterable[tuple[float, Literal["text", "binary"], bytes]]) -> None:
+        """Adds a feed for ``/replay/NAME``: seconds since its beginning, kind and payload of each message."""
+        self._native.add_feed(name, [(at, kind == "text", payload) for at, kind, payload in messages])
+
+    def load_feed(self, name: str, path: str | os.PathLike[str]) -> None:
+        """Adds a recorded feed (``.jsonl.gz``). Raises ValueError naming file, line and what is wrong with it."""
+        self._native.load_feed(name, os.fspath(path))
+
+    def script(self, path: str, steps: Iterable[Step]) -> None:
+        """Lets every connection to ``path`` carry out ``steps``."""
+        self._native.script(path, [native(step) for step in steps])
+
+    def replay_started_ns(self, name: str) -> int | None:
+        """When the first message of the last replay of this feed was due: CLOCK_MONOTONIC, nanoseconds."""
+        return self._native.replay_started_ns(name)
+
+    def stats(self) -> ServerStats:
+        """Counters."""
+        return ServerStats(**self._native.stats())
+
+    def connections(self) -> list[ConnectionReport]:
+        """What was seen of each connection, in the order in which they were accepted."""
+        reports = []
+        for report in self._native.connections():
+            frames = tuple(RecordedFrame(*frame) for frame in report.pop("frames"))
+            lists: dict[str, Any] = {name: tuple(report.pop(name)) for name in ("headers", "pings_ns", "pongs_ns")}
+            reports.append(ConnectionReport(frames=frames, **lists, **report))
+        return reports
+
+    def stop(self) -> None:
+        """Closes all connections and ends the threads. Does nothing the second time."""
+        self._native.stop()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    def __repr__(self) -> str:
+        return f"<fastws.testing.Server {self.url('/')}>"
