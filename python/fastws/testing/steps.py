@@ -212,7 +212,7 @@ def native(step: Step) -> tuple[Any, ...]:
         case Send(str() as message):
             return "text", message
         case Send(message):
-            return "binary", bytes(message)
+            return "binary", bytes(message)  # type: ignore[arg-type]
         case SendFragments(fragments):
             text = all(isinstance(piece, str) for piece in fragments)
             if not text and any(isinstance(piece, str) for piece in fragments):

@@ -1,0 +1,42 @@
+import pytest
+
+import fastws
+from fastws.listener import Callbacks
+
+
+def test_only_what_is_overridden_is_called():
+    class Some(fastws.Listener):
+        def on_message(self, ws, message):
+            pass
+
+    callbacks = Callbacks(Some())
+    assert callbacks.on_message is not None
+    assert callbacks.on_open is None
+    assert callbacks.on_batch is None
+    assert callbacks.on_close is None
+
+
+def test_batches_take_the_place_of_messages():
+    class Both(fastws.Listener):
+        def on_message(self, ws, message):
+            pass
+
+        def on_batch(self, ws, messages):
+            pass
+
+    assert Callbacks(Both()).on_message is None
+
+
+@pytest.mark.parametrize("name", ["on_open", "on_message", "on_batch", "on_close"])
+def test_an_async_callback_is_refused_and_named(name):
+    async def callback(*args):
+        pass
+
+    listener = type("Feed", (fastws.Listener,), {name: callback})()
+    with pytest.raises(TypeError, match=rf"Feed\.{name} is an async function"):
+        fastws.connect("ws://h/", listener=listener)
+
+
+def test_a_listener_without_callbacks_is_refused():
+    with pytest.raises(TypeError, match="neither on_message nor on_batch"):
+        fastws.connect("ws://h/", listener=fastws.Listener())
