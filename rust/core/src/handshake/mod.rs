@@ -152,6 +152,26 @@ impl Head {
     }
 }
 
+/// Checks what requests and responses have in common (RFC 6455 §4.1, §4.2.1).
+fn check_upgrade(headers: &Headers, whose: &str) -> Result<(), Error> {
+    for (name, token) in [("Upgrade", "websocket"), ("Connection", "Upgrade")] {
+        if headers.list(name).any(|element| element.eq_ignore_ascii_case(token)) {
+            continue;
+        }
+        let found = headers.get_all(name).collect::<Vec<_>>();
+        return Err(violation(if found.is_empty() {
+            format!("a {whose} without header {name}; wanted {name}: {token}")
+        } else {
+            format!("a {whose} with {name}: {}; wanted {name}: {token}", shown(found.join(", ").as_bytes()))
+        }));
+    }
+    Ok(())
+}
+
+fn violation(text: String) -> Error {
+    Violation::Handshake(text).into()
+}
+
 /// The first line that cannot be read, without its value, which may be a secret.
 fn bad_line(block: &[u8]) -> String {
     for (at, line) in block.split_inclusive(|&byte| byte == b'\n').enumerate() {

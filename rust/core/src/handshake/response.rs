@@ -6,7 +6,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use sha1::{Digest as _, Sha1};
 
-use super::{Head, Headers, elements, extension_name, shown, text};
+use super::{Head, Headers, check_upgrade, elements, extension_name, shown, text, violation};
 use crate::error::{Error, Incompatible, Violation};
 use crate::limits::Limits;
 
@@ -70,17 +70,7 @@ pub fn check_response(response: &Response, expected: &Expected) -> Result<Negoti
     if response.minor_version == 0 {
         return Err(violation("a 101 with HTTP/1.0; wanted HTTP/1.1".to_owned()));
     }
-    for (name, token) in [("Upgrade", "websocket"), ("Connection", "Upgrade")] {
-        if headers.list(name).any(|element| element.eq_ignore_ascii_case(token)) {
-            continue;
-        }
-        let found = headers.get_all(name).collect::<Vec<_>>();
-        return Err(violation(if found.is_empty() {
-            format!("a 101 without header {name}; wanted {name}: {token}")
-        } else {
-            format!("a 101 with {name}: {}; wanted {name}: {token}", shown(found.join(", ").as_bytes()))
-        }));
-    }
+    check_upgrade(headers, "101")?;
     let wanted = &expected.accept;
     match headers.get_all("Sec-WebSocket-Accept").collect::<Vec<_>>()[..] {
         [] => return Err(violation(format!("a 101 without header Sec-WebSocket-Accept; wanted {wanted}"))),
@@ -397,12 +387,330 @@ impl Chunks {
     }
 }
 
-fn violation(text: String) -> Error {
-    Violation::Handshake(text).into()
-}
-
 /// §1.3: a string that no network endpoint that does not know WebSocket would ever use.
 const GUID: &str = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
 
 /// A chunk's size has 16 digits at most; extensions are next to unknown, leading zeros a joke.
 const MAX_CHUNK_LINE: usize = 256;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::Limit;
+
+    /// Feeds the input in pieces of this size, then the end of the stream if it is to come; returns the response and how
+    /// many bytes were consumed.
+    fn read(input: &[u8], size: usize, eof: bool, limits: &Limits) -> Result<(Option<Response>, usize), Error> {
+        let (mut reader, mut used) = (ResponseReader::default(), 0);
+        for piece in input.chunks(size) {
+            let (more, response) = reader.receive(piece, limits)?;
+            used += more;
+            if response.is_some() {
+                assert!(matches!(reader.receive(b"more", limits), Ok((0, None))));
+                return Ok((response, used));
+            }
+            assert_eq!(more, piece.len());
+        }
+        Ok((if eof { reader.receive_eof() } else { None }, used))
+    }
+
+    /// The same, in pieces of every size, which have to agree.
+    fn read_any(input: &[u8], eof: bool, limits: &Limits) -> Result<(Option<Response>, usize), Error> {
+        let whole = read(input, input.len(), eof, limits);
+        for size in 1..input.len() {
+            let pieces = read(input, size, eof, limits);
+            let same_kind = match (&whole, &pieces) {
+                // The text shows what had arrived.
+                (Err(Error::PeerViolated(_)), Err(Error::PeerViolated(_))) => true,
+                _ => whole == pieces,
+            };
+            assert!(same_kind, "{} in pieces of {size}: {pieces:?}, not {whole:?}", input.escape_ascii());
+        }
+        whole
+    }
+
+    fn parsed(input: &str) -> Response {
+        read_any(input.as_bytes(), false, &Limits::default()).unwrap().0.unwrap()
+    }
+
+    #[test]
+    fn the_accept_value_is_the_one_of_rfc_6455_section_1_3() {
+        assert_eq!(accept_for("dGhlIHNhbXBsZSBub25jZQ=="), "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=");
+    }
+
+    #[test]
+    fn status_lines_may_have_any_reason_or_none() {
+        let table: [(&[u8], Option<(u8, u16, &str)>); 16] = [
+            (b"HTTP/1.1 101 Switching Protocols", Some((1, 101, "Switching Protocols"))),
+            (b"HTTP/1.1 101", Some((1, 101, ""))),
+            (b"HTTP/1.1 101 ", Some((1, 101, ""))),
+            ("HTTP/1.1 101 Anything odd é".as_bytes(), Some((1, 101, "Anything odd é"))),
+            (b"HTTP/1.1 101 Anything odd \xe9", Some((1, 101, "Anything odd é"))),
+            (b"HTTP/1.1 101 a\0b\x1b[31m", Some((1, 101, "a\u{fffd}b\u{fffd}[31m"))),
+            (b"HTTP/1.0 403 No", Some((0, 403, "No"))),
+            (b"HTTP/1.1 999 x", Some((1, 999, "x"))),
+            (b"HTTP/1.1", None),
+            (b"HTTP/1.1  101 x", None),
+            (b"HTTP/1.1 10", None),
+            (b"HTTP/1.1 1010", None),
+            (b"HTTP/1.1 101x", None),
+            (b"HTTP/1.1 099 x", None),
+            (b"HTTP/1.1 +10 x", None),
+            (b"HTTP/1.2 101 x", None),
+        ];
+        for (line, expected) in table {
+            let expected = expected.map(|(minor, status, reason)| (minor, status, reason.to_owned()));
+            assert_eq!(parse_status_line(line), expected, "{}", line.escape_ascii());
+        }
+    }
+
+    #[test]
+    fn a_101_ends_with_its_head_however_it_arrives() {
+        let response = b"HTTP/1.1 101 \r\nA:1\r\nb: \t x y \t\r\nEmpty:\r\nA: caf\xe9\r\nContent-Length: 5\r\n\r\n";
+        let input = [response, &b"\x81\x02hi"[..]].concat();
+        let (parsed, used) = read_any(&input, false, &Limits::default()).unwrap();
+        let parsed = parsed.unwrap();
+        assert_eq!(used, response.len());
+        let headers = [("A", "1"), ("b", "x y"), ("Empty", ""), ("A", "café"), ("Content-Length", "5")];
+        assert_eq!(parsed.headers.iter().collect::<Vec<_>>(), headers);
+        assert_eq!((parsed.status, parsed.minor_version, parsed.body.len(), parsed.body_truncated), (101, 1, 0, false));
+    }
+
+    #[test]
+    fn informational_responses_are_skipped() {
+        let input = "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\nHTTP/1.1 101 Yes\r\nA: 1\r\n\r\n";
+        let response = parsed(input);
+        assert_eq!((response.status, response.headers.len()), (101, 1));
+        // But not for ever.
+        let limits = Limits { max_head: 1000, ..Limits::default() };
+        let endless = b"HTTP/1.1 100 Continue\r\n\r\n".repeat(100);
+        let error = Error::from(Limit::Head { what: "bytes", limit: 1000 });
+        assert_eq!(read_any(&endless, false, &limits), Err(error));
+    }
+
+    #[test]
+    fn what_is_not_http_is_refused_at_once_and_shown() {
+        let table: [(&[u8], &str); 11] = [
+            (b"\x15\x03\x03\x00\x02\x02\x28", "\"\\x15\\x03\\x03\\x00\\x02\\x02(\"; is this a TLS port? use wss://"),
+            (b"\x16\x03\x01", "is this a TLS port? use wss://"),
+            (b"SSH-2.0-OpenSSH_9.9\r\n", "\"SSH-2.0-OpenSSH_9.9\\r\\n\"; this is an SSH server"),
+            (b"HTTP/2 200\r\n", "\"HTTP/2 200\\r\\n\"; the server must speak HTTP/1.1"),
+            (b"PRI * HTTP/2.0\r\n", "the server must speak HTTP/1.1"),
+            (b"\0\0\x12\x04\0\0\0\0\0", "is this HTTP/2?"),
+            (b"220 mail.example ESMTP\r\n", "\"220 mail.example ESMTP\\r\\n\""),
+            (b"<!DOCTYPE html><html><head><title>", "\"<!DOCTYPE html><html><head><title\"…"),
+            (b"\r\nHTTP/1.1 101 x", "\"\\r\\n\""),
+            (b"http/1.1 101", "\"http/1.1 101\""),
+            (b"\x81\x02hi", "\"\\x81\\x02hi\""),
+        ];
+        for (input, expected) in table {
+            let error = read_any(input, false, &Limits::default()).unwrap_err();
+            let text = error.to_string();
+            assert!(matches!(error, Error::PeerViolated(Violation::Handshake(_))), "{text}");
+            assert!(text.starts_with("the answer is not an HTTP/1.1 response: ") && text.ends_with(expected), "{text}")
+                ;
+        }
+        for input in [&b"HTTP/1.2 101 x\r\n\r\n"[..], b"HTTP/1.11 101 x\r\n\r\n", b"HTTP/1.1 what\r\n\r\n"] {
+            let text = read_any(input, false, &Limits::default()).unwrap_err().to_string();
+            assert!(text.starts_with("bad status line \"HTTP/1.") && text.ends_with("wanted HTTP/1.1 101"), "{text}");
+        }
+    }
+
+    #[test]
+    fn bodies_of_refusals_are_kept_within_their_bound() {
+        const CHUNKED: &str = "Transfer-Encoding: chunked";
+        // Header, what follows the head, whether the stream then ends, the body, whether it is truncated, and how much
+        // of what follows is consumed.
+        let table: [(&str, &[u8], bool, &[u8], bool, usize); 40] = [
+            ("Content-Length: 5", b"hello", false, b"hello", false, 5),
+            ("Content-Length: 5", b"hello more", false, b"hello", false, 5),
+            ("Content-Length: 0", b"", false, b"", false, 0),
+            ("Content-Length: 0", b"more", false, b"", false, 0),
+            ("Content-Length: 10", b"0123456789", false, b"0123456789", false, 10),
+            ("Content-Length: 11", b"0123456789", false, b"0123456789", true, 10),
+            ("Content-Length: 11", b"0123456789a", false, b"0123456789", true, 10),
+            ("Content-Length: 18446744073709551615", b"0123456789a", false, b"0123456789", true, 10),
+            ("Content-Length: 5", b"hel", true, b"hel", true, 3),
+            ("Content-Length: 5, 5", b"hello more", false, b"hello", false, 5),
+            ("Content-Length: 5\r\ncontent-length: 5", b"hello more", false, b"hello", false, 5),
+            // What is no length is none.
+            ("Content-Length: 5, 6", b"hello", true, b"hello", false, 5),
+            ("Content-Length: -1", b"hello", true, b"hello", false, 5),
+            ("Content-Length: +1", b"hello", true, b"hello", false, 5),
+            ("Content-Length: 99999999999999999999", b"hello", true, b"hello", false, 5),
+            ("A: 1", b"", true, b"", false, 0),
+            ("A: 1", b"hello", true, b"hello", false, 5),
+            ("A: 1", b"0123456789", true, b"0123456789", false, 10),
+            ("A: 1", b"0123456789a", false, b"0123456789", true, 10),
+            ("Transfer-Encoding: gzip", b"hello", true, b"hello", false, 5),
+            (CHUNKED, b"5\r\nhello\r\n0\r\n\r\n", false, b"hello", false, 13),
+            (CHUNKED, b"0\r\n\r\n", false, b"", false, 3),
+            (CHUNKED, b"3\r\nhel\r\n2\r\nlo\r\n0\r\nTrailer: 1\r\n\r\n", false, b"hello", false, 18),
+            (CHUNKED, b"A\r\n0123456789\r\n0\r\n\r\n", false, b"0123456789", false, 18),
+            (CHUNKED, b"a\r\n0123456789\r\n1\r\nx\r\n", false, b"0123456789", true, 18),
+            (CHUNKED, b"b\r\n0123456789a\r\n", false, b"0123456789", true, 13),
+            (CHUNKED, b"ffffffffffffffff\r\n0123456789a", false, b"0123456789", true, 28),
+            (CHUNKED, b"005;name=\"v\"\r\nhello\r\n00\r\n", false, b"hello", false, 25),
+            (CHUNKED, b"5 \r\nhello\r\n0\r\n", false, b"hello", false, 14),
+            ("Transfer-Encoding: gzip, Chunked\r\nContent-Length: 1", b"1\r\nx\r\n0\r\n", false, b"x", false, 9),
+            (CHUNKED, b"5\r\nhel", true, b"hel", true, 6),
+            (CHUNKED, b"5\r\nhello\r\n", true, b"hello", true, 10),
+            (CHUNKED, b"5\nhello\n0\n\n", false, b"", true, 2),
+            (CHUNKED, b"5;x\nhello", false, b"", true, 4),
+            (CHUNKED, b"\r\nhello", false, b"", true, 1),
+            (CHUNKED, b"-1\r\nhello", false, b"", true, 1),
+            (CHUNKED, b"5\rhello", false, b"", true, 3),
+            (CHUNKED, b"10000000000000000\r\nhello", false, b"", true, 17),
+            (CHUNKED, b"5\r\nhelloworld\r\n", false, b"hello", true, 9),
+            (CHUNKED, b"5\r\nhello\rx", false, b"hello", true, 10),
+        ];
+        let limits = Limits { max_body: 10, ..Limits::default() };
+        for (header, follows, eof, body, truncated, used) in table {
+            let head = format!("HTTP/1.1 403 No\r\n{header}\r\n\r\n");
+            let what = format!("{header}: {}", follows.escape_ascii());
+            let (response, consumed) = read_any(&[head.as_bytes(), follows].concat(), eof, &limits).unwrap();
+            let response = response.unwrap_or_else(|| panic!("{what}: not done"));
+            assert_eq!(response.status, 403);
+            assert_eq!((response.body.as_slice(), response.body_truncated), (body, truncated), "{what}");
+            assert_eq!(consumed, head.len() + used, "{what}");
+        }
+        for status in [204, 304] {
+            assert_eq!(parsed(&format!("HTTP/1.1 {status} x\r\nContent-Length: 5\r\n\r\n")).body, b"");
+        }
+    }
+
+    #[test]
+    fn the_line_of_a_chunks_size_is_bounded() {
+        for (digits, expected) in [(200, End::Whole), (2000, End::Cut)] {
+            let mut body = Vec::new();
+            let line = format!("{}\r\n", "0".repeat(digits));
+            assert_eq!(Chunks::default().receive(line.as_bytes(), &mut body, 10).1, expected);
+            let line = format!("0;{}\r\n", "x".repeat(digits));
+            assert_eq!(Chunks::default().receive(line.as_bytes(), &mut body, 10).1, expected);
+        }
+    }
+
+    fn strings(texts: &[&str]) -> Vec<String> {
+        texts.iter().map(|&text| text.to_owned()).collect()
+    }
+
+    #[test]
+    fn a_101_is_checked() {
+        const UP: &str = "Upgrade: websocket\r\nConnection: Upgrade\r\n";
+        const OK: &str = "Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: right\r\n";
+        let fine = |subprotocol: Option<&str>, extensions: &[&str]| {
+            Ok(Negotiated { subprotocol: subprotocol.map(str::to_owned), extensions: strings(extensions) })
+        };
+        let bad = |text: &str| Err(violation(text.to_owned()));
+        let not_asked = |name: &str| Err(Incompatible::Subprotocol(name.to_owned()).into());
+        let not_offered = |text: &str| Err(Incompatible::Extension(text.to_owned()).into());
+        let accept = |line: &str| format!("{UP}Sec-WebSocket-Accept: {line}\r\n");
+        let also = |lines: &str| format!("{OK}{lines}\r\n");
+        // Headers, subprotocols asked for, extensions offered, outcome.
+        let table: Vec<(String, &[&str], &[&str], Result<Negotiated, Error>)> = vec![
+            (OK.to_owned(), &[], &[], fine(None, &[])),
+            (OK.to_ascii_uppercase().replace("RIGHT", "right"), &[], &[], fine(None, &[])),
+            (OK.replace("Connection: ", "Connection: keep-alive,"), &[], &[], fine(None, &[])),
+            (OK.replace("Connection: ", "Connection: keep-alive\r\nconnection: "), &[], &[], fine(None, &[])),
+            (OK.replace("websocket", "h2c, WebSocket"), &[], &[], fine(None, &[])),
+            (
+                OK.replace("Upgrade: websocket\r\n", ""),
+                &[],
+                &[],
+                bad("a 101 without header Upgrade; wanted Upgrade: websocket"),
+            ),
+            (
+                OK.replace("websocket", "h2c"),
+                &[],
+                &[],
+                bad("a 101 with Upgrade: \"h2c\"; wanted Upgrade: websocket"),
+            ),
+            (
+                OK.replace("websocket", "websockets"),
+                &[],
+                &[],
+                bad("a 101 with Upgrade: \"websockets\"; wanted Upgrade: websocket"),
+            ),
+            (
+                OK.replace("Connection: Upgrade\r\n", ""),
+                &[],
+                &[],
+                bad("a 101 without header Connection; wanted Connection: Upgrade"),
+            ),
+            (
+                OK.replace("Connection: Upgrade", "Connection: close\r\nConnection: x"),
+                &[],
+                &[],
+                bad("a 101 with Connection: \"close, x\"; wanted Connection: Upgrade"),
+            ),
+            (UP.to_owned(), &[], &[], bad("a 101 without header Sec-WebSocket-Accept; wanted right")),
+            (accept("wrong"), &[], &[], bad("a 101 with Sec-WebSocket-Accept: \"wrong\"; wanted right")),
+            (accept("RIGHT"), &[], &[], bad("a 101 with Sec-WebSocket-Accept: \"RIGHT\"; wanted right")),
+            (accept(""), &[], &[], bad("a 101 with Sec-WebSocket-Accept: \"\"; wanted right")),
+            (
+                accept("right\r\nSec-WebSocket-Accept: right"),
+                &[],
+                &[],
+                bad("a 101 with several headers Sec-WebSocket-Accept; wanted one"),
+            ),
+            (also("Sec-WebSocket-Protocol: b"), &["a", "b"], &[], fine(Some("b"), &[])),
+            (OK.to_owned(), &["a"], &[], fine(None, &[])),
+            (also("Sec-WebSocket-Protocol: c"), &["a", "b"], &[], not_asked("c")),
+            (also("Sec-WebSocket-Protocol: A"), &["a"], &[], not_asked("A")),
+            (also("Sec-WebSocket-Protocol: a"), &[], &[], not_asked("a")),
+            (also("Sec-WebSocket-Protocol:"), &["a"], &[], not_asked("")),
+            (
+                also("Sec-WebSocket-Protocol: a, b"),
+                &["a", "b"],
+                &[],
+                bad("a 101 with Sec-WebSocket-Protocol: \"a, b\"; wanted one subprotocol at most"),
+            ),
+            (
+                also("Sec-WebSocket-Protocol: a\r\nSec-WebSocket-Protocol: a"),
+                &["a"],
+                &[],
+                bad("a 101 with Sec-WebSocket-Protocol: \"a, a\"; wanted one subprotocol at most"),
+            ),
+            (
+                also("Sec-WebSocket-Extensions: x; a=\"1,2\", y\r\nSec-WebSocket-Extensions: x ; b"),
+                &[],
+                &["y", "x"],
+                fine(None, &["x; a=\"1,2\"", "y", "x ; b"]),
+            ),
+            (also("Sec-WebSocket-Extensions:"), &[], &[], fine(None, &[])),
+            (
+                also("Sec-WebSocket-Extensions: permessage-deflate; a"),
+                &[],
+                &[],
+                not_offered(
+                    "the server chose extension \"permessage-deflate; a\", which was not offered; offered: none",
+                ),
+            ),
+            (
+                also("Sec-WebSocket-Extensions: x, z"),
+                &[],
+                &["x", "y"],
+                not_offered("the server chose extension \"z\", which was not offered; offered: x, y"),
+            ),
+        ];
+        for (headers, subprotocols, extensions, expected) in table {
+            let response = parsed(&format!("HTTP/1.1 101 Yes\r\n{headers}\r\n"));
+            let wanted = Expected {
+                accept: "right".to_owned(),
+                subprotocols: strings(subprotocols),
+                extensions: strings(extensions),
+            };
+            assert_eq!(check_response(&response, &wanted), expected, "{headers}");
+        }
+        let wanted = Expected { accept: "right".to_owned(), ..Expected::default() };
+        let old = parsed(&format!("HTTP/1.0 101 Yes\r\n{OK}\r\n"));
+        assert_eq!(check_response(&old, &wanted), bad("a 101 with HTTP/1.0; wanted HTTP/1.1"));
+    }
+
+    #[test]
+    fn debug_shows_neither_secrets_nor_bodies() {
+        let response = parsed("HTTP/1.1 403 No\r\nSet-Cookie: hunter2\r\nContent-Length: 7\r\n\r\nhunter2");
+        let shown = format!("{response:?}");
+        assert!(shown.contains("403") && shown.contains("7 bytes") && !shown.contains("hunter2"), "{shown}");
+    }
+}
