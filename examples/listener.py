@@ -42,9 +42,8 @@ async def main(url: str) -> None:
     async with fastws.connect(url, listener=listener):
         await listener.done
     micro = sorted(seconds * 1e6 for seconds in listener.seconds)
-    print(
-        f"{len(micro):,} round trips: median {statistics.median(micro):.1f} µs, p99 {micro[len(micro) * 99 // 100]:.1f} µs"
-    )
+    p99 = micro[len(micro) * 99 // 100]
+    print(f"{len(micro):,} round trips: median {statistics.median(micro):.1f} µs, p99 {p99:.1f} µs")
 
 
 with Server() as server:
