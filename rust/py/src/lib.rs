@@ -15,6 +15,7 @@ mod landing;
 mod payload;
 mod poller;
 mod queue;
+mod testing;
 mod tls;
 mod view;
 mod waiter;
@@ -32,6 +33,8 @@ mod _core {
     use super::conn::{Conn, Request, parse_uri};
     #[pymodule_export]
     use super::hub::Hub;
+    #[pymodule_export]
+    use super::testing::TestServer;
     #[pymodule_export]
     use super::tls::TlsContext;
     #[pymodule_export]

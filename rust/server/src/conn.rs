@@ -16,6 +16,7 @@ use crate::output::Outbox;
 use crate::program::{Active, Task};
 use crate::report::ConnLog;
 use crate::shared::Shared;
+use crate::step::Step;
 use crate::stream::{Received, Scratch, Stream};
 
 /// A connection and all that is known of it.
@@ -27,6 +28,8 @@ pub(crate) struct Conn {
     pub(super) outbox: Outbox,
     pub(super) program: VecDeque<Task>,
     pub(super) active: Active,
+    /// Steps from outside, until what is being sent is at the end of a frame.
+    pub(super) injected: Vec<Step>,
     /// Messages that came while no step was waiting for them.
     pub(super) early: u64,
     /// The request that waits for its answer.
@@ -89,6 +92,7 @@ impl Conn {
             outbox: Outbox::default(),
             program: VecDeque::new(),
             active: Active::Nothing,
+            injected: Vec::new(),
             early: 0,
             request: None,
             phase: Phase::Opening(now.saturating_add(delay).saturating_add(shared.timeout())),
@@ -215,17 +219,16 @@ impl Conn {
         if landing.room < LANDING || landing.buf.capacity() - landing.buf.len() != landing.room {
             return None;
         }
+        let room = landing.room;
         let count = rustix::io::read(&self.stream.socket, rustix::buffer::spare_capacity(landing.buf)).ok()?;
         if count == 0 {
             return None;
         }
-        let mut intake = self.intake(now);
-        let tally = {
-            let (core, intake) = (&mut intake.0, &mut intake.1);
-            core.landed(count, now, intake);
-            std::mem::take(&mut intake.tally)
-        };
-        self.took(tally, now);
+        self.stream.was_read(count, room);
+        let (core, mut intake) = self.intake(now);
+        core.landed(count, now, &mut intake);
+        let tally = intake.tally;
+        self.took(tally);
         Some(true)
     }
 
@@ -258,7 +261,7 @@ impl Conn {
             let used = core.receive(&mut input[at..], now, &mut intake);
             let tally = intake.tally;
             at += used;
-            self.took(tally, now);
+            self.took(tally);
             if used == 0 || !self.may_consume() {
                 break;
             }
@@ -266,7 +269,7 @@ impl Conn {
         at
     }
 
-    fn took(&mut self, tally: Tally, now: Nanos) {
+    fn took(&mut self, tally: Tally) {
         if tally.messages > 0 || tally.bytes > 0 {
             self.log.received(tally.messages, tally.bytes);
             self.early += tally.early;
@@ -279,7 +282,7 @@ impl Conn {
             let _ = self.core.pong(&payload);
         }
         if let Some(request) = tally.request {
-            self.on_request(request, now);
+            self.on_request(request);
         }
         if let Some(error) = tally.refused {
             self.on_bad_request(&error);
@@ -304,6 +307,7 @@ impl Conn {
     fn send(&mut self, now: Nanos) -> bool {
         let (mut moved, mut left) = (false, WRITE_TURN);
         while self.is_running() && left > 0 {
+            self.preempt();
             match self.write_next(now) {
                 Ok(Some(0)) => {
                     self.blocked = true;
@@ -386,8 +390,8 @@ impl Conn {
         if !self.is_running() {
             return;
         }
-        if self.stream.ending && !self.stream.readable_later() {
-            self.log.peer_fin();
+        if self.stream.ending && self.stalled.is_some() {
+            self.note_unread_end();
         }
         let state = self.core.state();
         if state >= State::Closing {
@@ -407,6 +411,16 @@ impl Conn {
         let over = state == State::Closed || self.core.teardown() != Teardown::Keep;
         if over && self.outbox.is_empty() && self.stream.is_flushed() && !self.active.is_mid() {
             self.finish(now);
+        }
+    }
+
+    /// The peer ended the stream while we do not read it.
+    fn note_unread_end(&mut self) {
+        if matches!(self.stream.socket.take_error(), Ok(Some(_))) {
+            self.log.peer_reset();
+            self.phase = Phase::Over;
+        } else {
+            self.log.peer_fin();
         }
     }
 

@@ -57,7 +57,7 @@ impl Outbox {
     /// What is to be written next, in order.
     #[inline]
     pub(crate) fn slices(&self) -> ([IoSlice<'_>; 8], usize) {
-        let mut slices = [const { IoSlice::new(&[]) }; 8];
+        let mut slices = [IoSlice::new(&[]); 8];
         let mut count = 0;
         for (slice, segment) in slices.iter_mut().zip(&self.queue) {
             *slice = IoSlice::new(if count == 0 { &segment[self.at..] } else { segment });
@@ -70,7 +70,9 @@ impl Outbox {
     #[inline]
     pub(crate) fn wrote(&mut self, mut count: usize) {
         self.bytes -= count;
-        while let Some(head) = self.queue.front_mut() {
+        loop {
+            let last = self.queue.len() == 1;
+            let Some(head) = self.queue.front_mut() else { return };
             let left = head.len() - self.at;
             if count < left {
                 self.at += count;
@@ -78,7 +80,7 @@ impl Outbox {
             }
             count -= left;
             self.at = 0;
-            if self.queue.len() == 1 && head.capacity() <= KEPT {
+            if last && head.capacity() <= KEPT {
                 head.clear();
                 return;
             }

@@ -25,7 +25,7 @@ pub(crate) enum Active {
     /// Messages still to be echoed.
     Echo(u64),
     Source(Source),
-    /// Waits, at most until then, for what was sent to arrive: a reset would take it back.
+    /// Waits, at most until then, for what was written to leave: a reset would take it back.
     Reset(Nanos),
 }
 
@@ -42,7 +42,7 @@ impl Active {
         match self {
             Self::Wait(until) => Some(*until),
             Self::Source(source) => source.deadline(),
-            Self::Reset(_) => Some(clock::now() + ACKNOWLEDGED),
+            Self::Reset(_) => Some(clock::now() + UNSENT_CHECK),
             Self::Nothing | Self::Expect(_) | Self::Echo(_) => None,
         }
     }
@@ -50,13 +50,12 @@ impl Active {
 
 impl Conn {
     /// A request came: its program begins.
-    pub(super) fn on_request(&mut self, request: Box<Request>, now: Nanos) {
+    pub(super) fn on_request(&mut self, request: Box<Request>) {
         let headers = request.headers.iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
         self.log.requested(&request.target, headers);
         self.program = self.shared.program(&request.target).into_iter().map(Task::Step).collect();
         self.request = Some(request);
         self.phase = Phase::Running;
-        let _ = now;
     }
 
     /// What came is not a request to upgrade.
@@ -85,22 +84,19 @@ impl Conn {
                 fault => self.fault(fault, now),
             }
         }
-        let steps: Vec<_> = steps.map(Task::Step).collect();
-        if steps.is_empty() || matches!(self.phase, Phase::Draining(_) | Phase::Over) {
-            return;
-        }
-        let at = self.program.iter().take_while(|task| matches!(task, Task::Step(step) if step.is_answer())).count();
-        if self.active.is_mid() || self.request.is_some() {
-            // The answer, or the rest of the frame, comes first.
-            for (place, task) in steps.into_iter().enumerate() {
-                self.program.insert(at + place, task);
-            }
+        self.injected.extend(steps);
+    }
+
+    /// Puts injected steps in front of the one that is under way.
+    #[inline]
+    pub(super) fn preempt(&mut self) {
+        if self.injected.is_empty() || self.active.is_mid() || self.request.is_some() || self.phase != Phase::Running {
             return;
         }
         let active = std::mem::replace(&mut self.active, Active::Nothing);
         self.program.push_front(Task::Resume(active));
-        for task in steps.into_iter().rev() {
-            self.program.push_front(task);
+        for step in self.injected.drain(..).rev() {
+            self.program.push_front(Task::Step(step));
         }
     }
 
@@ -117,7 +113,7 @@ impl Conn {
             }
             Active::Source(source) if open && !source.is_done() => return false,
             Active::Reset(until) => {
-                if *until > now && self.stream.unacknowledged() > 0 {
+                if *until > now && self.stream.has_unsent() {
                     return false;
                 }
                 self.reset();
@@ -340,5 +336,5 @@ fn reason(status: u16) -> &'static str {
 /// In the bytes of [`Step::Answer`].
 const PLACEHOLDER: &[u8] = b"{accept}";
 
-/// How often the kernel is asked whether what was sent has arrived.
-const ACKNOWLEDGED: Nanos = 200_000;
+/// How often the kernel is asked whether what was written has left.
+const UNSENT_CHECK: Nanos = 200_000;

@@ -2,6 +2,8 @@
 
 use std::io::{self, ErrorKind, IoSlice, Read, Write};
 use std::net::Shutdown;
+#[cfg(target_os = "linux")]
+use std::os::fd::AsRawFd;
 use std::time::Duration;
 
 use fastws_core::Nanos;
@@ -97,12 +99,21 @@ impl Stream {
             Err(e) if e.kind() == ErrorKind::ConnectionReset => return Received::Reset,
             Err(e) => return Received::End(StreamEnd::Error(e.to_string())),
         };
-        // epoll(7): on a stream a short read means that it is drained.
+        self.was_read(count, asked);
+        let Some(plain) = plain else { return Received::Bytes(count) };
+        self.decrypt(&scratch.cipher[..count], plain, now)
+    }
+
+    /// Takes note of a read. epoll(7): on a stream a short one means that it is drained.
+    #[inline]
+    pub(crate) fn was_read(&mut self, count: usize, asked: usize) {
         if SHORT_IS_DRAINED && count < asked && !self.ending {
             self.readable = false;
         }
-        let Some(plain) = plain else { return Received::Bytes(count) };
-        self.decrypt(&scratch.cipher[..count], plain, now)
+    }
+
+    pub(crate) fn is_tls(&self) -> bool {
+        self.tls.is_some()
     }
 
     fn decrypt(&mut self, mut cipher: &[u8], plain: &mut [u8], now: Nanos) -> Received {
@@ -226,6 +237,21 @@ impl Stream {
         let _ = self.socket.shutdown(Shutdown::Write);
     }
 
+    /// Whether the kernel holds bytes that it has not sent even once.
+    #[cfg(target_os = "linux")]
+    pub(crate) fn has_unsent(&self) -> bool {
+        let mut unsent: libc::c_int = 0;
+        // SAFETY: SIOCOUTQNSD writes one int, here to `unsent`; the descriptor is open as long as the socket lives.
+        let done = unsafe { libc::ioctl(self.socket.as_raw_fd(), SIOCOUTQNSD, &raw mut unsent) };
+        done == 0 && unsent > 0
+    }
+
+    /// Whether the kernel holds bytes that it has not sent even once; here it does not say.
+    #[cfg(not(target_os = "linux"))]
+    pub(crate) fn has_unsent(&self) -> bool {
+        false
+    }
+
     /// Makes the close of the socket a reset.
     pub(crate) fn reset_on_close(&mut self) {
         let _ = SockRef::from(&self.socket).set_linger(Some(Duration::ZERO));
@@ -263,3 +289,7 @@ fn blocked_is_zero(result: io::Result<usize>) -> io::Result<usize> {
 const READ: usize = 256 << 10;
 
 const SHORT_IS_DRAINED: bool = cfg!(any(target_os = "linux", target_os = "android"));
+
+/// `linux/sockios.h`.
+#[cfg(target_os = "linux")]
+const SIOCOUTQNSD: libc::Ioctl = 0x894B;

@@ -1,0 +1,79 @@
+"""The echo client that the fuzzing server judges: ``client.py --port PORT --loop uvloop --api iterate FIRST LAST``.
+
+Prints ``CASE<TAB>SECONDS<TAB>EXCEPTION`` after each case. fastws is used as it comes, with all its defaults; nothing
+here repairs what the library should do.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import sys
+import time
+from collections.abc import Awaitable, Callable
+
+import fastws
+
+CASE_TIMEOUT = 120.0
+
+
+async def iterate(uri: str) -> None:
+    async with fastws.connect(uri) as ws:
+        async for message in ws:
+            await ws.send(message)
+
+
+async def batches(uri: str) -> None:
+    async with fastws.connect(uri) as ws:
+        async for batch in ws.batches():
+            for message in batch:
+                await ws.send(message)
+
+
+class Echo(fastws.Listener):
+    def on_message(self, ws: fastws.Connection, message: str | bytes) -> None:
+        ws.send_nowait(message)
+
+
+async def listener(uri: str) -> None:
+    ws = await fastws.connect(uri, listener=Echo())
+    await ws.wait_closed()
+
+
+APIS: dict[str, Callable[[str], Awaitable[None]]] = {"iterate": iterate, "batches": batches, "listener": listener}
+
+
+async def run(port: int, agent: str, api: str, first: int, last: int) -> None:
+    for case in range(first, last + 1):
+        start, said = time.perf_counter(), ""
+        try:
+            async with asyncio.timeout(CASE_TIMEOUT):
+                await APIS[api](f"ws://127.0.0.1:{port}/runCase?case={case}&agent={agent}")
+        except fastws.ConnectionClosed as error:  # what most cases end with; the server has the verdict
+            said = f"{type(error).__name__}: {error}"
+        except Exception as error:  # noqa: BLE001 - printed beside a failed case
+            said = f"unexpected {type(error).__name__}: {error}"
+        print(case, f"{time.perf_counter() - start:.3f}", " ".join(said.split()), sep="\t", flush=True)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--port", type=int, required=True)
+    parser.add_argument("--agent", required=True)
+    parser.add_argument("--loop", choices=("asyncio", "uvloop"), required=True)
+    parser.add_argument("--api", choices=tuple(APIS), required=True)
+    parser.add_argument("first", type=int)
+    parser.add_argument("last", type=int)
+    args = parser.parse_args()
+    program = run(args.port, args.agent, args.api, args.first, args.last)
+    if args.loop == "uvloop":
+        import uvloop
+
+        uvloop.run(program)
+    else:
+        asyncio.run(program)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
