@@ -39,7 +39,7 @@ ifneq ($(call needs,demo test test-all test-rust test-python lint lint-rust type
 	soak examples build fmt),)
   CARGO := $(firstword $(shell command -v cargo 2>/dev/null; ls "$$HOME/.cargo/bin/cargo" 2>/dev/null))
   ifeq ($(CARGO),)
-    $(error No cargo found. Install Rust >= 1.88 from https://rustup.rs and try again)
+    $(error No cargo found. Install Rust >= 1.89 from https://rustup.rs and try again)
   endif
   ifeq ($(shell command -v cc 2>/dev/null),)
     $(error No C compiler (cc) found; Rust links with it. Debian/Ubuntu: apt install build-essential; macOS: xcode-select --install)

@@ -93,7 +93,7 @@ class connect:  # noqa: N801 - a function to its users, as in websockets
         close_timeout: Seconds = 10,
         max_size: int | None = MAX_SIZE,
         max_frame_size: int | None = None,
-        max_fragments: int | None = 65_536,
+        max_fragments: int | None = 131_072,
         max_queue: int | tuple[int, int] | None = 4096,
         max_queue_bytes: int | tuple[int, int] | None = 2**20,
         write_limit: int | tuple[int, int] = 2**16,

@@ -11,7 +11,7 @@ use crate::Nanos;
 use crate::assemble::Assembly;
 use crate::close::CloseInfo;
 use crate::config::{Config, Role};
-use crate::error::Misuse;
+use crate::error::{Error, Misuse};
 use crate::filter::{Direction, FilterFrame, FrameFilter, Work};
 use crate::frame::Opcode;
 use crate::handshake::{ClientHandshake, RequestReader};
@@ -46,6 +46,8 @@ pub struct Connection<B> {
     ended: bool,
     /// We failed the connection: no closing handshake is awaited.
     failed: bool,
+    /// Why the next call of `receive` will fail it.
+    failing: Option<Box<Error>>,
 }
 
 /// The opening handshake while it lasts.
@@ -122,6 +124,7 @@ impl<B: crate::PayloadBuf> Connection<B> {
             close_deadline: None,
             ended: false,
             failed: false,
+            failing: None,
         }
     }
 
@@ -209,6 +212,11 @@ impl<B: crate::PayloadBuf> Connection<B> {
     /// How the connection ended, as far as is known.
     pub fn close_info(&self) -> &CloseInfo {
         &self.close
+    }
+
+    /// Whether a violation was found that the next call of [`Connection::receive`] acts on.
+    pub fn is_failing(&self) -> bool {
+        self.failing.is_some()
     }
 
     /// Whether no more data will come.

@@ -1,4 +1,4 @@
-//! Masking (RFC 6455 §5.3): each payload byte is XORed with a byte of the key, in turn.
+//! Masking (RFC 6455 §5.3): each payload byte is combined with a byte of the key by exclusive or, in turn.
 //!
 //! The only `unsafe` of this crate: vector code chosen at run time on x86-64. Elsewhere the portable loop is left to the
 //! compiler's vectoriser.
@@ -108,6 +108,8 @@ unsafe fn vector(target: *mut u8, source: *const u8, length: usize, key: [u8; 4]
 }
 
 #[cfg(target_arch = "x86_64")]
+// Loads and stores are the unaligned ones.
+#[allow(clippy::cast_ptr_alignment)]
 mod x86 {
     use std::arch::x86_64::{
         __m128i, __m256i, __m512i, _mm_loadu_si128, _mm_set1_epi32, _mm_storeu_si128, _mm_xor_si128,

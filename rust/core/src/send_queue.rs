@@ -110,14 +110,15 @@ impl SendQueue {
         Ok(())
     }
 
-    /// Queues the answer to a Ping. One that waits, not yet begun, is replaced (RFC 6455 §5.5.3).
-    pub fn set_pong(&mut self, frame: &[u8]) {
+    /// Queues the answer to a Ping. Where many wait, the latest takes the place of the one before it (RFC 6455 §5.5.3).
+    pub fn push_pong(&mut self, frame: &[u8]) {
         if self.closed {
             return;
         }
         let begun = usize::from(self.control_written > 0);
-        match self.control.iter_mut().skip(begun).find(|control| control.is_pong) {
-            Some(waiting) => waiting.bytes = frame.into(),
+        let mut waiting = self.control.iter_mut().skip(begun).filter(|control| control.is_pong);
+        match waiting.nth(MAX_PONGS - 1) {
+            Some(last) => last.bytes = frame.into(),
             None => self.control.push_back(Control { is_pong: true, bytes: frame.into() }),
         }
     }
@@ -314,6 +315,9 @@ impl Ring {
     }
 }
 
+/// Answers to pings that wait. A burst of pings is answered one by one (Autobahn 2.10); a flood is not amplified.
+const MAX_PONGS: usize = 16;
+
 /// Waiting pings and pongs of the user; more are a loop gone wild.
 const MAX_CONTROL_FRAMES: usize = 64;
 
@@ -384,14 +388,20 @@ mod tests {
     }
 
     #[test]
-    fn only_the_latest_pong_waits_and_one_that_was_begun_is_finished() {
+    fn a_burst_of_pongs_leaves_in_order_and_of_a_flood_the_latest_is_kept() {
         let mut queue = SendQueue::new(1000, 10);
-        queue.set_pong(b"<1>");
-        queue.set_pong(b"<2>");
+        for number in 1..=MAX_PONGS as u8 {
+            queue.push_pong(&[b'<', number]);
+        }
         assert_eq!(drain(&mut queue, 1), b"<");
-        queue.set_pong(b"<3>");
-        queue.set_pong(b"<4>");
-        assert_eq!(drain_all(&mut queue), b"2><4>");
+        for number in 100..200 {
+            queue.push_pong(&[b'<', number]);
+        }
+        let mut expected = vec![1];
+        for number in (2..=MAX_PONGS as u8).chain([199]) {
+            expected.extend([b'<', number]);
+        }
+        assert_eq!(drain_all(&mut queue), expected);
     }
 
     #[test]
@@ -409,7 +419,7 @@ mod tests {
         queue.push_data(b"", b"data", None, true);
         queue.push_close(b"<close>", true);
         queue.push_data(b"", b"late", None, true);
-        queue.set_pong(b"late");
+        queue.push_pong(b"late");
         assert_eq!(drain_all(&mut queue), b"data<close>");
 
         let mut queue = SendQueue::new(1000, 10);
@@ -478,8 +488,8 @@ mod tests {
                         }
                     }
                     Step::Pong(byte) => {
-                        queue.set_pong(&[0xfe, byte, byte]);
-                        match controls.iter_mut().find(|(pong, _)| *pong) {
+                        queue.push_pong(&[0xfe, byte, byte]);
+                        match controls.iter_mut().filter(|(pong, _)| *pong).nth(MAX_PONGS - 1) {
                             Some(known) => known.1 = vec![0xfe, byte, byte],
                             None => controls.push_back((true, vec![0xfe, byte, byte])),
                         }

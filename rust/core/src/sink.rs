@@ -38,6 +38,12 @@ pub trait Sink {
 
     /// Anything else; rare.
     fn event(&mut self, event: Event);
+
+    /// A violation was found, and is about to end the connection. `Flow::Stop` puts that off to the next call of
+    /// `receive`, so that messages before the violation can still be answered; see [`crate::Connection::is_failing`].
+    fn before_failure(&mut self) -> Flow {
+        Flow::Continue
+    }
 }
 
 /// Whether `receive` goes on.

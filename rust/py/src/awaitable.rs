@@ -540,9 +540,9 @@ unsafe extern "C" fn done_throw(
     }
 }
 
-const DEFAULT: u64 = ffi::Py_TPFLAGS_DEFAULT as u64;
-const COLLECTED: u64 = DEFAULT | ffi::Py_TPFLAGS_HAVE_GC as u64;
-const NOT_CALLABLE: u64 = ffi::Py_TPFLAGS_DISALLOW_INSTANTIATION as u64;
+const DEFAULT: std::ffi::c_ulong = ffi::Py_TPFLAGS_DEFAULT;
+const COLLECTED: std::ffi::c_ulong = DEFAULT | ffi::Py_TPFLAGS_HAVE_GC;
+const NOT_CALLABLE: std::ffi::c_ulong = ffi::Py_TPFLAGS_DISALLOW_INSTANTIATION;
 
 fn make_awaitable_type(py: Python<'_>) -> PyResult<Py<PyAny>> {
     let methods = coroutine_methods(awaitable_send_method, awaitable_throw, awaitable_close);
@@ -631,7 +631,7 @@ fn make_type(
     py: Python<'_>,
     name: &'static CStr,
     size: usize,
-    flags: u64,
+    flags: std::ffi::c_ulong,
     slots: &[(c_int, *mut c_void)],
 ) -> PyResult<Py<PyAny>> {
     let mut table: Vec<ffi::PyType_Slot> =

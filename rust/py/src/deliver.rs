@@ -211,17 +211,16 @@ impl Conn {
             // The dispatch that we are in will look after the registration.
             return;
         }
-        // It cannot fail for a reason that matters to the reader.
-        let _ = Self::let_go(slf);
+        Self::let_go(slf);
     }
 
     /// Nobody reads any more: the hub holds the connection weakly again, unless something else keeps it.
-    fn let_go(slf: &Bound<'_, Self>) -> PyResult<()> {
+    fn let_go(slf: &Bound<'_, Self>) {
         let this = slf.get();
         let token = {
             let mut inner = this.inner.borrow_mut();
             if !inner.strong || inner.wants_strong(this.listener.get().is_some()) {
-                return Ok(());
+                return;
             }
             inner.strong = false;
             inner.token
@@ -229,7 +228,6 @@ impl Conn {
         if let Some(token) = token {
             this.hub.get().set_strong(token, None);
         }
-        Ok(())
     }
 
     /// Reading goes on after a pause.

@@ -157,7 +157,7 @@ impl Conn {
             if inner.fd < 0 || (read != Read::More && !left) {
                 break;
             }
-            if clock::monotonic() - inner.run_start > TURN_BUDGET {
+            if inner.core.is_failing() || clock::monotonic() - inner.run_start > TURN_BUDGET {
                 // The socket stays ready; what is parsed in part is not the socket's any more.
                 if left && inner.paused.is_none() && let Some(token) = inner.token {
                     Hub::run_soon(this.hub.bind(py), token)?;
@@ -797,6 +797,11 @@ impl Sink for QueueSink<'_, '_> {
 
     fn event(&mut self, event: Event) {
         self.events.push(event);
+    }
+
+    fn before_failure(&mut self) -> Flow {
+        // The consumer gets to answer what came before, as it would if the network had cut the stream there.
+        if self.queue.is_empty() { Flow::Continue } else { Flow::Stop }
     }
 }
 

@@ -107,7 +107,7 @@ pub fn handshake(
 
 /// (status, reason, headers, body).
 pub fn response<'py>(py: Python<'py>, response: &Response) -> PyResult<Bound<'py, PyTuple>> {
-    let headers = PyList::new(py, response.headers.iter().map(|(name, value)| (name, value)))?;
+    let headers = PyList::new(py, response.headers.iter().collect::<Vec<_>>())?;
     (response.status, &response.reason, headers, PyBytes::new(py, &response.body)).into_pyobject(py)
 }
 

@@ -16,7 +16,7 @@ use pyo3::types::PyDict;
 #[pyclass(frozen, module = "fastws._core")]
 pub struct Waiter {
     event_loop: Py<PyAny>,
-    callbacks: RefCell<Vec<(Py<PyAny>, Option<Py<PyAny>>)>>,
+    callbacks: RefCell<Vec<Callback>>,
     status: Cell<Status>,
     /// What a task's `cancel` asked for after the wake-up: then the task throws by itself, and the message stays.
     cancel_asked: Cell<bool>,
@@ -28,6 +28,9 @@ pub struct Waiter {
 unsafe impl Send for Waiter {}
 // SAFETY: as above.
 unsafe impl Sync for Waiter {}
+
+/// What is called when the wait is over, and the context that it is called in.
+type Callback = (Py<PyAny>, Option<Py<PyAny>>);
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Status {
@@ -97,7 +100,7 @@ impl Waiter {
         }
     }
 
-    fn schedule(&self, slf: &Bound<'_, Self>, callbacks: Vec<(Py<PyAny>, Option<Py<PyAny>>)>) -> PyResult<()> {
+    fn schedule(&self, slf: &Bound<'_, Self>, callbacks: Vec<Callback>) -> PyResult<()> {
         let py = slf.py();
         for (callback, context) in callbacks {
             let kwargs = PyDict::new(py);

@@ -111,6 +111,9 @@ impl<B: PayloadBuf> Connection<B> {
             return;
         }
         self.ended = true;
+        if let Some(error) = self.failing.take() {
+            self.fail(*error, now, sink);
+        }
         let broken = matches!(end, StreamEnd::Error(_));
         if self.state() == State::Connecting {
             self.opening_ended(end, sink);

@@ -50,12 +50,15 @@ impl Reading {
 
 impl<B: PayloadBuf> Connection<B> {
     /// Takes in what arrived and returns how much of it was consumed: all, unless the sink said stop or received data
-    /// waits for [`Work`]. Bytes are unmasked in place. Errors of the peer's making end the connection, and are found in
+    /// waits for [`Work`] or the connection [`is_failing`](Connection::is_failing). Bytes are unmasked in place. Errors of the peer's making end the connection, and are found in
     /// [`Connection::close_info`].
     #[inline]
     pub fn receive<S: Sink<Buf = B>>(&mut self, input: &mut [u8], now: Nanos, sink: &mut S) -> usize {
         if input.is_empty() {
             return 0;
+        }
+        if let Some(error) = self.failing.take() {
+            self.fail(*error, now, sink);
         }
         self.keepalive.on_bytes(now);
         self.stats.bytes_received += input.len() as u64;
@@ -73,10 +76,10 @@ impl<B: PayloadBuf> Connection<B> {
                     Ok(Flow::Continue) if at == input.len() => break,
                     Ok(Flow::Continue) => {}
                     Ok(Flow::Stop) => break,
-                    Err(error) => {
-                        self.fail(error, now, sink);
-                        continue;
-                    }
+                    Err(error) => match self.violated(error, now, sink) {
+                        Flow::Continue => continue,
+                        Flow::Stop => break,
+                    },
                 }
             }
             if self.is_parked() {
@@ -89,11 +92,25 @@ impl<B: PayloadBuf> Connection<B> {
                         break;
                     }
                 }
-                Err(error) => self.fail(error, now, sink),
+                Err(error) => {
+                    if self.violated(error, now, sink) == Flow::Stop {
+                        break;
+                    }
+                }
             }
         }
         self.stats.bytes_received -= (input.len() - at) as u64;
         at
+    }
+
+    /// Fails the connection, now or at the next call. The byte that violates is not consumed yet, so a next call comes.
+    fn violated<S: Sink<Buf = B>>(&mut self, error: Error, now: Nanos, sink: &mut S) -> Flow {
+        let flow = sink.before_failure();
+        match flow {
+            Flow::Continue => self.fail(error, now, sink),
+            Flow::Stop => self.failing = Some(Box::new(error)),
+        }
+        flow
     }
 
     /// The common case and the fast one: unmasked, unfragmented text and binary frames that lie whole in the input,

@@ -159,14 +159,14 @@ impl<B: PayloadBuf> Connection<B> {
         Ok(())
     }
 
-    /// 5.5.2: the answer to the most recent Ping is enough where several wait.
+    /// 5.5.2: the answer to the most recent Ping is enough where many wait.
     pub(super) fn answer_ping(&mut self, payload: &[u8]) {
         if self.state() != State::Open {
             return;
         }
         let mut bytes = [0; MAX_CONTROL];
         let used = self.control_frame(Opcode::Pong, payload, &mut bytes);
-        self.queue.set_pong(&bytes[..used]);
+        self.queue.push_pong(&bytes[..used]);
         self.stats.frames_sent += 1;
         self.stats.pongs_sent += 1;
     }

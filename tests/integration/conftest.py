@@ -1,0 +1,68 @@
+"""Runs each `async def` test twice: on asyncio's own loop and on uvloop."""
+
+import asyncio
+import gc
+import inspect
+import os
+
+import pytest
+from fastws.runner import loop_factory
+
+LOOPS = ["asyncio", "uvloop"]
+LIMIT = 30.0
+
+
+def pytest_configure(config):
+    config.addinivalue_line("markers", "loop_debug: runs in the debug mode of the loop")
+
+
+def pytest_generate_tests(metafunc):
+    if inspect.iscoroutinefunction(metafunc.function) or "loop_name" in metafunc.fixturenames:
+        if "loop_name" not in metafunc.fixturenames:
+            metafunc.fixturenames.append("loop_name")
+        metafunc.parametrize("loop_name", LOOPS)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_pyfunc_call(pyfuncitem):
+    if not inspect.iscoroutinefunction(pyfuncitem.obj):
+        return None
+    arguments = {name: pyfuncitem.funcargs[name] for name in pyfuncitem._fixtureinfo.argnames}
+    debug = pyfuncitem.get_closest_marker("loop_debug") is not None
+
+    async def main():
+        async with asyncio.timeout(LIMIT):
+            await pyfuncitem.obj(**arguments)
+
+    with asyncio.Runner(loop_factory=loop_factory(pyfuncitem.callspec.params["loop_name"]), debug=debug) as runner:
+        runner.run(main())
+    return True
+
+
+@pytest.fixture
+def run(loop_name):
+    """Runs a coroutine on the loop of this test's turn."""
+
+    def run(coroutine, *, debug=None):
+        with asyncio.Runner(loop_factory=loop_factory(loop_name), debug=debug) as runner:
+            return runner.run(coroutine)
+
+    return run
+
+
+@pytest.fixture
+def open_fds():
+    """Counts the process's open descriptors."""
+
+    def count():
+        gc.collect()
+        return len(os.listdir("/proc/self/fd"))
+
+    return count
+
+
+@pytest.fixture(autouse=True)
+def _collected():
+    """What a test leaves to the collector is collected in that test, not in the next one."""
+    yield
+    gc.collect()

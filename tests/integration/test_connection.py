@@ -1,0 +1,438 @@
+"""python/fastws/connection.py: what an open connection does, and how it ends."""
+
+import asyncio
+import time
+
+import fastws
+import pytest
+from peers import BINARY, CLOSE, PING, PONG, TEXT, Frame, Gate, Peer, binary, close, frame, numbered, text
+
+from fastws import ConnectionClosedError, ConnectionClosedOK, State
+
+
+async def test_text_is_str_and_binary_is_bytes():
+    with Peer(lambda wire: (wire.send(text("grüß"), binary(b"\x00\xff")), wire.answer_close())) as peer:
+        async with peer.connect() as ws:
+            assert await ws.recv() == "grüß"
+            assert await ws.recv() == b"\x00\xff"
+
+
+async def test_decode_gives_the_kind_that_is_asked_for():
+    def script(wire):
+        wire.send(text("ä"), binary(b"abc"), text("ö"), binary(b"\xff"))
+        wire.answer_close()
+
+    with Peer(script) as peer:
+        async with peer.connect() as ws:
+            assert await ws.recv(decode=False) == "ä".encode()
+            assert await ws.recv(decode=True) == "abc"
+            assert await ws.recv() == "ö"
+            with pytest.raises(UnicodeDecodeError):
+                await ws.recv(decode=True)
+
+
+async def test_messages_bytes_gives_both_as_bytes():
+    with Peer(lambda wire: (wire.send(text("ä"), binary(b"\x00")), wire.answer_close())) as peer:
+        async with peer.connect(messages="bytes") as ws:
+            assert [await ws.recv(), await ws.recv()] == ["ä".encode(), b"\x00"]
+
+
+async def test_a_message_in_fragments_is_put_together():
+    def script(wire):
+        wire.send(frame(TEXT, "gr\xfc".encode()[:3], fin=False), frame(PING, b"!"))
+        wire.send(frame(0, "gr\xfc".encode()[3:], fin=False), frame(0, b"n", fin=True))
+        return wire.answer_close()
+
+    with Peer(script) as peer:
+        async with peer.connect() as ws:
+            assert await ws.recv() == "grün"
+    assert peer.results[0][0] == Frame(PONG, b"!")
+
+
+@pytest.mark.parametrize("size", [0, 1, 125, 126, 65535, 65536, 300_000, 5_000_000])
+async def test_a_message_of_any_size_arrives_and_leaves(size):
+    payload = bytes(range(256)) * (size // 256 + 1)
+    payload = payload[:size]
+
+    def script(wire):
+        wire.send(binary(payload))
+        return wire.answer_close()
+
+    with Peer(script) as peer:
+        async with peer.connect() as ws:
+            assert await ws.recv() == payload
+            await ws.send(payload)
+    assert peer.results[0][0] == Frame(BINARY, payload)
+
+
+async def test_a_large_text_in_one_byte_steps_is_one_message():
+    whole = text("ü" * 200)
+
+    def script(wire):
+        for at in range(len(whole)):
+            wire.send(whole[at : at + 1])
+        wire.answer_close()
+
+    with Peer(script) as peer:
+        async with peer.connect() as ws:
+            assert await ws.recv() == "ü" * 200
+
+
+async def test_timestamps_and_numbers_describe_the_message_last_taken():
+    gate = Gate()
+
+    def script(wire):
+        wire.send(text("a"), text("b"))
+        gate.wait()
+        wire.send(text("c"))
+        wire.answer_close()
+
+    with Peer(script) as peer:
+        async with peer.connect() as ws:
+            assert (ws.seq, ws.received_ns, ws.received_mono_ns) == (0, 0, 0)
+            before = time.time_ns(), time.monotonic_ns()
+            first = await ws.recv(), ws.seq, ws.received_ns, ws.received_mono_ns
+            second = await ws.recv(), ws.seq
+            gate.open()
+            third = await ws.recv(), ws.seq, ws.received_ns, ws.received_mono_ns
+            after = time.time_ns(), time.monotonic_ns()
+        assert (first[:2], second, third[:2]) == (("a", 1), ("b", 2), ("c", 3))
+        assert first[2] < third[2] <= after[0]
+        assert first[3] < third[3] <= after[1]
+        assert before[0] - first[2] < 5e9
+
+
+async def test_the_moment_is_taken_when_the_bytes_were_read_and_not_when_the_consumer_wakes():
+    with Peer(lambda wire: (wire.send(text("a")), wire.answer_close())) as peer:
+        async with peer.connect() as ws:
+            reader = asyncio.create_task(ws.recv())
+            await reader
+            seen = ws.received_mono_ns
+            time.sleep(0.02)  # a busy consumer, not a synchronisation
+            assert ws.received_mono_ns == seen
+            assert time.monotonic_ns() - seen >= 20_000_000
+
+
+async def test_stats_count_both_directions():
+    def script(wire):
+        wire.send(text("abc"), frame(PING, b"x"), binary(b"1234"))
+        wire.read_frames(2)
+        wire.send(frame(PONG, b""))
+        wire.answer_close()
+
+    with Peer(script) as peer:
+        async with peer.connect() as ws:
+            assert [await ws.recv(), await ws.recv()] == ["abc", b"1234"]
+            await ws.send("hello")
+            stats = ws.stats()
+            assert (stats.messages_received, stats.payload_received, stats.pings_received) == (2, 7, 1)
+            assert (stats.messages_sent, stats.payload_sent, stats.pongs_sent) == (1, 5, 1)
+            assert not stats.receive_paused
+        assert ws.stats().receive_queue_messages == 0
+
+
+async def test_ping_gives_its_latency():
+    def script(wire):
+        ping = wire.read_frame()
+        assert ping == Frame(PING, b"abc")
+        wire.send(frame(PONG, ping.payload))
+        wire.answer_close()
+
+    with Peer(script) as peer:
+        async with peer.connect() as ws:
+            assert ws.latency == 0
+            latency = await (await ws.ping("abc"))
+            assert 0 < latency < 5
+            assert ws.latency == pytest.approx(latency, abs=0.05)
+
+
+async def test_a_pong_answers_earlier_pings_too_and_an_unsolicited_one_answers_none():
+    def script(wire):
+        pings = wire.read_frames(3)
+        wire.send(frame(PONG, b"nobody asked"), frame(PONG, pings[1].payload))
+        assert wire.read_frame() == Frame(TEXT, b"go on")
+        wire.send(frame(PONG, pings[2].payload))
+        wire.answer_close()
+
+    with Peer(script) as peer:
+        async with peer.connect() as ws:
+            waiters = [await ws.ping() for _ in range(3)]
+            await waiters[1]
+            assert [waiter.done() for waiter in waiters] == [True, True, False]
+            await ws.send("go on")
+            await waiters[2]
+
+
+async def test_a_ping_that_waits_when_the_connection_ends_raises():
+    with Peer(lambda wire: (wire.read_frame(), wire.reset())) as peer:
+        async with peer.connect() as ws:
+            with pytest.raises(ConnectionClosedError):
+                await (await ws.ping())
+
+
+async def test_an_unsolicited_pong_can_be_sent():
+    with Peer() as peer:
+        async with peer.connect() as ws:
+            await ws.pong("here")
+    assert peer.results[0][0] == Frame(PONG, b"here")
+
+
+async def test_close_is_a_handshake_with_our_code_and_reason():
+    with Peer() as peer:
+        ws = await peer.connect()
+        assert (ws.state, ws.close_code, ws.close_info) == (State.OPEN, None, None)
+        await ws.close(3001, "done")
+        assert (ws.state, ws.close_code, ws.close_reason) == (State.CLOSED, 3001, "done")
+        assert ws.close_info.initiator == "local"
+        assert ws.close_info.cause is None
+        assert ws.fileno() == -1
+    assert peer.results[0] == [Frame(CLOSE, b"\x0b\xb9done")]
+
+
+async def test_close_twice_and_after_the_end_does_nothing():
+    with Peer() as peer:
+        ws = await peer.connect()
+        await asyncio.gather(ws.close(), ws.close(1001))
+        await ws.close()
+        await ws.wait_closed()
+    assert len(peer.results[0]) == 1
+
+
+@pytest.mark.parametrize(("code", "reason"), [(1005, ""), (1006, ""), (1015, ""), (999, ""), (5000, ""), (1000, "x" * 124)])
+async def test_a_close_that_may_not_be_sent_is_a_value_error_and_nothing_happens(code, reason):
+    with Peer() as peer:
+        async with peer.connect() as ws:
+            with pytest.raises(ValueError):
+                await ws.close(code, reason)
+            assert ws.state is State.OPEN
+
+
+@pytest.mark.parametrize(
+    ("code", "kind"),
+    [(1000, ConnectionClosedOK), (1001, ConnectionClosedOK), (None, ConnectionClosedOK), (1011, ConnectionClosedError), (4401, ConnectionClosedError)],
+)
+async def test_a_close_of_the_peer_raises_by_its_code(code, kind):
+    with Peer(lambda wire: wire.close(code, "why" if code else "")) as peer:
+        async with peer.connect() as ws:
+            with pytest.raises(kind) as caught:
+                await ws.recv()
+            assert type(caught.value) is kind
+            assert caught.value.code == (code or 1005)
+            assert caught.value.reason == ("why" if code else "")
+            assert caught.value.rcvd_then_sent is True
+            assert ws.close_info.initiator == "remote"
+            with pytest.raises(kind):
+                await ws.send("too late")
+    assert peer.results[0][-1].opcode == CLOSE
+
+
+async def test_messages_before_the_end_come_first_however_it_ends():
+    for end in ("close", "cut", "reset"):
+
+        def script(wire, end=end):
+            wire.send(numbered(range(100)))
+            if end == "reset":
+                # A reset may overtake data that was not read: the client says that it has everything.
+                wire.read_frame()
+            getattr(wire, end)()
+
+        with Peer(script) as peer:
+            ws = await peer.connect()
+            got = []
+            with pytest.raises(fastws.ConnectionClosed):
+                while True:
+                    got.append(await ws.recv())
+                    if len(got) == 100 and end == "reset":
+                        await ws.send("all")
+            assert got == [str(number) for number in range(100)]
+            await ws.wait_closed()
+
+
+async def test_iteration_ends_by_a_clean_close_and_raises_otherwise():
+    with Peer(lambda wire: (wire.send(text("a")), wire.close(1000))) as peer:
+        ws = await peer.connect()
+        assert [message async for message in ws] == ["a"]
+        await ws.close()
+    with Peer(lambda wire: (wire.send(text("a")), wire.close(1011))) as peer:
+        ws = await peer.connect()
+        got = []
+        with pytest.raises(ConnectionClosedError):
+            async for message in ws:
+                got.append(message)
+        assert got == ["a"]
+        await ws.close()
+
+
+async def test_a_simultaneous_close_ends_clean():
+    gate = Gate()
+
+    def script(wire):
+        gate.wait()
+        # The client's Close is on its way: ours crosses it.
+        wire.send(close(1000, "me too"))
+        frames = wire.read_to_close()
+        wire.end()
+        return frames
+
+    with Peer(script) as peer:
+        ws = await peer.connect()
+        closing = asyncio.create_task(ws.close(1000, "me"))
+        await asyncio.sleep(0)
+        assert ws.state is State.CLOSING
+        gate.open()
+        await closing
+        assert ws.close_info.rcvd == fastws.errors.Close(1000, "me too")
+        assert ws.close_info.sent == fastws.errors.Close(1000, "me")
+        assert ws.close_info.cause is None
+    assert peer.results[0] == [Frame(CLOSE, b"\x03\xe8me")]
+
+
+async def test_a_peer_that_never_answers_costs_close_timeout():
+    with Peer(lambda wire: wire.read_to_end()) as peer:
+        ws = await peer.connect(close_timeout=0.1)
+        start = time.monotonic()
+        await ws.close()
+        assert 0.09 < time.monotonic() - start < 5
+        assert ws.close_code == 1006
+        assert "close_timeout" in str(ws.close_info.cause)
+
+
+async def test_a_peer_that_answers_but_never_ends_the_stream_costs_close_timeout():
+    gate = Gate()
+
+    def script(wire):
+        wire.send(frame(CLOSE, wire.read_to_close()[-1].payload))
+        gate.wait()
+
+    with Peer(script) as peer:
+        ws = await peer.connect(close_timeout=0.1)
+        await ws.close()
+        assert ws.close_code == 1000
+        gate.open()
+
+
+async def test_messages_that_arrive_during_close_are_still_there():
+    def script(wire):
+        wire.read_to_close()
+        wire.send(text("last words"), close(1000))
+        wire.end()
+
+    with Peer(script) as peer:
+        ws = await peer.connect()
+        closing = asyncio.create_task(ws.close())
+        assert await ws.recv() == "last words"
+        with pytest.raises(ConnectionClosedOK):
+            await ws.recv()
+        await closing
+
+
+async def test_a_reset_is_1006_with_its_cause():
+    with Peer(lambda wire: wire.reset()) as peer:
+        ws = await peer.connect()
+        with pytest.raises(ConnectionClosedError, match="reset") as caught:
+            await ws.recv()
+        assert caught.value.code == 1006
+        assert caught.value.rcvd is None
+        assert isinstance(caught.value.__cause__, fastws.FastwsError)
+        await ws.close()
+
+
+async def test_an_end_without_a_close_frame_is_1006_with_its_cause():
+    with Peer(lambda wire: wire.cut()) as peer:
+        ws = await peer.connect()
+        with pytest.raises(ConnectionClosedError, match="without a Close frame") as caught:
+            await ws.recv()
+        assert caught.value.code == 1006
+        await ws.close()
+
+
+async def test_after_the_peers_half_close_what_is_queued_still_leaves():
+    gate = Gate()
+
+    def script(wire):
+        wire.half_close()
+        gate.wait()
+        return wire.read_to_end()
+
+    with Peer(script, buffers=4096) as peer:
+        ws = await peer.connect()
+        for _ in range(64):
+            ws.send_nowait(b"x" * 65536)
+        gate.open()
+        with pytest.raises(ConnectionClosedError):
+            await ws.recv()
+        await ws.wait_closed()
+    assert [len(frame.payload) for frame in peer.results[0] if frame.opcode == BINARY] == [65536] * 64
+
+
+@pytest.mark.parametrize(
+    ("raw", "code", "match"),
+    [
+        (b"\x83\x00", 1002, "opcode"),
+        (b"\x91\x00", 1002, "reserved"),
+        (b"\x81\x81abcd\x00", 1002, "mask"),
+        (frame(TEXT, b"\xff"), 1007, "UTF-8"),
+        (frame(0, b""), 1002, "continuation"),
+        (b"\x82\x7f\x80" + b"\0" * 7, 1002, ""),
+    ],
+)
+async def test_a_peer_that_breaks_the_protocol_is_told_so(raw, code, match):
+    def script(wire):
+        wire.send(text("before"), raw)
+        return wire.read_to_end()
+
+    with Peer(script) as peer:
+        ws = await peer.connect()
+        assert await ws.recv() == "before"
+        with pytest.raises(ConnectionClosedError) as caught:
+            await ws.recv()
+        assert isinstance(caught.value.__cause__, fastws.ProtocolError)
+        assert match in str(caught.value)
+        await ws.wait_closed()
+    assert peer.results[0][-1].payload[:2] == code.to_bytes(2, "big")
+
+
+async def test_a_message_over_max_size_closes_with_1009():
+    def script(wire):
+        wire.send(binary(b"x" * 1000), b"\x82\x7e" + (1001).to_bytes(2, "big"))
+        return wire.read_to_end()
+
+    with Peer(script) as peer:
+        ws = await peer.connect(max_size=1000)
+        assert len(await ws.recv()) == 1000
+        with pytest.raises(ConnectionClosedError) as caught:
+            await ws.recv()
+        assert isinstance(caught.value.__cause__, fastws.PayloadTooBig)
+        await ws.close()
+    assert peer.results[0][-1].payload[:2] == (1009).to_bytes(2, "big")
+
+
+async def test_leaving_the_block_by_an_exception_closes_with_1011():
+    with Peer() as peer:
+        with pytest.raises(ZeroDivisionError):
+            async with peer.connect():
+                raise ZeroDivisionError
+    assert peer.results[0][-1].payload == b"\x03\xf3"
+
+
+async def test_a_connection_shows_itself_without_secrets():
+    with Peer(lambda wire: (wire.answer_close(), wire.request)[1]) as peer:
+        url = peer.url.replace("ws://", "ws://user:secret@") + "feed?token=secret"
+        async with fastws.connect(url) as ws:
+            shown = repr(ws) + ws.uri + str(ws.remote_address)
+            assert "secret" not in shown
+            assert "open" in repr(ws)
+            assert ws.remote_address == ("127.0.0.1", peer.port)
+            assert ws.request.path == "/feed?token=secret"
+            assert ws.response.status_code == 101
+    assert b"Authorization: Basic dXNlcjpzZWNyZXQ=" in peer.results[0]
+
+
+async def test_bytes_glued_behind_the_answer_are_frames():
+    def script(wire):
+        wire.upgrade(behind=text("first") + text("second"))
+        wire.answer_close()
+
+    with Peer(script, upgrade=False) as peer:
+        async with peer.connect() as ws:
+            assert [await ws.recv(), await ws.recv()] == ["first", "second"]
