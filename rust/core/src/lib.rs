@@ -40,7 +40,7 @@ pub mod stats;
 pub mod uri;
 pub mod utf8;
 
-pub use close::{Close, CloseCode, CloseInfo, Cause, Initiator};
+pub use close::{Cause, Close, CloseCode, CloseInfo, Initiator};
 pub use config::{Config, Delivery, Role};
 pub use connection::Connection;
 pub use error::{Error, Incompatible, Limit, Misuse, Violation};

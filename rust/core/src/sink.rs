@@ -1,9 +1,9 @@
 //! The contract with the driver: where messages go, and the storage that it lends for those that arrive in pieces.
 
+use crate::Nanos;
 use crate::error::Error;
 use crate::frame::Opcode;
 use crate::handshake::{Request, Response};
-use crate::Nanos;
 
 /// What is handed to the driver: a message, a fragment or a frame, by [`crate::Delivery`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

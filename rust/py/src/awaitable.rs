@@ -647,4 +647,3 @@ fn make_type(
     // SAFETY: the slots are functions of their slots' types; the table is copied by the call.
     unsafe { Bound::from_owned_ptr_or_err(py, ffi::PyType_FromSpec(&raw mut spec)).map(Bound::unbind) }
 }
-

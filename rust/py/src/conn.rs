@@ -14,12 +14,14 @@ use pyo3::types::{PyDict, PyTuple};
 
 use crate::awaitable::{self, Want};
 use crate::deliver::Listener;
-use crate::driver::{Input, Phase};
+use crate::driver::Phase;
 use crate::hub::{Hub, Token};
 use crate::landing::Landing;
 use crate::poller::Interest;
 use crate::queue::{Decode, Form, Queue};
+use crate::request::Request;
 use crate::tls::{TlsContext, TlsStream};
+use crate::transfer::Input;
 use crate::view::MessageView;
 use crate::waiter::Waiter;
 use crate::{clock, entropy, fork, payload};
@@ -121,9 +123,8 @@ impl Conn {
     fn new(event_loop: &Bound<'_, PyAny>, policy: Py<PyAny>, options: &Bound<'_, PyDict>) -> PyResult<Self> {
         let py = event_loop.py();
         let hub = Hub::of(py, event_loop)?.unbind();
-        let get = |name: &str| {
-            options.get_item(name)?.ok_or_else(|| PyValueError::new_err(format!("no option {name}")))
-        };
+        let get =
+            |name: &str| options.get_item(name)?.ok_or_else(|| PyValueError::new_err(format!("no option {name}")));
         let mut config = Config::new(Role::Client, entropy::mask_key);
         let unlimited = |value: Option<usize>| value.unwrap_or(usize::MAX);
         config.limits = Limits {
@@ -222,8 +223,7 @@ impl Conn {
         }
         let tls = match tls {
             Some(context) => {
-                let mut stream =
-                    context.stream(server_name.unwrap_or_default()).map_err(PyValueError::new_err)?;
+                let mut stream = context.stream(server_name.unwrap_or_default()).map_err(PyValueError::new_err)?;
                 stream.pump().map_err(PyValueError::new_err)?;
                 Some(Box::new(stream))
             }
@@ -296,9 +296,7 @@ impl Conn {
         };
         match outcome? {
             Sent::Queued { above_limit: false } => awaitable::done(py),
-            Sent::Queued { above_limit: true } => {
-                Ok(this.policy.bind(py).call_method1("drained", (slf,))?.unbind())
-            }
+            Sent::Queued { above_limit: true } => Ok(this.policy.bind(py).call_method1("drained", (slf,))?.unbind()),
             Sent::Full(_) => Ok(this.policy.bind(py).call_method1("send_when_room", (slf, message, text))?.unbind()),
         }
     }
@@ -698,47 +696,3 @@ impl Drop for Conn {
         self.abandon(py);
     }
 }
-
-/// An upgrade request, ready to be sent.
-#[pyclass(frozen, module = "fastws._core")]
-pub struct Request {
-    handshake: RefCell<Option<fastws_core::handshake::ClientHandshake>>,
-    uri: fastws_core::uri::Uri,
-}
-
-// SAFETY: every access happens with the interpreter attached.
-unsafe impl Send for Request {}
-// SAFETY: as above.
-unsafe impl Sync for Request {}
-
-/// Splits a URI: (secure, host, port, path with query, text without secrets). Raises ValueError.
-#[pyfunction]
-pub fn parse_uri<'py>(py: Python<'py>, uri: &str) -> PyResult<Bound<'py, PyTuple>> {
-    let uri = fastws_core::uri::Uri::parse(uri).map_err(|e| PyValueError::new_err(e.to_string()))?;
-    payload::uri(py, &uri)
-}
-
-#[pymethods]
-impl Request {
-    /// The request for `uri` with these headers. Raises ValueError.
-    #[new]
-    fn new(
-        uri: &str,
-        headers: Vec<(String, String)>,
-        subprotocols: Vec<String>,
-        origin: Option<String>,
-        user_agent: Option<String>,
-    ) -> PyResult<Self> {
-        let uri = fastws_core::uri::Uri::parse(uri).map_err(|e| PyValueError::new_err(e.to_string()))?;
-        let handshake = payload::handshake(&uri, entropy::nonce(), headers, subprotocols, origin, user_agent)
-            .map_err(|e| PyValueError::new_err(e.to_string()))?;
-        Ok(Self { handshake: RefCell::new(Some(handshake)), uri })
-    }
-
-    /// (secure, host, port, path with query, text without secrets).
-    #[getter]
-    fn uri<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyTuple>> {
-        payload::uri(py, &self.uri)
-    }
-}
-

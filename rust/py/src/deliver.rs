@@ -102,12 +102,7 @@ impl Conn {
     }
 
     /// One step of a reader.
-    pub(crate) fn poll<'py>(
-        slf: &Bound<'py, Self>,
-        want: Want,
-        resumed: bool,
-        started: bool,
-    ) -> PyResult<Polled<'py>> {
+    pub(crate) fn poll<'py>(slf: &Bound<'py, Self>, want: Want, resumed: bool, started: bool) -> PyResult<Polled<'py>> {
         let (py, this) = (slf.py(), slf.get());
         let mut inner = this.inner.borrow_mut();
         if !started {
@@ -276,7 +271,9 @@ impl Conn {
         if inner.paused.is_some() && inner.is_below_low_water() {
             return Self::resume(slf, inner);
         }
-        if !inner.queue.is_empty() && let Some(token) = inner.token {
+        if !inner.queue.is_empty()
+            && let Some(token) = inner.token
+        {
             return Hub::run_soon(this.hub.bind(py), token);
         }
         Ok(())
@@ -340,11 +337,7 @@ impl Conn {
 
     pub(crate) fn call_on_close(slf: &Bound<'_, Self>) -> PyResult<()> {
         let info = slf.get().policy.bind(slf.py()).call_method1("close_info", (slf,))?;
-        Self::call_back(
-            slf,
-            |listener| listener.on_close.as_ref(),
-            |on_close| on_close.call1((slf, info)).map(|_| ()),
-        )
+        Self::call_back(slf, |listener| listener.on_close.as_ref(), |on_close| on_close.call1((slf, info)).map(|_| ()))
     }
 
     fn call_back(

@@ -200,7 +200,10 @@ impl Hub {
         let gone = {
             let mut state = self.state.borrow_mut();
             let Some(entry) = state.entry(token) else { return };
-            let entry = std::mem::replace(entry, Entry { generation: token.generation.wrapping_add(1) & 0x7fff_ffff, ..Entry::default() });
+            let entry = std::mem::replace(
+                entry,
+                Entry { generation: token.generation.wrapping_add(1) & 0x7fff_ffff, ..Entry::default() },
+            );
             // A forked child shares the set with its parent: it must not touch it.
             if !self.is_forked() {
                 state.poller.remove(entry.fd);

@@ -10,13 +10,18 @@ mod deliver;
 mod driver;
 mod entropy;
 mod fork;
+mod future;
 mod hub;
 mod landing;
 mod payload;
 mod poller;
 mod queue;
+mod request;
+mod sink;
+mod syscall;
 mod testing;
 mod tls;
+mod transfer;
 mod view;
 mod waiter;
 
@@ -30,9 +35,11 @@ mod _core {
     #[pymodule_export]
     use super::batch::Batch;
     #[pymodule_export]
-    use super::conn::{Conn, Request, parse_uri};
+    use super::conn::Conn;
     #[pymodule_export]
     use super::hub::Hub;
+    #[pymodule_export]
+    use super::request::{Request, parse_uri};
     #[pymodule_export]
     use super::testing::TestServer;
     #[pymodule_export]

@@ -125,8 +125,9 @@ mod imp {
             spec.it_value.tv_sec = (at / 1_000_000_000) as libc::time_t;
             spec.it_value.tv_nsec = (at % 1_000_000_000) as _;
             // SAFETY: `spec` lives through the call; the old value is not asked for.
-            let result =
-                unsafe { libc::timerfd_settime(self.timer, libc::TFD_TIMER_ABSTIME, &raw const spec, std::ptr::null_mut()) };
+            let result = unsafe {
+                libc::timerfd_settime(self.timer, libc::TFD_TIMER_ABSTIME, &raw const spec, std::ptr::null_mut())
+            };
             if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
         }
 

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use fastws_server::path::fault;
 use fastws_server::{
-    Accept, At, Blast, ConnectionReport, Feed, FeedMessage, Outgoing, Paced, Refusal, Replay, Server, ServerConfig, Step,
-    Subscribe, TlsSettings,
+    Accept, At, Blast, ConnectionReport, Feed, FeedMessage, Outgoing, Paced, Refusal, Replay, Server, ServerConfig,
+    Step, Subscribe, TlsSettings,
 };
 use pyo3::exceptions::{PyKeyError, PyValueError};
 use pyo3::prelude::*;
@@ -174,7 +174,9 @@ fn read_step(step: &Bound<'_, PyTuple>, program: &mut Vec<Step>) -> PyResult<()>
             let text: String = at(1)?.extract()?;
             let (when, steps) = fault(&text).map_err(PyValueError::new_err)?;
             if when != At::Open {
-                return Err(PyValueError::new_err(format!("a fault of a script happens at its place: leave out @ in {text:?}")));
+                return Err(PyValueError::new_err(format!(
+                    "a fault of a script happens at its place: leave out @ in {text:?}"
+                )));
             }
             program.extend(steps);
             return Ok(());

@@ -35,8 +35,7 @@ impl TlsContext {
     pub fn stream(&self, server_name: &str) -> Result<TlsStream, String> {
         let name = ServerName::try_from(server_name.to_owned())
             .map_err(|_| format!("{server_name:?} is not a name that a certificate can have"))?;
-        let connection =
-            UnbufferedClientConnection::new(Arc::clone(&self.config), name).map_err(|e| e.to_string())?;
+        let connection = UnbufferedClientConnection::new(Arc::clone(&self.config), name).map_err(|e| e.to_string())?;
         Ok(TlsStream {
             connection,
             incoming: Vec::new(),
@@ -179,11 +178,13 @@ impl TlsStream {
     pub fn send(&mut self, plain: &[u8]) -> Result<(), String> {
         let UnbufferedStatus { state, .. } = self.connection.process_tls_records(&mut []);
         match state.map_err(|e| e.to_string())? {
-            ConnectionState::WriteTraffic(mut traffic) => grow(&mut self.outgoing, |out| match traffic.encrypt(plain, out) {
-                Ok(n) => Ok(Ok(n)),
-                Err(EncryptError::InsufficientSize(size)) => Ok(Err(size.required_size)),
-                Err(error) => Err(error.to_string()),
-            }),
+            ConnectionState::WriteTraffic(mut traffic) => {
+                grow(&mut self.outgoing, |out| match traffic.encrypt(plain, out) {
+                    Ok(n) => Ok(Ok(n)),
+                    Err(EncryptError::InsufficientSize(size)) => Ok(Err(size.required_size)),
+                    Err(error) => Err(error.to_string()),
+                })
+            }
             // The peer has closed its half: ours is still open in TLS 1.3, but rustls offers no way to write; what the
             // peer will not answer it need not get.
             _ => Ok(()),
@@ -235,7 +236,10 @@ impl TlsStream {
 }
 
 /// Appends to `out` what `write` writes into the room it says it needs.
-fn grow(out: &mut Vec<u8>, mut write: impl FnMut(&mut [u8]) -> Result<Result<usize, usize>, String>) -> Result<(), String> {
+fn grow(
+    out: &mut Vec<u8>,
+    mut write: impl FnMut(&mut [u8]) -> Result<Result<usize, usize>, String>,
+) -> Result<(), String> {
     let start = out.len();
     let mut room = FIRST_ROOM;
     loop {

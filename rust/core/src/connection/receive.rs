@@ -128,9 +128,7 @@ impl<B: PayloadBuf> Connection<B> {
             let (start, length) = match second {
                 0..=125 => (at + 2, *second as usize),
                 126 => match input.get(at + 2..).and_then(<[u8]>::first_chunk::<2>) {
-                    Some(bytes) if u16::from_be_bytes(*bytes) >= 126 => {
-                        (at + 4, u16::from_be_bytes(*bytes) as usize)
-                    }
+                    Some(bytes) if u16::from_be_bytes(*bytes) >= 126 => (at + 4, u16::from_be_bytes(*bytes) as usize),
                     _ => break,
                 },
                 _ => break,

@@ -70,8 +70,7 @@ impl<B: PayloadBuf> Connection<B> {
 
     fn push_frame(&mut self, frame: FilterFrame, payload: &[u8]) {
         let key = (self.config.role == Role::Client).then(|| (self.config.mask_key)());
-        let header =
-            Header { opcode: frame.opcode, fin: frame.fin, rsv: frame.rsv, key, length: payload.len() as u64 };
+        let header = Header { opcode: frame.opcode, fin: frame.fin, rsv: frame.rsv, key, length: payload.len() as u64 };
         let mut bytes = [0; MAX_HEADER];
         let used = encode(&header, &mut bytes);
         self.queue.push_data(&bytes[..used], payload, key, frame.fin);

@@ -5,5 +5,5 @@ mod encode;
 mod header;
 
 pub use decode::decode;
-pub use encode::{encode, MAX_HEADER};
+pub use encode::{MAX_HEADER, encode};
 pub use header::{Header, Opcode};

@@ -98,10 +98,10 @@ impl ClientHandshake {
             .filter(|item| !item.is_empty())
             .collect();
         match accepted.first() {
-            Some(first) if !self.offers_extensions => Err(Incompatible::Extension(format!(
-                "the server chose extension {first:?}, which was not asked for"
-            ))
-            .into()),
+            Some(first) if !self.offers_extensions => {
+                Err(Incompatible::Extension(format!("the server chose extension {first:?}, which was not asked for"))
+                    .into())
+            }
             _ => Ok(accepted),
         }
     }

@@ -62,9 +62,7 @@ pub(super) fn split(block: &[u8], limits: &Limits) -> Result<(Vec<u8>, Headers),
     match httparse::parse_headers(rest, &mut table) {
         Ok(httparse::Status::Complete((_, fields))) => Ok((start.to_vec(), Headers::from_raw(fields))),
         Ok(httparse::Status::Partial) => Err(bad_head("the header block is cut off")),
-        Err(httparse::Error::TooManyHeaders) => {
-            Err(Limit::Head { what: "lines", limit: limits.max_head_lines }.into())
-        }
+        Err(httparse::Error::TooManyHeaders) => Err(Limit::Head { what: "lines", limit: limits.max_head_lines }.into()),
         Err(error) => Err(bad_head(&error.to_string())),
     }
 }

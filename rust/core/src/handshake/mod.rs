@@ -1,8 +1,8 @@
 //! The opening handshake (RFC 6455 §4), both roles.
 
 mod client;
-mod headers;
 mod head;
+mod headers;
 mod request;
 mod response;
 mod server;

@@ -116,7 +116,9 @@ pub(super) fn write_fields(bytes: &mut Vec<u8>, headers: &Headers) {
 /// Refuses what would break the header block (RFC 7230 §3.2).
 pub(super) fn check_field(name: &str, value: &str) -> Result<(), Misuse> {
     if !is_token(name) {
-        return Err(Misuse::Header(format!("header name {name:?} is not a token (letters, digits and !#$%&'*+-.^_`|~)")));
+        return Err(Misuse::Header(format!(
+            "header name {name:?} is not a token (letters, digits and !#$%&'*+-.^_`|~)"
+        )));
     }
     // The value may be a secret: it is not shown.
     if value.bytes().any(|byte| matches!(byte, b'\r' | b'\n' | 0)) {

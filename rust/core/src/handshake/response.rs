@@ -272,7 +272,12 @@ mod tests {
             (b"HTTP/1.1 403 No\r\nContent-Length: 5\r\n\r\nhellomore", b"hello", true, false),
             (b"HTTP/1.1 403 No\r\nContent-Length: 0\r\n\r\n", b"", true, false),
             (b"HTTP/1.1 503 No\r\nRetry-After: 3\r\n\r\nuntil end", b"until end", false, false),
-            (b"HTTP/1.1 400 No\r\nTransfer-Encoding: chunked\r\n\r\n3;x\r\nabc\r\n2\r\nde\r\n0\r\n\r\n", b"abcde", true, false),
+            (
+                b"HTTP/1.1 400 No\r\nTransfer-Encoding: chunked\r\n\r\n3;x\r\nabc\r\n2\r\nde\r\n0\r\n\r\n",
+                b"abcde",
+                true,
+                false,
+            ),
             (b"HTTP/1.1 400 No\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\nabc", b"", true, true),
             (b"HTTP/1.1 400 No\r\nContent-Length: 10\r\n\r\nabc", b"abc", false, true),
             (b"HTTP/1.1 204 No\r\n\r\n", b"", true, false),

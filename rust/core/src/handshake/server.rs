@@ -154,7 +154,10 @@ mod tests {
     fn a_refusal_is_a_whole_response() {
         let bytes = refuse(503, "Busy", &[("Retry-After".to_owned(), "3".to_owned())], b"later").unwrap();
         let text = String::from_utf8(bytes).unwrap();
-        assert!(text.starts_with("HTTP/1.1 503 Busy\r\n") && text.ends_with("\r\nRetry-After: 3\r\n\r\nlater"), "{text}");
+        assert!(
+            text.starts_with("HTTP/1.1 503 Busy\r\n") && text.ends_with("\r\nRetry-After: 3\r\n\r\nlater"),
+            "{text}"
+        );
         assert!(refuse(503, "a\r\nb", &[], b"").is_err());
     }
 }

@@ -1,0 +1,54 @@
+//! An upgrade request, and the URI that it goes to.
+
+use std::cell::RefCell;
+
+use fastws_core::handshake::ClientHandshake;
+use fastws_core::uri::Uri;
+use pyo3::exceptions::PyValueError;
+use pyo3::prelude::*;
+use pyo3::types::PyTuple;
+
+use crate::{entropy, payload};
+
+/// An upgrade request, ready to be sent.
+#[pyclass(frozen, module = "fastws._core")]
+pub struct Request {
+    pub handshake: RefCell<Option<ClientHandshake>>,
+    uri: Uri,
+}
+
+// SAFETY: every access happens with the interpreter attached.
+unsafe impl Send for Request {}
+// SAFETY: as above.
+unsafe impl Sync for Request {}
+
+/// Splits a URI: (secure, host, port, path with query, text without secrets). Raises ValueError.
+#[pyfunction]
+pub fn parse_uri<'py>(py: Python<'py>, uri: &str) -> PyResult<Bound<'py, PyTuple>> {
+    let uri = Uri::parse(uri).map_err(|e| PyValueError::new_err(e.to_string()))?;
+    payload::uri(py, &uri)
+}
+
+#[pymethods]
+impl Request {
+    /// The request for `uri` with these headers. Raises ValueError.
+    #[new]
+    fn new(
+        uri: &str,
+        headers: Vec<(String, String)>,
+        subprotocols: Vec<String>,
+        origin: Option<String>,
+        user_agent: Option<String>,
+    ) -> PyResult<Self> {
+        let uri = Uri::parse(uri).map_err(|e| PyValueError::new_err(e.to_string()))?;
+        let handshake = payload::handshake(&uri, entropy::nonce(), headers, subprotocols, origin, user_agent)
+            .map_err(|e| PyValueError::new_err(e.to_string()))?;
+        Ok(Self { handshake: RefCell::new(Some(handshake)), uri })
+    }
+
+    /// (secure, host, port, path with query, text without secrets).
+    #[getter]
+    fn uri<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyTuple>> {
+        payload::uri(py, &self.uri)
+    }
+}

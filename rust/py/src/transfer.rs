@@ -1,0 +1,361 @@
+//! Bytes between the socket and the core: one receive path and one send path, for plain and TLS streams.
+
+use std::io;
+
+use fastws_core::State;
+use fastws_core::connection::StreamEnd;
+use pyo3::prelude::*;
+
+use crate::conn::{Conn, Inner};
+use crate::driver::Phase;
+use crate::hub::Hub;
+use crate::poller::Interest;
+use crate::sink::QueueSink;
+use crate::syscall::{receive, receive_raw, send_two};
+use crate::view::PinnedBuffer;
+use crate::{buffers, clock};
+
+/// A read buffer that is lent to the connection, and what of it is not parsed.
+pub(crate) struct Input {
+    pub buffer: Box<[u8]>,
+    pub start: usize,
+    pub end: usize,
+}
+
+/// What a read brought.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Read {
+    /// Bytes; there may be more.
+    More,
+    /// Bytes or none; the socket is empty.
+    Drained,
+    /// The stream is over.
+    Ended,
+}
+
+/// A payload with more to come than this is received straight into its storage.
+const LANDING_MIN: usize = 16 << 10;
+
+/// Plaintext given to TLS at once: four records.
+const TLS_CHUNK: usize = 64 << 10;
+
+impl Inner {
+    pub(crate) fn begin_run(&mut self) {
+        self.run_start = clock::monotonic();
+        self.run_count = 0;
+    }
+
+    /// The socket is writable for the first time: connected, or not to be.
+    pub(crate) fn connected(&mut self) {
+        let mut error: libc::c_int = 0;
+        let mut size = size_of::<libc::c_int>() as libc::socklen_t;
+        // SAFETY: both live through the call and have the stated size.
+        let result = unsafe {
+            libc::getsockopt(self.fd, libc::SOL_SOCKET, libc::SO_ERROR, (&raw mut error).cast(), &raw mut size)
+        };
+        if result < 0 || error != 0 {
+            let error = if result < 0 { io::Error::last_os_error() } else { io::Error::from_raw_os_error(error) };
+            self.core.abort(&error.to_string());
+            return;
+        }
+        self.phase = if self.tls.is_some() { Phase::Tls } else { Phase::Upgrade };
+    }
+
+    /// Writes what is to be written, as far as the kernel takes it.
+    pub(crate) fn flush(&mut self) {
+        if self.blocked || self.broken.is_some() || self.fd < 0 || matches!(self.phase, Phase::New | Phase::Tcp) {
+            return;
+        }
+        let outcome = if self.tls.is_some() { self.flush_tls() } else { self.flush_plain() };
+        if let Err(error) = outcome {
+            if error.kind() == io::ErrorKind::WouldBlock {
+                self.blocked = true;
+            } else {
+                self.broken = Some(error.to_string());
+            }
+        }
+    }
+
+    fn flush_plain(&mut self) -> io::Result<()> {
+        loop {
+            let (first, second) = self.core.output();
+            if first.is_empty() {
+                return Ok(());
+            }
+            let (sent, total) = (send_two(self.fd, first, second)?, first.len() + second.len());
+            self.core.wrote(sent);
+            if sent < total {
+                return Err(io::ErrorKind::WouldBlock.into());
+            }
+        }
+    }
+
+    fn flush_tls(&mut self) -> io::Result<()> {
+        let Some(tls) = &mut self.tls else { return Ok(()) };
+        loop {
+            while !tls.output().is_empty() {
+                let sent = send_two(self.fd, tls.output(), &[])?;
+                tls.wrote(sent);
+            }
+            if !tls.is_established() {
+                return Ok(());
+            }
+            let (first, _) = self.core.output();
+            if first.is_empty() {
+                return Ok(());
+            }
+            let chunk = &first[..first.len().min(TLS_CHUNK)];
+            tls.send(chunk).map_err(io::Error::other)?;
+            let count = chunk.len();
+            self.core.wrote(count);
+        }
+    }
+
+    /// Reads once and parses what came.
+    pub(crate) fn read(&mut self, py: Python<'_>) -> PyResult<Read> {
+        // The buffer is used again: what the consumer has not taken becomes objects.
+        self.settle_slices(py)?;
+        let outcome = if self.tls.is_some() { self.read_tls(py) } else { self.read_plain(py) };
+        let end = match outcome {
+            Ok(read) => return read,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => match self.broken.take() {
+                // Nothing more came, and nothing can be sent.
+                Some(why) => StreamEnd::Error(why),
+                None => return Ok(Read::Drained),
+            },
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => match &self.tls {
+                Some(tls) if !tls.is_peer_closed() => StreamEnd::Truncated,
+                _ => StreamEnd::Clean,
+            },
+            Err(error) => StreamEnd::Error(error.to_string()),
+        };
+        let mut sink = QueueSink::new(py, &mut self.queue, &mut self.events, self.delivery);
+        self.core.stream_ended(end, clock::monotonic(), &mut sink);
+        Ok(Read::Ended)
+    }
+
+    fn read_plain(&mut self, py: Python<'_>) -> io::Result<PyResult<Read>> {
+        if let Some(landing) = self.core.landing()
+            && landing.room >= LANDING_MIN
+        {
+            let (spare, size) = landing.buf.spare();
+            let room = landing.room.min(size);
+            // SAFETY: `room` bytes may be written at `spare`.
+            let got = unsafe { receive_raw(self.fd, spare, room) }?;
+            // SAFETY: the kernel wrote `got` bytes there.
+            unsafe { landing.buf.advance(got) };
+            let now = clock::monotonic();
+            let mut sink = QueueSink::new(py, &mut self.queue, &mut self.events, self.delivery);
+            let _ = self.core.landed(got, now, &mut sink);
+            let outcome = sink.outcome();
+            self.queue.mark(clock::realtime(), now);
+            return Ok(outcome.map(|()| if got < room { Read::Drained } else { Read::More }));
+        }
+        let mut input = self.take_input();
+        let room = input.buffer.len();
+        let got = receive(self.fd, &mut input.buffer);
+        let got = match got {
+            Ok(got) => got,
+            Err(error) => {
+                self.input = Some(input);
+                return Err(error);
+            }
+        };
+        (input.start, input.end) = (0, got);
+        self.input = Some(input);
+        Ok(self.parse(py).map(|()| if got < room { Read::Drained } else { Read::More }))
+    }
+
+    fn read_tls(&mut self, py: Python<'_>) -> io::Result<PyResult<Read>> {
+        let Some(tls) = &mut self.tls else { return Err(io::ErrorKind::WouldBlock.into()) };
+        let mut cipher = buffers::take();
+        let held = tls.take_incoming(&mut cipher);
+        let got = receive(self.fd, &mut cipher[held..]);
+        let (got, end) = match got {
+            Ok(got) => (got, None),
+            // What is held is an incomplete record: it is put back for the next read, or never completed.
+            Err(error) => (0, Some(error)),
+        };
+        let room = cipher.len() - held;
+        let mut input = match self.input.take() {
+            Some(input) => input,
+            None => Input { buffer: buffers::take(), start: 0, end: 0 },
+        };
+        let was_established = tls.is_established();
+        let outcome = tls.receive(&mut cipher[..held + got], &mut input.buffer, 0);
+        let (established, peer_closed) = (tls.is_established(), tls.is_peer_closed());
+        buffers::give(cipher);
+        (input.start, input.end) = (0, outcome.as_ref().map_or(0, |filled| *filled));
+        self.input = Some(input);
+        if !was_established && established && self.phase == Phase::Tls {
+            self.phase = Phase::Upgrade;
+        }
+        self.flush();
+        if let Err(error) = outcome {
+            return Err(io::Error::other(format!("TLS: {error}")));
+        }
+        if let Some(error) = end {
+            return Err(error);
+        }
+        let parsed = self.parse(py);
+        if peer_closed && parsed.is_ok() {
+            // `close_notify`: bytes after it are ignored.
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        Ok(parsed.map(|()| if got < room { Read::Drained } else { Read::More }))
+    }
+
+    /// Parses what is in the read buffer.
+    pub(crate) fn parse(&mut self, py: Python<'_>) -> PyResult<()> {
+        let Some(input) = &mut self.input else { return Ok(()) };
+        let now = clock::monotonic();
+        let mut sink = QueueSink::new(py, &mut self.queue, &mut self.events, self.delivery);
+        input.start += self.core.receive(&mut input.buffer[input.start..input.end], now, &mut sink);
+        let outcome = sink.outcome();
+        self.queue.mark(clock::realtime(), now);
+        outcome
+    }
+
+    fn take_input(&mut self) -> Input {
+        self.input.take().unwrap_or_else(|| Input { buffer: buffers::take(), start: 0, end: 0 })
+    }
+
+    /// Reading pauses when the consumer has left more than our queue is to hold.
+    pub(crate) fn pause_if_full(&mut self) {
+        let water = self.water;
+        if self.paused.is_none()
+            && (self.queue.len() >= water.high_messages || self.queue.bytes() >= water.high_bytes)
+            && !self.core.data_over()
+        {
+            let now = clock::monotonic();
+            self.paused = Some(now);
+            self.core.pause_receiving(now);
+        }
+    }
+
+    /// The wake-up ends, or the buffer is used again: nothing may point into it.
+    fn settle_slices(&mut self, py: Python<'_>) -> PyResult<()> {
+        self.queue.settle(py)?;
+        if self.views.is_empty() {
+            return Ok(());
+        }
+        let views = std::mem::take(&mut self.views);
+        let mut pinning = Vec::new();
+        for view in views {
+            // SAFETY: attached. A count of one is ours: nobody kept the view.
+            if unsafe { pyo3::ffi::Py_REFCNT(view.as_ptr()) } > 1 && view.get().settle() {
+                pinning.push(view);
+            }
+        }
+        if pinning.is_empty() {
+            return Ok(());
+        }
+        if let Some(input) = self.input.take() {
+            let rest = input.buffer[input.start..input.end].to_vec();
+            let pinned = PinnedBuffer::new(input.buffer);
+            for view in pinning {
+                view.get().pin(&pinned);
+            }
+            if !rest.is_empty() {
+                let mut buffer = buffers::take();
+                buffer[..rest.len()].copy_from_slice(&rest);
+                self.input = Some(Input { buffer, start: 0, end: rest.len() });
+            }
+        }
+        Ok(())
+    }
+
+    /// The wake-up ends: the read buffer goes back, unless unparsed bytes are in it.
+    pub(crate) fn settle(&mut self, py: Python<'_>) -> PyResult<()> {
+        self.settle_slices(py)?;
+        if self.input.as_ref().is_some_and(|input| input.start == input.end)
+            && let Some(input) = self.input.take()
+        {
+            buffers::give(input.buffer);
+        }
+        self.queue.shrink();
+        if let Some(tls) = &mut self.tls {
+            tls.rest();
+        }
+        Ok(())
+    }
+
+    pub(crate) fn has_input(&self) -> bool {
+        self.input.as_ref().is_some_and(|input| input.start < input.end)
+    }
+
+    pub(crate) fn wanted(&self) -> Interest {
+        Interest {
+            read: self.paused.is_none() && !self.core.is_parked() && self.phase != Phase::Tcp,
+            write: self.phase == Phase::Tcp || self.blocked,
+        }
+    }
+
+    /// Whether somebody waits for what happens to the connection.
+    pub(crate) fn wants_strong(&self, listening: bool) -> bool {
+        listening
+            || self.waiter.is_some()
+            || self.core.wants_write()
+            || self.blocked
+            || self.broken.is_some()
+            || self.core.state() != State::Open
+            || !self.pings.is_empty()
+            || !self.closing.is_empty()
+            || self.opening.is_some()
+    }
+
+    /// Writing goes on without a caller.
+    pub(crate) fn keep_for_writing(&mut self, slf: &Bound<'_, Conn>, hub: &Bound<'_, Hub>) -> PyResult<()> {
+        let Some(token) = self.token else { return Ok(()) };
+        let interest = self.wanted();
+        if interest != self.interest {
+            self.interest = interest;
+            hub.get().set_interest(token, interest);
+        }
+        if !self.strong {
+            self.strong = true;
+            hub.get().set_strong(token, Some(slf));
+        }
+        if self.broken.is_some() {
+            Hub::run_soon(hub, token)?;
+        }
+        Ok(())
+    }
+
+    pub(crate) fn half_close(&mut self) {
+        if std::mem::replace(&mut self.half_closed, true) {
+            return;
+        }
+        self.say_close_notify();
+        // SAFETY: a plain call; a socket that is gone says so, and the read will too.
+        unsafe { libc::shutdown(self.fd, libc::SHUT_WR) };
+    }
+
+    fn say_close_notify(&mut self) {
+        if let Some(tls) = &mut self.tls
+            && tls.notify_close().is_ok()
+            && !self.blocked
+        {
+            // Best effort: a peer that takes nothing will not miss it.
+            let _ = self.flush_tls();
+        }
+    }
+
+    /// Closes the stream.
+    pub(crate) fn finish(&mut self, hub: &Hub, py: Python<'_>) {
+        if !matches!(self.phase, Phase::Tcp | Phase::Tls) {
+            self.say_close_notify();
+        }
+        self.core.stream_closed();
+        if let Some(token) = self.token.take() {
+            hub.deregister(py, token);
+        }
+        // SAFETY: the descriptor is ours, out of the poller, and closed once.
+        unsafe { libc::close(self.fd) };
+        self.fd = -1;
+        self.tls = None;
+        self.paused = None;
+        self.broken = None;
+        self.blocked = false;
+    }
+}
