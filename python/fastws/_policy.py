@@ -89,7 +89,7 @@ def open_failed(ws: Connection, phase: str, kind: str, text: str) -> Exception:
             return errors.DialError(text, uri=uri, phase="tcp")
         case "tls", _:
             made = errors.CertificateError if "certificate" in text.lower() else errors.TlsError
-            return made(f"{uri}: TLS handshake failed: {_plain(text)}", uri=uri, phase="tls")
+            return made(f"{uri}: TLS handshake failed: {_tls_reason(text)}", uri=uri, phase="tls")
         case _, "status":
             answer = response(ws)
             assert answer is not None
@@ -247,14 +247,21 @@ class send_when_room(_Sending):
             )
 
 
-def _plain(text: str) -> str:
-    return text.removeprefix("TLS: ")
+def _tls_reason(text: str) -> str:
+    reason = text.removeprefix("TLS: ").removesuffix(" before the opening handshake was over")
+    return next((f"{reason}; {hint}" for sign, hint in _TLS_HINTS.items() if sign in reason), reason)
 
 
 def _excerpt(body: bytes) -> str:
     text = " ".join(body[:200].decode("utf-8", "replace").split())
     return f": {text}" if text and not text.startswith("<") else ""
 
+
+_TLS_HINTS = {
+    "UnknownIssuer": "its issuer is not trusted: pass the authority's certificate as TlsConfig(ca=...)",
+    "InvalidContentType": "the port does not seem to speak TLS: use ws://",
+    "expired": "it is out of date, or this machine's clock is wrong",
+}
 
 _CAUSES: dict[str, type[errors.FastwsError]] = {
     "protocol": errors.ProtocolError,

@@ -9,7 +9,7 @@ import pytest
 from fastws.runner import loop_factory
 
 LOOPS = ["asyncio", "uvloop"]
-LIMIT = 30.0
+LIMIT = float(os.environ.get("FASTWS_TEST_LIMIT", "30"))
 
 
 def pytest_configure(config):
@@ -47,6 +47,7 @@ def run(loop_name):
         with asyncio.Runner(loop_factory=loop_factory(loop_name), debug=debug) as runner:
             return runner.run(coroutine)
 
+    run.loop_factory = loop_factory(loop_name)
     return run
 
 

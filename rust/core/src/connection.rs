@@ -61,6 +61,8 @@ struct Opening {
 enum OpeningSide {
     Client(ClientHandshake),
     Server(RequestReader),
+    /// The request arrived; its answer is not decided.
+    Requested,
     /// The answer is decided; only its bytes are left to send.
     Decided,
 }
@@ -70,8 +72,6 @@ struct FilterSlot {
     filter: Box<dyn FrameFilter>,
     /// The payload of the data frame that is being received.
     raw: Vec<u8>,
-    /// Work for the driver to run.
-    work: Option<Work>,
     receiving: Parked,
     sending: Parked,
 }
@@ -81,6 +81,8 @@ struct FilterSlot {
 struct Parked {
     /// The type of the message whose frame is being worked on.
     busy: Option<Opcode>,
+    /// That work, until the driver takes it.
+    work: Option<Work>,
     /// Frames behind it, each with its message's type.
     waiting: VecDeque<(FilterFrame, Opcode, Vec<u8>)>,
     bytes: usize,
@@ -133,7 +135,6 @@ impl<B: crate::PayloadBuf> Connection<B> {
         self.filter = Some(Box::new(FilterSlot {
             filter,
             raw: Vec::new(),
-            work: None,
             receiving: Parked::default(),
             sending: Parked::default(),
         }));
@@ -157,7 +158,7 @@ impl<B: crate::PayloadBuf> Connection<B> {
 
     fn answer(&mut self, response: Vec<u8>) -> Result<(), Misuse> {
         match &mut self.opening {
-            Some(opening) if matches!(opening.side, OpeningSide::Server(_)) => {
+            Some(opening) if matches!(opening.side, OpeningSide::Requested) => {
                 opening.side = OpeningSide::Decided;
                 opening.output = response;
                 Ok(())
@@ -234,10 +235,11 @@ impl<B: crate::PayloadBuf> Connection<B> {
         self.keepalive.resume(now);
     }
 
-    /// Work of a wire extension that the driver is to run on another thread; its result goes to
-    /// [`Connection::job_done`].
+    /// Work of a wire extension that the driver is to run on another thread, one for each direction at most; its result
+    /// goes to [`Connection::job_done`].
     pub fn take_work(&mut self) -> Option<Work> {
-        self.filter.as_mut().and_then(|slot| slot.work.take())
+        let slot = self.filter.as_mut()?;
+        slot.receiving.work.take().or_else(|| slot.sending.work.take())
     }
 
     /// Whether received data waits for [`Work`] and so much is waiting behind it that reading should pause.

@@ -1,8 +1,8 @@
 //! Pings, their answers, and the verdict when none comes.
 //!
-//! Any byte from the peer is life. A peer is dead when a ping was not answered, and no byte came, for `timeout`; but not
-//! while it was us who did not listen: a full receive queue stops the clocks, and a blocked event loop gives the peer
-//! another chance. The verdict names which of the three it was.
+//! Any byte from the peer is life. A peer is dead when a ping was not answered, and no byte came, for `timeout`; but
+//! not while it was us who did not listen: a full receive queue stops the clocks, and a blocked event loop gives the
+//! peer another chance. The verdict names which of the three it was.
 
 use std::collections::VecDeque;
 
@@ -23,9 +23,14 @@ pub struct Keepalive {
     /// When the last byte arrived.
     heard: Nanos,
     paused_since: Option<Nanos>,
-    /// Time, since the unanswered ping, in which we did not listen.
+    /// Time since the unanswered ping in which we did not listen, as our own queue was full.
     queue_full: Nanos,
+    /// Time before `waiting_since` in which the event loop was blocked.
     blocked: Nanos,
+    /// The same since `waiting_since`.
+    late: Nanos,
+    /// The peer was given its other chance.
+    pardoned: bool,
     latency: Option<Nanos>,
 }
 
@@ -48,11 +53,12 @@ pub enum Action {
 }
 
 impl Keepalive {
-    /// `interval` between pings (none: never) and the `timeout` of an answer (none: for ever).
+    /// `interval` between pings (none or zero: never) and the `timeout` of an answer (none or zero: for ever). Only the
+    /// pings of the interval are judged, not those of the user.
     pub fn new(interval: Option<Nanos>, timeout: Option<Nanos>) -> Self {
         Self {
-            interval,
-            timeout,
+            interval: interval.filter(|span| *span > 0),
+            timeout: timeout.filter(|span| *span > 0),
             pings: VecDeque::new(),
             next_number: 1,
             due: None,
@@ -61,6 +67,8 @@ impl Keepalive {
             paused_since: None,
             queue_full: 0,
             blocked: 0,
+            late: 0,
+            pardoned: false,
             latency: None,
         }
     }
@@ -82,7 +90,7 @@ impl Keepalive {
     pub fn ping(&mut self, payload: Option<&[u8]>, now: Nanos) -> (u64, Vec<u8>) {
         let number = self.next_number;
         self.next_number += 1;
-        // The number is unique; a prefix keeps made-up payloads apart from what users tend to send.
+        // The number is unique; a prefix keeps made-up payloads apart from what users send, short of malice to oneself.
         let payload = payload.map_or_else(|| [b"fw".as_slice(), &number.to_be_bytes()].concat(), <[u8]>::to_vec);
         if self.pings.len() >= MAX_OUTSTANDING {
             self.pings.pop_front();
@@ -115,10 +123,18 @@ impl Keepalive {
         let Some(since) = self.paused_since.take() else { return };
         let span = now.saturating_sub(since);
         self.due = self.due.map(|due| due.saturating_add(span));
-        if let Some(waiting) = &mut self.waiting_since {
-            *waiting = waiting.saturating_add(span);
+        // Life heard before the pause answers the ping; the shifted moment would forget it.
+        if let Some(waiting) = self.unanswered_since() {
+            self.waiting_since = Some(waiting.saturating_add(span));
             self.queue_full += span;
+        } else {
+            self.waiting_since = None;
         }
+    }
+
+    /// Why the clocks stand still, while they do: `receive queue full N s`.
+    pub fn standstill(&self, now: Nanos) -> Option<String> {
+        self.paused_since.map(|since| spell(QUEUE_FULL, now.saturating_sub(since)))
     }
 
     /// When [`Keepalive::on_tick`] is to be called next.
@@ -126,8 +142,7 @@ impl Keepalive {
         if self.paused_since.is_some() {
             return None;
         }
-        let death = self.waiting_since.and_then(|since| self.death_after(since));
-        match (self.due, death) {
+        match (self.due, self.death()) {
             (Some(a), Some(b)) => Some(a.min(b)),
             (a, b) => a.or(b),
         }
@@ -139,62 +154,81 @@ impl Keepalive {
         if self.paused_since.is_some() {
             return Action::Nothing;
         }
-        if let Some(since) = self.waiting_since {
-            if self.heard > since {
-                self.waiting_since = None;
-            } else if let Some(death) = self.death_after(since)
-                && now >= death
-            {
-                if lag >= self.timeout.unwrap_or(Nanos::MAX) / 2 && self.blocked == 0 {
-                    // It was the loop that did not run: the peer's answer may be on its way.
-                    self.blocked += lag;
-                    self.waiting_since = Some(now);
-                    return Action::Nothing;
+        if let Some(since) = self.unanswered_since() {
+            self.late += lag.min(now.saturating_sub(since));
+            if self.death().is_some_and(|death| now >= death) {
+                let was_blocked = self.timeout.is_some_and(|timeout| self.late.saturating_mul(2) >= timeout);
+                if !was_blocked || self.pardoned {
+                    return Action::Dead(self.verdict(now, since));
                 }
-                return Action::Dead(self.verdict(now, since));
+                // It was the loop that did not run: the peer's answer may be on its way. Once: a loop that is always
+                // blocked does not make a dead peer live.
+                self.pardoned = true;
+                self.blocked += std::mem::take(&mut self.late);
+                self.waiting_since = Some(now);
+                return Action::Nothing;
             }
+        } else {
+            self.waiting_since = None;
         }
         let Some(due) = self.due.filter(|due| now >= *due) else { return Action::Nothing };
         // Pings keep their rhythm; those that a blocked loop missed are not made up for.
         let interval = self.interval.unwrap_or(SECOND);
-        let missed = now.saturating_sub(due) / interval.max(1);
+        let missed = now.saturating_sub(due) / interval;
         self.due = Some(due.saturating_add(interval.saturating_mul(missed + 1)));
         let (_, payload) = self.ping(None, now);
         if self.waiting_since.is_none() {
             self.waiting_since = Some(now);
-            self.queue_full = 0;
-            self.blocked = 0;
+            (self.queue_full, self.blocked, self.late, self.pardoned) = (0, 0, 0, false);
         }
         Action::Ping(payload)
     }
 
-    /// Round-trip time of the last ping that was answered.
+    /// Round-trip time of the last ping that was answered; what we did not read meanwhile counts too.
     pub fn latency(&self) -> Option<Nanos> {
         self.latency
     }
 
-    fn death_after(&self, since: Nanos) -> Option<Nanos> {
-        self.timeout.map(|timeout| since.max(self.heard).saturating_add(timeout))
+    /// Since when a keepalive ping waits, no byte having come since.
+    fn unanswered_since(&self) -> Option<Nanos> {
+        self.waiting_since.filter(|since| self.heard <= *since)
     }
 
+    fn death(&self) -> Option<Nanos> {
+        Some(self.unanswered_since()?.saturating_add(self.timeout?))
+    }
+
+    /// The cause that made us blind for longer than we listened, else the peer. What we listened before the loop was
+    /// found blocked does not count: a late timer does not tell when the block began.
     fn verdict(&self, now: Nanos, since: Nanos) -> String {
-        let silent = now.saturating_sub(since.max(self.heard));
-        let (span, what) = if self.blocked > silent && self.blocked >= self.queue_full {
-            (self.blocked, "event loop blocked")
-        } else if self.queue_full > silent {
-            (self.queue_full, "receive queue full")
+        let silent = now.saturating_sub(since);
+        let listened = silent.saturating_sub(self.late);
+        let blocked = self.blocked + self.late;
+        if blocked > listened && blocked >= self.queue_full {
+            spell(LOOP_BLOCKED, blocked)
+        } else if self.queue_full > listened {
+            spell(QUEUE_FULL, self.queue_full)
         } else {
-            (silent, "peer silent")
-        };
-        format!("{what} {:.1} s", span as f64 / SECOND as f64)
+            spell(PEER_SILENT, silent)
+        }
     }
 }
+
+fn spell(what: &str, span: Nanos) -> String {
+    format!("{what} {:.1} s", span as f64 / SECOND as f64)
+}
+
+const LOOP_BLOCKED: &str = "event loop blocked";
+const QUEUE_FULL: &str = "receive queue full";
+const PEER_SILENT: &str = "peer silent";
 
 /// Outstanding pings that are remembered; a peer that answers none of so many is judged by the oldest that is left.
 const MAX_OUTSTANDING: usize = 64;
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     fn keepalive(interval: u64, timeout: u64) -> Keepalive {
@@ -321,5 +355,108 @@ mod tests {
         assert_eq!(keepalive.on_pong(b"b", 30), Some((second, 20)));
         assert_eq!(keepalive.on_pong(b"a", 35), None);
         assert_eq!(keepalive.on_pong(&payload, 40), Some((third, 20)));
+    }
+
+    #[test]
+    fn of_equal_payloads_the_latest_is_answered_and_the_earlier_with_it() {
+        let mut keepalive = keepalive(20, 20);
+        keepalive.ping(Some(b"same"), 0);
+        let (second, _) = keepalive.ping(Some(b"same"), 10);
+        assert_eq!(keepalive.on_pong(b"same", 30), Some((second, 20)));
+        assert_eq!(keepalive.on_pong(b"same", 40), None);
+    }
+
+    #[test]
+    fn life_heard_before_a_pause_is_not_forgotten() {
+        let mut keepalive = keepalive(20, 15);
+        ping_of(keepalive.on_tick(20 * SECOND, 0));
+        keepalive.on_bytes(22 * SECOND);
+        assert_eq!(keepalive.deadline(), Some(40 * SECOND));
+        keepalive.pause(25 * SECOND);
+        assert_eq!(keepalive.standstill(31 * SECOND), Some("receive queue full 6.0 s".to_owned()));
+        keepalive.resume(125 * SECOND);
+        assert_eq!(keepalive.standstill(131 * SECOND), None);
+        assert_eq!(keepalive.on_tick(135 * SECOND, 0), Action::Nothing);
+        ping_of(keepalive.on_tick(140 * SECOND, 0));
+        assert_eq!(keepalive.on_tick(155 * SECOND, 0), Action::Dead("peer silent 15.0 s".to_owned()));
+    }
+
+    #[test]
+    fn the_verdict_names_what_made_us_blind_for_longer_than_we_listened() {
+        // Interval 10, timeout 25, a ping at 10 s; each row: ticks as (now, lag), then the last words.
+        let table: [(&[(u64, u64)], &str); 6] = [
+            (&[(35, 0)], "peer silent 25.0 s"),
+            (&[(41, 6)], "peer silent 31.0 s"),
+            // Blocked for most of the wait, though the tick of death itself was on time.
+            (&[(33, 13), (35, 0), (60, 0)], "peer silent 25.0 s"),
+            (&[(70, 35), (95, 0)], "event loop blocked 35.0 s"),
+            // The other chance is given once; blocked again, it is the loop.
+            (&[(50, 15), (90, 15)], "event loop blocked 30.0 s"),
+            (&[(50, 15), (75, 0)], "peer silent 25.0 s"),
+        ];
+        for (ticks, verdict) in table {
+            let mut keepalive = keepalive(10, 25);
+            ping_of(keepalive.on_tick(10 * SECOND, 0));
+            let mut last = Action::Nothing;
+            for (now, lag) in ticks {
+                assert!(!matches!(last, Action::Dead(_)), "{ticks:?}: {last:?}");
+                last = keepalive.on_tick(now * SECOND, lag * SECOND);
+            }
+            assert_eq!(last, Action::Dead(verdict.to_owned()), "{ticks:?}");
+        }
+    }
+
+    #[test]
+    fn an_interval_of_zero_is_none() {
+        let mut keepalive = Keepalive::new(Some(0), Some(0));
+        keepalive.start(0);
+        assert_eq!((keepalive.deadline(), keepalive.on_tick(SECOND, 0)), (None, Action::Nothing));
+    }
+
+    proptest! {
+        /// A driver that keeps its deadlines: a peer that answers within the timeout never dies, one that is silent
+        /// does after an interval and a timeout, whatever pauses there are.
+        #[test]
+        fn the_living_live_and_the_dead_die(
+            interval in 1u64..30,
+            timeout in 1u64..30,
+            answers in any::<bool>(),
+            delay in 0u64..30,
+            pauses in prop::collection::vec((0u64..40, 1u64..40), 0..4),
+        ) {
+            let mut keepalive = keepalive(interval, timeout);
+            let delay = delay.min(timeout - 1) * SECOND + 1;
+            let mut pauses = pauses.into_iter();
+            let mut next_pause = pauses.next().map(|(at, span)| (at * SECOND, span * SECOND));
+            let (mut now, mut paused, mut answer) = (0, 0, None);
+            let mut dead = false;
+            while now < 400 * SECOND {
+                let due = keepalive.deadline().unwrap();
+                let next = due.min(answer.unwrap_or(due));
+                if let Some((at, span)) = next_pause.filter(|(at, _)| *at <= next) {
+                    now = now.max(at);
+                    keepalive.pause(now);
+                    prop_assert_eq!(keepalive.deadline(), None);
+                    now += span;
+                    paused += span;
+                    keepalive.resume(now);
+                    next_pause = pauses.next().map(|(at, span)| (now + at * SECOND, span * SECOND));
+                } else if let Some(at) = answer.take_if(|answer| *answer <= due) {
+                    now = now.max(at);
+                    keepalive.on_bytes(now);
+                } else {
+                    now = now.max(due);
+                    match keepalive.on_tick(now, 0) {
+                        Action::Ping(_) if answers => { answer.get_or_insert(now + delay); }
+                        Action::Dead(_) => { dead = true; break }
+                        _ => {}
+                    }
+                }
+            }
+            prop_assert_eq!(dead, !answers);
+            if dead {
+                prop_assert_eq!(now - paused, (interval + timeout) * SECOND);
+            }
+        }
     }
 }

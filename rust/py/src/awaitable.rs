@@ -150,6 +150,11 @@ unsafe fn step(this: *mut Awaitable, py: Python<'_>) -> PyResult<Result<*mut ffi
         let conn = conn.cast_unchecked::<Conn>();
         let resumed = !(*this).waiter.is_null();
         if resumed {
+            let waiter = Bound::from_borrowed_ptr(py, (*this).waiter);
+            if waiter.cast_unchecked::<Waiter>().get().is_pending() {
+                return Err(PyRuntimeError::new_err("this awaitable is being awaited already"));
+            }
+            drop(waiter);
             leave(this, py, conn);
         }
         let polled = Conn::poll(conn, (*this).want, resumed, (*this).started);
@@ -160,6 +165,7 @@ unsafe fn step(this: *mut Awaitable, py: Python<'_>) -> PyResult<Result<*mut ffi
                 Ok(Ok(object.into_ptr()))
             }
             Ok(Polled::Wait(waiter)) => {
+                forget(this);
                 (*this).waiter = waiter.clone().into_ptr();
                 Ok(Err(waiter.into_ptr()))
             }
@@ -278,6 +284,49 @@ unsafe fn stop_with(this: *mut Awaitable, value: *mut ffi::PyObject) {
         }
         let fields = stop.cast::<ffi::PyStopIterationObject>();
         replace(&raw mut (*fields).value, value);
+        clear_around(fields);
+        ffi::Py_INCREF(stop);
+        ffi::PyErr_SetRaisedException(stop);
+    }
+}
+
+/// Lets go of the last message, and of the frames that a traceback of it has, before a wait that may be long.
+///
+/// # Safety
+/// Attached; `this` is an awaitable.
+#[cfg(all(Py_3_12, not(Py_GIL_DISABLED)))]
+unsafe fn forget(this: *mut Awaitable) {
+    // SAFETY: as in `stop_with`.
+    unsafe {
+        let stop = (*this).stop;
+        if stop.is_null() {
+            return;
+        }
+        if ffi::Py_REFCNT(stop) != 1 {
+            (*this).stop = null_mut();
+            ffi::Py_DECREF(stop);
+            return;
+        }
+        clear_around(stop.cast());
+        replace(&raw mut (*stop.cast::<ffi::PyStopIterationObject>()).value, null_mut());
+    }
+}
+
+/// Nothing is kept where no StopIteration is.
+///
+/// # Safety
+/// None is needed; the signature is that of the other one.
+#[cfg(not(all(Py_3_12, not(Py_GIL_DISABLED))))]
+unsafe fn forget(_this: *mut Awaitable) {}
+
+/// Clears what the interpreter put into an exception when it was raised last.
+///
+/// # Safety
+/// Attached; nobody else has the exception.
+#[cfg(all(Py_3_12, not(Py_GIL_DISABLED)))]
+unsafe fn clear_around(fields: *mut ffi::PyStopIterationObject) {
+    // SAFETY: the struct is CPython's public one; each field is null or a reference of the exception's own.
+    unsafe {
         if !(*fields).traceback.is_null() {
             replace(&raw mut (*fields).traceback, null_mut());
         }
@@ -290,12 +339,10 @@ unsafe fn stop_with(this: *mut Awaitable, value: *mut ffi::PyObject) {
         if !(*fields).notes.is_null() {
             replace(&raw mut (*fields).notes, null_mut());
         }
-        ffi::Py_INCREF(stop);
-        ffi::PyErr_SetRaisedException(stop);
     }
 }
 
-/// As above, without a StopIteration to use again.
+/// Raises StopIteration with `value`, whose reference is taken; without one to use again.
 ///
 /// # Safety
 /// Attached; `value` is a reference.
@@ -353,6 +400,11 @@ unsafe fn instance<'py>(py: Python<'py>, kind: *mut ffi::PyObject, value: *mut f
         let kind = Bound::from_borrowed_ptr(py, kind);
         if ffi::PyExceptionInstance_Check(kind.as_ptr()) != 0 {
             return kind;
+        }
+        if ffi::PyExceptionClass_Check(kind.as_ptr()) == 0 {
+            let name = kind.get_type().name().map(|name| name.to_string()).unwrap_or_default();
+            let text = format!("exceptions must be classes or instances deriving from BaseException, not {name}");
+            return PyTypeError::new_err(text).into_value(py).into_bound(py).into_any();
         }
         let value = Bound::from_borrowed_ptr_or_opt(py, value).filter(|value| !value.is_none());
         if let Some(value) = &value

@@ -1,4 +1,5 @@
-//! Read buffers: one a thread, lent for a wake-up. An idle connection owns none.
+//! Buffers of a thread, lent to its connections: for reading during a wake-up, for sending while something waits to be
+//! sent. An idle connection owns none.
 
 use std::cell::RefCell;
 
@@ -6,8 +7,28 @@ use std::cell::RefCell;
 /// enough to stay in a core's second-level cache.
 pub const READ_SIZE: usize = 256 << 10;
 
+/// What a send queue starts with: a power of two, as its ring wants.
+const SEND_SIZE: usize = 64 << 10;
+
 thread_local! {
     static SPARE: RefCell<Vec<Box<[u8]>>> = const { RefCell::new(Vec::new()) };
+    static SPARE_SEND: RefCell<Vec<Vec<u8>>> = const { RefCell::new(Vec::new()) };
+}
+
+/// Storage for a send queue.
+#[inline]
+pub fn take_send() -> Vec<u8> {
+    SPARE_SEND.with_borrow_mut(Vec::pop).unwrap_or_else(|| vec![0; SEND_SIZE])
+}
+
+/// Takes storage of a send queue back; what has grown is freed.
+#[inline]
+pub fn give_send(storage: Vec<u8>) {
+    SPARE_SEND.with_borrow_mut(|spare| {
+        if spare.len() < MAX_SPARE && storage.len() == SEND_SIZE {
+            spare.push(storage);
+        }
+    });
 }
 
 /// Takes the thread's buffer, or a new one while it is lent.

@@ -328,6 +328,7 @@ impl Conn {
             this.check()?;
             let outcome = {
                 let mut inner = this.inner.borrow_mut();
+                inner.lend_for_sending();
                 match fin {
                     None => inner.core.send(opcode, bytes),
                     Some(fin) => inner.core.send_fragment(opcode, bytes, fin),
@@ -664,6 +665,7 @@ impl Conn {
                 let (messages, bytes) = (inner.core.queued_messages(), inner.core.queued_bytes());
                 return Ok(Sent::Full(Misuse::QueueFull { messages, bytes }));
             }
+            inner.lend_for_sending();
             inner.core.send(opcode, bytes)
         };
         match outcome {

@@ -194,15 +194,15 @@ impl Conn {
     /// The task of `waiter` came back, or will not.
     pub(crate) fn reader_left(slf: &Bound<'_, Self>, waiter: &Bound<'_, Waiter>) {
         let this = slf.get();
-        let old = {
+        let (old, token) = {
             let Ok(mut inner) = this.inner.try_borrow_mut() else { return };
             if inner.waiter.as_ref().is_none_or(|known| !known.is(waiter)) {
                 return;
             }
-            inner.waiter.take()
+            (inner.waiter.take(), inner.token)
         };
         drop(old);
-        if this.hub.get().may_step() || this.is_forked() {
+        if this.hub.get().is_dispatching(token) || this.is_forked() {
             // The dispatch that we are in will look after the registration.
             return;
         }

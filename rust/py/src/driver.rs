@@ -104,6 +104,19 @@ impl Conn {
         Self::sync(slf)
     }
 
+    /// A fault of ours struck while the connection worked: it is given up, and says so.
+    pub(crate) fn on_panic(slf: &Bound<'_, Self>, panic: &(dyn std::any::Any + Send)) -> PyResult<()> {
+        let text = panic
+            .downcast_ref::<String>()
+            .map(String::as_str)
+            .or_else(|| panic.downcast_ref::<&str>().copied())
+            .unwrap_or("unknown");
+        if let Ok(mut inner) = slf.get().inner.try_borrow_mut() {
+            inner.core.abort(&format!("internal error of fastws, please report it: {text}"));
+        }
+        Self::sync(slf)
+    }
+
     /// Reads, parses and delivers, until the socket is drained, our queue is full, or the turn is used up.
     pub(crate) fn receive(slf: &Bound<'_, Self>) -> PyResult<()> {
         let (py, this) = (slf.py(), slf.get());
@@ -165,16 +178,16 @@ impl Conn {
                     resolve(py, opening, None)?;
                 }
                 Event::Refused { error, response } => {
-                    let opening = {
+                    let (opening, phase) = {
                         let mut inner = this.inner.borrow_mut();
                         inner.response = response;
-                        inner.opening.take()
+                        (inner.opening.take(), inner.phase)
                     };
                     let kind = match &error {
                         fastws_core::Error::PeerIncompatible(fastws_core::Incompatible::Status(_)) => "status",
                         _ => "handshake",
                     };
-                    let error = this.error(py, "open_failed", (slf, "upgrade", kind, error.to_string()));
+                    let error = this.error(py, "open_failed", (slf, phase.name(), kind, error.to_string()));
                     resolve(py, opening, Some(error))?;
                 }
                 Event::Pong { answers: Some((number, _)), .. } => {

@@ -30,6 +30,8 @@ pub struct Hub {
     turn: Cell<u64>,
     /// Frames of `dispatch` on the stack: more than one where a nested loop runs.
     depth: Cell<u32>,
+    /// The connection that a dispatch is busy with.
+    current: Cell<Option<Token>>,
     turn_end_scheduled: Cell<bool>,
     soon_scheduled: Cell<bool>,
     fork: u32,
@@ -120,6 +122,7 @@ impl Hub {
                 }),
                 turn: Cell::new(1),
                 depth: Cell::new(0),
+                current: Cell::new(None),
                 turn_end_scheduled: Cell::new(false),
                 soon_scheduled: Cell::new(false),
                 fork: fork::generation(),
@@ -153,6 +156,12 @@ impl Hub {
     #[inline]
     pub fn may_step(&self) -> bool {
         self.depth.get() == 1
+    }
+
+    /// Whether we are in a dispatch of this very connection, which will bring its registration up to date.
+    #[inline]
+    pub fn is_dispatching(&self, token: Option<Token>) -> bool {
+        self.depth.get() == 1 && token.is_some() && self.current.get() == token
     }
 
     /// Registers a connection's descriptor, strongly.
@@ -331,9 +340,24 @@ impl Hub {
     }
 
     fn run_one(slf: &Bound<'_, Self>, event: Ready) -> PyResult<()> {
-        let Some(conn) = slf.get().connection(slf.py(), Token::from_key(event.token)) else { return Ok(()) };
-        let outcome = Conn::on_ready(&conn, event);
+        let token = Token::from_key(event.token);
+        let Some(conn) = slf.get().connection(slf.py(), token) else { return Ok(()) };
+        let outcome = slf.get().busy_with(&conn, token, |conn| Conn::on_ready(conn, event));
         Self::handle(slf, &conn, outcome)
+    }
+
+    /// Lets a connection work. A panic, which would be a fault of ours, costs that connection and nothing else.
+    fn busy_with(
+        &self,
+        conn: &Bound<'_, Conn>,
+        token: Token,
+        work: impl FnOnce(&Bound<'_, Conn>) -> PyResult<()>,
+    ) -> PyResult<()> {
+        let before = self.current.replace(Some(token));
+        // What a panic leaves behind is not looked at again: the connection is given up.
+        let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| work(conn)));
+        self.current.set(before);
+        outcome.unwrap_or_else(|panic| Conn::on_panic(conn, panic.as_ref()))
     }
 
     fn run_timers(slf: &Bound<'_, Self>) -> PyResult<()> {
@@ -358,7 +382,7 @@ impl Hub {
             };
             let Some((at, token)) = due else { return Ok(()) };
             if let Some(conn) = this.connection(slf.py(), token) {
-                let outcome = Conn::on_timer(&conn, now - at);
+                let outcome = this.busy_with(&conn, token, |conn| Conn::on_timer(conn, now - at));
                 Self::handle(slf, &conn, outcome)?;
             }
         }
@@ -455,7 +479,7 @@ impl Hub {
             if outcome.is_ok()
                 && let Some(conn) = this.connection(slf.py(), token)
             {
-                let done = Conn::on_soon(&conn);
+                let done = this.busy_with(&conn, token, Conn::on_soon);
                 outcome = Self::handle(slf, &conn, done);
             } else if outcome.is_err() {
                 // What is left keeps its turn.

@@ -78,9 +78,12 @@ mod imp {
         }
 
         fn control(&self, operation: i32, fd: RawFd, token: u64, interest: Interest) -> io::Result<()> {
-            let mut events = 0;
+            let mut events = libc::EPOLLRDHUP;
             if interest.read {
-                events |= libc::EPOLLIN | libc::EPOLLRDHUP;
+                events |= libc::EPOLLIN;
+            } else {
+                // A FIN or a reset is told while reading is paused, but once: it would else be ready in every turn.
+                events |= libc::EPOLLET;
             }
             if interest.write {
                 events |= libc::EPOLLOUT;

@@ -125,8 +125,8 @@ impl TlsStream {
             let mut more = true;
             match state {
                 Err(error) => {
-                    // What the peer is to be told stays in rustls; it is fetched by `pump`.
-                    let _ = self.pump();
+                    // What the peer is to be told is asked for with the same bytes, as rustls wants it.
+                    self.collect_alert(&mut cipher[at + discard..]);
                     return Err(error.to_string());
                 }
                 Ok(ConnectionState::ReadTraffic(mut traffic)) => {
@@ -165,6 +165,19 @@ impl TlsStream {
                 self.incoming = cipher[at..].to_vec();
                 return Ok(filled);
             }
+        }
+    }
+
+    /// The alert that tells the peer why, if rustls has one.
+    fn collect_alert(&mut self, rest: &mut [u8]) {
+        let UnbufferedStatus { state, .. } = self.connection.process_tls_records(rest);
+        if let Ok(ConnectionState::EncodeTlsData(mut encode)) = state {
+            // Best effort: the connection is over either way.
+            let _ = grow(&mut self.outgoing, |out| match encode.encode(out) {
+                Ok(n) => Ok(Ok(n)),
+                Err(EncodeError::InsufficientSize(size)) => Ok(Err(size.required_size)),
+                Err(error) => Err(error.to_string()),
+            });
         }
     }
 

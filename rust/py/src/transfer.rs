@@ -61,12 +61,24 @@ impl Inner {
         self.phase = if self.tls.is_some() { Phase::Tls } else { Phase::Upgrade };
     }
 
+    /// Gives the send queue storage, if it has none: it is about to be used.
+    #[inline]
+    pub(crate) fn lend_for_sending(&mut self) {
+        let queue = self.core.queue_mut();
+        if !queue.has_storage() {
+            queue.lend_storage(buffers::take_send());
+        }
+    }
+
     /// Writes what is to be written, as far as the kernel takes it.
     pub(crate) fn flush(&mut self) {
         if self.blocked || self.broken.is_some() || self.fd < 0 || matches!(self.phase, Phase::New | Phase::Tcp) {
             return;
         }
         let outcome = if self.tls.is_some() { self.flush_tls() } else { self.flush_plain() };
+        if let Some(storage) = self.core.queue_mut().take_storage() {
+            buffers::give_send(storage);
+        }
         if let Err(error) = outcome {
             if error.kind() == io::ErrorKind::WouldBlock {
                 self.blocked = true;

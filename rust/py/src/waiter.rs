@@ -62,6 +62,11 @@ impl Waiter {
         self.status.get() != Status::Cancelled && !self.cancel_asked.get()
     }
 
+    /// Whether it was neither woken nor cancelled.
+    pub fn is_pending(&self) -> bool {
+        self.status.get() == Status::Pending
+    }
+
     /// Wakes the task: by stepping it here and now where `step` allows and the loop has no task of its own running, else
     /// in the loop's next turn.
     pub fn wake(slf: &Bound<'_, Self>, step: bool) -> PyResult<()> {

@@ -137,14 +137,13 @@ mod tests {
                 expected.extend_from_slice(&payload);
                 outbox.push_owned(Opcode::Binary, true, payload);
             }
-            let mut written = Vec::new();
+            let mut written = Vec::<u8>::new();
             while !outbox.is_empty() {
                 assert_eq!(outbox.bytes(), expected.len() - written.len());
                 let (slices, count) = outbox.slices();
-                let all: Vec<u8> = slices[..count].iter().flat_map(|slice| slice.iter().copied()).collect();
-                let taken = all.len().min(step);
-                written.extend_from_slice(&all[..taken]);
-                outbox.wrote(taken);
+                let before = written.len();
+                written.extend(slices[..count].iter().flat_map(|slice| slice.iter()).take(step));
+                outbox.wrote(written.len() - before);
             }
             assert!(written == expected, "in steps of {step}");
             assert!(!outbox.is_mid());

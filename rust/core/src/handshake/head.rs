@@ -39,7 +39,7 @@ impl Head {
             }
             self.lines += 1;
             self.line_is_empty = true;
-            if self.lines > limits.max_head_lines + 1 {
+            if self.lines > limits.max_head_lines.saturating_add(1) {
                 return Err(Limit::Head { what: "lines", limit: limits.max_head_lines }.into());
             }
         }
@@ -58,7 +58,8 @@ pub(super) fn split(block: &[u8], limits: &Limits) -> Result<(Vec<u8>, Headers),
     let (start, rest) = block.split_at((end + 1).min(block.len()));
     let start = start.strip_suffix(b"\n").unwrap_or(start);
     let start = start.strip_suffix(b"\r").unwrap_or(start);
-    let mut table = vec![httparse::EMPTY_HEADER; limits.max_head_lines];
+    let lines = rest.iter().filter(|&&byte| byte == b'\n').count();
+    let mut table = vec![httparse::EMPTY_HEADER; lines.min(limits.max_head_lines)];
     match httparse::parse_headers(rest, &mut table) {
         Ok(httparse::Status::Complete((_, fields))) => Ok((start.to_vec(), Headers::from_raw(fields))),
         Ok(httparse::Status::Partial) => Err(bad_head("the header block is cut off")),

@@ -102,23 +102,33 @@ fn silence_reads_on_but_answers_neither_ping_nor_close() {
 #[test]
 fn a_server_that_does_not_read_holds_the_client_back_until_it_reads_again() {
     let server = server();
-    let mut client = connect(&server, "/sink?fault=stall:200");
-    client.get_mut().set_write_timeout(Some(Duration::from_millis(20))).unwrap();
-    let begun = Instant::now();
-    let mut blocked = false;
+    let mut client = connect(&server, "/sink?fault=stall");
+    client.get_mut().set_write_timeout(Some(Duration::from_millis(100))).unwrap();
     let payload = Bytes::from(vec![0; 1 << 20]);
     let mut sent = 0;
-    while begun.elapsed() < Duration::from_millis(150) && !blocked {
+    let error = loop {
         match client.send(Message::Binary(payload.clone())) {
             Ok(()) => sent += 1,
-            Err(Error::Io(e)) if e.kind() == ErrorKind::WouldBlock => blocked = true,
-            Err(error) => panic!("{error}"),
+            Err(error) => break error,
         }
-    }
-    assert!(blocked, "{sent} MiB went into a server that does not read");
+        assert!(sent < 200, "{sent} MiB went into a server that does not read");
+    };
+    assert!(matches!(&error, Error::Io(e) if e.kind() == ErrorKind::WouldBlock), "{error}");
+    assert!(server.stats().messages_in <= 1);
+    server.inject(None, &[Step::Fault(Fault::StallReading(Some(Duration::ZERO)))]);
     client.get_mut().set_write_timeout(Some(PATIENCE)).unwrap();
     client.flush().unwrap();
     assert!(server.wait_for(PATIENCE, |server| server.stats().messages_in == sent + 1));
+}
+
+#[test]
+fn a_stall_ends_by_itself() {
+    let server = server();
+    let mut client = connect(&server, "/echo?fault=stall:30");
+    let begun = Instant::now();
+    client.send(Message::text("x")).unwrap();
+    assert_eq!(client.read().unwrap(), Message::text("x"));
+    assert!(begun.elapsed() >= Duration::from_millis(20));
 }
 
 #[test]

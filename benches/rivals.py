@@ -1,0 +1,203 @@
+"""fastws beside its rivals: interleaved rounds, each measurement in a fresh process on a core of its own.
+
+The server runs on another core. Rounds go A B C, A B C, …, so that whatever the machine does meanwhile strikes all alike.
+Of each client the table shows the median rate, its spread over the rounds, the ratio to picows' callback and to
+websockets, CPU time (user and system together) and voluntary context switches for an operation. A client that never
+sleeps looks fast only while the server answers at once; the row with a server that thinks for 50 µs shows it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import subprocess
+import sys
+import time
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import clients
+import machine
+import measure
+import peer
+import scenarios
+from meter import Sample
+
+HERE = Path(__file__).resolve().parent
+OUTPUT = HERE.parent / "build" / "bench"
+TIMEOUT = 300.0
+PICOWS = clients.Picows.name
+WEBSOCKETS = clients.Websockets.name
+
+Samples = dict[str, list[Sample]]
+
+
+def run_once(client: str, scenario: scenarios.Scenario, server: peer.Peer, args: argparse.Namespace) -> Sample | str:
+    """A measurement in a process of its own; what went wrong, if it did."""
+    core, _ = machine.cores()
+    command = [sys.executable, str(HERE / "measure.py"), client, scenario.name, "--loop", args.loop]
+    command += ["--scale", str(args.scale), *([] if core is None else ["--core", str(core)])]
+    try:
+        done = subprocess.run(
+            command, input=json.dumps(asdict(server)), capture_output=True, text=True, timeout=TIMEOUT, check=False
+        )
+    except subprocess.TimeoutExpired:
+        return f"not done within {TIMEOUT:.0f} s"
+    if done.returncode != 0:
+        lines = done.stderr.strip().splitlines()
+        return lines[-1] if lines else f"exit status {done.returncode}"
+    return Sample(**json.loads(done.stdout.splitlines()[-1]))
+
+
+def run_rounds(
+    scenario: scenarios.Scenario, names: list[str], server: peer.Peer, args: argparse.Namespace
+) -> tuple[Samples, dict[str, str]]:
+    """All rounds of a scenario. A client that fails once is left out, and the reason kept."""
+    samples: Samples = {name: [] for name in names}
+    failures: dict[str, str] = {}
+    for round_number in range(args.rounds):
+        for name in names:
+            if name in failures:
+                continue
+            progress(f"{scenario.name}: round {round_number + 1} of {args.rounds}, {name}")
+            outcome = run_once(name, scenario, server, args)
+            if isinstance(outcome, str):
+                failures[name] = outcome
+            else:
+                samples[name].append(outcome)
+    progress("")
+    return {name: taken for name, taken in samples.items() if taken and name not in failures}, failures
+
+
+def progress(text: str) -> None:
+    if sys.stderr.isatty():
+        sys.stderr.write(f"\r\x1b[K{text}")
+        sys.stderr.flush()
+
+
+def value(scenario: scenarios.Scenario, sample: Sample) -> float:
+    """What is compared: larger is better, except for memory."""
+    return sample.bytes_each if scenario.kind == "idle" else sample.rate
+
+
+def medians(scenario: scenarios.Scenario, samples: Samples) -> dict[str, float]:
+    return {name: statistics.median(value(scenario, sample) for sample in taken) for name, taken in samples.items()}
+
+
+def ratio(scenario: scenarios.Scenario, middle: dict[str, float], name: str, to: str) -> str:
+    """How many times better than another one."""
+    if to not in middle:
+        return "-"
+    better = middle[to] / middle[name] if scenario.kind == "idle" else middle[name] / middle[to]
+    return f"×{better:.2f}"
+
+
+def shown(scenario: scenarios.Scenario, number: float) -> str:
+    if scenario.kind == "idle":
+        return f"{number / 1024:,.1f} KiB"
+    return f"{number:,.0f}/s"
+
+
+def table(scenario: scenarios.Scenario, samples: Samples, failures: dict[str, str]) -> str:
+    """The scenario's rows, aligned, the best first."""
+    middle = medians(scenario, samples)
+    rows = [(scenario.name, "median", "min … max", "picows", "websockets", "CPU µs", "switches")]
+    for name in sorted(middle, key=middle.__getitem__, reverse=scenario.kind != "idle"):
+        taken = samples[name]
+        values = [value(scenario, sample) for sample in taken]
+        rows.append(
+            (
+                f"  {name}",
+                shown(scenario, middle[name]),
+                f"{shown(scenario, min(values))} … {shown(scenario, max(values))}",
+                ratio(scenario, middle, name, PICOWS),
+                ratio(scenario, middle, name, WEBSOCKETS),
+                f"{statistics.median(sample.cpu_us for sample in taken):,.2f}",
+                f"{statistics.median(sample.switches_each for sample in taken):.3f}",
+            )
+        )
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    lines = []
+    for row in rows:
+        cells = [row[0].ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True))]
+        lines.append("  ".join(cells))
+    lines += [f"  {name}: failed: {why}" for name, why in failures.items()]
+    return "\n".join(lines)
+
+
+def chosen(args: argparse.Namespace, server: peer.Peer) -> list[scenarios.Scenario]:
+    """The scenarios to run: those asked for that the server can serve."""
+    found = [s for s in scenarios.ALL if not args.only or any(word.lower() in s.name.lower() for word in args.only)]
+    offers_thought = probe(server, scenarios.THOUGHTFUL[0]) if any(s.think_us for s in found) else True
+    return [
+        scenario
+        for scenario in found
+        if not (scenario.tls and not server.wss)
+        and not (scenario.kind == "decode" and not server.feed_messages)
+        and (offers_thought or not scenario.think_us)
+    ]
+
+
+def probe(server: peer.Peer, scenario: scenarios.Scenario) -> bool:
+    """Whether the server knows the scenario's target."""
+    ours = clients.FastwsIterate(server.ca_pem)
+
+    async def try_it() -> None:
+        await ours.close(await ours.open(server.url(scenario.target(1))))
+
+    try:
+        measure.run(try_it(), "asyncio")
+    except Exception:
+        return False
+    return True
+
+
+def save(args: argparse.Namespace, results: list[dict[str, Any]], about: dict[str, Any]) -> Path:
+    OUTPUT.mkdir(parents=True, exist_ok=True)
+    path: Path = args.json or OUTPUT / f"rivals-{time.strftime('%Y%m%d-%H%M%S')}.json"
+    path.write_text(json.dumps({"machine": about, "rounds": args.rounds, "loop": args.loop, "results": results}, indent=1))
+    return path
+
+
+def options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="make bench-rivals ARGS=…", description=__doc__.splitlines()[0])
+    parser.add_argument("--rounds", type=int, default=5, help="rounds of each scenario (default: 5)")
+    parser.add_argument("--only", nargs="+", metavar="WORD", help='scenarios whose name contains it, such as "128 B TCP"')
+    parser.add_argument("--clients", nargs="+", metavar="NAME", help="only these clients")
+    parser.add_argument("--quick", action="store_true", help="2 rounds with a fifth of the operations: a look, no figures")
+    parser.add_argument("--scale", type=float, default=1.0, help="times the number of operations")
+    parser.add_argument("--loop", choices=("uvloop", "asyncio"), default="uvloop")
+    parser.add_argument("--json", type=Path, metavar="PATH", help=f"where to save (default: a new file in {OUTPUT.name}/)")
+    args = parser.parse_args()
+    if args.quick:
+        args.rounds, args.scale = min(args.rounds, 2), args.scale * 0.2
+    return args
+
+
+def main() -> int:
+    args = options()
+    about = machine.description()
+    packages = ", ".join(f"{name} {version}" for name, version in about["packages"].items())
+    print(f"{about['cpu']}, {about['cores']} cores, {about['kernel']}, Python {about['python']}, {args.loop}\n{packages}")
+    if machine.cores() == (None, None):
+        print("WARNING: client and server share cores here; the figures mean little")
+    if about["load"] > 1:
+        print(f"WARNING: this machine is busy (load average {about['load']:.1f}); figures are for quiet ones")
+    names = [client.name for client in clients.installed() if not args.clients or client.name in args.clients]
+    results = []
+    with peer.running() as server:
+        for scenario in chosen(args, server):
+            able = [name for name in names if measure.is_possible(clients.named(name), scenario)]
+            samples, failures = run_rounds(scenario, able, server, args)
+            print(f"\n{table(scenario, samples, failures)}", flush=True)
+            rounds = {name: [asdict(sample) for sample in taken] for name, taken in samples.items()}
+            results.append({"scenario": scenario.name, "samples": rounds, "failures": failures})
+    about["load after"] = machine.load()
+    print(f"\nsaved in {save(args, results, about)}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,75 @@
+"""What is measured: each scenario has a name, a target on the peer, and the number of its operations."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import peer
+
+TCP_AND_TLS = (False, True)
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """One thing to measure."""
+
+    kind: str
+    """``round-trip``, ``ingest``, ``decode``, ``send``, ``connect`` or ``idle``."""
+    size: int = 0
+    tls: bool = False
+    think_us: int = 0
+    """Time that the server takes for each answer, so that a client which never sleeps gains nothing by it."""
+    count: int = 1
+    """Operations of a fast client; slower ones do a fraction."""
+
+    @property
+    def name(self) -> str:
+        parts = [self.kind]
+        if self.size:
+            parts.append(_size(self.size))
+        parts.append("TLS" if self.tls else "TCP")
+        if self.think_us:
+            parts.append(f"think {self.think_us} µs")
+        return " ".join(parts)
+
+    def target(self, count: int) -> str:
+        match self.kind:
+            case "round-trip":
+                return f"/echo?think_us={self.think_us}" if self.think_us else "/echo"
+            case "ingest":
+                return f"/blast?size={self.size}&n={count}"
+            case "decode":
+                return f"/replay/{peer.FEED}?speed=0"
+            case "send":
+                return "/sink"
+            case _:
+                return "/echo"
+
+    def scaled(self, factor: float) -> Scenario:
+        """The same with fewer operations."""
+        return self if self.kind == "decode" else replace(self, count=max(10, int(self.count * factor)))
+
+
+def _size(size: int) -> str:
+    if size >= 1 << 20:
+        return f"{size >> 20} MiB"
+    return f"{size >> 10} KiB" if size >= 1 << 10 else f"{size} B"
+
+
+ROUND_TRIPS = tuple(
+    Scenario("round-trip", size, tls, count=count)
+    for tls in TCP_AND_TLS
+    for size, count in ((256, 20_000), (8 << 10, 20_000), (100 << 10, 8_000), (1 << 20, 800))
+)
+THOUGHTFUL = (Scenario("round-trip", 256, think_us=50, count=10_000),)
+INGEST = tuple(
+    Scenario("ingest", size, tls, count=count // 2 if tls else count)
+    for tls in TCP_AND_TLS
+    for size, count in ((32, 4_000_000), (128, 4_000_000), (1 << 10, 2_000_000), (16 << 10, 150_000))
+)
+DECODE = tuple(Scenario("decode", tls=tls, count=peer.FEED_SIZE) for tls in TCP_AND_TLS)
+SEND = (Scenario("send", 128, count=400_000), Scenario("send", 16 << 10, count=100_000))
+CONNECT = (Scenario("connect", count=2_000), Scenario("connect", tls=True, count=400))
+IDLE = (Scenario("idle", count=2_000), Scenario("idle", tls=True, count=500))
+
+ALL = ROUND_TRIPS + THOUGHTFUL + INGEST + DECODE + SEND + CONNECT + IDLE
