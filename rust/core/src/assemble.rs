@@ -18,12 +18,14 @@ pub(crate) struct Assembly<B> {
     /// Bytes of the message announced by its frames so far.
     size: u64,
     fragments: usize,
+    /// Bytes of the message that came out of a filter so far.
+    filtered: usize,
     utf8: Utf8,
 }
 
 impl<B> Default for Assembly<B> {
     fn default() -> Self {
-        Self { message: None, buf: None, room: 0, size: 0, fragments: 0, utf8: Utf8::default() }
+        Self { message: None, buf: None, room: 0, size: 0, fragments: 0, filtered: 0, utf8: Utf8::default() }
     }
 }
 
@@ -63,7 +65,17 @@ impl<B: PayloadBuf> Assembly<B> {
 
     /// Bytes that the message in progress may still grow by, when a filter decides the size.
     pub(crate) fn allowance(&self, limits: &Limits) -> usize {
-        limits.max_message - self.buf.as_ref().map_or(0, PayloadBuf::len).min(limits.max_message)
+        limits.max_message.saturating_sub(self.filtered)
+    }
+
+    /// Admits a frame that came out of a filter.
+    pub(crate) fn admit_filtered(&mut self, header: &Header, limits: &Limits) -> Result<(), Error> {
+        let size = self.filtered as u64 + header.length;
+        if size > limits.max_message as u64 {
+            return Err(Limit::Message { size, limit: limits.max_message }.into());
+        }
+        self.filtered = if header.fin { 0 } else { size as usize };
+        Ok(())
     }
 
     /// Validates a piece of the message, in order.

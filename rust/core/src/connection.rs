@@ -74,6 +74,10 @@ struct FilterSlot {
     raw: Vec<u8>,
     receiving: Parked,
     sending: Parked,
+    /// No more frames will come, but those that wait for work are still to be delivered.
+    draining: bool,
+    /// The Close frame is to be sent behind data that waits for work.
+    close_waits: bool,
 }
 
 /// Frames of one direction that wait for [`Work`] to be done.
@@ -137,6 +141,8 @@ impl<B: crate::PayloadBuf> Connection<B> {
             raw: Vec::new(),
             receiving: Parked::default(),
             sending: Parked::default(),
+            draining: false,
+            close_waits: false,
         }));
     }
 
@@ -222,7 +228,7 @@ impl<B: crate::PayloadBuf> Connection<B> {
 
     /// Whether no more data will come.
     pub fn data_over(&self) -> bool {
-        matches!(self.reading, Reading::Over)
+        matches!(self.reading, Reading::Over) && !self.filter.as_ref().is_some_and(|slot| slot.draining)
     }
 
     /// Stops the clocks of pings: the driver does not read since its own queue is full.
@@ -244,7 +250,7 @@ impl<B: crate::PayloadBuf> Connection<B> {
 
     /// Whether received data waits for [`Work`] and so much is waiting behind it that reading should pause.
     pub fn is_parked(&self) -> bool {
-        self.filter.as_ref().is_some_and(|slot| slot.receiving.is_full())
+        !matches!(self.reading, Reading::Over) && self.filter.as_ref().is_some_and(|slot| slot.receiving.is_full())
     }
 }
 
@@ -265,6 +271,12 @@ impl Parked {
     fn push(&mut self, frame: FilterFrame, opcode: Opcode, payload: Vec<u8>) {
         self.bytes += payload.len();
         self.waiting.push_back((frame, opcode, payload));
+    }
+
+    /// Forgets what waits; work that is under way stays so.
+    fn clear(&mut self) {
+        self.waiting = VecDeque::new();
+        self.bytes = 0;
     }
 
     fn pop(&mut self) -> Option<(FilterFrame, Opcode, Vec<u8>)> {

@@ -123,11 +123,15 @@ fn pings_are_answered_with_their_payload_even_between_fragments() {
         }
         end.frame(0x01, b"a").frame(0x89, b"mid");
         assert_eq!(end.sent(), [(Opcode::Pong, true, b"mid".to_vec())], "not only when the message is complete");
-        end.frame(0x89, b"1").frame(0x89, b"2").frame(0x89, b"3");
-        assert_eq!(end.sent(), [(Opcode::Pong, true, b"3".to_vec())], "5.5.3: the most recent will do");
+        for number in 0..200 {
+            end.frame(0x89, &[number]);
+        }
+        let pongs = end.sent();
+        assert!(pongs.len() < 200, "5.5.3: the most recent will do where many wait");
+        assert_eq!(pongs.last(), Some(&(Opcode::Pong, true, vec![199])));
         end.frame(0x80, b"b");
         assert_eq!(end.items().last(), Some(&text("ab")));
-        assert_eq!(end.conn.stats().pings_received, 7);
+        assert_eq!(end.conn.stats().pings_received, 204);
     }
 }
 
@@ -151,17 +155,15 @@ fn pings_are_answered_until_our_close_frame_leaves() {
         let mut end = End::open(quiet(role));
         end.send_text("a long queue");
         end.close(1000, "");
-        end.write(1);
+        let mut wire = end.write(1);
         end.frame(0x89, b"still there?");
-        let mut wire = end.write(usize::MAX);
+        while end.conn.wants_write() {
+            wire.extend_from_slice(&end.write(usize::MAX));
+        }
         end.frame(0x89, b"and now?");
         wire.extend_from_slice(&end.write_all());
-        let sent: Vec<Opcode> = {
-            let mut other = End::open(quiet(common::other(role)));
-            let _ = &wire;
-            other.sent().into_iter().map(|(opcode, ..)| opcode).collect()
-        };
-        assert!(sent.is_empty());
+        let opcodes: Vec<Opcode> = frames_of(role, &wire).iter().map(|(header, _)| header.opcode).collect();
+        assert_eq!(opcodes, [Opcode::Text, Opcode::Pong, Opcode::Close]);
     }
 }
 
@@ -558,7 +560,7 @@ fn a_refused_upgrade_ends_the_connection_with_the_response() {
         (&open_end, true, Some(403), "403"),
         (&cut, true, Some(403), "403"),
         (b"HTTP/1.1 101 Ok\r\n\r\n", false, Some(101), "Upgrade is missing"),
-        (b"SSH-2.0-x\r\n", false, None, "SSH"),
+        (b"SSH-2.0-x\r\n", false, None, "is not HTTP"),
         (b"", true, None, "the stream ended before"),
         (b"HTTP/1.1 10", true, None, "the stream ended before"),
         (b"HTTP/1.1 101 Ok\r\nbroken\r\n\r\n", false, None, "malformed"),

@@ -155,7 +155,7 @@ unsafe fn step(this: *mut Awaitable, py: Python<'_>) -> PyResult<Result<*mut ffi
                 return Err(PyRuntimeError::new_err("this awaitable is being awaited already"));
             }
             drop(waiter);
-            leave(this, py, conn);
+            leave(this, py, conn, false);
         }
         let polled = Conn::poll(conn, (*this).want, resumed, (*this).started);
         (*this).started = true;
@@ -177,18 +177,18 @@ unsafe fn step(this: *mut Awaitable, py: Python<'_>) -> PyResult<Result<*mut ffi
     }
 }
 
-/// The task came back (or will not): its waiter is no longer the connection's reader.
+/// The task came back, or (`gone`) will not: its waiter is no longer the connection's reader.
 ///
 /// # Safety
 /// Attached; `this` is an awaitable with a connection and a waiter.
-unsafe fn leave(this: *mut Awaitable, py: Python<'_>, conn: &Bound<'_, Conn>) {
+unsafe fn leave(this: *mut Awaitable, py: Python<'_>, conn: &Bound<'_, Conn>, gone: bool) {
     // SAFETY: the field holds a reference to a `Waiter`, which is taken out.
     let waiter = unsafe {
         let waiter = std::mem::replace(&mut (*this).waiter, null_mut());
         Bound::from_owned_ptr(py, waiter)
     };
     // SAFETY: only `step` fills the field.
-    Conn::reader_left(conn, unsafe { waiter.cast_unchecked::<Waiter>() });
+    Conn::reader_left(conn, unsafe { waiter.cast_unchecked::<Waiter>() }, gone);
 }
 
 /// # Safety
@@ -211,7 +211,7 @@ unsafe fn abandon(this: *mut Awaitable) {
         if !(*this).conn.is_null() && !(*this).waiter.is_null() {
             let py = Python::assume_attached();
             let conn = Bound::from_borrowed_ptr(py, (*this).conn);
-            leave(this, py, conn.cast_unchecked::<Conn>());
+            leave(this, py, conn.cast_unchecked::<Conn>(), true);
         }
         let waiter = std::mem::replace(&mut (*this).waiter, null_mut());
         ffi::Py_XDECREF(waiter);

@@ -3,7 +3,7 @@
 
 use std::cell::RefCell;
 
-use fastws_core::State;
+use fastws_core::{Nanos, State};
 use pyo3::exceptions::{PyKeyboardInterrupt, PySystemExit};
 use pyo3::ffi;
 use pyo3::gc::{PyTraverseError, PyVisit};
@@ -121,6 +121,7 @@ impl Conn {
                 this.check()?;
                 inner = this.inner.borrow_mut();
             }
+            inner.forget_batch();
         }
         if resumed {
             inner.run_count = 0;
@@ -191,13 +192,16 @@ impl Conn {
         Ok(Polled::Wait(waiter))
     }
 
-    /// The task of `waiter` came back, or will not.
-    pub(crate) fn reader_left(slf: &Bound<'_, Self>, waiter: &Bound<'_, Waiter>) {
+    /// The task of `waiter` came back, or (`gone`) will not.
+    pub(crate) fn reader_left(slf: &Bound<'_, Self>, waiter: &Bound<'_, Waiter>, gone: bool) {
         let this = slf.get();
         let (old, token) = {
             let Ok(mut inner) = this.inner.try_borrow_mut() else { return };
             if inner.waiter.as_ref().is_none_or(|known| !known.is(waiter)) {
                 return;
+            }
+            if gone {
+                inner.forget_batch();
             }
             (inner.waiter.take(), inner.token)
         };
@@ -397,8 +401,7 @@ impl Inner {
     }
 
     fn take_batch(&mut self, py: Python<'_>, messages: usize, bytes: usize) -> PyResult<Py<PyAny>> {
-        self.batch_due = None;
-        self.batch_full = None;
+        self.forget_batch();
         let first_seq = self.queue.taken() + 1;
         let list = self.take_list(py, messages, bytes)?;
         let last_seq = self.queue.taken();
@@ -413,6 +416,22 @@ impl Inner {
             || self.core.data_over()
             || self.paused.is_some()
             || self.batch_due.is_some_and(|due| clock::monotonic() >= due)
+    }
+
+    /// No batch is waited for any more: another reader must not wait for its limits.
+    #[inline]
+    fn forget_batch(&mut self) {
+        if self.batch_full.is_some() {
+            self.batch_due = None;
+            self.batch_full = None;
+            self.batch_wait = 0;
+        }
+    }
+
+    /// When a reader that waits for more than the first message of a batch is to be woken.
+    pub(crate) fn batch_deadline(&self) -> Option<Nanos> {
+        // One that was woken or cancelled comes back by itself.
+        self.batch_due.filter(|_| self.waiter.as_ref().is_some_and(|waiter| waiter.get().is_pending()))
     }
 
     /// Whether the reader that waits has something to come back for.

@@ -241,7 +241,7 @@ impl Conn {
                     inner.strong = strong;
                     hub.set_strong(token, strong.then_some(slf));
                 }
-                let deadline = match (inner.core.deadline(), inner.batch_due) {
+                let deadline = match (inner.core.deadline(), inner.batch_deadline()) {
                     (Some(a), Some(b)) => Some(a.min(b)),
                     (a, b) => a.or(b),
                 };

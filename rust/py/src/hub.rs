@@ -363,29 +363,30 @@ impl Hub {
     fn run_timers(slf: &Bound<'_, Self>) -> PyResult<()> {
         let this = slf.get();
         let now = clock::monotonic();
-        loop {
-            let due = {
-                let mut state = this.state.borrow_mut();
-                state.armed = None;
-                match state.timers.first().copied() {
-                    Some((at, index)) if at <= now => {
-                        state.timers.remove(&(at, index));
-                        let entry = &mut state.entries[index as usize];
-                        entry.deadline = None;
-                        Some((at, Token { index, generation: entry.generation }))
-                    }
-                    _ => {
-                        state.arm();
-                        None
-                    }
-                }
-            };
-            let Some((at, token)) = due else { return Ok(()) };
-            if let Some(conn) = this.connection(slf.py(), token) {
-                let outcome = this.busy_with(&conn, token, |conn| Conn::on_timer(conn, now - at));
-                Self::handle(slf, &conn, outcome)?;
+        // One look at the clock and at the timers: a moment that is set meanwhile, and is past, is for the next turn.
+        let mut due = Vec::new();
+        {
+            let mut state = this.state.borrow_mut();
+            state.armed = None;
+            while let Some((at, index)) = state.timers.first().copied().filter(|(at, _)| *at <= now) {
+                state.timers.remove(&(at, index));
+                let entry = &mut state.entries[index as usize];
+                entry.deadline = None;
+                due.push((at, Token { index, generation: entry.generation }));
             }
         }
+        let mut outcome = Ok(());
+        for (at, token) in due {
+            if outcome.is_err() {
+                // What ends the program is on its way: the others keep their moment.
+                this.set_deadline(token, Some(at));
+            } else if let Some(conn) = this.connection(slf.py(), token) {
+                let done = this.busy_with(token, || Conn::on_timer(&conn, now - at));
+                outcome = Self::handle(slf, &conn, done);
+            }
+        }
+        this.state.borrow_mut().arm();
+        outcome
     }
 
     fn take_mail(slf: &Bound<'_, Self>) -> PyResult<()> {

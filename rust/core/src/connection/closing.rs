@@ -3,7 +3,7 @@
 use super::send::MAX_CONTROL;
 use super::{Connection, OpeningSide};
 use crate::Nanos;
-use crate::close::{Cause, Close, Initiator, MAX_REASON};
+use crate::close::{Cause, Close, CloseCode, Initiator, MAX_REASON};
 use crate::config::Role;
 use crate::error::{Error, Misuse, Violation};
 use crate::frame::Opcode;
@@ -72,12 +72,12 @@ impl<B: PayloadBuf> Connection<B> {
             self.send_close(Close { code: close.code, reason: String::new() }, true);
         }
         self.close.received = Some(close);
-        self.data_ends(sink);
+        self.data_ends_behind_work(sink);
     }
 
     /// Fails the connection (§7.1.7): tells the peer why in a Close frame that passes all data, and reads no more.
     pub(super) fn fail<S: Sink<Buf = B>>(&mut self, error: Error, now: Nanos, sink: &mut S) {
-        if matches!(self.reading, Reading::Over) {
+        if self.failed || self.state() == State::Closed {
             return;
         }
         if self.state() == State::Connecting {
@@ -86,12 +86,16 @@ impl<B: PayloadBuf> Connection<B> {
         self.failed = true;
         self.start_deadline(now);
         self.state.closing();
-        if let (Some(code), None) = (error.close_code(), &self.close.sent) {
+        if self.close.sent.is_none() || self.filter.as_ref().is_some_and(|slot| slot.close_waits) {
             self.close.initiator.get_or_insert(Initiator::Local);
-            let close = Close { code: Some(code), reason: shortened(&error.to_string()) };
-            self.send_close(close, false);
+            let code = error.close_code().unwrap_or(CloseCode::INTERNAL_ERROR);
+            self.send_close(Close { code: Some(code), reason: shortened(&error.to_string()) }, false);
         }
-        self.end_with(Cause::Protocol(error));
+        if let Some(slot) = &mut self.filter {
+            slot.sending.clear();
+        }
+        // Even after the peer's Close: what waited for work may show a violation, or be lost.
+        self.close.cause.get_or_insert(Cause::Protocol(error));
         self.data_ends(sink);
     }
 
@@ -129,8 +133,9 @@ impl<B: PayloadBuf> Connection<B> {
         }
         self.start_deadline(now);
         self.state.closing();
-        self.data_ends(sink);
+        self.data_ends_behind_work(sink);
         if broken {
+            self.data_ends(sink);
             self.stream_closed();
         }
     }
@@ -155,8 +160,10 @@ impl<B: PayloadBuf> Connection<B> {
         if self.close.received.is_none() && self.close.cause.is_none() {
             self.close.cause = Some(Cause::Aborted("the stream was closed".to_owned()));
         }
-        self.reading = Reading::Over;
-        self.assembly.clear();
+        self.forget_received();
+        if let Some(slot) = &mut self.filter {
+            slot.sending.clear();
+        }
         self.opening = None;
         self.state.closed();
     }
@@ -217,20 +224,26 @@ impl<B: PayloadBuf> Connection<B> {
         if self.failed { Teardown::HalfClose } else { Teardown::Keep }
     }
 
-    pub(super) fn close_when_worked(&mut self, now: Nanos) {
-        if let (State::Closing, Some(close)) = (self.state(), self.close.sent.take()) {
-            self.start_deadline(now);
+    /// Sends the Close frame that waited for work, if it need not wait any more.
+    pub(super) fn close_when_worked(&mut self) {
+        if self.filter.as_mut().is_some_and(|slot| std::mem::take(&mut slot.close_waits))
+            && let Some(close) = self.close.sent.take()
+        {
             self.send_close(close, true);
         }
     }
 
-    /// Whether data to be sent is being worked on; then a Close frame waits for it.
+    /// Whether there is work whose result is still wanted.
     fn is_working(&self) -> bool {
-        self.filter.as_ref().is_some_and(|slot| slot.sending.busy.is_some())
+        self.filter.as_ref().is_some_and(|slot| slot.draining || (slot.sending.busy.is_some() && !self.failed))
     }
 
     fn send_close(&mut self, close: Close, after_data: bool) {
-        if !(after_data && self.is_working()) {
+        let waits = after_data && self.filter.as_ref().is_some_and(|slot| slot.sending.busy.is_some());
+        if let Some(slot) = &mut self.filter {
+            slot.close_waits = waits;
+        }
+        if !waits {
             let mut bytes = [0; MAX_CONTROL];
             let used = self.control_frame(Opcode::Close, &close.payload(), &mut bytes);
             self.queue.push_close(&bytes[..used], after_data);
@@ -252,11 +265,33 @@ impl<B: PayloadBuf> Connection<B> {
         }
     }
 
-    fn data_ends<S: Sink<Buf = B>>(&mut self, sink: &mut S) {
-        if !matches!(self.reading, Reading::Over) {
-            self.reading = Reading::Over;
-            self.assembly.clear();
+    pub(super) fn data_ends<S: Sink<Buf = B>>(&mut self, sink: &mut S) {
+        if !self.data_over() {
+            self.forget_received();
             sink.event(Event::DataOver);
+        }
+    }
+
+    /// The same, but frames that arrived and wait for work are delivered before.
+    fn data_ends_behind_work<S: Sink<Buf = B>>(&mut self, sink: &mut S) {
+        match &mut self.filter {
+            Some(slot) if slot.receiving.busy.is_some() && !matches!(self.reading, Reading::Over) => {
+                slot.draining = true;
+                self.reading = Reading::Over;
+            }
+            Some(slot) if slot.draining => {}
+            _ => self.data_ends(sink),
+        }
+    }
+
+    fn forget_received(&mut self) {
+        self.reading = Reading::Over;
+        self.failing = None;
+        self.assembly.clear();
+        if let Some(slot) = &mut self.filter {
+            slot.draining = false;
+            slot.raw = Vec::new();
+            slot.receiving.clear();
         }
     }
 }

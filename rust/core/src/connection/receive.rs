@@ -10,6 +10,7 @@ use crate::frame::{self, Header, MAX_HEADER, Opcode};
 use crate::handshake::Outcome;
 use crate::mask::mask;
 use crate::sink::{Event, Flow, PayloadBuf, Sink, Unit};
+use crate::state::State;
 use crate::utf8;
 
 /// What the next byte belongs to.
@@ -50,8 +51,8 @@ impl Reading {
 
 impl<B: PayloadBuf> Connection<B> {
     /// Takes in what arrived and returns how much of it was consumed: all, unless the sink said stop or received data
-    /// waits for [`Work`] or the connection [`is_failing`](Connection::is_failing). Bytes are unmasked in place. Errors of the peer's making end the connection, and are found in
-    /// [`Connection::close_info`].
+    /// waits for [`Work`] or the connection [`is_failing`](Connection::is_failing). Bytes are unmasked in place. Errors of
+    /// the peer's making end the connection, and are found in [`Connection::close_info`].
     #[inline]
     pub fn receive<S: Sink<Buf = B>>(&mut self, input: &mut [u8], now: Nanos, sink: &mut S) -> usize {
         if input.is_empty() {
@@ -230,13 +231,14 @@ impl<B: PayloadBuf> Connection<B> {
             OpeningSide::Server(reader) => {
                 let (used, request) = reader.receive(input, &self.config.limits)?;
                 if let Some(request) = request {
+                    opening.side = OpeningSide::Requested;
                     sink.event(Event::Requested(Box::new(request)));
                     return Ok((used, Flow::Stop));
                 }
                 Ok((used, Flow::Continue))
             }
             // Bytes behind a request whose answer is not decided yet are not consumed.
-            OpeningSide::Decided => Ok((0, Flow::Stop)),
+            OpeningSide::Requested | OpeningSide::Decided => Ok((0, Flow::Stop)),
         }
     }
 
@@ -296,7 +298,8 @@ impl<B: PayloadBuf> Connection<B> {
             self.stats.messages_received += 1;
             unit.ascii = self.assembly.finish(opcode)?;
         } else {
-            unit.ascii = ascii;
+            // An empty piece inside a character is as ASCII as any.
+            unit.ascii = ascii || (opcode == Opcode::Text && payload.is_empty());
             if header.fin {
                 self.assembly.finish(opcode)?;
                 self.stats.messages_received += 1;
@@ -338,6 +341,9 @@ impl<B: PayloadBuf> Connection<B> {
     /// Where a large payload can be received straight into, if one is in progress.
     pub fn landing(&mut self) -> Option<Landing<'_, B>> {
         let Reading::Data { header, opcode, got } = &self.reading else { return None };
+        if self.failing.is_some() {
+            return None;
+        }
         let (left, fin) = (header.length - got, header.fin);
         let unit = self.unit(header, *opcode);
         if self.filter.is_some() || left == 0 {
@@ -408,7 +414,12 @@ impl<B: PayloadBuf> Connection<B> {
             return Ok(Flow::Continue);
         }
         match self.assembly.take() {
-            Some(payload) => Ok(sink.assembled(unit, payload)),
+            Some(payload) => {
+                if self.config.delivery != Delivery::Messages {
+                    unit.ascii = opcode == Opcode::Text && payload.as_slice().is_ascii();
+                }
+                Ok(sink.assembled(unit, payload))
+            }
             // Only an empty frame has no storage.
             None => Ok(sink.whole(unit, &[])),
         }
@@ -433,6 +444,7 @@ impl<B: PayloadBuf> Connection<B> {
         if let Some(key) = header.key {
             mask(payload, key, 0);
         }
+        let mut close = None;
         match header.opcode {
             // 5.5.2. Ping: answered at once, with the same application data.
             Opcode::Ping => {
@@ -448,18 +460,19 @@ impl<B: PayloadBuf> Connection<B> {
                 let answers = self.keepalive.on_pong(payload, now);
                 sink.event(Event::Pong { payload: payload.to_vec(), answers });
             }
-            _ => {
-                let close = Close::parse(payload)?;
-                self.close_received(close, now, sink);
-            }
+            _ => close = Some(Close::parse(payload)?),
         }
+        let mut flow = Flow::Continue;
         if self.config.delivery == Delivery::Frames {
             let unit = Unit { opcode: header.opcode, fin: true, rsv: 0, ascii: false };
             let mut copy = sink.lend(unit, payload.len()).map_err(|_| crate::Limit::Memory { size: payload.len() })?;
             copy.extend(payload);
-            return Ok(sink.assembled(unit, copy));
+            flow = sink.assembled(unit, copy);
         }
-        Ok(Flow::Continue)
+        if let Some(close) = close {
+            self.close_received(close, now, sink);
+        }
+        Ok(flow)
     }
 
     /// A whole data frame on its way through the filter.
@@ -480,7 +493,7 @@ impl<B: PayloadBuf> Connection<B> {
             Filtered::Ready(frame, payload) => self.filtered(frame, opcode, &payload, sink),
             Filtered::Work(run) => {
                 slot.receiving.busy = Some(opcode);
-                slot.work = Some(Work { direction: Direction::Receive, run });
+                slot.receiving.work = Some(Work { direction: Direction::Receive, run });
                 Ok(Flow::Continue)
             }
             Filtered::Failed(error) => Err(error),
@@ -498,6 +511,7 @@ impl<B: PayloadBuf> Connection<B> {
         let header =
             Header { opcode: frame.opcode, fin: frame.fin, rsv: frame.rsv, key: None, length: payload.len() as u64 };
         let unit = self.unit(&header, opcode);
+        self.assembly.admit_filtered(&header, &self.config.limits)?;
         self.assembly.check(opcode, payload)?;
         self.assembly.make_room(payload.len(), 0, frame.fin, unit, |u, n| sink.lend(u, n))?;
         if let Some((buf, _)) = self.assembly.storage() {
@@ -513,8 +527,11 @@ impl<B: PayloadBuf> Connection<B> {
             slot.filter.restore(direction, state);
         }
         let Some(opcode) = slot.parked(direction).busy.take() else { return };
+        if self.state() == State::Closed {
+            return;
+        }
         if direction == Direction::Send {
-            self.send_worked(opcode, done.result, now, sink);
+            self.send_worked(done.result, now, sink);
             return;
         }
         if self.data_over() {
@@ -528,6 +545,8 @@ impl<B: PayloadBuf> Connection<B> {
         }
         if let Err(error) = outcome {
             self.fail(error, now, sink);
+        } else if self.filter.as_ref().is_some_and(|slot| slot.draining && slot.receiving.busy.is_none()) {
+            self.data_ends(sink);
         }
     }
 }

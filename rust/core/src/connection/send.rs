@@ -19,6 +19,7 @@ impl<B: PayloadBuf> Connection<B> {
     pub fn send(&mut self, opcode: Opcode, payload: &[u8]) -> Result<(), Misuse> {
         debug_assert!(matches!(opcode, Opcode::Text | Opcode::Binary));
         if self.sending.is_some() {
+            self.may_control(&[])?;
             return Err(Misuse::FragmentOrder);
         }
         self.send_frame(opcode, opcode, true, payload)
@@ -33,7 +34,10 @@ impl<B: PayloadBuf> Connection<B> {
         let wire = match self.sending {
             None => opcode,
             Some(begun) if begun == opcode => Opcode::Continuation,
-            Some(_) => return Err(Misuse::FragmentType),
+            Some(_) => {
+                self.may_control(&[])?;
+                return Err(Misuse::FragmentType);
+            }
         };
         self.send_frame(wire, opcode, fin, payload)?;
         self.sending = if fin { None } else { Some(opcode) };
@@ -52,7 +56,7 @@ impl<B: PayloadBuf> Connection<B> {
     #[inline]
     pub fn may_send(&self, bytes: usize) -> Result<(), Misuse> {
         match self.state() {
-            State::Open => self.queue.check(bytes + MAX_HEADER),
+            State::Open => self.queue.check(bytes.saturating_add(MAX_HEADER)),
             State::Connecting => Err(Misuse::NotOpen),
             State::Closing | State::Closed => Err(Misuse::Closing),
         }
@@ -94,7 +98,7 @@ impl<B: PayloadBuf> Connection<B> {
             Filtered::Ready(frame, payload) => self.push_frame(frame, &payload),
             Filtered::Work(run) => {
                 slot.sending.busy = Some(opcode);
-                slot.work = Some(Work { direction: Direction::Send, run });
+                slot.sending.work = Some(Work { direction: Direction::Send, run });
             }
             Filtered::Failed(error) => return Err(Misuse::Config(error.to_string())),
         }
@@ -104,11 +108,13 @@ impl<B: PayloadBuf> Connection<B> {
     /// Goes on after [`Work`] of the sending direction.
     pub(super) fn send_worked<S: Sink<Buf = B>>(
         &mut self,
-        _opcode: Opcode,
         result: Result<(FilterFrame, Vec<u8>), Error>,
         now: Nanos,
         sink: &mut S,
     ) {
+        if self.failed {
+            return;
+        }
         match result {
             Ok((frame, payload)) => self.push_frame(frame, &payload),
             Err(error) => return self.fail(error, now, sink),
@@ -120,7 +126,7 @@ impl<B: PayloadBuf> Connection<B> {
                 return self.fail(misuse.into(), now, sink);
             }
         }
-        self.close_when_worked(now);
+        self.close_when_worked();
     }
 
     /// Queues a Ping; it passes data that waits. Returns its number, for `Event::Pong`. Without a payload one is made up

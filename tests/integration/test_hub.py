@@ -1,0 +1,368 @@
+"""rust/py/src/hub.rs: one descriptor a loop, timers, turns, and who holds whom. Ownership over a process's end is in
+test_ownership.py.
+"""
+
+import asyncio
+import gc
+import os
+import socket
+import threading
+import time
+import weakref
+
+import fastws
+import pytest
+from peers import CLOSE, Gate, Peer, Wire, ignoring_the_end, numbered, text
+
+from fastws import _core
+
+
+def hub_of(ws):
+    """The hub, by the reference that a connection has to it."""
+    return next(held for held in gc.get_referents(ws) if type(held).__name__ == "Hub")
+
+
+async def test_the_hub_counts_its_connections_and_leaves_the_loop_with_the_last_one():
+    loop = asyncio.get_running_loop()
+    with Peer() as peer:
+        one = await peer.connect()
+        hub = hub_of(one)
+        two = await peer.connect()
+        assert hub_of(two) is hub
+        assert len(hub) == 2
+        await one.close()
+        assert len(hub) == 1
+        await two.close()
+        assert len(hub) == 0
+        fds = set(range(3, 200))
+        await asyncio.sleep(0)
+        # Nothing of ours is watched any more.
+        removed = [fd for fd in fds if _is_epoll(fd) and loop.remove_reader(fd)]
+        assert removed == []
+
+
+def _is_epoll(fd):
+    try:
+        if "eventpoll" not in os.readlink(f"/proc/self/fd/{fd}"):
+            return False
+    except OSError:
+        return False
+    # uvloop and asyncio poll by an epoll of their own, which is not in itself.
+    with open(f"/proc/self/fdinfo/{fd}") as info:
+        return "tfd:" in info.read()
+
+
+async def test_the_hub_enters_the_loop_again_after_it_left():
+    with Peer() as peer:
+        for _ in range(3):
+            ws = await peer.connect()
+            await ws.close()
+            await asyncio.sleep(0)
+        async with peer.connect() as ws:
+            assert len(hub_of(ws)) == 1
+
+
+def test_a_loop_closes_clean_and_its_hub_goes_with_it(run):
+    kept = []
+    with Peer() as peer:
+
+        async def main():
+            async with peer.connect() as ws:
+                kept.append(weakref.ref(hub_of(ws)))
+
+        before = len(os.listdir("/proc/self/fd"))
+        run(main())
+        gc.collect()
+        assert kept[0]() is None
+        assert len(os.listdir("/proc/self/fd")) <= before
+
+
+async def test_a_thousand_connections_are_one_descriptor_to_the_loop():
+    with Peer(ignoring_the_end(Wire.answer_close)) as peer:
+        connections = [await peer.connect() for _ in range(100)]
+        assert len(hub_of(connections[0])) == 100
+        await asyncio.gather(*(ws.close() for ws in connections))
+
+
+async def test_an_idle_connection_is_held_weakly_and_closed_when_it_is_dropped():
+    with Peer(lambda wire: wire.read_to_end()) as peer:
+        ws = await peer.connect()
+        hub, fd = hub_of(ws), ws.fileno()
+        with pytest.warns(ResourceWarning, match=rf"unclosed <fastws\.Connection ws://127\.0\.0\.1:{peer.port}/ open>"):
+            del ws
+        with pytest.raises(OSError):
+            os.fstat(fd)
+        assert len(hub) == 0
+    # Without a word: a Close frame cannot be sent by what does not exist any more.
+    assert peer.results == [[]]
+
+
+async def test_a_connection_with_unsent_bytes_is_held_until_they_left():
+    gate = Gate()
+
+    def script(wire):
+        gate.wait()
+        return wire.read_to_end()
+
+    with Peer(script, buffers=4096) as peer:
+        ws = await peer.connect()
+        for _ in range(40):
+            ws.send_nowait(b"x" * 100_000)
+        assert ws.stats().send_queue_bytes > 1_000_000
+        hub = hub_of(ws)
+        del ws
+        gc.collect()
+        assert len(hub) == 1
+        with pytest.warns(ResourceWarning, match="unclosed"):
+            gate.open()
+            while len(hub):
+                await asyncio.sleep(0.001)
+    assert len(peer.results[0]) == 40
+
+
+async def test_a_connection_with_a_listener_is_held():
+    got = []
+
+    class Feed:
+        def on_message(self, ws, message):
+            got.append(message)
+
+        def on_close(self, ws, info):
+            ended.set()
+
+    ended = asyncio.Event()
+    with Peer(lambda wire: (wire.read_frame(), wire.send(text("x")), wire.close())) as peer:
+        (await peer.connect(listener=Feed())).send_nowait("go")
+        gc.collect()
+        await ended.wait()
+    assert got == ["x"]
+
+
+async def test_a_connection_in_its_closing_handshake_is_held():
+    with Peer() as peer:
+        ws = await peer.connect()
+        hub = hub_of(ws)
+        closing = ws.close()
+        closing.send(None)
+        closing.close()
+        del ws, closing
+        gc.collect()
+        while len(hub):
+            await asyncio.sleep(0.001)
+    assert peer.results[0][-1].opcode == CLOSE
+
+
+async def test_a_waiting_task_that_somebody_holds_keeps_its_connection():
+    gate = Gate()
+    with Peer(lambda wire: (gate.wait(), wire.send(text("x")), wire.read_to_end())) as peer:
+
+        async def reader():
+            ws = await peer.connect()
+            message = await ws.recv()
+            await ws.close()
+            return message
+
+        task = asyncio.create_task(reader())
+        while not peer.accepted:
+            await asyncio.sleep(0)
+        await asyncio.sleep(0.01)
+        gc.collect()
+        gate.open()
+        assert await task == "x"
+
+
+async def test_one_connections_exception_skips_no_other_and_goes_to_the_handler():
+    seen = []
+    asyncio.get_running_loop().set_exception_handler(lambda loop, context: seen.append(context))
+    gate = Gate()
+
+    def script(wire):
+        gate.wait()
+        wire.send(text("x"))
+        wire.answer_close()
+
+    with Peer(script) as peer:
+        one, two = await peer.connect(), await peer.connect()
+        awaitable = one.recv()
+        waiter = awaitable.send(None)
+
+        def broken(waiter):
+            raise ZeroDivisionError
+
+        waiter.add_done_callback(broken)
+        task = asyncio.create_task(two.recv())
+        await asyncio.sleep(0)
+        gate.open()
+        assert await task == "x"
+        while not seen:
+            await asyncio.sleep(0)
+        assert isinstance(seen[0]["exception"], ZeroDivisionError)
+        awaitable.close()
+        await asyncio.gather(one.close(), two.close())
+
+
+async def test_timers_of_many_connections_fire_each_for_its_own():
+    with Peer(ignoring_the_end(lambda wire: wire.read_to_end())) as peer:
+        limits = [0.05, 0.01, 0.03, 0.02, 0.04]
+        connections = [await peer.connect(close_timeout=limit) for limit in limits]
+        order = []
+
+        async def end(ws, limit):
+            start = time.monotonic()
+            await ws.close()
+            order.append((limit, time.monotonic() - start))
+
+        await asyncio.gather(*(end(ws, limit) for ws, limit in zip(connections, limits, strict=True)))
+    assert [limit for limit, _ in order] == sorted(limits)
+    assert all(took >= limit * 0.9 for limit, took in order)
+
+
+async def test_a_connection_of_another_thread_refuses_every_call_and_names_the_remedy():
+    with Peer(lambda wire: (wire.send(text("x")), wire.answer_close())[1]) as peer:
+        async with peer.connect() as ws:
+            problems = {}
+
+            def elsewhere():
+                def attempt(name, call):
+                    try:
+                        call()
+                    except RuntimeError as error:
+                        problems[name] = str(error)
+                    except BaseException as error:
+                        problems[name] = repr(error)
+                    else:
+                        problems[name] = "no error"
+
+                attempt("recv", ws.recv)
+                attempt("anext", lambda: anext(ws))
+                attempt("batches", lambda: ws.batches().__anext__())
+                attempt("send", lambda: ws.send("x"))
+                attempt("send_nowait", lambda: ws.send_nowait("x"))
+                attempt("ping", lambda: ws.ping().send(None))
+                attempt("pong", lambda: ws.pong().send(None))
+                attempt("close", lambda: ws.close().send(None))
+                attempt("wait_closed", lambda: ws.wait_closed().send(None))
+                attempt("send fragments", lambda: ws.send(["a", "b"]).send(None))
+
+            thread = threading.Thread(target=elsewhere)
+            thread.start()
+            await asyncio.to_thread(thread.join)
+            assert set(problems) == {
+                "recv", "anext", "batches", "send", "send_nowait", "ping", "pong", "close", "wait_closed", "send fragments",
+            }  # fmt: skip
+            for name, problem in problems.items():
+                assert "another thread" in problem, (name, problem)
+                assert "send_threadsafe" in problem, (name, problem)
+            assert await ws.recv() == "x"
+    assert [frame.opcode for frame in peer.results[0]] == [CLOSE]
+
+
+async def test_a_connection_dropped_by_another_thread_is_closed_there():
+    with Peer(lambda wire: wire.read_to_end()) as peer:
+        ws = await peer.connect()
+        hub, box = hub_of(ws), [ws]
+        fd = ws.fileno()
+        del ws
+        with pytest.warns(ResourceWarning, match="unclosed"):
+            thread = threading.Thread(target=box.clear)
+            thread.start()
+            await asyncio.to_thread(thread.join)
+        with pytest.raises(OSError):
+            os.fstat(fd)
+        assert len(hub) == 0
+        # The loop is left on its own thread, and goes on.
+        async with fastws.connect(peer.url, close_timeout=0.01):
+            pass
+
+
+async def test_a_descriptor_number_that_is_reused_at_once_gets_no_events_of_the_old_one():
+    got = []
+    with Peer(lambda wire: wire.read_to_end()) as peer:
+        ws = await peer.connect()
+        fd = ws.fileno()
+        with pytest.warns(ResourceWarning):
+            del ws
+        # A socket pair on the same number, readable at once.
+        one, two = socket.socketpair()
+        os.dup2(one.fileno(), fd)
+        two.send(b"not for fastws")
+        loop = asyncio.get_running_loop()
+        loop.add_reader(fd, lambda: (got.append(os.read(fd, 100)), loop.remove_reader(fd)))
+        while not got:
+            await asyncio.sleep(0)
+        os.close(fd)
+        one.close()
+        two.close()
+    assert got == [b"not for fastws"]
+
+
+@pytest.mark.timing
+async def test_a_timer_beside_two_flooding_feeds_stays_on_time():
+    stop = threading.Event()
+
+    @ignoring_the_end
+    def flood(wire):
+        chunk = numbered(range(10_000, 20_000))
+        while not stop.is_set():
+            wire.send(chunk)
+
+    late, counts = [], [0, 0]
+    with Peer(flood) as peer:
+        connections = [await peer.connect() for _ in range(2)]
+
+        async def consume(number):
+            async for _ in connections[number]:
+                counts[number] += 1
+
+        tasks = [asyncio.create_task(consume(number)) for number in range(2)]
+        for _ in range(300):
+            start = time.perf_counter()
+            await asyncio.sleep(0.001)
+            late.append(time.perf_counter() - start - 0.001)
+        stop.set()
+        for task in tasks:
+            task.cancel()
+        await asyncio.wait(tasks)
+        for ws in connections:
+            ws._abort("done")
+    late.sort()
+    assert min(counts) > 10_000
+    # Neither feed starves the other one.
+    assert max(counts) < 3 * min(counts)
+    # The machine may be busy: nearly all are on time, and none is late by more than a few turns.
+    assert late[int(len(late) * 0.95)] < 0.010
+
+
+@pytest.mark.timing
+async def test_a_timer_beside_a_flooding_listener_stays_on_time():
+    stop = threading.Event()
+
+    @ignoring_the_end
+    def flood(wire):
+        chunk = numbered(range(10_000, 20_000))
+        while not stop.is_set():
+            wire.send(chunk)
+
+    class Count:
+        total = 0
+
+        def on_message(self, ws, message):
+            self.total += 1
+
+    count, late = Count(), []
+    with Peer(flood) as peer:
+        connections = [await peer.connect(listener=count) for _ in range(2)]
+        for _ in range(300):
+            start = time.perf_counter()
+            await asyncio.sleep(0.001)
+            late.append(time.perf_counter() - start - 0.001)
+        stop.set()
+        for ws in connections:
+            ws._abort("done")
+    late.sort()
+    assert count.total > 10_000
+    assert late[int(len(late) * 0.95)] < 0.010
+
+
+def test_the_native_module_names_its_types():
+    assert _core.Connection.__module__ == "fastws._core"

@@ -1,0 +1,139 @@
+"""TLS against the embedded server: what is trusted, and what is said when it is not."""
+
+import warnings
+
+import pytest
+
+import fastws
+from fastws.runner import loop_factory
+
+
+def run(loop, main):
+    import asyncio
+
+    with asyncio.Runner(loop_factory=loop_factory(loop)) as runner:
+        return runner.run(asyncio.wait_for(main, 30))
+
+
+@pytest.fixture(params=["asyncio", "uvloop"])
+def loop(request):
+    if request.param == "uvloop":
+        pytest.importorskip("uvloop", reason="uvloop is not installed on this platform")
+    return request.param
+
+
+@pytest.fixture(params=[False, True], ids=["tls1.3", "tls1.2"])
+def server(request, fastws_server_factory):
+    return fastws_server_factory(tls=True, tls12_only=request.param)
+
+
+async def echo(url, **arguments):
+    async with fastws.connect(url, **arguments) as ws:
+        await ws.send("hello")
+        return await ws.recv()
+
+
+def test_a_certificate_of_a_trusted_authority_is_accepted(loop, server, tmp_path):
+    path = tmp_path / "ca.pem"
+    path.write_bytes(server.ca_pem)
+    for ca in (server.ca_pem, path, str(path)):
+        assert run(loop, echo(server.url(), tls=fastws.TlsConfig(ca=ca))) == "hello"
+
+
+@pytest.mark.parametrize("roots", ["system", "webpki"])
+def test_an_unknown_authority_is_refused_and_the_remedy_named(loop, server, roots):
+    with pytest.raises(fastws.CertificateError, match=r"UnknownIssuer.*TlsConfig\(ca=") as caught:
+        run(loop, echo(server.url(), tls=roots))
+    assert caught.value.phase == "tls"
+
+
+def test_another_authority_is_refused(loop, server, fastws_tls_server):
+    with pytest.raises(fastws.CertificateError, match="certificate"):
+        run(loop, echo(server.url(), tls=fastws.TlsConfig(ca=fastws_tls_server.ca_pem)))
+
+
+def test_a_certificate_for_another_name_is_refused_and_both_are_named(loop, server):
+    tls = fastws.TlsConfig(ca=server.ca_pem)
+    with pytest.raises(fastws.CertificateError, match=r"example\.com.*localhost"):
+        run(loop, echo(server.url(), tls=tls, server_hostname="example.com"))
+
+
+def test_the_name_can_be_overridden(loop, fastws_server_factory):
+    server = fastws_server_factory(tls=True, names=["feed.example.com"])
+    tls = fastws.TlsConfig(ca=server.ca_pem, server_hostname="feed.example.com")
+    assert run(loop, echo(server.url(), tls=tls)) == "hello"
+
+
+def test_verification_can_be_turned_off_and_that_is_said(loop, server):
+    with pytest.warns(RuntimeWarning, match="not checked"):
+        assert run(loop, echo(server.url(), tls=fastws.TlsConfig(verify=False))) == "hello"
+
+
+def test_a_plain_connection_to_a_tls_port_says_so(loop, server):
+    url = server.url().replace("wss://", "ws://")
+    with pytest.raises(fastws.InvalidHandshake, match="wss://"):
+        run(loop, echo(url))
+
+
+def test_a_tls_port_that_is_silent_times_out_in_its_phase(loop, fastws_server):
+    url = fastws_server.url().replace("ws://", "wss://")
+    with pytest.raises(fastws.OpenTimeout, match="TLS handshake") as caught:
+        run(loop, echo(url, open_timeout=0.3))
+    assert caught.value.phase == "tls"
+
+
+@pytest.mark.parametrize("size", [1, 16_383, 16_384, 16_385, 1_000_000])
+def test_messages_cross_records_whole(loop, server, size):
+    async def main():
+        async with fastws.connect(server.url(), tls=fastws.TlsConfig(ca=server.ca_pem)) as ws:
+            for message in (b"\x01" * size, "é" * (size // 2), b"end"):
+                await ws.send(message)
+            return [await ws.recv() for _ in range(3)]
+
+    assert run(loop, main()) == [b"\x01" * size, "é" * (size // 2), b"end"]
+
+
+def test_a_flood_arrives_whole_and_in_order(loop, server):
+    async def main():
+        expected = 0
+        url = server.url("/blast?n=50000&size=64&seq=1")
+        async with fastws.connect(url, tls=fastws.TlsConfig(ca=server.ca_pem)) as ws:
+            async for message in ws:
+                assert int.from_bytes(message[:8], "little") == expected
+                expected += 1
+        return expected
+
+    assert run(loop, main()) == 50_000
+
+
+@pytest.mark.parametrize(("fault", "cause"), [("truncate", "cut off"), ("reset", "reset"), ("eof", "without a Close")])
+def test_an_end_without_close_is_an_error_and_says_how(loop, server, fault, cause):
+    async def main():
+        url = server.url(f"/blast?n=1000&size=16&fault={fault}@500")
+        count = 0
+        async with fastws.connect(url, tls=fastws.TlsConfig(ca=server.ca_pem)) as ws:
+            with pytest.raises(fastws.ConnectionClosedError) as caught:
+                async for _ in ws:
+                    count += 1
+        assert caught.value.code == 1006
+        return count, str(caught.value)
+
+    count, text = run(loop, main())
+    assert cause in text
+    # A reset may overtake what was sent before it; an ordinary end may not.
+    assert count == 500 or fault == "reset"
+
+
+def test_equal_configurations_share_their_sessions(loop, fastws_tls_server):
+    async def main():
+        for _ in range(3):
+            async with fastws.connect(
+                fastws_tls_server.url(), tls=fastws.TlsConfig(ca=fastws_tls_server.ca_pem)
+            ) as ws:
+                await ws.send("x")
+                await ws.recv()
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        run(loop, main())
+    assert fastws_tls_server.stats().resumed == 2
