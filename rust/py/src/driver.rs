@@ -135,7 +135,7 @@ impl Conn {
             Self::deliver(slf)?;
             let inner = &mut *this.inner.borrow_mut();
             inner.pause_if_full();
-            let left = inner.input.as_ref().is_some_and(|input| input.start < input.end);
+            let left = inner.has_input();
             if inner.fd < 0 || (read != Read::More && !left) {
                 break;
             }

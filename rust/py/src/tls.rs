@@ -42,7 +42,7 @@ impl TlsContext {
             outgoing: Vec::new(),
             written: 0,
             established: false,
-            peer_closed: false,
+            end: None,
             notified: false,
         })
     }
@@ -94,7 +94,8 @@ pub struct TlsStream {
     outgoing: Vec<u8>,
     written: usize,
     established: bool,
-    peer_closed: bool,
+    /// How the receiving half ended, once it has: by `close_notify`, or by an error.
+    end: Option<Result<(), String>>,
     notified: bool,
 }
 
@@ -104,9 +105,9 @@ impl TlsStream {
         self.established
     }
 
-    /// Whether the peer sent `close_notify`.
-    pub fn is_peer_closed(&self) -> bool {
-        self.peer_closed
+    /// How the receiving half ended, if it has: by `close_notify`, or by an error. Bytes behind that are ignored.
+    pub fn end(&self) -> Option<&Result<(), String>> {
+        self.end.as_ref()
     }
 
     /// Bytes of an incomplete record that the next read is to be put behind.
@@ -117,8 +118,24 @@ impl TlsStream {
         held
     }
 
-    /// Works through records, appending what they carry to `plain`, and keeps an incomplete one.
-    pub fn receive(&mut self, cipher: &mut [u8], plain: &mut [u8], mut filled: usize) -> Result<usize, String> {
+    /// Takes them back: nothing came to put behind them.
+    pub fn keep_incoming(&mut self, bytes: &[u8]) {
+        self.incoming = bytes.to_vec();
+    }
+
+    /// Works through records, writing what they carry to the start of `plain`, and keeps an incomplete one. Returns how
+    /// much was written; see [`TlsStream::end`] for an end among the records.
+    pub fn receive(&mut self, cipher: &mut [u8], plain: &mut [u8]) -> usize {
+        let mut filled = 0;
+        if self.end.is_none()
+            && let Err(error) = self.work_through(cipher, plain, &mut filled)
+        {
+            self.end = Some(Err(error));
+        }
+        filled
+    }
+
+    fn work_through(&mut self, cipher: &mut [u8], plain: &mut [u8], filled: &mut usize) -> Result<(), String> {
         let mut at = 0;
         loop {
             let UnbufferedStatus { mut discard, state } = self.connection.process_tls_records(&mut cipher[at..]);
@@ -133,13 +150,13 @@ impl TlsStream {
                     while let Some(record) = traffic.next_record() {
                         let record = record.map_err(|e| e.to_string())?;
                         discard += record.discard;
-                        let end = filled + record.payload.len();
+                        let end = *filled + record.payload.len();
                         // Plaintext is never longer than its records, which fit the buffer.
                         plain
-                            .get_mut(filled..end)
+                            .get_mut(*filled..end)
                             .ok_or_else(|| "a TLS record is larger than its ciphertext".to_owned())?
                             .copy_from_slice(record.payload);
-                        filled = end;
+                        *filled = end;
                     }
                 }
                 Ok(ConnectionState::EncodeTlsData(mut encode)) => {
@@ -155,7 +172,7 @@ impl TlsStream {
                     more = false;
                 }
                 Ok(ConnectionState::PeerClosed) => {
-                    self.peer_closed = true;
+                    self.end = Some(Ok(()));
                     more = false;
                 }
                 Ok(_) => more = false,
@@ -163,7 +180,7 @@ impl TlsStream {
             at += discard;
             if !more {
                 self.incoming = cipher[at..].to_vec();
-                return Ok(filled);
+                return Ok(());
             }
         }
     }
@@ -184,7 +201,7 @@ impl TlsStream {
     /// Lets the handshake go on without input: its first message, or an alert.
     pub fn pump(&mut self) -> Result<(), String> {
         let mut incoming = std::mem::take(&mut self.incoming);
-        self.receive(&mut incoming, &mut [], 0).map(|_| ())
+        self.work_through(&mut incoming, &mut [], &mut 0)
     }
 
     /// Encrypts what is to be sent.

@@ -180,41 +180,33 @@ impl Inner {
 
     fn read_tls(&mut self, py: Python<'_>) -> io::Result<PyResult<Read>> {
         let Some(tls) = &mut self.tls else { return Err(io::ErrorKind::WouldBlock.into()) };
+        match tls.end() {
+            None => {}
+            Some(Ok(())) => return Err(io::ErrorKind::UnexpectedEof.into()),
+            Some(Err(error)) => return Err(io::Error::other(format!("TLS: {error}"))),
+        }
         let mut cipher = buffers::take();
         let held = tls.take_incoming(&mut cipher);
-        let got = receive(self.fd, &mut cipher[held..]);
-        let (got, end) = match got {
-            Ok(got) => (got, None),
-            // What is held is an incomplete record: it is put back for the next read, or never completed.
-            Err(error) => (0, Some(error)),
-        };
         let room = cipher.len() - held;
-        let mut input = match self.input.take() {
-            Some(input) => input,
-            None => Input { buffer: buffers::take(), start: 0, end: 0 },
+        let got = match receive(self.fd, &mut cipher[held..]) {
+            Ok(got) => got,
+            Err(error) => {
+                tls.keep_incoming(&cipher[..held]);
+                buffers::give(cipher);
+                return Err(error);
+            }
         };
-        let was_established = tls.is_established();
-        let outcome = tls.receive(&mut cipher[..held + got], &mut input.buffer, 0);
-        let (established, peer_closed) = (tls.is_established(), tls.is_peer_closed());
+        let mut input = self.input.take().unwrap_or_else(|| Input { buffer: buffers::take(), start: 0, end: 0 });
+        (input.start, input.end) = (0, tls.receive(&mut cipher[..held + got], &mut input.buffer));
+        let (established, ended) = (tls.is_established(), tls.end().is_some());
         buffers::give(cipher);
-        (input.start, input.end) = (0, outcome.as_ref().map_or(0, |filled| *filled));
         self.input = Some(input);
-        if !was_established && established && self.phase == Phase::Tls {
+        if established && self.phase == Phase::Tls {
             self.phase = Phase::Upgrade;
         }
         self.flush();
-        if let Err(error) = outcome {
-            return Err(io::Error::other(format!("TLS: {error}")));
-        }
-        if let Some(error) = end {
-            return Err(error);
-        }
-        let parsed = self.parse(py);
-        if peer_closed && parsed.is_ok() {
-            // `close_notify`: bytes after it are ignored.
-            return Err(io::ErrorKind::UnexpectedEof.into());
-        }
-        Ok(parsed.map(|()| if got < room { Read::Drained } else { Read::More }))
+        // An end among the records is told by the next read, when what came before it was parsed.
+        Ok(self.parse(py).map(|()| if got < room && !ended { Read::Drained } else { Read::More }))
     }
 
     /// Parses what is in the read buffer.
@@ -292,8 +284,10 @@ impl Inner {
         Ok(())
     }
 
+    /// Whether something is to be taken in without the socket: bytes not parsed, or an end not told.
     pub(crate) fn has_input(&self) -> bool {
         self.input.as_ref().is_some_and(|input| input.start < input.end)
+            || self.tls.as_ref().is_some_and(|tls| tls.end().is_some() && !self.core.data_over())
     }
 
     pub(crate) fn wanted(&self) -> Interest {
