@@ -131,10 +131,11 @@ impl SendQueue {
         Ok(())
     }
 
-    /// Queues the answer to a Ping. Where many wait, the latest takes the place of the one before it (RFC 6455 §5.5.3).
-    pub fn push_pong(&mut self, frame: &[u8]) {
-        if self.closed {
-            return;
+    /// Queues the answer to a Ping. Where many wait, the latest takes the place of the one before it (RFC 6455 §5.5.3). It
+    /// passes a Close frame that waits for data; tells whether it was queued.
+    pub fn push_pong(&mut self, frame: &[u8]) -> bool {
+        if self.closed && self.close.is_none() {
+            return false;
         }
         let begun = usize::from(self.control_written > 0);
         let mut waiting = self.control.iter_mut().skip(begun).filter(|control| control.is_pong);
@@ -142,6 +143,7 @@ impl SendQueue {
             Some(last) => last.bytes = frame.into(),
             None => self.control.push_back(Control { is_pong: true, bytes: frame.into() }),
         }
+        true
     }
 
     /// Queues the Close frame, the last one: behind all data, or at once, dropping data frames of which nothing was
@@ -477,8 +479,11 @@ mod tests {
         queue.push_data(b"", b"data", None, true);
         queue.push_close(b"<close>", true);
         queue.push_data(b"", b"late", None, true);
-        queue.push_pong(b"late");
-        assert_eq!(drain_all(&mut queue), b"data<close>");
+        drain(&mut queue, 1);
+        assert!(queue.push_pong(b"<pong>"));
+        assert_eq!(drain(&mut queue, 3), b"ata");
+        assert!(!queue.push_pong(b"late"));
+        assert_eq!(drain_all(&mut queue), b"<pong><close>");
 
         let mut queue = SendQueue::new(1000, 10);
         queue.push_data(b"", b"begun", None, true);
@@ -679,8 +684,10 @@ mod tests {
                         }
                     }
                     Step::Pong(byte) => {
-                        queue.push_pong(&[0xfe, byte, byte]);
-                        if !model.is_closed {
+                        let passes_close = !model.data.is_empty() || model.begun_message.is_some_and(|_| !model.begun.is_empty());
+                        let expected = !model.is_closed || (model.close.is_some() && passes_close);
+                        prop_assert_eq!(queue.push_pong(&[0xfe, byte, byte]), expected);
+                        if expected {
                             model.push_pong(vec![0xfe, byte, byte]);
                         }
                     }

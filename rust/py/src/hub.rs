@@ -381,7 +381,7 @@ impl Hub {
                 // What ends the program is on its way: the others keep their moment.
                 this.set_deadline(token, Some(at));
             } else if let Some(conn) = this.connection(slf.py(), token) {
-                let done = this.busy_with(token, || Conn::on_timer(&conn, now - at));
+                let done = this.busy_with(&conn, token, |conn| Conn::on_timer(conn, now - at));
                 outcome = Self::handle(slf, &conn, done);
             }
         }

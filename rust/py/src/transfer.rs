@@ -136,7 +136,7 @@ impl Inner {
                 None => return Ok(Read::Drained),
             },
             Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => match &self.tls {
-                Some(tls) if !tls.is_peer_closed() => StreamEnd::Truncated,
+                Some(tls) if tls.end().is_none() => StreamEnd::Truncated,
                 _ => StreamEnd::Clean,
             },
             Err(error) => StreamEnd::Error(error.to_string()),

@@ -273,7 +273,7 @@ impl std::error::Error for FeedError {}
 
 impl fmt::Debug for Feed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Feed").field("messages", &self.len()).field("requests", &self.requests.len()).finish()
+        f.debug_struct("Feed").field("messages", &self.len()).field("requests", &self.requests.len()).finish_non_exhaustive()
     }
 }
 

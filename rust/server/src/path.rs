@@ -256,7 +256,7 @@ fn close_code(code: u64) -> Result<Option<u16>, String> {
 
 fn hex(name: &str, text: &str) -> Result<Vec<u8>, String> {
     let digits: Vec<u8> = text.chars().filter_map(|c| c.to_digit(16)).map(|digit| digit as u8).collect();
-    if digits.len() != text.len() || digits.len() % 2 != 0 {
+    if digits.len() != text.len() || !digits.len().is_multiple_of(2) {
         return Err(format!("{name} is {text:?}, not bytes in hexadecimal"));
     }
     Ok(digits.chunks_exact(2).map(|pair| pair[0] << 4 | pair[1]).collect())

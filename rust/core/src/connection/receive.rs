@@ -235,7 +235,8 @@ impl<B: PayloadBuf> Connection<B> {
                     sink.event(Event::Requested(Box::new(request)));
                     return Ok((used, Flow::Stop));
                 }
-                Ok((used, Flow::Continue))
+                // Nothing consumed: these bytes are behind a request that was not answered yet.
+                Ok((used, if used == 0 { Flow::Stop } else { Flow::Continue }))
             }
             // Bytes behind a request whose answer is not decided yet are not consumed.
             OpeningSide::Requested | OpeningSide::Decided => Ok((0, Flow::Stop)),

@@ -166,14 +166,11 @@ impl<B: PayloadBuf> Connection<B> {
 
     /// 5.5.2: the answer to the most recent Ping is enough where many wait.
     pub(super) fn answer_ping(&mut self, payload: &[u8]) {
-        if self.state() != State::Open {
-            return;
-        }
         let mut bytes = [0; MAX_CONTROL];
         let used = self.control_frame(Opcode::Pong, payload, &mut bytes);
-        self.queue.push_pong(&bytes[..used]);
-        self.stats.frames_sent += 1;
-        self.stats.pongs_sent += 1;
+        let queued = u64::from(self.queue.push_pong(&bytes[..used]));
+        self.stats.frames_sent += queued;
+        self.stats.pongs_sent += queued;
     }
 
     fn may_control(&self, payload: &[u8]) -> Result<(), Misuse> {

@@ -1,202 +1,344 @@
-//! The client's side as a whole: its request, and what it accepts as an answer (RFC 6455 §4.1).
+//! The client's side: its request, and what it accepts for an answer (RFC 6455 §4.1).
 
-use super::{Headers, RequestParts, Response, ResponseReader, accept_for};
-use crate::error::{Error, Incompatible, Misuse, Violation};
+use super::head::shown;
+use super::headers::{elements, extension_name};
+use super::{Headers, Request, RequestParts, Response, ResponseReader, check_upgrade, violation};
+use crate::error::{Error, Incompatible, Misuse};
 use crate::limits::Limits;
 
-/// An opening handshake under way.
-#[derive(Debug)]
+/// The client's side: the request to send, and the reading of what comes back.
 pub struct ClientHandshake {
-    request: Vec<u8>,
-    accept: String,
-    subprotocols: Vec<String>,
-    offers_extensions: bool,
+    request: Request,
+    bytes: Vec<u8>,
+    expected: Expected,
     reader: ResponseReader,
 }
 
-/// What client and server agreed on.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Negotiated {
-    /// The subprotocol that the server chose.
-    pub subprotocol: Option<String>,
-    /// The extensions that the server accepted, each with its parameters, in order.
-    pub extensions: Vec<String>,
-}
-
-/// How the handshake ended.
+/// How the opening handshake of a client ended.
 #[derive(Debug)]
 pub enum Outcome {
-    /// The connection is open.
+    /// The connection is open. What follows the response are frames.
     Accepted(Response, Negotiated),
-    /// It is not; the response is there if it could be read.
+    /// The server said no (the response says why), or gave a 101 that cannot be accepted.
     Refused(Error, Option<Response>),
 }
 
 impl ClientHandshake {
-    /// A handshake with this request.
+    /// Builds the request.
     ///
     /// # Errors
-    /// As [`RequestParts::build`].
+    /// [`Misuse`], naming the header, subprotocol or extension that cannot be sent.
     pub fn new(parts: &RequestParts<'_>) -> Result<Self, Misuse> {
-        let (request, key) = parts.build()?;
-        Ok(Self {
-            request: request.to_bytes(),
-            accept: accept_for(&key),
-            subprotocols: parts.subprotocols.to_vec(),
-            offers_extensions: request.headers.get("Sec-WebSocket-Extensions").is_some(),
-            reader: ResponseReader::default(),
-        })
+        let (request, expected) = parts.build()?;
+        Ok(Self { bytes: request.to_bytes(), request, expected, reader: ResponseReader::default() })
+    }
+
+    /// The request.
+    pub fn request(&self) -> &Request {
+        &self.request
     }
 
     /// The request as it is sent.
     pub fn request_bytes(&self) -> &[u8] {
-        &self.request
+        &self.bytes
     }
 
-    /// Takes in what arrived; returns how much of it was used, and the outcome when there is one.
+    /// Takes in what arrived; returns how much of it was consumed, and the outcome once there is one. Until then all is
+    /// consumed; bytes behind the head of a 101 never are.
+    ///
+    /// # Errors
+    /// An answer that cannot be read, or is over a limit. The handshake has failed.
     pub fn receive(&mut self, input: &[u8], limits: &Limits) -> Result<(usize, Option<Outcome>), Error> {
         let (used, response) = self.reader.receive(input, limits)?;
         Ok((used, response.map(|response| self.judge(response))))
     }
 
-    /// The stream ended; gives a refusal whose body was cut off by that.
+    /// The stream ended, or no more is waited for: the outcome, if at least the head of a refusal arrived.
     pub fn receive_eof(&mut self) -> Option<Outcome> {
-        self.reader.receive_eof().map(|response| self.judge(response))
+        let response = self.reader.receive_eof()?;
+        Some(self.judge(response))
     }
 
     fn judge(&self, response: Response) -> Outcome {
-        match self.check(&response) {
+        if response.status != 101 {
+            return Outcome::Refused(Incompatible::Status(response.status).into(), Some(response));
+        }
+        match check_response(&response, &self.expected) {
             Ok(negotiated) => Outcome::Accepted(response, negotiated),
             Err(error) => Outcome::Refused(error, Some(response)),
         }
     }
+}
 
-    fn check(&self, response: &Response) -> Result<Negotiated, Error> {
-        // §4.1, the client's requirements on the answer, in their order.
-        if response.status != 101 {
-            return Err(Incompatible::Status(response.status).into());
-        }
-        let headers = &response.headers;
-        if !headers.has_token("Upgrade", "websocket") {
-            return Err(expected(headers, "Upgrade", "websocket"));
-        }
-        if !headers.has_token("Connection", "Upgrade") {
-            return Err(expected(headers, "Connection", "Upgrade"));
-        }
-        let accepts: Vec<&str> = headers.get_all("Sec-WebSocket-Accept").collect();
-        if accepts != [self.accept.as_str()] {
-            return Err(expected(headers, "Sec-WebSocket-Accept", &self.accept));
-        }
-        Ok(Negotiated { subprotocol: self.subprotocol(headers)?, extensions: self.extensions(headers)? })
+/// What a 101 has to say.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(super) struct Expected {
+    /// The value of `Sec-WebSocket-Accept`.
+    pub(super) accept: String,
+    /// The subprotocols asked for.
+    pub(super) subprotocols: Vec<String>,
+    /// The names of the extensions offered.
+    pub(super) extensions: Vec<String>,
+}
+
+/// What a 101 settled.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Negotiated {
+    /// The subprotocol chosen; none if the server wants none, whatever was asked for.
+    pub subprotocol: Option<String>,
+    /// The extensions chosen, in order, each with its parameters as on the wire. Their names were offered; whether the
+    /// parameters will do is for the extension to say.
+    pub extensions: Vec<String>,
+}
+
+/// Checks a 101 (§4.1, the list at its end).
+///
+/// # Errors
+/// [`Violation::Handshake`], [`Incompatible::Subprotocol`] or [`Incompatible::Extension`].
+fn check_response(response: &Response, expected: &Expected) -> Result<Negotiated, Error> {
+    let headers = &response.headers;
+    if response.minor_version == 0 {
+        return Err(violation("a 101 with HTTP/1.0; wanted HTTP/1.1".to_owned()));
     }
-
-    fn extensions(&self, headers: &Headers) -> Result<Vec<String>, Error> {
-        let accepted: Vec<String> = headers
-            .get_all("Sec-WebSocket-Extensions")
-            .flat_map(|value| value.split(','))
-            .map(|item| item.trim().to_owned())
-            .filter(|item| !item.is_empty())
-            .collect();
-        match accepted.first() {
-            Some(first) if !self.offers_extensions => {
-                Err(Incompatible::Extension(format!("the server chose extension {first:?}, which was not asked for"))
-                    .into())
-            }
-            _ => Ok(accepted),
+    check_upgrade(headers, "101")?;
+    let wanted = &expected.accept;
+    match headers.get_all("Sec-WebSocket-Accept").collect::<Vec<_>>()[..] {
+        [] => return Err(violation(format!("a 101 without header Sec-WebSocket-Accept; wanted {wanted}"))),
+        [accept] if accept == wanted => {}
+        [accept] => {
+            let found = shown(accept.as_bytes());
+            return Err(violation(format!("a 101 with Sec-WebSocket-Accept: {found}; wanted {wanted}")));
         }
+        [..] => return Err(violation("a 101 with several headers Sec-WebSocket-Accept; wanted one".to_owned())),
     }
+    Ok(Negotiated {
+        subprotocol: chosen_subprotocol(headers, &expected.subprotocols)?,
+        extensions: chosen_extensions(headers, &expected.extensions)?,
+    })
+}
 
-    fn subprotocol(&self, headers: &Headers) -> Result<Option<String>, Error> {
-        let chosen: Vec<&str> = headers.get_all("Sec-WebSocket-Protocol").collect();
-        match chosen[..] {
-            [] => Ok(None),
-            [one] if self.subprotocols.iter().any(|offered| offered == one.trim()) => Ok(Some(one.trim().to_owned())),
-            [one] => Err(Incompatible::Subprotocol(one.to_owned()).into()),
-            _ => Err(Violation::Handshake("the server chose more than one subprotocol".to_owned()).into()),
+fn chosen_subprotocol(headers: &Headers, asked: &[String]) -> Result<Option<String>, Error> {
+    match headers.get_all("Sec-WebSocket-Protocol").collect::<Vec<_>>()[..] {
+        [] => Ok(None),
+        [chosen] if asked.iter().any(|subprotocol| subprotocol == chosen) => Ok(Some(chosen.to_owned())),
+        [chosen] if elements(chosen).count() < 2 => Err(Incompatible::Subprotocol(chosen.to_owned()).into()),
+        ref chosen => {
+            let found = shown(chosen.join(", ").as_bytes());
+            Err(violation(format!("a 101 with Sec-WebSocket-Protocol: {found}; wanted one subprotocol at most")))
         }
     }
 }
 
-fn expected(headers: &Headers, name: &str, wanted: &str) -> Error {
-    let found: Vec<&str> = headers.get_all(name).collect();
-    let found = if found.is_empty() { "is missing".to_owned() } else { format!("is {:?}", found.join(", ")) };
-    Violation::Handshake(format!("the server's answer is no upgrade: header {name} {found}, not {wanted:?}")).into()
+fn chosen_extensions(headers: &Headers, offered: &[String]) -> Result<Vec<String>, Error> {
+    let mut chosen = Vec::new();
+    for extension in headers.list("Sec-WebSocket-Extensions") {
+        let name = extension_name(extension);
+        if !offered.iter().any(|offer| offer == name) {
+            let asked = if offered.is_empty() { "none".to_owned() } else { offered.join(", ") };
+            let found = shown(extension.as_bytes());
+            let text = format!("the server chose extension {found}, which was not offered; offered: {asked}");
+            return Err(Incompatible::Extension(text).into());
+        }
+        chosen.push(extension.to_owned());
+    }
+    Ok(chosen)
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::request::tests::parts;
+    use proptest::prelude::*;
+
     use super::*;
+    use crate::handshake::RequestReader;
     use crate::uri::Uri;
 
-    const ACCEPT: &str = "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=";
-
-    fn answer(lines: &[String]) -> Vec<u8> {
-        format!("HTTP/1.1 101 Switching Protocols\r\n{}\r\n\r\n", lines.join("\r\n")).into_bytes()
+    fn handshake() -> ClientHandshake {
+        let uri = Uri::parse("ws://host/chat").unwrap();
+        // The key of RFC 6455 §1.3.
+        ClientHandshake::new(&RequestParts::new(&uri, *b"the sample nonce")).unwrap()
     }
 
-    fn good() -> Vec<String> {
-        vec![
-            "Upgrade: WebSocket".to_owned(),
-            "Connection: keep-alive, upgrade".to_owned(),
-            format!("Sec-WebSocket-Accept: {ACCEPT}"),
-        ]
+    const CHUNKED: &str = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n";
+
+    const ACCEPTED: &[u8] = b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+        Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n";
+
+    #[test]
+    fn a_101_opens_and_leaves_the_frames_behind_it() {
+        let mut client = handshake();
+        assert!(client.request_bytes().starts_with(b"GET /chat HTTP/1.1\r\nHost: host\r\n"));
+        let input = [ACCEPTED, b"\x81\x02hi"].concat();
+        let (used, outcome) = client.receive(&input, &Limits::default()).unwrap();
+        assert_eq!(used, ACCEPTED.len());
+        assert!(matches!(outcome, Some(Outcome::Accepted(response, _)) if response.status == 101));
+        assert!(matches!(client.receive(&input[used..], &Limits::default()), Ok((0, None))));
     }
 
-    fn run(bytes: &[u8], subprotocols: &[&str], extensions: &[&str]) -> Result<Negotiated, Error> {
-        let uri = Uri::parse("ws://h/").unwrap();
-        let owned = |list: &[&str]| list.iter().map(|s| (*s).to_owned()).collect::<Vec<_>>();
-        let (subprotocols, extensions) = (owned(subprotocols), owned(extensions));
-        let parts = RequestParts { subprotocols: &subprotocols, extensions: &extensions, ..parts(&uri) };
-        let mut handshake = ClientHandshake::new(&parts).unwrap();
-        match handshake.receive(bytes, &Limits::default())?.1.expect("the answer is complete") {
-            Outcome::Accepted(_, negotiated) => Ok(negotiated),
-            Outcome::Refused(error, response) => {
-                assert!(response.is_some());
-                Err(error)
+    #[test]
+    fn other_answers_are_refusals_that_keep_the_response() {
+        let bad_accept = String::from_utf8_lossy(ACCEPTED).replace("s3pP", "S3pP");
+        let table: [(&[u8], &str); 3] = [
+            (b"HTTP/1.1 403 No\r\nContent-Length: 2\r\n\r\nno", "the server answered the upgrade with HTTP status 403"),
+            (b"HTTP/1.1 101 Yes\r\n\r\n", "Upgrade"),
+            (bad_accept.as_bytes(), "Sec-WebSocket-Accept"),
+        ];
+        for (input, expected) in table {
+            let (used, outcome) = handshake().receive(input, &Limits::default()).unwrap();
+            assert_eq!(used, input.len());
+            let Some(Outcome::Refused(error, Some(response))) = outcome else { panic!("{outcome:?}") };
+            assert!(error.to_string().contains(expected), "{error}");
+            assert_eq!(response.status == 403, response.body == b"no");
+        }
+    }
+
+    #[test]
+    fn the_end_of_the_stream_decides_only_behind_a_head() {
+        let limits = Limits::default();
+        let mut client = handshake();
+        assert!(client.receive_eof().is_none());
+        client.receive(b"HTTP/1.1 500 Oh\r\n", &limits).unwrap();
+        assert!(client.receive_eof().is_none());
+        client.receive(b"\r\nwhy", &limits).unwrap();
+        let outcome = client.receive_eof();
+        assert!(matches!(outcome, Some(Outcome::Refused(_, Some(response))) if response.body == b"why"));
+        assert!(client.receive_eof().is_none());
+    }
+
+    fn whole(text: &str) -> Response {
+        ResponseReader::default().receive(text.as_bytes(), &Limits::default()).unwrap().1.unwrap()
+    }
+
+    fn strings(texts: &[&str]) -> Vec<String> {
+        texts.iter().map(|&text| text.to_owned()).collect()
+    }
+
+    #[test]
+    fn a_101_is_checked() {
+        // Headers, subprotocols asked for, extensions offered, outcome.
+        type Case = (String, &'static [&'static str], &'static [&'static str], Result<Negotiated, Error>);
+        const UP: &str = "Upgrade: websocket\r\nConnection: Upgrade\r\n";
+        const OK: &str = "Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: right\r\n";
+        let fine = |subprotocol: Option<&str>, extensions: &[&str]| {
+            Ok(Negotiated { subprotocol: subprotocol.map(str::to_owned), extensions: strings(extensions) })
+        };
+        let bad = |text: &str| Err(violation(text.to_owned()));
+        let not_asked = |name: &str| Err(Incompatible::Subprotocol(name.to_owned()).into());
+        let not_offered = |text: &str| Err(Incompatible::Extension(text.to_owned()).into());
+        let accept = |line: &str| format!("{UP}Sec-WebSocket-Accept: {line}\r\n");
+        let also = |lines: &str| format!("{OK}{lines}\r\n");
+        let table: Vec<Case> = vec![
+            (OK.to_owned(), &[], &[], fine(None, &[])),
+            (OK.to_ascii_uppercase().replace("RIGHT", "right"), &[], &[], fine(None, &[])),
+            (OK.replace("Connection: ", "Connection: keep-alive,"), &[], &[], fine(None, &[])),
+            (OK.replace("Connection: ", "Connection: keep-alive\r\nconnection: "), &[], &[], fine(None, &[])),
+            (OK.replace("websocket", "h2c, WebSocket"), &[], &[], fine(None, &[])),
+            (
+                OK.replace("Upgrade: websocket\r\n", ""),
+                &[],
+                &[],
+                bad("a 101 without header Upgrade; wanted Upgrade: websocket"),
+            ),
+            (OK.replace("websocket", "h2c"), &[], &[], bad("a 101 with Upgrade: \"h2c\"; wanted Upgrade: websocket")),
+            (
+                OK.replace("websocket", "websockets"),
+                &[],
+                &[],
+                bad("a 101 with Upgrade: \"websockets\"; wanted Upgrade: websocket"),
+            ),
+            (
+                OK.replace("Connection: Upgrade\r\n", ""),
+                &[],
+                &[],
+                bad("a 101 without header Connection; wanted Connection: Upgrade"),
+            ),
+            (
+                OK.replace("Connection: Upgrade", "Connection: close\r\nConnection: x"),
+                &[],
+                &[],
+                bad("a 101 with Connection: \"close, x\"; wanted Connection: Upgrade"),
+            ),
+            (UP.to_owned(), &[], &[], bad("a 101 without header Sec-WebSocket-Accept; wanted right")),
+            (accept("wrong"), &[], &[], bad("a 101 with Sec-WebSocket-Accept: \"wrong\"; wanted right")),
+            (accept("RIGHT"), &[], &[], bad("a 101 with Sec-WebSocket-Accept: \"RIGHT\"; wanted right")),
+            (accept(""), &[], &[], bad("a 101 with Sec-WebSocket-Accept: \"\"; wanted right")),
+            (
+                accept("right\r\nSec-WebSocket-Accept: right"),
+                &[],
+                &[],
+                bad("a 101 with several headers Sec-WebSocket-Accept; wanted one"),
+            ),
+            (also("Sec-WebSocket-Protocol: b"), &["a", "b"], &[], fine(Some("b"), &[])),
+            (OK.to_owned(), &["a"], &[], fine(None, &[])),
+            (also("Sec-WebSocket-Protocol: c"), &["a", "b"], &[], not_asked("c")),
+            (also("Sec-WebSocket-Protocol: A"), &["a"], &[], not_asked("A")),
+            (also("Sec-WebSocket-Protocol: a"), &[], &[], not_asked("a")),
+            (also("Sec-WebSocket-Protocol:"), &["a"], &[], not_asked("")),
+            (
+                also("Sec-WebSocket-Protocol: a, b"),
+                &["a", "b"],
+                &[],
+                bad("a 101 with Sec-WebSocket-Protocol: \"a, b\"; wanted one subprotocol at most"),
+            ),
+            (
+                also("Sec-WebSocket-Protocol: a\r\nSec-WebSocket-Protocol: a"),
+                &["a"],
+                &[],
+                bad("a 101 with Sec-WebSocket-Protocol: \"a, a\"; wanted one subprotocol at most"),
+            ),
+            (
+                also("Sec-WebSocket-Extensions: x; a=\"1,2\", y\r\nSec-WebSocket-Extensions: x ; b"),
+                &[],
+                &["y", "x"],
+                fine(None, &["x; a=\"1,2\"", "y", "x ; b"]),
+            ),
+            (also("Sec-WebSocket-Extensions:"), &[], &[], fine(None, &[])),
+            (
+                also("Sec-WebSocket-Extensions: permessage-deflate; a"),
+                &[],
+                &[],
+                not_offered(
+                    "the server chose extension \"permessage-deflate; a\", which was not offered; offered: none",
+                ),
+            ),
+            (
+                also("Sec-WebSocket-Extensions: x, z"),
+                &[],
+                &["x", "y"],
+                not_offered("the server chose extension \"z\", which was not offered; offered: x, y"),
+            ),
+        ];
+        for (headers, subprotocols, extensions, expected) in table {
+            let response = whole(&format!("HTTP/1.1 101 Yes\r\n{headers}\r\n"));
+            let wanted = Expected {
+                accept: "right".to_owned(),
+                subprotocols: strings(subprotocols),
+                extensions: strings(extensions),
+            };
+            assert_eq!(check_response(&response, &wanted), expected, "{headers}");
+        }
+        let wanted = Expected { accept: "right".to_owned(), ..Expected::default() };
+        let old = whole(&format!("HTTP/1.0 101 Yes\r\n{OK}\r\n"));
+        assert_eq!(check_response(&old, &wanted), bad("a 101 with HTTP/1.0; wanted HTTP/1.1"));
+    }
+
+    proptest! {
+        #[test]
+        fn random_answers_never_panic(
+            start in prop::sample::select(vec!["", "HTTP/1.1 101", CHUNKED]),
+            pieces in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..40), 0..8),
+        ) {
+            let (mut client, mut server) = (handshake(), RequestReader::default());
+            let limits = Limits { max_head: 100, max_head_lines: 3, max_body: 20, ..Limits::default() };
+            let mut failed = client.receive(start.as_bytes(), &limits).is_err();
+            for piece in &pieces {
+                let received = client.receive(piece, &limits);
+                prop_assert!(received.as_ref().is_ok_and(|(used, _)| *used <= piece.len()) || received.is_err());
+                failed |= received.is_err();
+                drop(server.receive(piece, &limits));
+            }
+            if !failed {
+                drop(client.receive_eof());
             }
         }
-    }
-
-    #[test]
-    fn a_good_answer_is_accepted() {
-        assert_eq!(run(&answer(&good()), &[], &[]), Ok(Negotiated::default()));
-        let mut lines = good();
-        lines.push("Sec-WebSocket-Protocol: b".to_owned());
-        lines.push("Sec-WebSocket-Extensions: x; y=1, z".to_owned());
-        let negotiated = run(&answer(&lines), &["a", "b"], &["x", "z"]).unwrap();
-        assert_eq!(negotiated.subprotocol.as_deref(), Some("b"));
-        assert_eq!(negotiated.extensions, ["x; y=1", "z"]);
-    }
-
-    #[test]
-    fn every_check_of_section_4_1() {
-        // Line to replace, by what, and what the error says.
-        for (at, line, reason) in [
-            (0, "Upgrade: h2c", "header Upgrade is \"h2c\""),
-            (0, "X: y", "header Upgrade is missing"),
-            (1, "Connection: close", "header Connection is \"close\""),
-            (1, "X: y", "header Connection is missing"),
-            (2, "Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xO0=", "Sec-WebSocket-Accept"),
-            (2, "X: y", "Sec-WebSocket-Accept is missing"),
-        ] {
-            let mut lines = good();
-            line.clone_into(&mut lines[at]);
-            let error = run(&answer(&lines), &[], &[]).unwrap_err();
-            assert!(matches!(error, Error::PeerViolated(_)) && error.to_string().contains(reason), "{error}");
-        }
-        for (line, subprotocols) in [
-            (format!("Sec-WebSocket-Accept: {ACCEPT}"), &[][..]),
-            ("Sec-WebSocket-Protocol: c".to_owned(), &["a"][..]),
-            ("Sec-WebSocket-Protocol: c".to_owned(), &[]),
-            ("Sec-WebSocket-Protocol: a\r\nSec-WebSocket-Protocol: b".to_owned(), &["a", "b"]),
-            ("Sec-WebSocket-Extensions: permessage-deflate".to_owned(), &[]),
-        ] {
-            let mut lines = good();
-            lines.push(line.clone());
-            assert!(run(&answer(&lines), subprotocols, &[]).is_err(), "{line}");
-        }
-        let refused = b"HTTP/1.1 401 Unauthorized\r\nContent-Length: 0\r\n\r\n";
-        assert_eq!(run(refused, &[], &[]), Err(Incompatible::Status(401).into()));
     }
 }

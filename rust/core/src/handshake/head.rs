@@ -1,111 +1,176 @@
-//! The header block of an HTTP message: found as it arrives, bounded, split into fields.
+//! The head of an HTTP message: cut out of the stream as it arrives, bounded, split into its lines.
 
-use super::Headers;
+use super::headers::{Headers, text};
 use crate::error::{Error, Limit, Violation};
 use crate::limits::Limits;
 
-/// Collects a header block, byte by byte if need be, without reading any byte twice.
+/// A start line and its header lines, cut out of a stream.
 #[derive(Debug, Default)]
 pub(super) struct Head {
     bytes: Vec<u8>,
-    /// Whether the line in progress is empty so far.
-    line_is_empty: bool,
-    lines: usize,
+    /// Where the line under way begins in `bytes`.
+    line: usize,
+    /// Bytes and header lines so far, those of earlier heads included.
+    seen: usize,
+    header_lines: usize,
 }
 
 impl Head {
-    /// Takes bytes until the empty line that ends the block; returns how many, and the block when it is complete.
-    pub fn push(&mut self, input: &[u8], limits: &Limits) -> Result<(usize, Option<Vec<u8>>), Error> {
+    /// Takes in what arrived up to the empty line that ends the head (RFC 9112 §2.1); returns how much that was, and
+    /// whether the head is complete. Each byte is looked at once, however the input is cut. `check_start` sees the
+    /// start line as it grows, to refuse at once what will never become a head.
+    pub(super) fn receive(
+        &mut self,
+        input: &[u8],
+        limits: &Limits,
+        check_start: fn(&[u8]) -> Result<(), Violation>,
+    ) -> Result<(usize, bool), Error> {
         let mut used = 0;
         while used < input.len() {
             let rest = &input[used..];
-            let line = rest.iter().position(|&byte| byte == b'\n').map(|at| &rest[..=at]);
-            let taken = line.unwrap_or(rest);
-            if self.bytes.len() + taken.len() > limits.max_head {
+            let newline = rest.iter().position(|&byte| byte == b'\n');
+            let piece = &rest[..newline.map_or(rest.len(), |at| at + 1)];
+            let kept = piece.len().min(limits.max_head.saturating_sub(self.seen));
+            self.bytes.extend_from_slice(&piece[..kept]);
+            self.seen += kept;
+            used += kept;
+            if self.line == 0 {
+                check_start(&self.bytes)?;
+            }
+            if kept < piece.len() {
                 return Err(Limit::Head { what: "bytes", limit: limits.max_head }.into());
             }
-            if taken.iter().any(|&byte| byte != b'\r' && byte != b'\n') {
-                self.line_is_empty = false;
-            }
-            self.bytes.extend_from_slice(taken);
-            used += taken.len();
-            if line.is_none() {
+            if newline.is_none() {
                 break;
             }
-            // The start line is never the empty one.
-            if self.lines > 0 && self.line_is_empty {
-                self.lines = 0;
-                return Ok((used, Some(std::mem::take(&mut self.bytes))));
+            // §2.2: a lone LF ends a line, too.
+            if matches!(&self.bytes[self.line..], b"\r\n" | b"\n") {
+                return Ok((used, true));
             }
-            self.lines += 1;
-            self.line_is_empty = true;
-            if self.lines > limits.max_head_lines.saturating_add(1) {
-                return Err(Limit::Head { what: "lines", limit: limits.max_head_lines }.into());
+            if self.line > 0 {
+                self.header_lines += 1;
+                if self.header_lines > limits.max_head_lines {
+                    return Err(Limit::Head { what: "lines", limit: limits.max_head_lines }.into());
+                }
             }
+            self.line = self.bytes.len();
         }
-        Ok((used, None))
+        Ok((used, false))
     }
 
-    /// What came so far.
-    pub fn bytes(&self) -> &[u8] {
-        &self.bytes
+    /// The start line without its end, and the header lines. The head is complete.
+    pub(super) fn parse(&self) -> Result<(&[u8], Headers), Violation> {
+        let end = self.bytes.iter().position(|&byte| byte == b'\n').unwrap_or(0);
+        let (start, block) = (&self.bytes[..end], &self.bytes[(end + 1).min(self.bytes.len())..]);
+        let mut lines = vec![httparse::EMPTY_HEADER; block.split(|&byte| byte == b'\n').count()];
+        let Ok(httparse::Status::Complete((_, lines))) = httparse::parse_headers(block, &mut lines) else {
+            return Err(Violation::Handshake(bad_line(block)));
+        };
+        let headers = lines.iter().map(|line| (line.name.to_owned(), text(line.value))).collect();
+        Ok((start.strip_suffix(b"\r").unwrap_or(start), headers))
     }
-}
 
-/// Splits a complete block into its start line and its fields.
-pub(super) fn split(block: &[u8], limits: &Limits) -> Result<(Vec<u8>, Headers), Error> {
-    let end = block.iter().position(|&byte| byte == b'\n').unwrap_or(block.len().saturating_sub(1));
-    let (start, rest) = block.split_at((end + 1).min(block.len()));
-    let start = start.strip_suffix(b"\n").unwrap_or(start);
-    let start = start.strip_suffix(b"\r").unwrap_or(start);
-    let lines = rest.iter().filter(|&&byte| byte == b'\n').count();
-    let mut table = vec![httparse::EMPTY_HEADER; lines.min(limits.max_head_lines)];
-    match httparse::parse_headers(rest, &mut table) {
-        Ok(httparse::Status::Complete((_, fields))) => Ok((start.to_vec(), Headers::from_raw(fields))),
-        Ok(httparse::Status::Partial) => Err(bad_head("the header block is cut off")),
-        Err(httparse::Error::TooManyHeaders) => Err(Limit::Head { what: "lines", limit: limits.max_head_lines }.into()),
-        Err(error) => Err(bad_head(&error.to_string())),
+    /// Makes ready for the next head. The limits go on counting.
+    pub(super) fn next(&mut self) {
+        self.bytes.clear();
+        self.line = 0;
     }
 }
 
-fn bad_head(why: &str) -> Error {
-    Violation::Handshake(format!("the HTTP header block is malformed: {why}")).into()
+/// The first line that cannot be read, without its value, which may be a secret.
+fn bad_line(block: &[u8]) -> String {
+    for (at, line) in block.split_inclusive(|&byte| byte == b'\n').enumerate() {
+        let alone = [line, b"\r\n"].concat();
+        if matches!(
+            httparse::parse_headers(&alone, &mut [httparse::EMPTY_HEADER; 1]),
+            Ok(httparse::Status::Complete(_))
+        ) {
+            continue;
+        }
+        return match line.iter().position(|&byte| byte == b':') {
+            // RFC 9112 §5.2: obsolete line folding.
+            _ if matches!(line[0], b' ' | b'\t') => format!("header line {} goes on with the line before it", at + 1),
+            Some(colon) => {
+                format!("header line {} cannot be read: {}: (value not shown)", at + 1, shown(&line[..colon]))
+            }
+            None => format!("header line {} has no colon: {}", at + 1, shown(line)),
+        };
+    }
+    "the header lines cannot be read".to_owned()
 }
 
-/// Bytes as an error message shows them.
+/// The beginning of what a peer sent, fit to be shown.
 pub(super) fn shown(bytes: &[u8]) -> String {
-    let short = &bytes[..bytes.len().min(MAX_SHOWN)];
-    format!("\"{}{}\"", short.escape_ascii(), if bytes.len() > MAX_SHOWN { "..." } else { "" })
+    let kept = &bytes[..bytes.len().min(MAX_SHOWN)];
+    format!("\"{}\"{}", kept.escape_ascii(), if kept.len() < bytes.len() { "…" } else { "" })
 }
 
-const MAX_SHOWN: usize = 60;
+/// Two lines of a hex dump: enough to know SSH, SMTP or TLS by.
+const MAX_SHOWN: usize = 32;
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn a_block_ends_with_its_empty_line_wherever_it_is_cut() {
-        let limits = Limits::default();
-        for block in [&b"GET / HTTP/1.1\r\nA: b\r\n\r\n"[..], b"GET / HTTP/1.1\nA: b\n\n", b"HTTP/1.1 101\r\n\r\n"] {
-            let whole = [block, b"rest"].concat();
-            for cut in 0..block.len() {
-                let mut head = Head::default();
-                assert_eq!(head.push(&whole[..cut], &limits).unwrap(), (cut, None), "{cut}");
-                let (used, found) = head.push(&whole[cut..], &limits).unwrap();
-                assert_eq!((cut + used, found.as_deref()), (block.len(), Some(block)), "{cut}");
-            }
+    fn what_is_shown_is_escaped_and_bounded() {
+        assert_eq!(shown(b"\x15\x03\"a"), r#""\x15\x03\"a""#);
+        assert_eq!(shown(&[b'x'; 33]), format!("\"{}\"…", "x".repeat(32)));
+    }
+
+    #[test]
+    fn limits_can_be_lifted() {
+        let limits = Limits { max_head: usize::MAX, max_head_lines: usize::MAX, ..Limits::default() };
+        let mut head = Head::default();
+        assert_eq!(head.receive(b"start\nA: 1\n\n", &limits, |_| Ok(())), Ok((12, true)));
+        assert_eq!(head.parse().unwrap().1.get("a"), Some("1"));
+    }
+
+    #[test]
+    fn a_bad_header_line_is_named_without_its_value() {
+        let table: [(&[u8], &str); 6] = [
+            (b"A: 1\r\nno colon\r\n", "header line 2 has no colon: \"no colon\\r\\n\""),
+            (b"A: 1\r\nB : secret\r\n", "header line 2 cannot be read: \"B \": (value not shown)"),
+            (b"A: 1\r\nB: sec\0ret\r\n", "header line 2 cannot be read: \"B\": (value not shown)"),
+            (b": secret\r\n", "header line 1 cannot be read: \"\": (value not shown)"),
+            (b"A: 1\r\n folded\r\n", "header line 2 goes on with the line before it"),
+            (b"A\xff: 1\r\n", "header line 1 cannot be read: \"A\\xff\": (value not shown)"),
+        ];
+        for (lines, expected) in table {
+            let mut head = Head::default();
+            let input = [b"start\r\n", lines, b"\r\n"].concat();
+            assert_eq!(head.receive(&input, &Limits::default(), |_| Ok(())), Ok((input.len(), true)));
+            assert_eq!(head.parse().unwrap_err(), Violation::Handshake(expected.to_owned()));
         }
     }
 
     #[test]
-    fn bytes_and_lines_are_bounded_even_in_drips() {
-        let limits = Limits { max_head: 100, max_head_lines: 5, ..Limits::default() };
-        let mut head = Head::default();
-        let outcome = (0..200).map(|_| head.push(b"x", &limits)).find(Result::is_err);
-        assert_eq!(outcome.unwrap(), Err(Limit::Head { what: "bytes", limit: 100 }.into()));
-        let mut head = Head::default();
-        let outcome = (0..20).map(|_| head.push(b"a:b\n", &limits)).find(Result::is_err);
-        assert_eq!(outcome.unwrap(), Err(Limit::Head { what: "lines", limit: 5 }.into()));
+    fn a_head_is_bounded_in_bytes_and_lines_however_it_arrives() {
+        let limits = Limits { max_head: 40, max_head_lines: 2, ..Limits::default() };
+        let bytes = Limit::Head { what: "bytes", limit: 40 };
+        let lines = Limit::Head { what: "lines", limit: 2 };
+        let table: [(&[u8], Option<Limit>); 6] = [
+            (b"start\r\nA: 1\r\nB: 2\r\n\r\n", None),
+            (b"start\nA: 1\nB: 2\n\n", None),
+            (b"start\r\nA: 1\r\nB: 2\r\nC: 3\r\n\r\n", Some(lines)),
+            (b"start\r\nA: 1\r\nB: 12345678901234567890\r\n\r\n", None),
+            (b"start\r\nA: 1\r\nB: 123456789012345678901\r\n\r\n", Some(bytes.clone())),
+            (&[b'x'; 41], Some(bytes)),
+        ];
+        for (input, limit) in table {
+            let expected = limit.map_or(Ok(true), |limit| Err(limit.into()));
+            for size in 1..=input.len() {
+                let mut head = Head::default();
+                let mut outcome = Ok(false);
+                for piece in input.chunks(size) {
+                    outcome = head.receive(piece, &limits, |_| Ok(())).map(|(_, complete)| complete);
+                    if outcome != Ok(false) {
+                        break;
+                    }
+                }
+                assert_eq!(outcome, expected, "{} in pieces of {size}", input.escape_ascii());
+                assert!(head.bytes.len() <= limits.max_head);
+            }
+        }
     }
 }

@@ -1,75 +1,131 @@
-//! Header fields.
+//! Header lines: an ordered multimap, and the grammar of their values.
 
-/// Header fields: order and duplicates are kept; names are compared without case. Values that are not UTF-8 are read as
-/// ISO-8859-1 (RFC 7230 §3.2.4).
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+use std::fmt;
+
+/// Header lines, in order; a name may come several times. Names are found whatever their case. `Debug` masks values
+/// that are secrets.
+#[derive(Clone, PartialEq, Eq, Default)]
 pub struct Headers(Vec<(String, String)>);
 
 impl Headers {
-    /// Appends a field.
+    /// The value of the first line of this name.
+    pub fn get(&self, name: &str) -> Option<&str> {
+        self.get_all(name).next()
+    }
+
+    /// The value of each line of this name.
+    pub fn get_all<'a>(&'a self, name: &str) -> impl Iterator<Item = &'a str> {
+        self.iter().filter(move |(other, _)| other.eq_ignore_ascii_case(name)).map(|(_, value)| value)
+    }
+
+    /// The elements of a comma-separated list that may be spread over several lines (RFC 9110 §5.3).
+    pub fn list<'a>(&'a self, name: &str) -> impl Iterator<Item = &'a str> {
+        self.get_all(name).flat_map(elements)
+    }
+
+    /// Each line: name and value.
+    pub fn iter(&self) -> impl ExactSizeIterator<Item = (&str, &str)> {
+        self.0.iter().map(|(name, value)| (name.as_str(), value.as_str()))
+    }
+
+    /// Adds a line.
     pub fn push(&mut self, name: impl Into<String>, value: impl Into<String>) {
         self.0.push((name.into(), value.into()));
     }
 
-    /// The first value of `name`.
-    pub fn get(&self, name: &str) -> Option<&str> {
-        self.0.iter().find(|(known, _)| known.eq_ignore_ascii_case(name)).map(|(_, value)| value.as_str())
-    }
-
-    /// All values of `name`, in order.
-    pub fn get_all<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a str> {
-        self.0.iter().filter(move |(known, _)| known.eq_ignore_ascii_case(name)).map(|(_, value)| value.as_str())
-    }
-
-    /// All fields, in order.
-    pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
-        self.0.iter().map(|(name, value)| (name.as_str(), value.as_str()))
-    }
-
-    /// How many fields there are.
+    /// Number of lines.
     pub fn len(&self) -> usize {
         self.0.len()
     }
 
-    /// Whether there are none.
+    /// Whether there is no line.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
+}
 
-    /// Whether a field of this name has this token in its comma-separated list, compared without case.
-    pub fn has_token(&self, name: &str, token: &str) -> bool {
-        self.get_all(name).flat_map(|value| value.split(',')).any(|item| item.trim().eq_ignore_ascii_case(token))
-    }
-
-    pub(super) fn from_raw(fields: &[httparse::Header<'_>]) -> Self {
-        let text = |bytes: &[u8]| match std::str::from_utf8(bytes) {
-            Ok(text) => text.to_owned(),
-            Err(_) => bytes.iter().map(|&byte| char::from(byte)).collect(),
-        };
-        Self(fields.iter().map(|field| (field.name.to_owned(), text(field.value))).collect())
+impl FromIterator<(String, String)> for Headers {
+    fn from_iter<I: IntoIterator<Item = (String, String)>>(lines: I) -> Self {
+        Self(lines.into_iter().collect())
     }
 }
+
+impl fmt::Debug for Headers {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let masked = |name: &str| SECRET.iter().any(|secret| secret.eq_ignore_ascii_case(name));
+        f.debug_map()
+            .entries(self.iter().map(|(name, value)| (name, if masked(name) { "***" } else { value })))
+            .finish()
+    }
+}
+
+/// The bytes of a reason phrase or of a header value as text: UTF-8, else ISO 8859-1 (RFC 9110 §5.5).
+pub(super) fn text(bytes: &[u8]) -> String {
+    match simdutf8::basic::from_utf8(bytes) {
+        Ok(text) => text.to_owned(),
+        Err(_) => bytes.iter().copied().map(char::from).collect(),
+    }
+}
+
+/// The elements of a comma-separated list (RFC 9110 §5.6.1); commas inside quoted strings separate nothing.
+pub(super) fn elements(list: &str) -> impl Iterator<Item = &str> {
+    let (mut quoted, mut escaped) = (false, false);
+    list.split(move |c| {
+        match c {
+            _ if escaped => escaped = false,
+            '\\' => escaped = quoted,
+            '"' => quoted = !quoted,
+            _ => return c == ',' && !quoted,
+        }
+        false
+    })
+    .map(|element| element.trim_matches([' ', '\t']))
+    .filter(|element| !element.is_empty())
+}
+
+/// The name of an extension: what stands before its parameters (RFC 6455 §9.1).
+pub(super) fn extension_name(extension: &str) -> &str {
+    extension.split(';').next().unwrap_or_default().trim_matches([' ', '\t'])
+}
+
+/// Headers whose values are not to be shown.
+const SECRET: [&str; 4] = ["Authorization", "Proxy-Authorization", "Cookie", "Set-Cookie"];
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn names_have_no_case_and_lists_span_fields() {
-        let mut headers = Headers::default();
-        headers.push("Connection", "keep-alive, Upgrade");
-        headers.push("X", "1");
-        headers.push("x", "2");
-        assert_eq!(headers.get("X"), Some("1"));
-        assert_eq!(headers.get_all("x").collect::<Vec<_>>(), ["1", "2"]);
-        assert!(headers.has_token("connection", "upgrade"));
-        assert!(!headers.has_token("connection", "up"));
-        assert_eq!(headers.len(), 3);
+    fn names_are_found_whatever_their_case() {
+        let lines = [("Via", "a"), ("X", "1"), ("VIA", "b, c")];
+        let headers: Headers = lines.iter().map(|&(name, value)| (name.to_owned(), value.to_owned())).collect();
+        assert_eq!(headers.get("via"), Some("a"));
+        assert_eq!(headers.get("none"), None);
+        assert_eq!(headers.get_all("Via").collect::<Vec<_>>(), ["a", "b, c"]);
+        assert_eq!(headers.list("via").collect::<Vec<_>>(), ["a", "b", "c"]);
+        assert_eq!((headers.len(), headers.iter().len(), headers.is_empty()), (3, 3, false));
     }
 
     #[test]
-    fn values_that_are_not_utf_8_are_latin_1() {
-        let headers = Headers::from_raw(&[httparse::Header { name: "S", value: b"caf\xe9" }]);
-        assert_eq!(headers.get("s"), Some("café"));
+    fn lists_come_apart_at_commas_outside_quotes() {
+        let table: [(&str, &[&str]); 7] = [
+            ("", &[]),
+            (" , ,\t", &[]),
+            ("a", &["a"]),
+            ("keep-alive, Upgrade", &["keep-alive", "Upgrade"]),
+            ("a;x=\"1,2\", b", &["a;x=\"1,2\"", "b"]),
+            (r#"a;x="\",", b"#, &[r#"a;x="\",""#, "b"]),
+            ("a;x=\"open, b", &["a;x=\"open, b"]),
+        ];
+        for (list, expected) in table {
+            assert_eq!(elements(list).collect::<Vec<_>>(), expected, "{list}");
+        }
+        assert_eq!(extension_name("permessage-deflate ; a=1"), "permessage-deflate");
+    }
+
+    #[test]
+    fn bytes_are_utf_8_or_latin_1() {
+        assert_eq!(text("é€".as_bytes()), "é€");
+        assert_eq!(text(b"caf\xe9"), "café");
     }
 }

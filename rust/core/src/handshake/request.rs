@@ -1,247 +1,389 @@
-//! The client's request (RFC 6455 §4.1).
+//! The request of the opening handshake (RFC 6455 §4.1), and how a client's is put together.
+
+use std::fmt;
 
 use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
+use base64::engine::general_purpose::STANDARD as BASE64;
 
-use super::{Headers, is_token};
+use super::client::Expected;
+use super::headers::{elements, extension_name};
+use super::{Headers, accept_for, is_token};
 use crate::error::Misuse;
-use crate::uri::Uri;
+use crate::uri::{Uri, without_query};
 
-/// An upgrade request.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+/// An upgrade request. `Debug` masks the query and secret headers.
+#[derive(Clone, PartialEq, Eq)]
 pub struct Request {
-    /// What it asks for: path and query.
+    /// The request target: path and query.
     pub target: String,
-    /// Header fields.
+    /// All headers.
     pub headers: Headers,
 }
 
-/// What a request is made of.
-#[derive(Debug, Clone)]
+impl Request {
+    /// The target without its query.
+    pub fn path(&self) -> &str {
+        self.target.split('?').next().unwrap_or_default()
+    }
+
+    /// The subprotocols asked for, the preferred first (§4.1).
+    pub fn subprotocols(&self) -> impl Iterator<Item = &str> {
+        self.headers.list("Sec-WebSocket-Protocol")
+    }
+
+    /// The request as it is sent.
+    pub fn to_bytes(&self) -> Vec<u8> {
+        head(&format!("GET {} HTTP/1.1", self.target), self.headers.iter())
+    }
+}
+
+impl fmt::Debug for Request {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let target = without_query(&self.target);
+        f.debug_struct("Request").field("target", &target).field("headers", &self.headers).finish()
+    }
+}
+
+/// What a client's request is made of.
+#[derive(Clone)]
 pub struct RequestParts<'a> {
-    /// Where it goes.
+    /// Where to. Its userinfo becomes an `Authorization` header.
     pub uri: &'a Uri,
-    /// 16 random bytes for Sec-WebSocket-Key.
+    /// What `Sec-WebSocket-Key` is made of: 16 random bytes, drawn anew for each connection (§4.1).
     pub nonce: [u8; 16],
-    /// The user's header fields, in order. `Host` and `User-Agent` take the place of ours.
+    /// Headers of the caller: order, case and duplicates are kept. `Host`, `Origin`, `User-Agent` and `Authorization`
+    /// take the place of ours. Those that the handshake itself owns are refused.
     pub headers: &'a [(String, String)],
-    /// Subprotocols to offer, the preferred one first.
+    /// Subprotocols to ask for, the preferred first.
     pub subprotocols: &'a [String],
-    /// Extensions to offer, each with its parameters.
+    /// Extensions to offer, each with its parameters as on the wire (§9.1).
     pub extensions: &'a [String],
-    /// Origin header.
+    /// The `Origin` header.
     pub origin: Option<&'a str>,
-    /// User-Agent header.
+    /// The `User-Agent` header.
     pub user_agent: Option<&'a str>,
 }
 
-impl RequestParts<'_> {
-    /// Makes the request, and the key that it asks an answer for.
+impl<'a> RequestParts<'a> {
+    /// The plainest request.
+    pub fn new(uri: &'a Uri, nonce: [u8; 16]) -> Self {
+        Self { uri, nonce, headers: &[], subprotocols: &[], extensions: &[], origin: None, user_agent: None }
+    }
+
+    /// The request, and what its answer has to say.
     ///
     /// # Errors
-    /// [`Misuse::Header`], [`Misuse::Subprotocol`].
-    pub fn build(&self) -> Result<(Request, String), Misuse> {
+    /// [`Misuse::Header`] or [`Misuse::Subprotocol`]; the text names what cannot be sent, and shows no value.
+    pub(super) fn build(&self) -> Result<(Request, Expected), Misuse> {
         for (name, value) in self.headers {
-            check_field(name, value)?;
-            if let Some((_, instead)) = OWNED.iter().find(|(owned, _)| owned.eq_ignore_ascii_case(name)) {
-                return Err(Misuse::Header(format!("header {name} is set by the handshake; {instead}")));
-            }
+            check_header(name, value)?;
         }
-        for (index, name) in self.subprotocols.iter().enumerate() {
-            if !is_token(name) {
-                return Err(Misuse::Subprotocol(format!(
-                    "subprotocol {name:?} is not a token (letters, digits and !#$%&'*+-.^_`|~)"
-                )));
-            }
-            if self.subprotocols[..index].contains(name) {
-                return Err(Misuse::Subprotocol(format!("subprotocol {name:?} is offered twice")));
-            }
-        }
-        let users = |name: &str| self.headers.iter().any(|(known, _)| known.eq_ignore_ascii_case(name));
-        let key = STANDARD.encode(self.nonce);
-        let mut headers = Headers::default();
-        if !users("Host") {
-            headers.push("Host", self.uri.authority());
-        }
-        headers.push("Upgrade", "websocket");
-        headers.push("Connection", "Upgrade");
-        headers.push("Sec-WebSocket-Key", key.clone());
-        headers.push("Sec-WebSocket-Version", "13");
-        let ours = [
+        check_subprotocols(self.subprotocols)?;
+        check_extensions(self.extensions)?;
+        let mut theirs = self.headers.to_vec();
+        let key = BASE64.encode(self.nonce);
+        let basic =
+            |(user, password): &(String, String)| format!("Basic {}", BASE64.encode(format!("{user}:{password}")));
+        let list = |elements: &[String]| (!elements.is_empty()).then(|| elements.join(", "));
+        // Browsers put Host first, and so do we; some servers read no further before they choose a virtual host.
+        let ours: [(&str, Option<String>); 10] = [
+            ("Host", Some(self.uri.authority())),
+            ("Upgrade", Some("websocket".to_owned())),
+            ("Connection", Some("Upgrade".to_owned())),
+            ("Sec-WebSocket-Key", Some(key.clone())),
+            ("Sec-WebSocket-Version", Some("13".to_owned())),
+            ("Sec-WebSocket-Extensions", list(self.extensions)),
+            ("Sec-WebSocket-Protocol", list(self.subprotocols)),
             ("Origin", self.origin.map(str::to_owned)),
-            ("Sec-WebSocket-Extensions", join(self.extensions)),
-            ("Sec-WebSocket-Protocol", join(self.subprotocols)),
-            ("Authorization", self.authorization()),
             ("User-Agent", self.user_agent.map(str::to_owned)),
+            ("Authorization", self.uri.userinfo.as_ref().map(basic)),
         ];
+        let mut headers = Headers::default();
         for (name, value) in ours {
-            if let Some(value) = value.filter(|_| !users(name)) {
-                check_field(name, &value)?;
+            if let Some((name, value)) = take(&mut theirs, name)? {
+                headers.push(name, value);
+            } else if let Some(value) = value {
+                check_value(name, &value)?;
                 headers.push(name, value);
             }
         }
-        for (name, value) in self.headers {
+        for (name, value) in theirs {
             headers.push(name, value);
         }
-        Ok((Request { target: self.uri.path_and_query.clone(), headers }, key))
-    }
-
-    /// RFC 7617, from the URI's userinfo.
-    fn authorization(&self) -> Option<String> {
-        let (user, password) = self.uri.userinfo.as_ref()?;
-        Some(format!("Basic {}", STANDARD.encode([user, b":".as_slice(), password].concat())))
-    }
-}
-
-impl Request {
-    /// The request as it is sent.
-    pub fn to_bytes(&self) -> Vec<u8> {
-        let mut bytes = format!("GET {} HTTP/1.1\r\n", self.target).into_bytes();
-        write_fields(&mut bytes, &self.headers);
-        bytes
+        let expected = Expected {
+            accept: accept_for(&key),
+            subprotocols: self.subprotocols.to_vec(),
+            extensions: self.extensions.iter().map(|offer| extension_name(offer).to_owned()).collect(),
+        };
+        Ok((Request { target: self.uri.path_and_query.clone(), headers }, expected))
     }
 }
 
-/// Writes header fields and the empty line behind them.
-pub(super) fn write_fields(bytes: &mut Vec<u8>, headers: &Headers) {
-    for (name, value) in headers.iter() {
-        bytes.extend_from_slice(name.as_bytes());
-        bytes.extend_from_slice(b": ");
-        bytes.extend_from_slice(value.as_bytes());
-        bytes.extend_from_slice(b"\r\n");
+/// The caller's header of this name, which is one that can stand once only.
+fn take(theirs: &mut Vec<(String, String)>, name: &str) -> Result<Option<(String, String)>, Misuse> {
+    let mut found = theirs.extract_if(.., |(other, _)| other.eq_ignore_ascii_case(name));
+    let (first, second) = (found.next(), found.next());
+    if second.is_some() {
+        return Err(Misuse::Header(format!("header {name} is given twice; a request has one")));
     }
-    bytes.extend_from_slice(b"\r\n");
+    Ok(first)
 }
 
-/// Refuses what would break the header block (RFC 7230 §3.2).
-pub(super) fn check_field(name: &str, value: &str) -> Result<(), Misuse> {
-    if !is_token(name) {
-        return Err(Misuse::Header(format!(
-            "header name {name:?} is not a token (letters, digits and !#$%&'*+-.^_`|~)"
-        )));
-    }
-    // The value may be a secret: it is not shown.
-    if value.bytes().any(|byte| matches!(byte, b'\r' | b'\n' | 0)) {
-        return Err(Misuse::Header(format!("the value of header {name} has a line break or a NUL character in it")));
-    }
-    if value.bytes().any(|byte| (byte < 0x20 && byte != b'\t') || byte == 0x7f) {
-        return Err(Misuse::Header(format!("the value of header {name} has a control character in it")));
+fn check_header(name: &str, value: &str) -> Result<(), Misuse> {
+    check_field(name, value)?;
+    if let Some((name, instead)) = OWNED.iter().find(|(owned, _)| owned.eq_ignore_ascii_case(name)) {
+        return Err(Misuse::Header(format!("header {name} cannot be given: {instead}")));
     }
     Ok(())
 }
 
-fn join(items: &[String]) -> Option<String> {
-    (!items.is_empty()).then(|| items.join(", "))
+/// Refuses what would break a head.
+pub(super) fn check_field(name: &str, value: &str) -> Result<(), Misuse> {
+    if !is_token(name) {
+        let shown = name.escape_debug();
+        return Err(Misuse::Header(format!(
+            "header name \"{shown}\" is not a token: letters, digits and !#$%&'*+-.^_`|~"
+        )));
+    }
+    check_value(name, value)
 }
 
-/// Fields that the handshake owns, and what to use instead.
-const OWNED: [(&str, &str); 7] = [
-    ("Upgrade", "leave it out"),
-    ("Connection", "leave it out"),
-    ("Sec-WebSocket-Key", "leave it out"),
-    ("Sec-WebSocket-Version", "leave it out"),
-    ("Sec-WebSocket-Accept", "it is for servers"),
-    ("Sec-WebSocket-Protocol", "use subprotocols"),
-    ("Sec-WebSocket-Extensions", "use compression or extensions"),
+/// RFC 9110 §5.5: a value may hold neither line breaks, which would begin another header, nor other control characters.
+fn check_value(name: &str, value: &str) -> Result<(), Misuse> {
+    match value.bytes().position(|byte| byte.is_ascii_control() && byte != b'\t') {
+        None => Ok(()),
+        Some(at) => {
+            let byte = value.as_bytes()[at].escape_ascii();
+            Err(Misuse::Header(format!("the value of header {name} holds a control character, {byte}, at byte {at}")))
+        }
+    }
+}
+
+/// RFC 6455 §4.1: tokens, all different.
+fn check_subprotocols(subprotocols: &[String]) -> Result<(), Misuse> {
+    for (at, subprotocol) in subprotocols.iter().enumerate() {
+        let shown = subprotocol.escape_debug();
+        if !is_token(subprotocol) {
+            return Err(Misuse::Subprotocol(format!(
+                "subprotocol \"{shown}\" is not a token: letters, digits and !#$%&'*+-.^_`|~"
+            )));
+        }
+        if subprotocols[..at].contains(subprotocol) {
+            return Err(Misuse::Subprotocol(format!("subprotocol \"{shown}\" is given twice")));
+        }
+    }
+    Ok(())
+}
+
+/// §9.1: each a token, then parameters, which are the extension's own affair.
+fn check_extensions(extensions: &[String]) -> Result<(), Misuse> {
+    for extension in extensions {
+        if !is_token(extension_name(extension)) || elements(extension).count() != 1 {
+            let shown = extension.escape_debug();
+            return Err(Misuse::Header(format!("extension \"{shown}\" is not one name with its parameters")));
+        }
+    }
+    Ok(())
+}
+
+/// A start line and header lines, as they are sent.
+pub(super) fn head<'a>(start: &str, headers: impl IntoIterator<Item = (&'a str, &'a str)>) -> Vec<u8> {
+    let mut head = format!("{start}\r\n");
+    for (name, value) in headers {
+        head.extend([name, ": ", value, "\r\n"]);
+    }
+    head.push_str("\r\n");
+    head.into_bytes()
+}
+
+/// Headers that are never the caller's, and why.
+const OWNED: [(&str, &str); 9] = [
+    ("Connection", "the handshake sends Connection: Upgrade"),
+    ("Upgrade", "the handshake sends Upgrade: websocket"),
+    ("Sec-WebSocket-Key", "it is drawn anew for each connection"),
+    ("Sec-WebSocket-Version", "the version is 13"),
+    ("Sec-WebSocket-Accept", "it belongs to the server's response"),
+    ("Sec-WebSocket-Extensions", "use the extensions parameter"),
+    ("Sec-WebSocket-Protocol", "use the subprotocols parameter"),
+    // They would turn the first frames into a body.
+    ("Content-Length", "an upgrade request has no body"),
+    ("Transfer-Encoding", "an upgrade request has no body"),
 ];
 
 #[cfg(test)]
-pub(super) mod tests {
+mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
-    pub fn parts(uri: &Uri) -> RequestParts<'_> {
-        RequestParts {
-            uri,
-            nonce: *b"the sample nonce",
-            headers: &[],
-            subprotocols: &[],
-            extensions: &[],
-            origin: None,
-            user_agent: Some("test/1"),
-        }
+    fn uri(text: &str) -> Uri {
+        Uri::parse(text).unwrap()
     }
 
-    fn fields(list: &[(&str, &str)]) -> Vec<(String, String)> {
-        list.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
+    fn pairs(headers: &[(&str, &str)]) -> Vec<(String, String)> {
+        headers.iter().map(|&(name, value)| (name.to_owned(), value.to_owned())).collect()
+    }
+
+    fn strings(texts: &[&str]) -> Vec<String> {
+        texts.iter().map(|&text| text.to_owned()).collect()
+    }
+
+    fn with_headers(text: &str, headers: &[(&str, &str)]) -> Result<Headers, Misuse> {
+        let uri = uri(text);
+        let headers = pairs(headers);
+        let parts = RequestParts { headers: &headers, ..RequestParts::new(&uri, [0; 16]) };
+        Ok(parts.build()?.0.headers)
     }
 
     #[test]
-    fn a_plain_request() {
-        let uri = Uri::parse("ws://server.example.com/chat?room=1").unwrap();
-        let (request, key) = parts(&uri).build().unwrap();
-        assert_eq!(key, "dGhlIHNhbXBsZSBub25jZQ==");
+    fn a_request_has_its_headers_in_order() {
+        let uri = uri("wss://user:pä%3Ass@[::1]:8443/chat?room=1");
+        let parts = RequestParts {
+            headers: &pairs(&[("X-b", "2"), ("x-A", "ü"), ("X-b", "")]),
+            subprotocols: &strings(&["mqtt", "stomp"]),
+            extensions: &strings(&["permessage-deflate; client_max_window_bits", "x"]),
+            origin: Some("https://example.com"),
+            user_agent: Some("fastws/1"),
+            ..RequestParts::new(&uri, *b"the sample nonce")
+        };
+        let (request, expected) = parts.build().unwrap();
         assert_eq!(
             String::from_utf8(request.to_bytes()).unwrap(),
-            "GET /chat?room=1 HTTP/1.1\r\nHost: server.example.com\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
-             Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\nUser-Agent: test/1\r\n\r\n"
+            "GET /chat?room=1 HTTP/1.1\r\n\
+             Host: [::1]:8443\r\n\
+             Upgrade: websocket\r\n\
+             Connection: Upgrade\r\n\
+             Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\
+             Sec-WebSocket-Version: 13\r\n\
+             Sec-WebSocket-Extensions: permessage-deflate; client_max_window_bits, x\r\n\
+             Sec-WebSocket-Protocol: mqtt, stomp\r\n\
+             Origin: https://example.com\r\n\
+             User-Agent: fastws/1\r\n\
+             Authorization: Basic dXNlcjpww6Q6c3M=\r\n\
+             X-b: 2\r\n\
+             x-A: ü\r\n\
+             X-b: \r\n\r\n"
         );
+        assert_eq!(expected.accept, "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=");
+        assert_eq!(expected.subprotocols, ["mqtt", "stomp"]);
+        assert_eq!(expected.extensions, ["permessage-deflate", "x"]);
+        assert_eq!(request.path(), "/chat");
+        assert_eq!(request.subprotocols().collect::<Vec<_>>(), ["mqtt", "stomp"]);
     }
 
     #[test]
-    fn everything_in_its_order() {
-        let uri = Uri::parse("wss://user:pa%3Ass@[::1]:8443/").unwrap();
-        let headers = fields(&[("X-B", "2"), ("X-A", "1"), ("X-B", "3")]);
-        let (subprotocols, extensions) = (["a".to_owned(), "b".to_owned()], ["x; y=1".to_owned()]);
-        let parts = RequestParts {
-            headers: &headers,
-            subprotocols: &subprotocols,
-            extensions: &extensions,
-            origin: Some("https://o"),
-            ..parts(&uri)
-        };
-        let (request, _) = parts.build().unwrap();
-        let got: Vec<(&str, &str)> = request.headers.iter().skip(5).collect();
-        assert_eq!(
-            got,
-            [
-                ("Origin", "https://o"),
-                ("Sec-WebSocket-Extensions", "x; y=1"),
-                ("Sec-WebSocket-Protocol", "a, b"),
-                ("Authorization", "Basic dXNlcjpwYTpzcw=="),
-                ("User-Agent", "test/1"),
-                ("X-B", "2"),
-                ("X-A", "1"),
-                ("X-B", "3"),
-            ]
-        );
-        assert_eq!(request.headers.get("host"), Some("[::1]:8443"));
+    fn headers_of_the_caller_take_the_place_of_ours() {
+        let mine = [("A", "1"), ("authorization", "Bearer t"), ("ORIGIN", "o"), ("user-agent", "u"), ("host", "h")];
+        let headers = with_headers("ws://user:password@host/", &mine).unwrap();
+        let names: Vec<_> = headers.iter().map(|(name, _)| name).collect();
+        assert_eq!((names[0], &names[5..]), ("host", &["ORIGIN", "user-agent", "authorization", "A"][..]));
+        assert_eq!(headers.get("Authorization"), Some("Bearer t"));
+        assert_eq!(headers.get_all("Host").collect::<Vec<_>>(), ["h"]);
     }
 
     #[test]
-    fn the_users_fields_take_the_place_of_ours() {
-        let uri = Uri::parse("ws://u:p@h/").unwrap();
-        let headers = fields(&[("host", "other"), ("USER-AGENT", "me"), ("authorization", "Bearer t")]);
-        let (request, _) = RequestParts { headers: &headers, ..parts(&uri) }.build().unwrap();
-        for (name, value) in [("Host", "other"), ("User-Agent", "me"), ("Authorization", "Bearer t")] {
-            assert_eq!(request.headers.get_all(name).collect::<Vec<_>>(), [value]);
+    fn what_cannot_be_sent_is_refused_by_name() {
+        let table = [
+            ("Sec-WebSocket-Key", "x", "header Sec-WebSocket-Key cannot be given: it is drawn anew"),
+            ("sec-websocket-version", "8", "header Sec-WebSocket-Version cannot be given: the version is 13"),
+            ("Sec-WebSocket-Accept", "x", "header Sec-WebSocket-Accept cannot be given"),
+            ("SEC-WEBSOCKET-PROTOCOL", "x", "Sec-WebSocket-Protocol cannot be given: use the subprotocols parameter"),
+            ("Sec-WebSocket-Extensions", "x", "Sec-WebSocket-Extensions cannot be given: use the extensions parameter"),
+            ("Upgrade", "websocket", "header Upgrade cannot be given"),
+            ("connection", "close", "header Connection cannot be given"),
+            ("Content-Length", "5", "header Content-Length cannot be given: an upgrade request has no body"),
+            ("Transfer-Encoding", "chunked", "header Transfer-Encoding cannot be given"),
+            ("", "x", "header name \"\" is not a token"),
+            ("A B", "x", "header name \"A B\" is not a token"),
+            ("A:", "x", "header name \"A:\" is not a token"),
+            ("A\r\nB", "x", "header name \"A\\r\\nB\" is not a token"),
+            ("Ä", "x", "header name \"Ä\" is not a token"),
+            ("X-Token", "secret\n", "the value of header X-Token holds a control character, \\n, at byte 6"),
+            ("X-Token", "secret\r\nEvil: 1", "holds a control character, \\r, at byte 6"),
+            ("X-Token", "\0secret", "holds a control character, \\x00, at byte 0"),
+            ("X-Token", "secret\x7f", "holds a control character, \\x7f, at byte 6"),
+            ("Host", "a\nb", "the value of header Host holds a control character"),
+        ];
+        for (name, value, expected) in table {
+            let error = with_headers("ws://host/", &[("Fine", "1\t2"), (name, value)]).unwrap_err();
+            assert!(matches!(&error, Misuse::Header(text) if text.contains(expected)), "{name:?}: {error}");
+            assert!(!error.to_string().contains("secret"), "{error}");
+        }
+        for name in ["Host", "Origin", "User-Agent", "Authorization"] {
+            let error = with_headers("ws://host/", &[(name, "1"), (&name.to_lowercase(), "2")]).unwrap_err();
+            assert_eq!(error, Misuse::Header(format!("header {name} is given twice; a request has one")));
         }
     }
 
     #[test]
-    fn what_would_break_the_request_is_refused_and_named() {
-        let uri = Uri::parse("ws://h/").unwrap();
-        for (name, value, reason) in [
-            ("X", "a\r\nY: b", "line break"),
-            ("X", "a\nb", "line break"),
-            ("X", "a\0b", "NUL"),
-            ("X", "a\x1bb", "control character"),
-            ("X Y", "a", "not a token"),
-            ("", "a", "not a token"),
-            ("X:", "a", "not a token"),
-            ("Ü", "a", "not a token"),
-            ("upgrade", "h2c", "set by the handshake"),
-            ("Sec-WebSocket-Protocol", "a", "use subprotocols"),
-        ] {
-            let headers = fields(&[(name, value)]);
-            let error = RequestParts { headers: &headers, ..parts(&uri) }.build().unwrap_err().to_string();
-            assert!(error.contains(reason), "{name}: {error}");
+    fn our_own_headers_are_checked_too() {
+        let uri = uri("ws://host/");
+        let table = [
+            RequestParts { origin: Some("a\r\nb"), ..RequestParts::new(&uri, [0; 16]) },
+            RequestParts { user_agent: Some("a\nb"), ..RequestParts::new(&uri, [0; 16]) },
+            RequestParts { extensions: &strings(&["x; a=\"\n\""]), ..RequestParts::new(&uri, [0; 16]) },
+        ];
+        for parts in table {
+            assert!(matches!(parts.build(), Err(Misuse::Header(_))));
         }
-        for (names, reason) in [(vec!["a", "a"], "twice"), (vec!["a b"], "not a token"), (vec![""], "not a token")] {
-            let names: Vec<String> = names.into_iter().map(str::to_owned).collect();
-            let error = RequestParts { subprotocols: &names, ..parts(&uri) }.build().unwrap_err().to_string();
-            assert!(error.contains(reason), "{error}");
+        for extension in ["", "; a", "x y", "x, y", ","] {
+            let parts = RequestParts { extensions: &strings(&[extension]), ..RequestParts::new(&uri, [0; 16]) };
+            let error = parts.build().unwrap_err().to_string();
+            assert_eq!(error, format!("extension \"{extension}\" is not one name with its parameters"));
         }
-        let error = RequestParts { user_agent: Some("a\nb"), ..parts(&uri) }.build().unwrap_err().to_string();
-        assert!(error.contains("User-Agent"), "{error}");
+    }
+
+    #[test]
+    fn subprotocols_are_tokens_and_all_different() {
+        let table: [(&[&str], Option<&str>); 8] = [
+            (&[], None),
+            (&["v1.json", "v2!x"], None),
+            (&["chat", "Chat"], None),
+            (&[""], Some("subprotocol \"\" is not a token")),
+            (&["a", "b c"], Some("subprotocol \"b c\" is not a token")),
+            (&["a,b"], Some("subprotocol \"a,b\" is not a token")),
+            (&["a\r\n"], Some("subprotocol \"a\\r\\n\" is not a token")),
+            (&["a", "b", "a"], Some("subprotocol \"a\" is given twice")),
+        ];
+        for (subprotocols, expected) in table {
+            let uri = uri("ws://host/");
+            let parts = RequestParts { subprotocols: &strings(subprotocols), ..RequestParts::new(&uri, [0; 16]) };
+            match (parts.build(), expected) {
+                (Ok(_), None) => {}
+                (Err(Misuse::Subprotocol(text)), Some(expected)) => assert!(text.starts_with(expected), "{text}"),
+                (outcome, _) => panic!("{subprotocols:?}: {outcome:?}"),
+            }
+        }
+    }
+
+    #[test]
+    fn debug_shows_no_secrets() {
+        let headers = [("Cookie", "hunter2"), ("X", "shown"), ("proxy-authorization", "hunter2")];
+        let headers = with_headers("ws://user:hunter2@host/?hunter2", &headers).unwrap();
+        let shown = format!("{:?}", Request { target: "/?hunter2".to_owned(), headers });
+        assert!(shown.contains("shown") && shown.contains("\"/?***\"") && !shown.contains("hunter2"), "{shown}");
+        assert!(!shown.contains(&BASE64.encode("user:hunter2")), "{shown}");
+    }
+
+    proptest! {
+        #[test]
+        fn no_text_smuggles_a_line_into_a_request(
+            name in "\\PC{0,8}|[A-Za-z-]{1,8}|.{1,3}",
+            value in any::<String>(),
+            subprotocol in any::<String>(),
+        ) {
+            let uri = uri("ws://host/");
+            let parts = RequestParts {
+                headers: &[(name, value.clone())],
+                subprotocols: &[subprotocol],
+                user_agent: Some(&value),
+                ..RequestParts::new(&uri, [0; 16])
+            };
+            if let Ok((request, _)) = parts.build() {
+                let bytes = request.to_bytes();
+                let lines = bytes.split(|&byte| byte == b'\n').count() - 1;
+                prop_assert_eq!(lines, request.headers.len() + 2);
+            }
+        }
     }
 }

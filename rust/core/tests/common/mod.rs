@@ -9,10 +9,10 @@ use std::rc::Rc;
 
 use fastws_core::connection::{StreamEnd, Teardown};
 use fastws_core::frame::{self, Header, MAX_HEADER};
-use fastws_core::handshake::{ClientHandshake, RequestParts, accept};
+use fastws_core::handshake::{ClientHandshake, RequestParts, RequestReader, accept};
 use fastws_core::sink::OutOfMemory;
 use fastws_core::uri::Uri;
-use fastws_core::{Config, Connection, Event, Flow, Nanos, Opcode, PayloadBuf, Role, SECOND, Sink, State, Unit};
+use fastws_core::{Config, Connection, Event, Flow, Limits, Nanos, Opcode, PayloadBuf, Role, SECOND, Sink, State, Unit};
 
 thread_local! {
     static MASKS: Cell<u32> = const { Cell::new(0x0102_0304) };
@@ -367,8 +367,9 @@ pub fn handshake() -> (ClientHandshake, Vec<u8>) {
         origin: None,
         user_agent: None,
     };
-    let (request, _) = parts.build().unwrap();
-    (ClientHandshake::new(&parts).unwrap(), accept(&request, None, &[]).unwrap())
+    let client = ClientHandshake::new(&parts).unwrap();
+    let (_, request) = RequestReader::default().receive(client.request_bytes(), &Limits::default()).unwrap();
+    (client, accept(&request.unwrap(), None, &[]).unwrap())
 }
 
 /// A client and a server, wired together as sockets would: what one end writes arrives at the other, in pieces.
