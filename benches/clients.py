@@ -15,6 +15,7 @@ from collections.abc import Callable
 from typing import Any
 
 import orjson
+
 from meter import Meter, Sample
 
 WARM_UP = 200

@@ -6,10 +6,11 @@ import asyncio
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import pytest
+
 import clients
 import machine
 import measure
-import pytest
 import scenarios
 from peer import Peer, running
 
@@ -64,7 +65,7 @@ def run(benchmark: Any, peer: Peer, loop: asyncio.AbstractEventLoop) -> Callable
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """``scenario`` × ``client``, for the scenarios that the module names as SCENARIOS."""
+    """Every scenario with every client, for the scenarios that the module names as SCENARIOS."""
     if "scenario" not in metafunc.fixturenames:
         return
     pairs = [

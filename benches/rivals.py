@@ -157,19 +157,27 @@ def probe(server: peer.Peer, scenario: scenarios.Scenario) -> bool:
 def save(args: argparse.Namespace, results: list[dict[str, Any]], about: dict[str, Any]) -> Path:
     OUTPUT.mkdir(parents=True, exist_ok=True)
     path: Path = args.json or OUTPUT / f"rivals-{time.strftime('%Y%m%d-%H%M%S')}.json"
-    path.write_text(json.dumps({"machine": about, "rounds": args.rounds, "loop": args.loop, "results": results}, indent=1))
+    path.write_text(
+        json.dumps({"machine": about, "rounds": args.rounds, "loop": args.loop, "results": results}, indent=1)
+    )
     return path
 
 
 def options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="make bench-rivals ARGS=…", description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=5, help="rounds of each scenario (default: 5)")
-    parser.add_argument("--only", nargs="+", metavar="WORD", help='scenarios whose name contains it, such as "128 B TCP"')
+    parser.add_argument(
+        "--only", nargs="+", metavar="WORD", help='scenarios whose name contains it, such as "128 B TCP"'
+    )
     parser.add_argument("--clients", nargs="+", metavar="NAME", help="only these clients")
-    parser.add_argument("--quick", action="store_true", help="2 rounds with a fifth of the operations: a look, no figures")
+    parser.add_argument(
+        "--quick", action="store_true", help="2 rounds with a fifth of the operations: a look, no figures"
+    )
     parser.add_argument("--scale", type=float, default=1.0, help="times the number of operations")
     parser.add_argument("--loop", choices=("uvloop", "asyncio"), default="uvloop")
-    parser.add_argument("--json", type=Path, metavar="PATH", help=f"where to save (default: a new file in {OUTPUT.name}/)")
+    parser.add_argument(
+        "--json", type=Path, metavar="PATH", help=f"where to save (default: a new file in {OUTPUT.name}/)"
+    )
     args = parser.parse_args()
     if args.quick:
         args.rounds, args.scale = min(args.rounds, 2), args.scale * 0.2
@@ -180,7 +188,9 @@ def main() -> int:
     args = options()
     about = machine.description()
     packages = ", ".join(f"{name} {version}" for name, version in about["packages"].items())
-    print(f"{about['cpu']}, {about['cores']} cores, {about['kernel']}, Python {about['python']}, {args.loop}\n{packages}")
+    print(
+        f"{about['cpu']}, {about['cores']} cores, {about['kernel']}, Python {about['python']}, {args.loop}\n{packages}"
+    )
     if machine.cores() == (None, None):
         print("WARNING: client and server share cores here; the figures mean little")
     if about["load"] > 1:

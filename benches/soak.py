@@ -15,12 +15,11 @@ import sys
 import time
 from collections.abc import AsyncIterator
 
+import fastws
 import machine
 import measure
 import meter
 import peer
-
-import fastws
 
 FLOOD = 200_000
 SIZE = 64
@@ -106,7 +105,7 @@ async def _messages(ws: fastws.Connection, *, in_batches: bool) -> AsyncIterator
 
 def _check(message: str | bytes, expected: int) -> int:
     assert isinstance(message, bytes)
-    number = int.from_bytes(message[:8], "big")
+    number = int.from_bytes(message[:8], "little")
     if number != expected:
         raise SystemExit(f"message {expected} was due, {number} came")
     return expected + 1

@@ -51,7 +51,7 @@ async def run(port: int, agent: str, api: str, first: int, last: int) -> None:
                 await APIS[api](f"ws://127.0.0.1:{port}/runCase?case={case}&agent={agent}")
         except fastws.ConnectionClosed as error:  # what most cases end with; the server has the verdict
             said = f"{type(error).__name__}: {error}"
-        except Exception as error:  # noqa: BLE001 - printed beside a failed case
+        except Exception as error:
             said = f"unexpected {type(error).__name__}: {error}"
         print(case, f"{time.perf_counter() - start:.3f}", " ".join(said.split()), sep="\t", flush=True)
 

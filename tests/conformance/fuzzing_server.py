@@ -9,8 +9,9 @@ import sys
 
 site.addsitedir(sys.argv[1])  # reads the .pth files, without which the package ``zope`` is not found
 
-from autobahntestsuite import wstest  # noqa: E402 - it chooses the reactor, so it comes first
-from autobahntestsuite import fuzzing  # noqa: E402  # isort: skip
+from autobahntestsuite import wstest
+
+from autobahntestsuite import fuzzing  # isort: skip
 
 fuzzing.listenWS = functools.partial(fuzzing.listenWS, interface="127.0.0.1")
 sys.argv = ["wstest", "--mode", "fuzzingserver", "--webport", "0", "--spec", sys.argv[2]]

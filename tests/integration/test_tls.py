@@ -1,5 +1,6 @@
 """TLS against the embedded server: what is trusted, and what is said when it is not."""
 
+import socket
 import warnings
 
 import pytest
@@ -75,10 +76,18 @@ def test_a_plain_connection_to_a_tls_port_says_so(loop, server):
         run(loop, echo(url))
 
 
-def test_a_tls_port_that_is_silent_times_out_in_its_phase(loop, fastws_server):
+def test_a_tls_connection_to_a_plain_port_says_so(loop, fastws_server):
     url = fastws_server.url().replace("ws://", "wss://")
-    with pytest.raises(fastws.OpenTimeout, match="TLS handshake") as caught:
-        run(loop, echo(url, open_timeout=0.3))
+    with pytest.raises(fastws.TlsError, match="ws://") as caught:
+        run(loop, echo(url))
+    assert caught.value.phase == "tls"
+
+
+def test_a_tls_port_that_is_silent_times_out_in_its_phase(loop):
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        url = f"wss://127.0.0.1:{silent.getsockname()[1]}/"
+        with pytest.raises(fastws.OpenTimeout, match="TLS handshake") as caught:
+            run(loop, echo(url, open_timeout=0.3))
     assert caught.value.phase == "tls"
 
 

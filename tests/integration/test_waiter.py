@@ -132,17 +132,17 @@ async def test_a_completed_inner_task_keeps_its_message_when_its_awaiter_is_canc
     with Peer(send_on_request(2)) as peer:
         async with peer.connect() as ws:
             inner = asyncio.create_task(ws.recv())
-            await ws.send("go")
 
             async def outer():
                 return await asyncio.shield(inner)
 
             task = asyncio.create_task(outer())
             await asyncio.sleep(0)
-            task.cancel()
+            await ws.send("go")
+            inner.add_done_callback(lambda _: task.cancel())
             with pytest.raises(asyncio.CancelledError):
                 await task
-            assert await inner == "0"
+            assert inner.result() == "0"
             await ws.send("go")
             assert await ws.recv() == "1"
 

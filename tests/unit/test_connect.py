@@ -39,7 +39,7 @@ def test_a_wrong_uri_does_not_show_its_secrets():
         ({"subprotocols": "abc"}, TypeError, "sequence"),
         ({"subprotocols": ["a b"]}, ValueError, "token"),
         ({"subprotocols": ["a", "a"]}, ValueError, "twice"),
-        ({"additional_headers": {"X": "a\r\nb"}}, ValueError, "line break"),
+        ({"additional_headers": {"X": "a\r\nb"}}, ValueError, "control character"),
         ({"additional_headers": {"Upgrade": "x"}}, ValueError, "Upgrade"),
         ({"additional_headers": {"X": 1}}, TypeError, "strings"),
         ({"open_timeout": 0}, ValueError, "open_timeout"),

@@ -31,7 +31,7 @@ pub struct Listener {
 }
 
 /// Time for which a consumer may take messages without giving the loop a turn.
-const RUN_BUDGET: u64 = 1_000_000;
+const RUN_BUDGET: u64 = 500_000;
 
 /// Messages after which the time is looked at.
 const RUN_CHECK: u32 = 64;

@@ -25,7 +25,7 @@ pub(crate) enum Phase {
 }
 
 /// Time that one connection may take of a turn, its consumer's included.
-const TURN_BUDGET: Nanos = 1_000_000;
+const TURN_BUDGET: Nanos = 500_000;
 
 /// Bytes queued in a turn that are worth a system call before it ends.
 const COALESCE: usize = 64 << 10;

@@ -93,4 +93,4 @@ impl Sink for QueueSink<'_, '_> {
 }
 
 /// Messages parsed before the consumer is woken: it keeps what is parsed in the cache, and bounds an overshoot.
-const PARSE_MESSAGES: usize = 8192;
+const PARSE_MESSAGES: usize = 2048;
