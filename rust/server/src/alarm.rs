@@ -30,8 +30,7 @@ mod linux {
 
     impl Alarm {
         pub(crate) fn new(registry: &Registry, token: Token) -> io::Result<Self> {
-            let timer =
-                timerfd_create(TimerfdClockId::Monotonic, TimerfdFlags::NONBLOCK | TimerfdFlags::CLOEXEC)?;
+            let timer = timerfd_create(TimerfdClockId::Monotonic, TimerfdFlags::NONBLOCK | TimerfdFlags::CLOEXEC)?;
             registry.register(&mut SourceFd(&timer.as_raw_fd()), token, Interest::READABLE)?;
             Ok(Self { timer, set: None })
         }

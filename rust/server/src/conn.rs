@@ -116,6 +116,9 @@ impl Conn {
             return self.drain(until, now, scratch);
         }
         self.on_time(now);
+        if self.outbox.is_empty() {
+            self.outbox.lend(std::mem::take(&mut scratch.spare));
+        }
         let mut rounds = 0;
         while self.is_running() && (self.receive(now, scratch) | self.send(now)) {
             rounds += 1;
@@ -124,6 +127,9 @@ impl Conn {
             }
         }
         self.settle(now);
+        if let Some(storage) = self.outbox.take_back() {
+            scratch.spare = storage;
+        }
         match self.phase {
             Phase::Over => Turn::Gone,
             _ if rounds == ROUNDS => Turn::Again,
@@ -235,7 +241,9 @@ impl Conn {
     /// Whether received data may be looked at.
     #[inline]
     fn may_consume(&self) -> bool {
-        self.request.is_none() && self.outbox.bytes() < HIGH_WATER && !matches!(self.active, Active::Echo(0) | Active::Expect(0))
+        self.request.is_none()
+            && self.outbox.bytes() < HIGH_WATER
+            && !matches!(self.active, Active::Echo(0) | Active::Expect(0))
     }
 
     fn intake(&mut self, now: Nanos) -> (&mut Connection<Vec<u8>>, Intake<'_>) {

@@ -273,7 +273,10 @@ impl std::error::Error for FeedError {}
 
 impl fmt::Debug for Feed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Feed").field("messages", &self.len()).field("requests", &self.requests.len()).finish_non_exhaustive()
+        f.debug_struct("Feed")
+            .field("messages", &self.len())
+            .field("requests", &self.requests.len())
+            .finish_non_exhaustive()
     }
 }
 

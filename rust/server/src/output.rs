@@ -80,12 +80,24 @@ impl Outbox {
             }
             count -= left;
             self.at = 0;
-            if last && head.capacity() <= KEPT {
+            if last && head.capacity() <= 2 * SEGMENT {
                 head.clear();
                 return;
             }
             self.queue.pop_front();
         }
+    }
+
+    /// Lends storage to an empty outbox.
+    #[inline]
+    pub(crate) fn lend(&mut self, storage: Vec<u8>) {
+        self.queue.push_back(storage);
+    }
+
+    /// Takes the storage of an empty outbox, so that an idle connection owns none.
+    #[inline]
+    pub(crate) fn take_back(&mut self) -> Option<Vec<u8>> {
+        if self.is_empty() { self.queue.pop_front() } else { None }
     }
 
     /// Bytes that wait.
@@ -117,9 +129,6 @@ const LARGE: usize = 32 << 10;
 const SEGMENT: usize = 256 << 10;
 
 const SMALLEST: usize = 512;
-
-/// Storage that an idle connection may keep.
-const KEPT: usize = 4 << 10;
 
 #[cfg(test)]
 mod tests {

@@ -275,7 +275,8 @@ const GARBAGE: &[u8] = b"\xff\xff\xff\xff garbage";
 /// A message made here is held in memory once.
 const MAX_SIZE: usize = 256 << 20;
 
-const UNKNOWN: &str = "no such path; there are /echo, /blast, /paced, /replay/NAME, /sink, /silence, /close, /status/CODE, /raw\n";
+const UNKNOWN: &str =
+    "no such path; there are /echo, /blast, /paced, /replay/NAME, /sink, /silence, /close, /status/CODE, /raw\n";
 
 #[cfg(test)]
 mod tests {

@@ -315,7 +315,8 @@ impl ReplaySource {
         }
         let bytes = self.feed.start_of(self.next) - self.feed.start_of(first);
         // Headers are 2, 4 or 10 bytes by the size of what follows.
-        let heads: usize = (first..self.next).map(|at| head_of(self.feed.start_of(at + 1) - self.feed.start_of(at))).sum();
+        let heads: usize =
+            (first..self.next).map(|at| head_of(self.feed.start_of(at + 1) - self.feed.start_of(at))).sum();
         Sent { messages: messages as u64, payload_bytes: (bytes - heads) as u64 }
     }
 
@@ -412,7 +413,8 @@ mod tests {
             let (bytes, messages, payload_bytes) = drain(&mut source, 0, step);
             assert!(source.is_done() && !source.is_mid());
             assert_eq!((messages, payload_bytes), (5000, 5000 * 128));
-            let numbers = frames(&bytes).iter().map(|f| u64::from_le_bytes(f[..8].try_into().unwrap())).collect::<Vec<_>>();
+            let numbers =
+                frames(&bytes).iter().map(|f| u64::from_le_bytes(f[..8].try_into().unwrap())).collect::<Vec<_>>();
             assert!(numbers.into_iter().eq(3..5003));
         }
     }
@@ -429,9 +431,11 @@ mod tests {
     }
 
     fn feed(requests: Vec<(usize, u64, &str)>) -> Arc<Feed> {
-        let messages: Vec<FeedMessage> =
-            (0..5u64).map(|i| FeedMessage { at_ns: 100 + i * 1000, text: true, payload: vec![b'0' + i as u8; 200] }).collect();
-        let request = |(before, at_ns, payload): (_, _, &str)| RecordedRequest { before, at_ns, payload: payload.into() };
+        let messages: Vec<FeedMessage> = (0..5u64)
+            .map(|i| FeedMessage { at_ns: 100 + i * 1000, text: true, payload: vec![b'0' + i as u8; 200] })
+            .collect();
+        let request =
+            |(before, at_ns, payload): (_, _, &str)| RecordedRequest { before, at_ns, payload: payload.into() };
         Arc::new(Feed::new(&messages).with_requests(requests.into_iter().map(request).collect()))
     }
 

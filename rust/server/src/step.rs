@@ -276,10 +276,22 @@ mod tests {
         let reset = Step::Fault(Fault::Reset);
         let fault = |at| vec![(at, vec![Step::Fault(Fault::Reset)])];
         let table = [
-            (vec![blast(0..10), Step::End], At::Message(4), vec![accept(), blast(0..4), reset.clone(), blast(4..10), Step::End]),
+            (
+                vec![blast(0..10), Step::End],
+                At::Message(4),
+                vec![accept(), blast(0..4), reset.clone(), blast(4..10), Step::End],
+            ),
             (vec![blast(0..10), Step::End], At::Message(10), vec![accept(), blast(0..10), reset.clone(), Step::End]),
-            (vec![Step::Echo(u64::MAX)], At::Message(2), vec![accept(), Step::Echo(2), reset.clone(), Step::Echo(u64::MAX)]),
-            (vec![Step::Expect(3), Step::Echo(5)], At::Message(4), vec![accept(), Step::Expect(3), Step::Echo(1), reset.clone(), Step::Echo(4)]),
+            (
+                vec![Step::Echo(u64::MAX)],
+                At::Message(2),
+                vec![accept(), Step::Echo(2), reset.clone(), Step::Echo(u64::MAX)],
+            ),
+            (
+                vec![Step::Expect(3), Step::Echo(5)],
+                At::Message(4),
+                vec![accept(), Step::Expect(3), Step::Echo(1), reset.clone(), Step::Echo(4)],
+            ),
             (vec![Step::Echo(1)], At::Message(3), vec![accept(), Step::Echo(1), Step::Expect(2), reset.clone()]),
             (vec![Step::End], At::Open, vec![accept(), reset.clone(), Step::End]),
             (vec![Step::End], At::Request, vec![reset.clone(), accept(), Step::End]),

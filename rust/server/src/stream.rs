@@ -40,6 +40,8 @@ struct Drip {
 pub(crate) struct Scratch {
     pub(crate) plain: Vec<u8>,
     cipher: Vec<u8>,
+    /// Storage for what the connection whose turn it is sends.
+    pub(crate) spare: Vec<u8>,
 }
 
 /// What a read gave.
@@ -54,7 +56,8 @@ pub(crate) enum Received {
 impl Scratch {
     pub(crate) fn new(tls: bool) -> Self {
         // A TLS record may be 16 KiB and some; rustls keeps up to 64 KiB of an incomplete handshake message.
-        Self { plain: vec![0; READ + (128 << 10)], cipher: if tls { vec![0; READ] } else { Vec::new() } }
+        let cipher = if tls { vec![0; READ] } else { Vec::new() };
+        Self { plain: vec![0; READ + (128 << 10)], cipher, spare: Vec::new() }
     }
 }
 

@@ -1,6 +1,6 @@
 //! What arrives, and what must come of it: the families of the Autobahn test suite, for either role.
 
-use super::{End, Item, binary, close_payload, frame, head, mask_key, ping, pieces, quiet, text};
+use super::{End, Item, binary, close_payload, frame, head, mask_key, pieces, ping, quiet, text};
 use fastws_core::{Config, Limits, Role, State};
 
 /// What arrives at an end.

@@ -12,7 +12,9 @@ use fastws_core::frame::{self, Header, MAX_HEADER};
 use fastws_core::handshake::{ClientHandshake, RequestParts, RequestReader, accept};
 use fastws_core::sink::OutOfMemory;
 use fastws_core::uri::Uri;
-use fastws_core::{Config, Connection, Event, Flow, Limits, Nanos, Opcode, PayloadBuf, Role, SECOND, Sink, State, Unit};
+use fastws_core::{
+    Config, Connection, Event, Flow, Limits, Nanos, Opcode, PayloadBuf, Role, SECOND, Sink, State, Unit,
+};
 
 thread_local! {
     static MASKS: Cell<u32> = const { Cell::new(0x0102_0304) };
@@ -38,7 +40,12 @@ pub fn quiet(role: Role) -> Config {
 /// What a sink was given.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Item {
-    Data { opcode: Opcode, fin: bool, rsv: u8, payload: Vec<u8> },
+    Data {
+        opcode: Opcode,
+        fin: bool,
+        rsv: u8,
+        payload: Vec<u8>,
+    },
     Ping(Vec<u8>),
     /// A pong, and the number of the ping that it answers.
     Pong(Vec<u8>, Option<u64>),
@@ -125,12 +132,7 @@ impl Recorder {
             _ => false,
         };
         assert_eq!(unit.ascii, is_text && payload.is_ascii(), "{unit:?} of {payload:02x?}");
-        self.items.push(Item::Data {
-            opcode: unit.opcode,
-            fin: unit.fin,
-            rsv: unit.rsv,
-            payload: payload.to_vec(),
-        });
+        self.items.push(Item::Data { opcode: unit.opcode, fin: unit.fin, rsv: unit.rsv, payload: payload.to_vec() });
         if self.stop { Flow::Stop } else { Flow::Continue }
     }
 
@@ -323,7 +325,10 @@ impl End {
     /// What is to be written, as frames: opcode, FIN and payload.
     pub fn sent(&mut self) -> Vec<(Opcode, bool, Vec<u8>)> {
         let wire = self.write_all();
-        frames_of(self.role(), &wire).into_iter().map(|(header, payload)| (header.opcode, header.fin, payload)).collect()
+        frames_of(self.role(), &wire)
+            .into_iter()
+            .map(|(header, payload)| (header.opcode, header.fin, payload))
+            .collect()
     }
 
     /// The payloads of the Close frames among what is to be written.

@@ -239,8 +239,18 @@ fn pings_can_be_ignored_while_data_flows() {
 fn rules_break_the_connections_they_name() {
     let refusal = Refusal { status: 503, headers: vec![], body: vec![] };
     let faults = vec![
-        FaultRule { path: Some("/echo".to_owned()), connections: 0..1, at: At::Open, steps: vec![Step::Fault(Fault::Eof)] },
-        FaultRule { path: Some("/echo".to_owned()), connections: 1..2, at: At::Request, steps: vec![Step::Refuse(refusal)] },
+        FaultRule {
+            path: Some("/echo".to_owned()),
+            connections: 0..1,
+            at: At::Open,
+            steps: vec![Step::Fault(Fault::Eof)],
+        },
+        FaultRule {
+            path: Some("/echo".to_owned()),
+            connections: 1..2,
+            at: At::Request,
+            steps: vec![Step::Refuse(refusal)],
+        },
         FaultRule {
             path: None,
             connections: 2..3,
@@ -251,7 +261,9 @@ fn rules_break_the_connections_they_name() {
     let server = Server::start(ServerConfig { faults, ..ServerConfig::default() }).unwrap();
     let mut first = connect(&server, "/echo");
     assert!(matches!(first.read(), Err(Error::Protocol(_))));
-    assert!(matches!(try_connect(&server, server.url("/echo")), Err(Error::Http(response)) if response.status() == 503));
+    assert!(
+        matches!(try_connect(&server, server.url("/echo")), Err(Error::Http(response)) if response.status() == 503)
+    );
     let mut third = connect(&server, "/echo");
     third.send(Message::text("x")).unwrap();
     assert_eq!(read_to_close(&mut third), (vec![Message::text("x")], Some(1012)));

@@ -134,10 +134,8 @@ fn a_bad_recording_is_named_by_file_line_and_fault() {
 
 /// The recordings under `FASTWS_FEEDS`.
 fn recordings() -> Vec<PathBuf> {
-    let folder = std::env::var_os("FASTWS_FEEDS").map_or_else(
-        || PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../../../shared/feeds")),
-        PathBuf::from,
-    );
+    let folder = std::env::var_os("FASTWS_FEEDS")
+        .map_or_else(|| PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../../../shared/feeds")), PathBuf::from);
     let files = fs::read_dir(&folder).into_iter().flatten().flatten().map(|entry| entry.path());
     let mut files: Vec<_> = files.filter(|path| path.to_string_lossy().ends_with(".jsonl.gz")).collect();
     files.sort();
