@@ -1,7 +1,7 @@
 """fastws beside its rivals: interleaved rounds, each measurement in a fresh process on a core of its own.
 
-The server runs on another core. Rounds go A B C, A B C, …, so that whatever the machine does meanwhile strikes all alike.
-Of each client the table shows the median rate, its spread over the rounds, the ratio to picows' callback and to
+The server runs on another core. Rounds go A B C, A B C, …, so that whatever the machine does meanwhile strikes all
+alike. Of each client the table shows the median rate, its spread over the rounds, the ratio to picows' callback and to
 websockets, CPU time (user and system together) and voluntary context switches for an operation. A client that never
 sleeps looks fast only while the server answers at once; the row with a server that thinks for 50 µs shows it.
 """

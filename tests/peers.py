@@ -1,7 +1,8 @@
 """A scripted WebSocket peer on a raw socket, in a thread: it sends the exact bytes that a test wants.
 
-It has a frame codec of its own (thirty lines), so that a fault of ours on both sides cannot hide. A script is a function
-that gets a `Wire`; unless `upgrade=False` the upgrade is done before it runs. What a script raises fails the test.
+It has a frame codec of its own (thirty lines), so that a fault of ours on both sides cannot hide. A script is a
+function that gets a `Wire`; unless `upgrade=False` the upgrade is done before it runs. What a script raises
+fails the test.
 """
 
 from __future__ import annotations

@@ -6,6 +6,7 @@ import inspect
 import os
 
 import pytest
+
 from fastws.runner import loop_factory
 
 LOOPS = ["asyncio", "uvloop"]

@@ -8,9 +8,9 @@ import sys
 import weakref
 
 import pytest
-from peers import Gate, Peer, binary, numbered, text
 
 from fastws import ConcurrencyError, ConnectionClosed, ConnectionClosedOK
+from peers import Gate, Peer, binary, numbered, text
 
 
 def numbers_then_close(count):

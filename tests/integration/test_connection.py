@@ -3,11 +3,11 @@
 import asyncio
 import time
 
-import fastws
 import pytest
-from peers import BINARY, CLOSE, PING, PONG, TEXT, Frame, Gate, Peer, binary, close, frame, numbered, text
 
+import fastws
 from fastws import ConnectionClosedError, ConnectionClosedOK, State
+from peers import BINARY, CLOSE, PING, PONG, TEXT, Frame, Gate, Peer, binary, close, frame, numbered, text
 
 
 async def test_text_is_str_and_binary_is_bytes():
@@ -198,7 +198,9 @@ async def test_close_twice_and_after_the_end_does_nothing():
     assert len(peer.results[0]) == 1
 
 
-@pytest.mark.parametrize(("code", "reason"), [(1005, ""), (1006, ""), (1015, ""), (999, ""), (5000, ""), (1000, "x" * 124)])
+@pytest.mark.parametrize(
+    ("code", "reason"), [(1005, ""), (1006, ""), (1015, ""), (999, ""), (5000, ""), (1000, "x" * 124)]
+)
 async def test_a_close_that_may_not_be_sent_is_a_value_error_and_nothing_happens(code, reason):
     with Peer() as peer:
         async with peer.connect() as ws:
@@ -209,7 +211,13 @@ async def test_a_close_that_may_not_be_sent_is_a_value_error_and_nothing_happens
 
 @pytest.mark.parametrize(
     ("code", "kind"),
-    [(1000, ConnectionClosedOK), (1001, ConnectionClosedOK), (None, ConnectionClosedOK), (1011, ConnectionClosedError), (4401, ConnectionClosedError)],
+    [
+        (1000, ConnectionClosedOK),
+        (1001, ConnectionClosedOK),
+        (None, ConnectionClosedOK),
+        (1011, ConnectionClosedError),
+        (4401, ConnectionClosedError),
+    ],
 )
 async def test_a_close_of_the_peer_raises_by_its_code(code, kind):
     with Peer(lambda wire: wire.close(code, "why" if code else "")) as peer:
@@ -258,7 +266,7 @@ async def test_iteration_ends_by_a_clean_close_and_raises_otherwise():
         got = []
         with pytest.raises(ConnectionClosedError):
             async for message in ws:
-                got.append(message)
+                got.append(message)  # noqa: PERF401 - a comprehension would lose what came before the error
         assert got == ["a"]
         await ws.close()
 

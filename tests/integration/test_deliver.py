@@ -8,11 +8,11 @@ import gc
 import time
 import weakref
 
-import fastws
 import pytest
-from peers import BINARY, CLOSE, TEXT, Frame, Gate, Peer, binary, frame, numbered, text
 
+import fastws
 from fastws import CloseInfo, ConcurrencyError, ConnectionClosed
+from peers import BINARY, CLOSE, TEXT, Frame, Gate, Peer, binary, frame, numbered, text
 
 
 class Recorder(fastws.Listener):
@@ -480,8 +480,8 @@ async def test_max_bytes_bounds_a_batch_but_never_splits_a_message():
             while ws.stats().receive_queue_messages < 6:
                 await asyncio.sleep(0)
             batches = ws.batches(max_bytes=60)
-            got = [[len(message) for message in await anext(batches)] for _ in range(5)]
-            assert got == [[10, 10], [50, 10], [200], [10]] + got[4:] if len(got) > 4 else got
+            got = [[len(message) for message in await anext(batches)] for _ in range(4)]
+            assert got == [[10, 10], [50, 10], [200], [10]]
 
 
 async def test_max_wait_gathers_what_comes_within_it():
@@ -575,7 +575,8 @@ async def test_a_batch_that_waits_is_given_when_our_own_queue_is_full():
 
 
 @pytest.mark.parametrize(
-    "arguments", [{"max_messages": 0}, {"max_bytes": 0}, {"max_wait": -1}, {"max_wait": float("nan")}, {"max_wait": float("inf")}]
+    "arguments",
+    [{"max_messages": 0}, {"max_bytes": 0}, {"max_wait": -1}, {"max_wait": float("nan")}, {"max_wait": float("inf")}],
 )
 async def test_wrong_limits_are_value_errors(arguments):
     with Peer() as peer:

@@ -136,9 +136,7 @@ def test_an_end_without_close_is_an_error_and_says_how(loop, server, fault, caus
 def test_equal_configurations_share_their_sessions(loop, fastws_tls_server):
     async def main():
         for _ in range(3):
-            async with fastws.connect(
-                fastws_tls_server.url(), tls=fastws.TlsConfig(ca=fastws_tls_server.ca_pem)
-            ) as ws:
+            async with fastws.connect(fastws_tls_server.url(), tls=fastws.TlsConfig(ca=fastws_tls_server.ca_pem)) as ws:
                 await ws.send("x")
                 await ws.recv()
 

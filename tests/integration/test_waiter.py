@@ -6,9 +6,9 @@ import random
 import threading
 
 import pytest
-from peers import Gate, Peer, numbered, text
 
 from fastws import ConcurrencyError
+from peers import Gate, Peer, numbered, text
 
 
 def send_on_request(count):

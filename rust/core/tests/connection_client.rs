@@ -303,6 +303,9 @@ enum Step {
     Timeout,
 }
 
+/// Steps, close code, cause, and the teardown as a client and as a server.
+type Row<'a> = (&'a [Step], u16, Option<Cause>, [Teardown; 2]);
+
 #[test]
 fn every_end_of_a_stream() {
     use Step::{Close, Cut, Fin, PeerClose, Reset, Timeout, Violation};
@@ -312,7 +315,7 @@ fn every_end_of_a_stream() {
     let keep = [Teardown::Keep, Teardown::Keep];
     let close = [Teardown::Close, Teardown::Close];
     let server_first = [Teardown::Keep, Teardown::Close];
-    let table: [(&[Step], u16, Option<Cause>, [Teardown; 2]); 21] = [
+    let table: [Row; 21] = [
         (&[Close], 1006, None, keep),
         (&[PeerClose], 1000, None, server_first),
         (&[Close, PeerClose], 1000, None, server_first),
@@ -496,7 +499,7 @@ fn without_memory_the_connection_ends_with_1011() {
         for (first, sizes) in [(0x82, &[1, 1000][..]), (0x02, &[])] {
             let mut end = End::open(quiet(role));
             end.sink.memory = Some(50_000);
-            let wire = frame(role, first, &[0; 60_000]);
+            let wire = frame(role, first, &vec![0; 60_000]);
             end.feed_in(&wire, sizes);
             let error = Error::from(Limit::Memory { size: 60_000 });
             assert_eq!(end.sent_closes(), [close_payload(1011, &error.to_string())]);
@@ -724,7 +727,7 @@ fn a_sink_that_says_stop_gets_one_unit_a_call() {
 fn whole_frames_are_not_copied() {
     for role in ROLES {
         let mut end = End::open(quiet(role));
-        let mut wire = [frame(role, 0x81, b"text"), frame(role, 0x82, &[0; 70_000])].concat();
+        let mut wire = [frame(role, 0x81, b"text"), frame(role, 0x82, &vec![0; 70_000])].concat();
         wire.extend_from_slice(&frame(role, 0x81, b"cut")[..4]);
         end.feed(&wire);
         assert_eq!((end.sink.whole, end.sink.assembled), (2, 0));
@@ -830,13 +833,13 @@ fn a_landing_is_there_only_while_a_payload_is_in_progress() {
     for role in ROLES {
         let mut end = End::open(quiet(role));
         assert!(end.conn.landing().is_none());
-        let wire = frame(role, 0x82, &[5; 3_000_000]);
+        let wire = frame(role, 0x82, &vec![5; 3_000_000]);
         end.feed(&wire[..1000]);
         let room = end.conn.landing().unwrap().room;
         assert!((RESERVE_AHEAD - 100..=RESERVE_AHEAD).contains(&room), "{room}");
         feed_landing(&mut end, &wire[1000..], &[100_000]);
         assert!(end.conn.landing().is_none());
-        assert_eq!(end.items(), [binary(&[5; 3_000_000])]);
+        assert_eq!(end.items(), [binary(&vec![5; 3_000_000])]);
         end.feed(&frame(role, 0x82, &[5; 10])[..8]);
         end.conn.abort("");
         assert!(end.conn.landing().is_none());

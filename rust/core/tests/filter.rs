@@ -86,7 +86,7 @@ fn filtered_with(config: Config) -> End {
 
 /// A frame as the extension at the other end makes it.
 fn coded(role: Role, first: u8, payload: &[u8]) -> Vec<u8> {
-    let rsv = if first & 0x0f == 0 { 0 } else { 0x40 };
+    let rsv = if first.trailing_zeros() >= 4 { 0 } else { 0x40 };
     frame(role, first | rsv, &xor(payload))
 }
 
@@ -311,7 +311,7 @@ fn a_parked_end_that_is_full_does_not_block_what_comes_after_the_end() {
     let mut end = filtered(Role::Client);
     end.feed(&coded(Role::Client, 0x82, b"Job"));
     while !end.conn.is_parked() {
-        end.feed(&coded(Role::Client, 0x82, &[0; 100_000]));
+        end.feed(&coded(Role::Client, 0x82, &vec![0; 100_000]));
     }
     end.end(StreamEnd::Clean);
     assert!(!end.conn.is_parked());

@@ -63,7 +63,7 @@ fn check(role: Role, case: &Case, sizes: &[usize]) {
     let closes = end.sent_closes();
     match &case.end {
         Outcome::Open => assert_eq!(closes, Vec::<Vec<u8>>::new(), "{context}"),
-        Outcome::Closed(payload) => assert_eq!(closes, [payload.clone()], "{context}"),
+        Outcome::Closed(payload) => assert_eq!(closes, std::slice::from_ref(payload), "{context}"),
         Outcome::Failed(code) => {
             assert_eq!(closes.len(), 1, "{context}");
             assert_eq!(closes[0][..2], code.to_be_bytes(), "{context}");
@@ -161,7 +161,7 @@ fn fragmentation(role: Role, add: Add<'_>) {
     add("control frames between fragments", &between, items, Outcome::Open);
     let again = [f(0x01, b"a"), f(0x80, b"b"), f(0x82, b"c"), f(0x02, b"d"), f(0x80, b"e")];
     add("one message after the other", &again, vec![text("ab"), binary(b"c"), binary(b"de")], Outcome::Open);
-    let large = [f(0x02, &[1; 40_000]), f(0x80, &[1; 30_000])];
+    let large = [f(0x02, &vec![1; 40_000]), f(0x80, &vec![1; 30_000])];
     add("large fragments", &large, vec![binary(&[1; 70_000])], Outcome::Open);
     for (name, first, second) in [
         ("continuation of nothing", 0x80, 0x81),
@@ -253,11 +253,11 @@ fn limits(role: Role, add: Add<'_>) {
         let wire = [f(0x82, b"ok"), head(0x82, key, length)];
         add(&format!("frame of {length}"), &wire, vec![binary(b"ok")], Outcome::Failed(1009));
     }
-    let message = [f(0x02, &[7; 40_000]), f(0x00, &[7; 30_000]), f(0x80, b"")];
+    let message = [f(0x02, &vec![7; 40_000]), f(0x00, &vec![7; 30_000]), f(0x80, b"")];
     add("message at its limit", &message, vec![binary(&[7; 70_000])], Outcome::Open);
-    let over = [f(0x02, &[7; 40_000]), f(0x00, &[7; 30_000]), head(0x80, key, 1)];
+    let over = [f(0x02, &vec![7; 40_000]), f(0x00, &vec![7; 30_000]), head(0x80, key, 1)];
     add("message over its limit", &over, vec![], Outcome::Failed(1009));
-    let mut six: Vec<Vec<u8>> = (0..5).map(|n| f(if n == 0 { 0x01 } else { 0x00 }, b"x")).collect();
+    let mut six: Vec<Vec<u8>> = (0..5).map(|n| f(u8::from(n == 0), b"x")).collect();
     let mut seven = six.clone();
     six.push(f(0x80, b"x"));
     add("as many fragments as there may be", &six, vec![text("xxxxxx")], Outcome::Open);

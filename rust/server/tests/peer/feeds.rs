@@ -23,9 +23,12 @@ fn messages() -> Vec<FeedMessage> {
 fn as_sent(messages: &[FeedMessage]) -> Vec<Message> {
     messages
         .iter()
-        .map(|message| match message.text {
-            true => Message::text(String::from_utf8(message.payload.clone()).unwrap()),
-            false => Message::binary(message.payload.clone()),
+        .map(|message| {
+            if message.text {
+                Message::text(String::from_utf8(message.payload.clone()).unwrap())
+            } else {
+                Message::binary(message.payload.clone())
+            }
         })
         .collect()
 }

@@ -13,7 +13,7 @@ use crate::{PATIENCE, after_head, connect, read_all, request, server, socket};
 fn what_is_no_upgrade_is_refused_with_the_reason() {
     let server = server();
     for (bytes, status, reason) in [
-        (b"GET / HTTP/1.1\r\nHost: h\r\n\r\n".to_vec(), "400", "upgrade"),
+        (b"GET / HTTP/1.1\r\nHost: h\r\n\r\n".to_vec(), "400", "Upgrade: websocket"),
         (b"POST / HTTP/1.1\r\nHost: h\r\n\r\n".to_vec(), "400", "GET"),
         (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\r\n\r\n".to_vec(), "400", ""),
         (String::from_utf8(request("/")).unwrap().replace("Version: 13", "Version: 8").into_bytes(), "426", "8"),
