@@ -1,10 +1,24 @@
 """The native half of fastws: what a connection does for each message."""
 
 import asyncio
-from collections.abc import Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterator
+from contextvars import Context
 from typing import Any, Final, Generic, Literal, Self, TypeVar, final, overload
 
-__all__ = ["Batch", "Connection", "Hub", "MessageView", "Request", "TestServer", "TlsContext", "Waiter", "parse_uri"]
+from typing_extensions import disjoint_base
+
+__all__ = [
+    "Batch",
+    "Connection",
+    "Hub",
+    "MessageView",
+    "Request",
+    "TestServer",
+    "TlsContext",
+    "Waiter",
+    "__version__",
+    "parse_uri",
+]
 
 __version__: Final[str]
 
@@ -12,6 +26,7 @@ _T = TypeVar("_T")
 
 def parse_uri(uri: str) -> tuple[bool, str, int, str, str]: ...
 
+@disjoint_base
 class Connection:
     def __new__(cls, event_loop: asyncio.AbstractEventLoop, policy: Any, options: dict[str, Any]) -> Self: ...
     def recv(self, decode: bool | None = None) -> Coroutine[Any, Any, Any]: ...
@@ -140,7 +155,15 @@ class TlsContext:
     def __new__(cls, roots: str, ca: bytes | None = None) -> Self: ...
 
 @final
-class Waiter: ...
+class Waiter:
+    def add_done_callback(self, callback: Callable[[Self], object], *, context: Context | None = None) -> None: ...
+    def remove_done_callback(self, callback: Callable[[Self], object]) -> int: ...
+    def cancel(self, msg: Any = None) -> bool: ...
+    def cancelled(self) -> bool: ...
+    def done(self) -> bool: ...
+    def exception(self) -> BaseException | None: ...
+    def result(self) -> None: ...
+    def get_loop(self) -> asyncio.AbstractEventLoop: ...
 
 @final
 class TestServer:

@@ -87,7 +87,7 @@ class Connection(_core.Connection):
         """
         if not isinstance(message, str | bytes):
             # Somebody else may change it before the loop gets to it.
-            message = bytes(message)
+            message = memoryview(message).tobytes()
         loop = self._loop
 
         async def send() -> None:

@@ -7,7 +7,7 @@ masked), the phase of opening that failed, the server's answer, how a connection
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
     from .http import Response
@@ -61,6 +61,10 @@ class ConnectError(FastwsError):
 
     def __str__(self) -> str:
         return str(self.args[0]) if self.args else ""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # A process pool sends exceptions back pickled.
+        return _restored, (type(self), self.args), self.__dict__
 
 
 class DialError(ConnectError, OSError):
@@ -201,3 +205,7 @@ class ConcurrencyError(FastwsError, RuntimeError):
 
 class SendQueueFull(FastwsError):
     """``send_nowait`` found no room: the peer takes data more slowly than it is sent."""
+
+
+def _restored(kind: type[ConnectError], args: tuple[Any, ...]) -> ConnectError:
+    return kind.__new__(kind, *args)

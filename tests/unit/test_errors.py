@@ -1,4 +1,5 @@
 import inspect
+import pickle
 
 import pytest
 
@@ -74,3 +75,22 @@ def test_errors_of_opening_say_where_and_when():
         "tcp",
         (("1.2.3.4:80", "refused"),),
     )
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        errors.DialError("no connection", uri="ws://h/", phase="tcp", attempts=(("[::1]:80", "refused"),)),
+        errors.OpenTimeout("not open", uri="ws://h/", phase="tls"),
+        errors.InvalidHandshake("no upgrade", uri="ws://h/"),
+        errors.TlsError("not TLS", uri="wss://h/", phase="tls"),
+        errors.ConnectionClosedError(errors.CloseInfo(1006, "", None, None, None, None)),
+        errors.KeepaliveTimeout("peer silent 20 s"),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+def test_an_exception_survives_pickling_as_process_pools_do(error):
+    restored = pickle.loads(pickle.dumps(error))
+    assert type(restored) is type(error)
+    assert str(restored) == str(error)
+    assert vars(restored) == vars(error)

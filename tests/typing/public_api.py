@@ -1,0 +1,111 @@
+"""What a type checker makes of the public API: `make types` runs mypy over this file, strictly.
+
+Nothing here runs. `assert_type` fails the check when a type widens; a `type: ignore` that is not needed any more fails
+it too, so wrong calls stay wrong.
+"""
+
+import asyncio
+import socket
+from collections.abc import AsyncIterator, Awaitable
+from datetime import timedelta
+from typing import Any, assert_type
+
+import fastws
+from fastws.testing import Server
+
+
+async def opening() -> None:
+    assert_type(await fastws.connect("ws://host"), fastws.Connection)
+    async with fastws.connect("wss://host", tls="system", open_timeout=timedelta(seconds=2)) as ws:
+        assert_type(ws, fastws.Connection)
+    await fastws.connect("ws://host", max_queue=(10, 2), max_queue_bytes=None, ping_interval=None, max_size=None)
+    await fastws.connect("ws://host", additional_headers={"A": "b"})
+    await fastws.connect("ws://host", additional_headers=[("A", "b"), ("A", "c")])
+    await fastws.connect("ws://host", sock=socket.socket(), subprotocols=["a"])
+    await fastws.connect("wss://host", tls=fastws.TlsConfig(roots="webpki", ca=b"", verify=False))
+    await fastws.connect("ws://host", compression="deflate")  # type: ignore[arg-type]
+    await fastws.connect("ws://host", messages="str")  # type: ignore[arg-type]
+    await fastws.connect("ws://host", reconnect=True)  # type: ignore[call-arg]
+    await fastws.connect("ws://host", open_timeout="5")  # type: ignore[arg-type]
+
+
+async def sending(ws: fastws.Connection, parts: list[str], stream: AsyncIterator[bytes]) -> None:
+    assert_type(await ws.send("text"), None)
+    await ws.send(b"binary")
+    await ws.send(bytearray(b"x"))
+    await ws.send(memoryview(b"x"), text=True)
+    await ws.send(parts)
+    await ws.send(stream)
+    assert_type(ws.send_nowait("text"), None)
+    await ws.send_many(["a", b"b"])
+    await ws.send_json({"op": "subscribe"})
+    pong = await ws.ping(b"data")
+    assert_type(pong, Awaitable[float])
+    assert_type(await pong, float)
+    assert_type(await ws.pong(), None)
+    assert_type(ws.send_threadsafe("text").result(), None)
+    await ws.close(code="1000")  # type: ignore[arg-type]
+
+
+async def receiving(ws: fastws.Connection) -> None:
+    task = asyncio.create_task(ws.recv())
+    assert_type(task.cancel(), bool)
+    async for batch in ws.batches(max_messages=100, max_wait=0.01):
+        assert_type(batch, fastws.Batch)
+        assert_type(batch.received_ns, int)
+        assert_type(len(batch), int)
+    assert_type(ws.received_ns, int)
+    assert_type(ws.seq, int)
+    ws.batches(max_message=1)  # type: ignore[call-arg]
+
+
+async def state(ws: fastws.Connection) -> None:
+    assert_type(ws.state, fastws.State)
+    assert_type(ws.latency, float)
+    assert_type(ws.close_code, int | None)
+    assert_type(ws.close_reason, str | None)
+    assert_type(ws.close_info, fastws.CloseInfo | None)
+    assert_type(ws.subprotocol, str | None)
+    assert_type(ws.request, fastws.Request)
+    assert_type(ws.response, fastws.Response | None)
+    assert_type(ws.stats(), fastws.ConnectionStats)
+    assert_type(await ws.wait_closed(), None)
+    ws.state = fastws.State.OPEN  # type: ignore[misc]
+
+
+class Feed(fastws.Listener):
+    def on_open(self, ws: fastws.Connection) -> None:
+        ws.send_nowait("sub")
+
+    def on_message(self, ws: fastws.Connection, message: Any) -> None:
+        assert_type(ws.received_ns, int)
+
+    def on_close(self, ws: fastws.Connection, close: fastws.CloseInfo) -> None:
+        assert_type(close.code, int)
+
+
+async def listening() -> None:
+    ws = await fastws.connect("ws://host", listener=Feed())
+    assert_type(ws, fastws.Connection)
+
+
+async def main() -> int:
+    return 3
+
+
+assert_type(fastws.run(main()), int)
+
+with Server() as server:
+    assert_type(server.url("/echo"), str)
+
+
+def errors(error: Exception) -> None:
+    match error:
+        case fastws.InvalidStatus():
+            assert_type(error.response, fastws.Response)
+        case fastws.ConnectionClosed():
+            assert_type(error.rcvd, fastws.Close | None)
+        case fastws.OpenTimeout():
+            assert_type(error.uri, str)
+        case _:
+            raise error
