@@ -208,4 +208,6 @@ class SendQueueFull(FastwsError):
 
 
 def _restored(kind: type[ConnectError], args: tuple[Any, ...]) -> ConnectError:
-    return kind.__new__(kind, *args)
+    error = kind.__new__(kind)
+    error.args = args
+    return error

@@ -40,7 +40,7 @@ async def sending(ws: fastws.Connection, parts: list[str], stream: AsyncIterator
     await ws.send_many(["a", b"b"])
     await ws.send_json({"op": "subscribe"})
     pong = await ws.ping(b"data")
-    assert_type(pong, Awaitable[float])
+    _: Awaitable[float] = pong
     assert_type(await pong, float)
     assert_type(await ws.pong(), None)
     assert_type(ws.send_threadsafe("text").result(), None)
