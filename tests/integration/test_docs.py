@@ -1,0 +1,55 @@
+"""Programs that the documentation shows are run as they stand."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+BLOCK = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+
+
+def blocks(path):
+    return BLOCK.findall((ROOT / path).read_text(encoding="utf-8"))
+
+
+def run(program):
+    return subprocess.run(
+        [sys.executable, "-X", "dev", "-c", program], capture_output=True, text=True, timeout=50, check=False
+    )
+
+
+def test_the_tutorial_runs_from_top_to_bottom():
+    found = blocks("docs/tutorial.md")
+    assert len(found) >= 4
+    result = run("\n".join(found))
+    assert (result.returncode, result.stderr) == (0, "")
+    lines = result.stdout.splitlines()
+    assert lines[:2] == ["hello", "b'\\x00\\x01'"]
+    assert "1000" in lines  # the close code of the iteration
+    assert "100000" in lines  # the batches' total
+    assert lines[-1] == "closed 1000"
+
+
+@pytest.mark.parametrize("path", ["README.md", "docs/index.md"])
+def test_the_first_program_runs_against_a_server(path, fastws_server):
+    """Its URL is a placeholder; the server's has the place of it."""
+    program = blocks(path)[0].replace("wss://example.com/feed", fastws_server.url("/echo?fault=close:1000@1"))
+    result = run(program)
+    assert (result.returncode, result.stdout, result.stderr) == (0, "hello\n", "")
+
+
+def test_the_test_that_the_testing_page_shows_passes(tmp_path):
+    (tmp_path / "test_shown.py").write_text(blocks("docs/howto/testing.md")[0], encoding="utf-8")
+    result = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "test_shown.py"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=50,
+        check=False,
+    )
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert "1 passed" in result.stdout
