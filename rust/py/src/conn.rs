@@ -59,6 +59,8 @@ pub(crate) struct Inner {
     pub delivery: Delivery,
     /// The read buffer while it is lent, with what of it is not parsed yet.
     pub input: Option<Input>,
+    /// Counts the reads that gave something.
+    pub reads: u32,
     pub events: Vec<Event>,
     pub water: Water,
     /// Since when our own full queue has paused reading.
@@ -178,6 +180,7 @@ impl Conn {
                 batch_due: None,
                 batch_full: None,
                 batch_wait: 0,
+                reads: 0,
                 run_start: 0,
                 run_count: 0,
                 views: Vec::new(),

@@ -51,6 +51,12 @@ impl Conn {
         Self::sync(slf)
     }
 
+    /// Counts the reads that gave something.
+    #[inline]
+    pub(crate) fn reads(&self) -> u32 {
+        self.inner.borrow().reads
+    }
+
     /// Another turn was asked for: messages or parsed input are left, or writing failed.
     pub(crate) fn on_soon(slf: &Bound<'_, Self>) -> PyResult<()> {
         slf.get().inner.borrow_mut().begin_run();

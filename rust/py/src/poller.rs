@@ -33,6 +33,7 @@ pub const WAKE: u64 = u64::MAX - 1;
 #[cfg(any(target_os = "linux", target_os = "android"))]
 mod imp {
     use super::{Interest, Nanos, RawFd, Ready, TIMER, WAKE, io};
+    use std::mem::MaybeUninit;
 
     pub struct Poller {
         epoll: RawFd,
@@ -96,14 +97,16 @@ mod imp {
 
         /// What is ready now; never waits.
         pub fn poll(&mut self, ready: &mut Vec<Ready>) -> io::Result<()> {
-            let mut events = [libc::epoll_event { events: 0, u64: 0 }; MAX_EVENTS];
+            let mut events = [const { MaybeUninit::<libc::epoll_event>::uninit() }; MAX_EVENTS];
             // SAFETY: the array has room for MAX_EVENTS.
-            let count = unsafe { libc::epoll_wait(self.epoll, events.as_mut_ptr(), MAX_EVENTS as i32, 0) };
+            let count = unsafe { libc::epoll_wait(self.epoll, events.as_mut_ptr().cast(), MAX_EVENTS as i32, 0) };
             if count < 0 {
                 let error = io::Error::last_os_error();
                 return if error.kind() == io::ErrorKind::Interrupted { Ok(()) } else { Err(error) };
             }
             for event in &events[..count as usize] {
+                // SAFETY: epoll_wait wrote the first `count`.
+                let event = unsafe { event.assume_init() };
                 let (bits, token) = (event.events as i32, event.u64);
                 match token {
                     TIMER => Self::drain(self.timer),

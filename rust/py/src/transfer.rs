@@ -156,6 +156,7 @@ impl Inner {
             let got = unsafe { receive_raw(self.fd, spare, room) }?;
             // SAFETY: the kernel wrote `got` bytes there.
             unsafe { landing.buf.advance(got) };
+            self.reads = self.reads.wrapping_add(1);
             let now = clock::monotonic();
             let mut sink = QueueSink::new(py, &mut self.queue, &mut self.events, self.delivery);
             let _ = self.core.landed(got, now, &mut sink);
@@ -175,6 +176,7 @@ impl Inner {
         };
         (input.start, input.end) = (0, got);
         self.input = Some(input);
+        self.reads = self.reads.wrapping_add(1);
         Ok(self.parse(py).map(|()| if got < room { Read::Drained } else { Read::More }))
     }
 
@@ -201,6 +203,7 @@ impl Inner {
         let (established, ended) = (tls.is_established(), tls.end().is_some());
         buffers::give(cipher);
         self.input = Some(input);
+        self.reads = self.reads.wrapping_add(1);
         if established && self.phase == Phase::Tls {
             self.phase = Phase::Upgrade;
         }
