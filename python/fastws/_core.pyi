@@ -29,23 +29,82 @@ def parse_uri(uri: str) -> tuple[bool, str, int, str, str]: ...
 @disjoint_base
 class Connection:
     def __new__(cls, event_loop: asyncio.AbstractEventLoop, policy: Any, options: dict[str, Any]) -> Self: ...
-    def recv(self, decode: bool | None = None) -> Coroutine[Any, Any, Any]: ...
+    def recv(self, decode: bool | None = None) -> Coroutine[Any, Any, Any]:
+        """Waits for the next message.
+
+        Args:
+            decode: None gives text as ``str`` and binary as ``bytes``, or what ``messages=`` of ``connect`` chose;
+                True gives ``str`` also for binary; False gives ``bytes`` also for text, whose UTF-8 was checked.
+
+        Cancelling it loses no message. A message already received is returned without a turn of the event loop.
+
+        Raises:
+            ConnectionClosed: The connection is closed and every message received was taken.
+            ConcurrencyError: Another task is waiting for a message, or a listener takes them.
+            UnicodeDecodeError: ``decode=True`` and the message is not UTF-8.
+        """
     def __aiter__(self) -> _Iteration[Any]: ...
     def __anext__(self) -> Coroutine[Any, Any, Any]: ...
     def batches(
         self, max_messages: int = 4096, max_bytes: int | None = None, max_wait: float = 0.0
-    ) -> _Iteration[Batch]: ...
-    def send(self, message: Any, text: bool | None = None) -> Coroutine[Any, Any, None]: ...
-    def send_nowait(self, message: Any, text: bool | None = None) -> None: ...
-    def fileno(self) -> int: ...
+    ) -> _Iteration[Batch]:
+        """Iterates over what has arrived, many messages at a time.
+
+        Args:
+            max_messages: Messages in a batch at most.
+            max_bytes: Bytes in a batch at most; None for no limit. A larger message comes alone.
+            max_wait: Seconds to wait for more after a batch's first message; 0 takes what is here.
+
+        Cancelling loses no message. It ends as ``async for`` over the connection ends.
+
+        Raises:
+            ValueError: A limit is not more than zero.
+        """
+    def send(self, message: Any, text: bool | None = None) -> Coroutine[Any, Any, None]:
+        """Sends a message; waits only where the send queue is full.
+
+        The message is accepted by the call, not by the ``await``: below ``write_limit`` it is on its way at once, above
+        it the ``await`` lasts until the queue is at its low-water mark. Only where the queue is at its hard bound
+        (``max_send_queue`` messages, ``max_send_bytes`` bytes) nothing is accepted until the ``await``, which then
+        waits for room, first come first served.
+
+        Args:
+            message: ``str`` is sent as text, bytes-like as binary, an iterable or async iterable of either in
+                fragments.
+            text: True sends bytes-like as text, which must be UTF-8; False sends ``str`` as binary.
+
+        Raises:
+            ConnectionClosed: The connection is closed or closing.
+            ConcurrencyError: A message is being sent in fragments.
+            TypeError: The message cannot be sent.
+        """
+    def send_nowait(self, message: Any, text: bool | None = None) -> None:
+        """Sends a ``str`` or bytes-like message, or raises at once.
+
+        Args:
+            message: ``str`` is sent as text, bytes-like as binary.
+            text: True sends bytes-like as text, which must be UTF-8; False sends ``str`` as binary.
+
+        Raises:
+            SendQueueFull: The send queue is at its hard bound; nothing was accepted.
+            ConnectionClosed: The connection is closed or closing.
+            ConcurrencyError: A message is being sent in fragments.
+            TypeError: The message cannot be sent.
+        """
+    def fileno(self) -> int:
+        """The socket's descriptor, or -1 when it is closed. Do not read, write or close it."""
     @property
-    def received_ns(self) -> int: ...
+    def received_ns(self) -> int:
+        """When the message last taken was received: CLOCK_REALTIME, nanoseconds; 0 before the first."""
     @property
-    def received_mono_ns(self) -> int: ...
+    def received_mono_ns(self) -> int:
+        """The same moment on CLOCK_MONOTONIC, nanoseconds."""
     @property
-    def seq(self) -> int: ...
+    def seq(self) -> int:
+        """Number of the message last taken, from 1; 0 before the first."""
     @property
-    def latency(self) -> float: ...
+    def latency(self) -> float:
+        """Round-trip time of the last ping that was answered, in seconds; 0 before the first."""
     def _start(
         self,
         fd: int,
@@ -103,16 +162,23 @@ class _Iteration(Generic[_T]):
 
 @final
 class Batch:
+    """Messages that were received together: a sequence, with what is known of them."""
+
     @property
-    def messages(self) -> list[Any]: ...
+    def messages(self) -> list[Any]:
+        """The messages, as the list that holds them."""
     @property
-    def first_seq(self) -> int: ...
+    def first_seq(self) -> int:
+        """Number of the first message on its connection, from 1."""
     @property
-    def last_seq(self) -> int: ...
+    def last_seq(self) -> int:
+        """Number of the last one."""
     @property
-    def received_ns(self) -> int: ...
+    def received_ns(self) -> int:
+        """When the last message was received: CLOCK_REALTIME, nanoseconds, taken as its bytes were read."""
     @property
-    def received_mono_ns(self) -> int: ...
+    def received_mono_ns(self) -> int:
+        """The same moment on CLOCK_MONOTONIC, nanoseconds."""
     def __len__(self) -> int: ...
     @overload
     def __getitem__(self, index: int, /) -> Any: ...
@@ -123,9 +189,16 @@ class Batch:
 
 @final
 class MessageView:
+    """A message that was not copied; it stays valid for as long as it is kept.
+
+    Supports the buffer protocol, ``len()``, ``bytes()``, comparison with bytes and indexing.
+    """
+
     @property
-    def is_text(self) -> bool: ...
-    def tobytes(self) -> bytes: ...
+    def is_text(self) -> bool:
+        """Whether the message is text; its bytes are then valid UTF-8."""
+    def tobytes(self) -> bytes:
+        """A copy of the message."""
     def __bytes__(self) -> bytes: ...
     def __len__(self) -> int: ...
     def __getitem__(self, index: Any, /) -> Any: ...

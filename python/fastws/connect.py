@@ -33,13 +33,13 @@ class connect:  # noqa: N801 - a function to its users, as in websockets
 
     Args:
         uri: ``ws://`` or ``wss://`` URI. Userinfo becomes an ``Authorization: Basic`` header.
-        listener: Takes the messages by callbacks instead of ``recv`` and iteration; see :class:`fastws.Listener`.
+        listener: Takes the messages by callbacks instead of ``recv`` and iteration; see ``fastws.Listener``.
         origin: ``Origin`` header.
         subprotocols: Subprotocols to offer, in order of preference.
         additional_headers: More headers for the upgrade, in order; duplicates are sent.
         user_agent_header: ``User-Agent`` header; None leaves it out.
         compression: None. This version offers no compression.
-        tls: For ``wss://``: a :class:`fastws.TlsConfig`, ``"system"`` or ``"webpki"``.
+        tls: For ``wss://``: a ``fastws.TlsConfig``, ``"system"`` or ``"webpki"``.
         server_hostname: The name that the server's certificate must have, instead of the URI's host.
         host: Connect to this host instead of the URI's.
         port: Connect to this port instead of the URI's.
@@ -58,7 +58,7 @@ class connect:  # noqa: N801 - a function to its users, as in websockets
         max_send_queue: Messages that the send queue holds at most.
         max_send_bytes: Bytes that the send queue holds at most.
         messages: ``"auto"`` gives text as ``str`` and binary as ``bytes``; ``"bytes"`` gives both as ``bytes``;
-            ``"view"`` gives both as zero-copy :class:`fastws.MessageView`.
+            ``"view"`` gives both as zero-copy ``fastws.MessageView``.
         nodelay: Set TCP_NODELAY.
 
     Durations are seconds (``float``) or ``timedelta``.

@@ -62,10 +62,10 @@ class ConnectionStats:
 
 
 class Connection(_core.Connection):
-    """A WebSocket connection, made by :func:`fastws.connect`.
+    """A WebSocket connection, made by ``fastws.connect``.
 
     ``recv``, ``send``, ``send_nowait``, iteration and ``batches`` are native: they cost no Python. A connection belongs
-    to the event loop and the thread that made it; from other threads use :meth:`send_threadsafe`.
+    to the event loop and the thread that made it; from other threads use ``send_threadsafe``.
     """
 
     __slots__ = ()

@@ -1,4 +1,4 @@
-"""Every exception of fastws. All derive from :class:`FastwsError`.
+"""Every exception of fastws. All derive from ``FastwsError``.
 
 Names follow ``websockets`` where it has them. An exception carries what an operator needs: the URI (with secrets
 masked), the phase of opening that failed, the server's answer, how a connection ended.
@@ -158,7 +158,7 @@ class ConnectionClosed(FastwsError):
 
     @property
     def code(self) -> int:
-        """The close code: see :attr:`CloseInfo.code`."""
+        """The close code: see ``CloseInfo.code``."""
         return self.info.code
 
     @property

@@ -21,7 +21,7 @@ HeadersLike = Mapping[str, str] | Iterable[tuple[str, str]] | _SupportsKeysAndGe
 class Headers(MutableMapping[str, str]):
     """HTTP header fields: order and duplicates are kept, names are compared without case.
 
-    ``headers[name]`` is the only value of a name: LookupError if it has several (use :meth:`get_all`), KeyError if
+    ``headers[name]`` is the only value of a name: LookupError if it has several (use ``get_all``), KeyError if
     none. Setting a name adds a field, as in ``websockets``; delete it first to replace it.
     """
 

@@ -14,11 +14,11 @@ __all__ = ["Listener"]
 
 
 class Listener:
-    """Receives a connection's messages by callbacks; pass an instance as ``listener=`` of :func:`fastws.connect`.
+    """Receives a connection's messages by callbacks; pass an instance as ``listener=`` of ``fastws.connect``.
 
     Override what you need. Callbacks are plain functions: they run inside the socket's event, in a copy of the context
     that ``connect`` was called in. An exception in one closes the connection with 1011 and is raised by
-    :meth:`fastws.Connection.wait_closed`. If ``on_batch`` is overridden it is called instead of ``on_message``.
+    ``fastws.Connection.wait_closed``. If ``on_batch`` is overridden it is called instead of ``on_message``.
     """
 
     def on_open(self, ws: Connection) -> None:
@@ -35,7 +35,7 @@ class Listener:
 
 
 class Callbacks:
-    """The callbacks of a listener that are not inherited from :class:`Listener`, checked."""
+    """The callbacks of a listener that are not inherited from ``Listener``, checked."""
 
     __slots__ = ("on_batch", "on_close", "on_message", "on_open")
 

@@ -9,8 +9,8 @@ It is native and runs in threads of its own, so it neither holds the GIL nor dis
         async with fastws.connect(server.url("/blast?n=1000&size=128&fault=reset@500"), tls=tls) as ws:
             ...
 
-What a connection does is chosen by the path of its request (see :meth:`Server.url`) or scripted
-(:meth:`Server.script`).
+What a connection does is chosen by the path of its request (see ``Server.url``) or scripted
+(``Server.script``).
 """
 
 from .server import ConnectionReport, RecordedFrame, Server, ServerStats

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def fastws_server_factory() -> Iterator[Callable[..., Server]]:
-    """Makes servers: the arguments are those of :class:`fastws.testing.Server`."""
+    """Makes servers: the arguments are those of ``fastws.testing.Server``."""
     from .server import Server
 
     servers: list[Server] = []

@@ -82,7 +82,7 @@ class Server:
         subprotocols: Subprotocols to choose from.
         headers: Headers added to every accepted upgrade.
         accept_delay: Seconds during which nothing is read of a new connection.
-        record: Keep the frames received, for :meth:`connections`.
+        record: Keep the frames received, for ``connections``.
         max_message: Largest message taken, in bytes.
         max_connections: Connections open at a time; more are closed at once.
         timeout: Seconds for TLS, for the request, and for the end of a closing handshake.

@@ -1,6 +1,6 @@
-"""What a scripted connection does, step by step. See :meth:`fastws.testing.Server.script`.
+"""What a scripted connection does, step by step. See ``fastws.testing.Server.script``.
 
-A script without :class:`Accept`, :class:`Refuse` or :class:`Answer` begins by accepting the upgrade. After its last
+A script without ``Accept``, ``Refuse`` or ``Answer`` begins by accepting the upgrade. After its last
 step the server reads and counts messages until the client goes.
 """
 
