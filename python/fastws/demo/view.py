@@ -75,7 +75,8 @@ def frame(snapshot: DemoSnapshot, width: int, height: int, *, color: bool) -> li
     if gaps < _ALL_GAPS:
         lines = [*top, progress, *blank[:gaps], *figures, *blank[: gaps - 1], *channels, *bottom]
     else:
-        lines = [*top, *blank, progress, *blank, *figures, *blank, *channels, *blank, *bottom]
+        scale = Line("  by channel, on a logarithmic scale", DIM) if channels else Line()
+        lines = [*top, *blank, progress, *blank, *figures, scale, *channels, *blank, *bottom]
     return [line.render(columns, color=color) for line in lines[:height]]
 
 
