@@ -231,13 +231,29 @@ def test_keyboard_interrupt_in_a_callback_ends_the_program_and_the_connection_go
         try:
             with pytest.raises(KeyboardInterrupt):
                 loop.run_until_complete(first())
-            assert listener.messages == ["0", "1", "2"]
+            assert listener.messages[:3] == ["0", "1", "2"]  # uvloop ends its turn first
             loop.run_until_complete(second())
             for task in asyncio.all_tasks(loop):
                 loop.run_until_complete(task)
         finally:
             loop.close()
     assert listener.messages == [str(number) for number in range(6)]
+
+
+async def test_what_a_slow_listener_has_left_when_reading_resumes_is_delivered_though_nothing_more_comes():
+    class Slow(Recorder):
+        def on_message(self, ws, message):
+            super().on_message(ws, message)
+            until = time.perf_counter() + 30e-6
+            while time.perf_counter() < until:
+                pass
+
+    listener = Slow()
+    with Peer(lambda wire: (wire.send(numbered(range(1000))), wire.answer_close())) as peer:
+        async with peer.connect(listener=listener, max_queue=(1000, 990)), asyncio.timeout(5):
+            while len(listener.messages) < 1000:
+                await asyncio.sleep(0.001)
+    assert listener.messages == [str(number) for number in range(1000)]
 
 
 async def test_a_callback_may_drop_the_last_references():
@@ -268,9 +284,8 @@ async def test_a_reader_that_is_stepped_may_drop_the_last_references():
 
         async def reader(kept):
             await kept[0].recv()
-            with pytest.warns(ResourceWarning, match="unclosed"):
-                kept.clear()
-                gc.collect()
+            kept.clear()
+            gc.collect()
             done.set()
 
         kept = [await peer.connect()]
@@ -278,9 +293,11 @@ async def test_a_reader_that_is_stepped_may_drop_the_last_references():
         task = asyncio.create_task(reader(kept))
         await asyncio.sleep(0)
         kept[0].send_nowait("go")
-        await done.wait()
-        await task
-        gc.collect()
+        # The frame that steps the reader holds the connection; it goes when that frame ends.
+        with pytest.warns(ResourceWarning, match="unclosed"):
+            await done.wait()
+            await task
+            gc.collect()
         assert witness() is None
 
 

@@ -95,6 +95,8 @@ pub(crate) struct Inner {
     pub pings: Vec<(u64, Nanos, Py<PyAny>)>,
     pub closing: Vec<Py<PyAny>>,
     /// The exception of a listener, raised by `wait_closed`.
+    /// `on_close` is to be called when the callback that runs returns.
+    pub on_close_waits: bool,
     pub listener_error: Option<Py<PyAny>>,
     pub response: Option<Box<fastws_core::handshake::Response>>,
     pub request: Option<Box<[u8]>>,
@@ -197,6 +199,7 @@ impl Conn {
                 rooms: std::collections::VecDeque::new(),
                 pings: Vec::new(),
                 closing: Vec::new(),
+                on_close_waits: false,
                 listener_error: None,
                 response: None,
                 request: None,
@@ -395,7 +398,13 @@ impl Conn {
         if this.is_forked() {
             return Ok(());
         }
-        this.inner.borrow_mut().core.abort(why);
+        {
+            let mut inner = this.inner.borrow_mut();
+            inner.core.abort(why);
+            if this.listener.get().is_some() {
+                inner.queue.clear(slf.py());
+            }
+        }
         Self::sync(slf)
     }
 

@@ -55,6 +55,11 @@ impl Listener {
         })
     }
 
+    /// Whether a callback of messages is on the stack.
+    pub fn is_running(&self) -> bool {
+        self.running.try_borrow_mut().is_err()
+    }
+
     pub fn traverse(&self, visit: &PyVisit<'_>) -> Result<(), PyTraverseError> {
         for callback in [&self.on_open, &self.on_message, &self.on_batch, &self.on_close].into_iter().flatten() {
             visit.call(callback)?;
@@ -255,12 +260,18 @@ impl Conn {
     fn deliver_to_listener(slf: &Bound<'_, Self>) -> PyResult<()> {
         let (py, this) = (slf.py(), slf.get());
         let Some(listener) = this.listener.get() else { return Ok(()) };
-        let Ok(_running) = listener.running.try_borrow_mut() else {
+        let Ok(running) = listener.running.try_borrow_mut() else {
             // A callback runs a nested loop: its messages come when it returns, in order.
             return Ok(());
         };
-        if this.inner.borrow().queue.is_empty() {
-            return Ok(());
+        {
+            let mut inner = this.inner.borrow_mut();
+            if inner.listener_error.is_some() {
+                inner.queue.clear(py);
+            }
+            if inner.queue.is_empty() {
+                return Ok(());
+            }
         }
         let outcome = listener.run(py, || match (&listener.on_batch, &listener.on_message) {
             (Some(on_batch), _) => Self::call_batches(slf, on_batch),
@@ -270,17 +281,21 @@ impl Conn {
                 Ok(())
             }
         });
-        outcome.or_else(|error| Self::listener_failed(slf, error))?;
+        let outcome = outcome.or_else(|error| Self::listener_failed(slf, error));
+        drop(running);
+        let ended = std::mem::take(&mut this.inner.borrow_mut().on_close_waits);
+        let outcome = if ended { outcome.and(Self::call_on_close(slf)) } else { outcome };
         let inner = this.inner.borrow_mut();
+        let left = inner.token.filter(|_| !inner.queue.is_empty());
         if inner.paused.is_some() && inner.is_below_low_water() {
-            return Self::resume(slf, inner);
+            Self::resume(slf, inner)?;
+        } else {
+            drop(inner);
         }
-        if !inner.queue.is_empty()
-            && let Some(token) = inner.token
-        {
-            return Hub::run_soon(this.hub.bind(py), token);
+        if let Some(token) = left {
+            Hub::run_soon(this.hub.bind(py), token)?;
         }
-        Ok(())
+        outcome
     }
 
     fn call_messages(slf: &Bound<'_, Self>, on_message: &Py<PyAny>) -> PyResult<()> {

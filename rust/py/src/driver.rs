@@ -7,6 +7,7 @@ use pyo3::prelude::*;
 
 use crate::clock;
 use crate::conn::Conn;
+use crate::deliver::Listener;
 use crate::future::{resolve, set_result};
 use crate::hub::{Hub, Mail};
 use crate::poller::Ready;
@@ -139,8 +140,11 @@ impl Conn {
             };
             Self::handle_events(slf)?;
             Self::deliver(slf)?;
+            if this.inner.borrow_mut().pause_if_full() {
+                // A batch that waits for more gets no more.
+                Self::deliver(slf)?;
+            }
             let inner = &mut *this.inner.borrow_mut();
-            inner.pause_if_full();
             let left = inner.has_input();
             if inner.fd < 0 || (read != Read::More && !left) {
                 break;
@@ -330,7 +334,10 @@ impl Conn {
             let error = this.error(py, "closed", (slf,));
             resolve(py, Some(future), Some(error))?;
         }
-        if this.listener.get().is_some() {
+        if this.listener.get().is_some_and(Listener::is_running) {
+            // A callback gave the connection up: what it was called for goes on, and `on_close` is last.
+            this.inner.borrow_mut().on_close_waits = true;
+        } else {
             Self::call_on_close(slf)?;
         }
         for future in closing {

@@ -227,17 +227,18 @@ impl Inner {
         self.input.take().unwrap_or_else(|| Input { buffer: buffers::take(), start: 0, end: 0 })
     }
 
-    /// Reading pauses when the consumer has left more than our queue is to hold.
-    pub(crate) fn pause_if_full(&mut self) {
+    /// Reading pauses when the consumer has left more than our queue is to hold. True: it does from now on.
+    pub(crate) fn pause_if_full(&mut self) -> bool {
         let water = self.water;
-        if self.paused.is_none()
+        let pauses = self.paused.is_none()
             && (self.queue.len() >= water.high_messages || self.queue.bytes() >= water.high_bytes)
-            && !self.core.data_over()
-        {
+            && !self.core.data_over();
+        if pauses {
             let now = clock::monotonic();
             self.paused = Some(now);
             self.core.pause_receiving(now);
         }
+        pauses
     }
 
     /// The wake-up ends, or the buffer is used again: nothing may point into it.
