@@ -26,6 +26,11 @@ def quiet(wire):
     with contextlib.suppress(OSError):
         return wire.read_to_end()
 
+def mute(wire):
+    with contextlib.suppress(OSError):
+        while wire.sock.recv(65536):
+            pass
+
 def run(coroutine):
     with asyncio.Runner(loop_factory=make_loop) as runner:
         return runner.run(coroutine)
@@ -83,32 +88,35 @@ def test_a_dropped_connection_warns_with_its_name_and_closes_its_descriptor(proc
     )
 
 
-def test_a_connection_that_waits_in_a_cycle_with_its_task_is_collected_with_it(process):
-    """asyncio holds tasks weakly: if nobody else holds this one, nobody can ever see what it does."""
+def test_a_connection_in_a_cycle_with_its_task_is_collected_with_it(process):
+    """The task holds its exception, whose traceback holds the frame, which holds the connection and the task."""
     process(
         """
-        async def forget():
-            ws = await peer.connect()
-            witnesses.append(weakref.ref(ws))
-            descriptors.append(ws.fileno())
+        class Holder:
+            pass
 
-            class Holder:
-                pass
-
+        async def fails():
             holder = Holder()
-            holder.itself = holder
-            holder.ws = ws
+            holder.ws = ws = await peer.connect()
+            holder.task = asyncio.current_task()
+            descriptors.append(ws.fileno())
+            witnesses.extend(weakref.ref(x) for x in (ws, holder, holder.task))
             await ws.send("ready")
-            raise_on_wake = await ws.ping()
-            raise_on_wake.cancel()
-            witnesses.append(weakref.ref(holder))
+            try:
+                async with asyncio.timeout(0.01):
+                    await ws.recv()
+            except TimeoutError:
+                raise ZeroDivisionError from None
 
         witnesses, descriptors = [], []
 
         async def main():
-            await forget()
+            task = asyncio.create_task(fails())
+            await asyncio.wait({task})
+            assert isinstance(task.exception(), ZeroDivisionError)
+            del task
             gc.collect()
-            assert [witness() for witness in witnesses] == [None, None]
+            assert [witness() for witness in witnesses] == [None] * 3
             assert not is_open(descriptors[0])
 
         with Peer(quiet) as peer:
@@ -116,6 +124,44 @@ def test_a_connection_that_waits_in_a_cycle_with_its_task_is_collected_with_it(p
         print("ok")
         """,
         warned=["unclosed <fastws.Connection"],
+    )
+
+
+def test_a_waiting_reader_that_nobody_else_holds_still_gets_its_message(process):
+    """asyncio holds tasks weakly: the hub holds the connection of one that waits, and that holds the task."""
+    process(
+        """
+        got = []
+
+        async def reads():
+            ws = await peer.connect()
+            await ws.send("ready")
+            got.append(await ws.recv())
+            await ws.close()
+
+        def script(wire):
+            wire.read_frame()
+            gate.wait()
+            wire.send(text("late"))
+            wire.answer_close()
+
+        async def main():
+            asyncio.create_task(reads())
+            while not peer.accepted:
+                await asyncio.sleep(0.001)
+            for _ in range(5):
+                await asyncio.sleep(0.002)
+                gc.collect()
+            gate.open()
+            while not got:
+                await asyncio.sleep(0.001)
+
+        gate = Gate()
+        with Peer(script) as peer:
+            run(main())
+        assert got == ["late"]
+        print("ok")
+        """
     )
 
 
@@ -567,7 +613,7 @@ def test_the_number_of_a_connection_whose_dial_was_cancelled_is_reused(process):
                         reuse(fd)
                 await turns()
 
-        with Peer(quiet, upgrade=False) as peer:
+        with Peer(mute, upgrade=False) as peer:
             run(main())
         print("ok")
         """

@@ -537,8 +537,11 @@ impl Conn {
 
     /// The loop that the connection belongs to.
     #[getter]
-    fn _loop(&self, py: Python<'_>) -> Py<PyAny> {
-        self.hub.get().event_loop(py).clone().unbind()
+    fn _loop(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
+        if self.is_forked() {
+            self.check()?;
+        }
+        Ok(self.hub.get().event_loop(py).clone().unbind())
     }
 
     /// Counters, by name.

@@ -192,7 +192,7 @@ impl Conn {
         }
         if !inner.strong {
             inner.strong = true;
-            hub.get().set_strong(token, Some(slf));
+            hub.get().set_strong(py, token, Some(slf));
         }
         Ok(Polled::Wait(waiter))
     }
@@ -210,7 +210,9 @@ impl Conn {
             }
             (inner.waiter.take(), inner.token)
         };
-        drop(old);
+        if let Some(old) = old {
+            old.drop_ref(slf.py());
+        }
         if this.hub.get().is_dispatching(token) || this.is_forked() {
             // The dispatch that we are in will look after the registration.
             return;
@@ -230,7 +232,7 @@ impl Conn {
             inner.token
         };
         if let Some(token) = token {
-            this.hub.get().set_strong(token, None);
+            this.hub.get().set_strong(slf.py(), token, None);
         }
     }
 

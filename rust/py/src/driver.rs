@@ -249,7 +249,7 @@ impl Conn {
                 let strong = inner.wants_strong(this.listener.get().is_some());
                 if strong != inner.strong {
                     inner.strong = strong;
-                    hub.set_strong(token, strong.then_some(slf));
+                    hub.set_strong(py, token, strong.then_some(slf));
                 }
                 let deadline = match (inner.core.deadline(), inner.batch_deadline()) {
                     (Some(a), Some(b)) => Some(a.min(b)),

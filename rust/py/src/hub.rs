@@ -237,8 +237,13 @@ impl Hub {
             }
             (entry.strong, entry.weak)
         };
-        let _ = py;
-        drop(gone);
+        let (strong, weak) = gone;
+        if let Some(strong) = strong {
+            strong.drop_ref(py);
+        }
+        if let Some(weak) = weak {
+            weak.drop_ref(py);
+        }
     }
 
     /// Watches the connection's descriptor for this.
@@ -255,13 +260,16 @@ impl Hub {
     }
 
     /// Holds the connection strongly or not.
-    pub fn set_strong(&self, token: Token, conn: Option<&Bound<'_, Conn>>) {
+    pub fn set_strong(&self, py: Python<'_>, token: Token, conn: Option<&Bound<'_, Conn>>) {
         let old = {
             let mut state = self.state.borrow_mut();
             let Some(entry) = state.entry(token) else { return };
             std::mem::replace(&mut entry.strong, conn.map(|conn| conn.clone().unbind()))
         };
-        drop(old);
+        // A slot of a raw type is no frame of PyO3's: there, a plain drop would be put off.
+        if let Some(old) = old {
+            old.drop_ref(py);
+        }
     }
 
     /// Wants the connection's `on_timer` at this moment. An earlier moment that is set already stays: the connection

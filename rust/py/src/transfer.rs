@@ -324,7 +324,7 @@ impl Inner {
         }
         if !self.strong {
             self.strong = true;
-            hub.get().set_strong(token, Some(slf));
+            hub.get().set_strong(slf.py(), token, Some(slf));
         }
         if self.broken.is_some() {
             Hub::run_soon(hub, token)?;
