@@ -14,7 +14,8 @@ import pytest
 
 import fastws
 from fastws import _core
-from peers import CLOSE, Gate, Peer, Wire, ignoring_the_end, numbered, text
+from fastws.testing import Server
+from peers import CLOSE, Gate, Peer, Wire, ignoring_the_end, text
 
 
 def hub_of(ws):
@@ -295,71 +296,56 @@ async def test_a_descriptor_number_that_is_reused_at_once_gets_no_events_of_the_
     assert got == [b"not for fastws"]
 
 
+async def ticks(number=300):
+    """How late each of `number` timers of 1 ms was, in seconds, in order of size."""
+    late = []
+    for _ in range(number):
+        start = time.perf_counter()
+        await asyncio.sleep(0.001)
+        late.append(time.perf_counter() - start - 0.001)
+    return sorted(late)
+
+
 @pytest.mark.timing
 async def test_a_timer_beside_two_flooding_feeds_stays_on_time():
-    stop = threading.Event()
-
-    @ignoring_the_end
-    def flood(wire):
-        chunk = numbered(range(10_000, 20_000))
-        while not stop.is_set():
-            wire.send(chunk)
-
-    late, counts = [], [0, 0]
-    with Peer(flood) as peer:
-        connections = [await peer.connect() for _ in range(2)]
+    counts = [0, 0]
+    # The server has a thread of its own that never takes the interpreter's lock: what is late is the client's doing.
+    with Server() as server:
+        connections = [await fastws.connect(server.url("/blast?size=128")) for _ in range(2)]
 
         async def consume(number):
             async for _ in connections[number]:
                 counts[number] += 1
 
         tasks = [asyncio.create_task(consume(number)) for number in range(2)]
-        for _ in range(300):
-            start = time.perf_counter()
-            await asyncio.sleep(0.001)
-            late.append(time.perf_counter() - start - 0.001)
-        stop.set()
+        late = await ticks()
         for task in tasks:
             task.cancel()
         await asyncio.wait(tasks)
         for ws in connections:
             ws._abort("done")
-    late.sort()
-    assert min(counts) > 10_000
-    # Neither feed starves the other one.
-    assert max(counts) < 3 * min(counts)
-    # The peers' threads share the interpreter with us and take it for 5 ms at a time: not the client's doing.
+    # Neither feed starves the other one: how the kernel shares a busy machine is not ours, nothing at all would be.
+    assert min(counts) > max(counts) / 10 > 1_000
+    # The median: on a machine that others use, single timers are late for reasons that are not the client's.
     assert late[len(late) // 2] < 0.010
 
 
 @pytest.mark.timing
 async def test_a_timer_beside_a_flooding_listener_stays_on_time():
-    stop = threading.Event()
-
-    @ignoring_the_end
-    def flood(wire):
-        chunk = numbered(range(10_000, 20_000))
-        while not stop.is_set():
-            wire.send(chunk)
-
     class Count:
         total = 0
 
         def on_message(self, ws, message):
             self.total += 1
 
-    count, late = Count(), []
-    with Peer(flood) as peer:
-        connections = [await peer.connect(listener=count) for _ in range(2)]
-        for _ in range(300):
-            start = time.perf_counter()
-            await asyncio.sleep(0.001)
-            late.append(time.perf_counter() - start - 0.001)
-        stop.set()
+    counts = [Count(), Count()]
+    with Server() as server:
+        connections = [await fastws.connect(server.url("/blast?size=128"), listener=count) for count in counts]
+        late = await ticks()
         for ws in connections:
             ws._abort("done")
-    late.sort()
-    assert count.total > 10_000
+    totals = [count.total for count in counts]
+    assert min(totals) > max(totals) / 10 > 1_000
     assert late[len(late) // 2] < 0.010
 
 
