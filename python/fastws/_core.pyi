@@ -60,7 +60,9 @@ class Connection:
         Raises:
             ValueError: A limit is not more than zero.
         """
-    def send(self, message: Any, text: bool | None = None) -> Coroutine[Any, Any, None]:
+    def send(
+        self, message: Any, text: bool | None = None, *, timeout: float | None = None
+    ) -> Coroutine[Any, Any, None]:
         """Sends a message; waits only where the send queue is full.
 
         The message is accepted by the call, not by the ``await``: below ``write_limit`` it is on its way at once, above
@@ -72,11 +74,15 @@ class Connection:
             message: ``str`` is sent as text, bytes-like as binary, an iterable or async iterable of either in
                 fragments.
             text: True sends bytes-like as text, which must be UTF-8; False sends ``str`` as binary.
+            timeout: Seconds that the ``await`` may take; None for no limit. After that a message that was accepted
+                leaves nevertheless, and the ``await`` is over.
 
         Raises:
             ConnectionClosed: The connection is closed or closing.
-            ConcurrencyError: A message is being sent in fragments.
+            TimeoutError: There was no room within ``timeout``: nothing was sent. A message in fragments of which a part
+                was sent closes the connection with 1011.
             TypeError: The message cannot be sent.
+            ValueError: ``text=True`` and the bytes are not UTF-8.
         """
     def send_nowait(self, message: Any, text: bool | None = None) -> None:
         """Sends a ``str`` or bytes-like message, or raises at once.

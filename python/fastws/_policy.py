@@ -5,6 +5,10 @@ The native class calls these by name, and only off the message path. Compatibili
 
 from __future__ import annotations
 
+import asyncio
+import codecs
+import contextlib
+import threading
 import warnings
 from collections.abc import AsyncIterable, Coroutine, Generator, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
@@ -49,6 +53,16 @@ def iteration_over(ws: Connection) -> Exception:
     """What ends ``async for``: a clean end ends it, any other is raised."""
     error = closed(ws)
     return StopAsyncIteration() if isinstance(error, errors.ConnectionClosedOK) else error
+
+
+def wrong_thread(ident: int) -> Exception:
+    """A call from another thread than that of the connection's loop."""
+    owner = next((repr(thread.name) for thread in threading.enumerate() if thread.ident == ident), "that has ended")
+    return RuntimeError(
+        f"this connection belongs to the event loop of the thread {owner}, and this is the thread "
+        f"{threading.current_thread().name!r}; from here use `connection.send_threadsafe(...)` or "
+        "`loop.call_soon_threadsafe(...)`"
+    )
 
 
 def concurrent() -> Exception:
@@ -111,14 +125,14 @@ def response(ws: Connection) -> Response | None:
     return Response(status, reason, Headers(headers), body)
 
 
-def send_other(ws: Connection, message: object, text: bool | None) -> Coroutine[Any, Any, None]:
+def send_other(ws: Connection, message: object, text: bool | None, timeout: float | None) -> Coroutine[Any, Any, None]:
     """``send`` of what is neither str nor bytes-like: a message in fragments."""
     if isinstance(message, Mapping):
         raise not_sendable(message)
     if isinstance(message, AsyncIterable):
-        return _send_fragments(ws, message, text)
+        return _send_fragments(ws, message, text, timeout)
     if isinstance(message, Iterable):
-        return _send_fragments(ws, _as_async(message), text)
+        return _send_fragments(ws, _as_async(message), text, timeout)
     raise TypeError(
         f"a message is str, bytes-like, an iterable or an async iterable of them, not {type(message).__name__}"
     )
@@ -129,28 +143,43 @@ async def _as_async(items: Iterable[object]) -> Any:
         yield item
 
 
-async def _send_fragments(ws: Connection, pieces: AsyncIterable[object], text: bool | None) -> None:
+async def _send_fragments(
+    ws: Connection,
+    pieces: AsyncIterable[object],
+    text: bool | None,
+    timeout: float | None,  # noqa: ASYNC109 - that of send()
+) -> None:
     """Sends a message in fragments (RFC 6455 §5.4), each when the next is known: the last one must say that it is."""
     kept: Any = None
     begun = False
+    decoder = codecs.getincrementaldecoder("utf-8")() if text else None  # a character may lie across a cut
+    limit = asyncio.timeout(timeout)
     try:
-        async for piece in pieces:
-            if not isinstance(piece, str | bytes | bytearray | memoryview):
-                raise TypeError(f"a fragment is str or bytes-like, not {type(piece).__name__}")
+        async with limit:
+            async for piece in pieces:
+                if not isinstance(piece, str | bytes | bytearray | memoryview):
+                    raise TypeError(f"a fragment is str or bytes-like, not {type(piece).__name__}")
+                if decoder is not None and not isinstance(piece, str):
+                    decoder.decode(piece)
+                if kept is None:
+                    kept = piece
+                    continue
+                if isinstance(kept, str) is not isinstance(piece, str):
+                    raise TypeError("all fragments of a message must be of one type, str or bytes-like")
+                await _send_fragment(ws, kept, text, fin=False, begun=begun)
+                begun, kept = True, piece
             if kept is None:
-                kept = piece
-                continue
-            if isinstance(kept, str) is not isinstance(piece, str):
-                raise TypeError("all fragments of a message must be of one type, str or bytes-like")
-            await _send_fragment(ws, kept, text, fin=False, begun=begun)
-            begun, kept = True, piece
-        if kept is None:
-            return
-        await _send_fragment(ws, kept, text, fin=True, begun=begun)
-    except BaseException:
+                return
+            if decoder is not None:
+                decoder.decode(b"", final=True)
+            await _send_fragment(ws, kept, text, fin=True, begun=begun)
+    except BaseException as error:
         if begun:
             # The message cannot be finished, and no other may begin: the connection is of no more use.
             ws._close(1011, "a message in fragments was given up")
+        if isinstance(error, TimeoutError) and limit.expired():
+            part = "a part of the message was, so the connection is closed" if begun else "nothing of the message was"
+            raise TimeoutError(f"not sent within {timeout:g} s: {part}") from error
         raise
     finally:
         if begun:
@@ -183,10 +212,11 @@ async def _when_room(ws: Connection, attempt: Any) -> None:
 class _Sending(Coroutine[Any, Any, None]):
     """An awaitable of ``send`` that has something to wait for."""
 
-    __slots__ = ("_inner", "_ws")
+    __slots__ = ("_inner", "_timeout", "_ws")
 
-    def __init__(self, ws: Connection) -> None:
+    def __init__(self, ws: Connection, timeout: float | None) -> None:
         self._ws = ws
+        self._timeout = timeout
         self._inner: Coroutine[Any, Any, None] | None = None
 
     def _run(self) -> Coroutine[Any, Any, None]:
@@ -214,12 +244,17 @@ class _Sending(Coroutine[Any, Any, None]):
 
 
 class drained(_Sending):
-    """The message was accepted; awaiting this waits until the send queue is below its low-water mark."""
+    """The message was accepted; awaiting this waits until the send queue is at its low-water mark.
+
+    Or for the time that was given: the message leaves nevertheless, so that is no error.
+    """
 
     __slots__ = ()
 
     async def _run(self) -> None:
-        await self._ws._drain_future()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(self._timeout):
+                await self._ws._drain_future()
 
 
 class send_when_room(_Sending):
@@ -227,13 +262,22 @@ class send_when_room(_Sending):
 
     __slots__ = ("_message", "_text")
 
-    def __init__(self, ws: Connection, message: Any, text: bool | None) -> None:
-        super().__init__(ws)
+    def __init__(self, ws: Connection, message: Any, text: bool | None, timeout: float | None) -> None:
+        super().__init__(ws, timeout)
         self._message = message
         self._text = text
 
     async def _run(self) -> None:
-        await _when_room(self._ws, lambda: self._ws._try_send(self._message, self._text))
+        try:
+            async with asyncio.timeout(self._timeout):
+                await _when_room(self._ws, lambda: self._ws._try_send(self._message, self._text))
+        except TimeoutError as error:
+            stats = self._ws._stats()
+            raise TimeoutError(
+                f"not sent: the send queue had no room within {self._timeout:g} s "
+                f"({stats['send_queue_messages']} messages, {stats['send_queue_bytes']} bytes wait); "
+                "the peer takes data more slowly than it is sent"
+            ) from error
 
     def __del__(self) -> None:
         if self._inner is None:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import socket
+import sys
 from collections.abc import Generator, Sequence
 from datetime import timedelta
 from types import TracebackType
@@ -152,6 +154,7 @@ class connect:  # noqa: N801 - a function to its users, as in websockets
         return _core.Request(self._uri, self._headers, self._subprotocols, self._origin, self._user_agent)
 
     async def _open(self) -> Connection:
+        _require_asyncio()
         state = _Progress()
         try:
             async with asyncio.timeout(self._open_timeout):
@@ -268,6 +271,19 @@ _UNDER_WAY: dict[Phase, str] = {
     "tls": "the TLS handshake was under way",
     "upgrade": "the server had not answered the upgrade request",
 }
+
+
+def _require_asyncio() -> None:
+    """Raises RuntimeError where the running event loop is not asyncio's (or uvloop's)."""
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        sniffio = sys.modules.get("sniffio")  # every other event loop announces itself there
+        found = "no event loop"
+        if sniffio is not None:
+            with contextlib.suppress(sniffio.AsyncLibraryNotFoundError):
+                found = sniffio.current_async_library()
+        raise RuntimeError(f"fastws needs asyncio; found {found}") from None
 
 
 def _tls_config(

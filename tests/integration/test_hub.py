@@ -251,7 +251,7 @@ async def test_a_connection_of_another_thread_refuses_every_call_and_names_the_r
             names = ["recv", "anext", "batches", "send", "send_nowait", "ping", "pong", "close", "wait_closed"]
             assert set(problems) == {*names, "send fragments"}
             for name, problem in problems.items():
-                assert "another thread" in problem, (name, problem)
+                assert "of the thread 'MainThread', and this is the thread" in problem, (name, problem)
                 assert "send_threadsafe" in problem, (name, problem)
             assert await ws.recv() == "x"
     assert [frame.opcode for frame in peer.results[0]] == [CLOSE]

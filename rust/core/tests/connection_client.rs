@@ -829,6 +829,20 @@ proptest! {
 }
 
 #[test]
+fn a_frame_that_fails_counts_alike_however_it_is_cut() {
+    for role in ROLES {
+        let wire = [frame(role, 0x82, b"good"), frame(role, 0x81, b"\xff\xff")].concat();
+        for cut in 1..wire.len() {
+            let mut end = End::open(quiet(role));
+            end.feed(&wire[..cut]);
+            end.feed(&wire[cut..]);
+            let stats = end.conn.stats();
+            assert_eq!((stats.frames_received, stats.messages_received, stats.payload_received), (2, 1, 6), "{cut}");
+        }
+    }
+}
+
+#[test]
 fn a_landing_is_there_only_while_a_payload_is_in_progress() {
     for role in ROLES {
         let mut end = End::open(quiet(role));

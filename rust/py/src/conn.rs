@@ -292,18 +292,28 @@ impl Conn {
     }
 
     /// Sends a message; the awaitable is done at once unless the send queue is above `write_limit`.
-    #[pyo3(signature = (message, text=None))]
-    fn send(slf: &Bound<'_, Self>, message: &Bound<'_, PyAny>, text: Option<bool>) -> PyResult<Py<PyAny>> {
+    #[pyo3(signature = (message, text=None, *, timeout=None))]
+    fn send(
+        slf: &Bound<'_, Self>,
+        message: &Bound<'_, PyAny>,
+        text: Option<bool>,
+        timeout: Option<f64>,
+    ) -> PyResult<Py<PyAny>> {
         let (py, this) = (slf.py(), slf.get());
-        let Some(outcome) = payload::with_bytes(message, text, |opcode, bytes| Self::send_bytes(slf, opcode, bytes))?
+        let Some(outcome) = payload::with_bytes(message, text, false, |op, bytes| Self::send_bytes(slf, op, bytes))?
         else {
-            let sent = this.policy.bind(py).call_method1("send_other", (slf, message, text))?;
+            let sent = this.policy.bind(py).call_method1("send_other", (slf, message, text, timeout))?;
             return Ok(sent.unbind());
         };
         match outcome? {
             Sent::Queued { above_limit: false } => awaitable::done(py),
-            Sent::Queued { above_limit: true } => Ok(this.policy.bind(py).call_method1("drained", (slf,))?.unbind()),
-            Sent::Full(_) => Ok(this.policy.bind(py).call_method1("send_when_room", (slf, message, text))?.unbind()),
+            Sent::Queued { above_limit: true } => {
+                Ok(this.policy.bind(py).call_method1("drained", (slf, timeout))?.unbind())
+            }
+            Sent::Full(_) => {
+                let waiting = this.policy.bind(py).call_method1("send_when_room", (slf, message, text, timeout))?;
+                Ok(waiting.unbind())
+            }
         }
     }
 
@@ -311,7 +321,7 @@ impl Conn {
     #[pyo3(signature = (message, text=None))]
     fn send_nowait(slf: &Bound<'_, Self>, message: &Bound<'_, PyAny>, text: Option<bool>) -> PyResult<()> {
         let (py, this) = (slf.py(), slf.get());
-        let Some(outcome) = payload::with_bytes(message, text, |opcode, bytes| Self::send_bytes(slf, opcode, bytes))?
+        let Some(outcome) = payload::with_bytes(message, text, false, |op, bytes| Self::send_bytes(slf, op, bytes))?
         else {
             return Err(this.error(py, "not_sendable", (message,)));
         };
@@ -330,7 +340,7 @@ impl Conn {
         fin: Option<bool>,
     ) -> PyResult<bool> {
         let (py, this) = (slf.py(), slf.get());
-        let outcome = payload::with_bytes(message, text, |opcode, bytes| {
+        let outcome = payload::with_bytes(message, text, fin.is_some(), |opcode, bytes| {
             this.check()?;
             let outcome = {
                 let mut inner = this.inner.borrow_mut();
@@ -613,10 +623,7 @@ impl Conn {
     pub(crate) fn check(&self) -> PyResult<()> {
         // SAFETY: a plain call.
         if unsafe { libc::pthread_self() } != self.thread {
-            return Err(PyRuntimeError::new_err(
-                "this connection belongs to the event loop of another thread; from here use \
-                 `connection.send_threadsafe(...)` or `loop.call_soon_threadsafe(...)`",
-            ));
+            return Err(Python::attach(|py| self.error(py, "wrong_thread", (self.thread,))));
         }
         if self.is_forked() {
             return Err(PyRuntimeError::new_err(

@@ -130,7 +130,12 @@ impl Conn {
         loop {
             let read = {
                 let inner = &mut *this.inner.borrow_mut();
-                if inner.fd < 0 || inner.paused.is_some() || inner.core.is_parked() || inner.phase == Phase::Tcp {
+                if inner.fd < 0
+                    || inner.paused.is_some()
+                    || inner.core.is_parked()
+                    || inner.core.has_stream_ended()
+                    || inner.phase == Phase::Tcp
+                {
                     break;
                 }
                 match &inner.input {

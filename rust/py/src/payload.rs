@@ -12,10 +12,12 @@ use pyo3::types::{PyBytes, PyDict, PyList, PyString, PyTuple};
 use crate::conn::Inner;
 
 /// Calls `with` with the bytes of a message that is a `str` or bytes-like, and with its type; none if it is neither.
+/// Bytes that are to be text are checked, those of a fragment by the caller: a character may lie across a cut.
 #[inline]
 pub fn with_bytes<R>(
     message: &Bound<'_, PyAny>,
     text: Option<bool>,
+    is_fragment: bool,
     with: impl FnOnce(Opcode, &[u8]) -> R,
 ) -> PyResult<Option<R>> {
     if let Ok(string) = message.cast::<PyString>() {
@@ -25,15 +27,24 @@ pub fn with_bytes<R>(
     let opcode = if text == Some(true) { Opcode::Text } else { Opcode::Binary };
     if let Ok(bytes) = message.cast::<PyBytes>() {
         let bytes = bytes.as_bytes();
-        check_text(message.py(), opcode, bytes)?;
+        if !is_fragment {
+            check_text(message.py(), opcode, bytes)?;
+        }
         return Ok(Some(with(opcode, bytes)));
     }
     // SAFETY: attached.
     if unsafe { ffi::PyObject_CheckBuffer(message.as_ptr()) } == 0 {
         return Ok(None);
     }
-    let view = SimpleBuffer::get(message)?;
-    check_text(message.py(), opcode, view.bytes())?;
+    let Ok(view) = SimpleBuffer::get(message) else {
+        // What is not contiguous, such as a memoryview with steps, is copied first.
+        // SAFETY: attached; a new reference, or an exception is set.
+        let copy = unsafe { Bound::from_owned_ptr_or_err(message.py(), ffi::PyBytes_FromObject(message.as_ptr()))? };
+        return with_bytes(&copy, text, is_fragment, with);
+    };
+    if !is_fragment {
+        check_text(message.py(), opcode, view.bytes())?;
+    }
     Ok(Some(with(opcode, view.bytes())))
 }
 

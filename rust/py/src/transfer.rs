@@ -84,6 +84,10 @@ impl Inner {
                 self.blocked = true;
             } else {
                 self.broken = Some(error.to_string());
+                if self.core.has_stream_ended() {
+                    // Nothing more comes and nothing more leaves.
+                    self.core.stream_closed();
+                }
             }
         }
     }
@@ -141,6 +145,8 @@ impl Inner {
             },
             Err(error) => StreamEnd::Error(error.to_string()),
         };
+        // What could not be written tells more than an end does, and nothing that is queued can leave any more.
+        let end = self.broken.take().map_or(end, StreamEnd::Error);
         let mut sink = QueueSink::new(py, &mut self.queue, &mut self.events, self.delivery);
         self.core.stream_ended(end, clock::monotonic(), &mut sink);
         Ok(Read::Ended)
@@ -296,7 +302,10 @@ impl Inner {
 
     pub(crate) fn wanted(&self) -> Interest {
         Interest {
-            read: self.paused.is_none() && !self.core.is_parked() && self.phase != Phase::Tcp,
+            read: self.paused.is_none()
+                && !self.core.is_parked()
+                && !self.core.has_stream_ended()
+                && self.phase != Phase::Tcp,
             write: self.phase == Phase::Tcp || self.blocked,
         }
     }

@@ -140,6 +140,12 @@ impl<B: PayloadBuf> Connection<B> {
         }
     }
 
+    /// Whether the receiving half of the stream has ended.
+    #[must_use]
+    pub fn has_stream_ended(&self) -> bool {
+        self.ended
+    }
+
     fn opening_ended<S: Sink<Buf = B>>(&mut self, end: StreamEnd, sink: &mut S) {
         if let Some(OpeningSide::Client(handshake)) = self.opening.as_mut().map(|opening| &mut opening.side)
             && let Some(crate::handshake::Outcome::Refused(error, response)) = handshake.receive_eof()

@@ -139,6 +139,9 @@ impl<B: PayloadBuf> Connection<B> {
                 match utf8::validate(payload) {
                     Ok(ascii) => ascii,
                     Err(offset) => {
+                        // As in the general case: a frame counts when its header is admitted.
+                        self.stats.frames_received += 1;
+                        self.stats.payload_received += length as u64;
                         outcome = Err(Violation::Utf8(offset).into());
                         break;
                     }
