@@ -40,7 +40,10 @@ class Addresses(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class ConnectionStats:
-    """Counters of a connection since it opened. Sizes are bytes."""
+    """Counters of a connection since it opened. Sizes are bytes.
+
+    ``messages_discarded`` are those that came while ``close()`` waited for the peer and our own queue was full.
+    """
 
     messages_received: int
     messages_sent: int
@@ -54,6 +57,7 @@ class ConnectionStats:
     pings_sent: int
     pongs_received: int
     pongs_sent: int
+    messages_discarded: int
     receive_queue_messages: int
     receive_queue_bytes: int
     send_queue_messages: int
@@ -113,6 +117,10 @@ class Connection(_core.Connection):
 
         Sends a Close frame behind all queued data and waits for the peer's, ``close_timeout`` seconds at most. Does
         nothing on a closed connection.
+
+        What has arrived can still be received afterwards. What arrives while the receive queue is full is read and
+        discarded, as the peer's Close lies behind it; ``stats().messages_discarded`` counts it. To get everything that
+        a peer has to say, receive until it closes.
 
         Raises:
             ValueError: The code may not be sent (RFC 6455 §7.4) or the reason is longer than 123 bytes of UTF-8.

@@ -6,25 +6,26 @@
 use std::cell::{OnceCell, RefCell, RefMut};
 use std::os::fd::RawFd;
 
-use fastws_core::{Config, Connection, Delivery, Event, Limits, Misuse, Nanos, Opcode, Role, State};
+use fastws_core::{Connection, Misuse, Opcode, State};
 use pyo3::exceptions::{PyRuntimeError, PyValueError};
 use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple};
 
+mod inner;
+
 use crate::awaitable::{self, Want};
 use crate::deliver::Listener;
 use crate::driver::Phase;
-use crate::hub::{Hub, Token};
-use crate::landing::Landing;
+use crate::hub::Hub;
 use crate::poller::Interest;
-use crate::queue::{Decode, Form, Queue};
+use crate::queue::Decode;
 use crate::request::Request;
-use crate::tls::{TlsContext, TlsStream};
-use crate::transfer::Input;
-use crate::view::MessageView;
+use crate::tls::TlsContext;
 use crate::waiter::Waiter;
-use crate::{clock, entropy, fork, payload};
+use crate::{clock, fork, payload};
+
+pub(crate) use inner::Inner;
 
 /// A WebSocket connection on an event loop. The base of `fastws.Connection`.
 #[pyclass(frozen, subclass, weakref, module = "fastws._core", name = "Connection")]
@@ -44,75 +45,6 @@ unsafe impl Send for Conn {}
 // SAFETY: as above.
 unsafe impl Sync for Conn {}
 
-/// What a connection holds.
-pub(crate) struct Inner {
-    pub core: Connection<Landing>,
-    /// The socket; -1 when it is closed.
-    pub fd: RawFd,
-    pub tls: Option<Box<TlsStream>>,
-    pub phase: Phase,
-    pub token: Option<Token>,
-    pub strong: bool,
-    pub interest: Interest,
-    // Receiving.
-    pub queue: Queue,
-    pub delivery: Delivery,
-    /// The read buffer while it is lent, with what of it is not parsed yet.
-    pub input: Option<Input>,
-    /// Counts the reads that gave something.
-    pub reads: u32,
-    pub events: Vec<Event>,
-    pub water: Water,
-    /// Since when our own full queue has paused reading.
-    pub paused: Option<Nanos>,
-    /// The reader that waits, or was woken and has not come back.
-    pub waiter: Option<Py<Waiter>>,
-    pub spare: Option<Py<PyAny>>,
-    pub batch_due: Option<Nanos>,
-    /// Limits of the batch that is waited for: messages, bytes.
-    pub batch_full: Option<(usize, usize)>,
-    /// How long a batch waits for more after its first message.
-    pub batch_wait: Nanos,
-    /// When the present run of the consumer began, and messages taken in it.
-    pub run_start: Nanos,
-    pub run_count: u32,
-    pub views: Vec<Py<MessageView>>,
-    // Sending.
-    /// The kernel takes no more for now.
-    pub blocked: bool,
-    /// Writing failed: the connection is read to its end, then it is over.
-    pub broken: Option<String>,
-    pub sent_turn: u64,
-    pub flush_listed: bool,
-    pub write_high: usize,
-    pub write_low: usize,
-    pub blocked_senders: usize,
-    pub half_closed: bool,
-    // Those who wait for something rare: asyncio futures.
-    pub opening: Option<Py<PyAny>>,
-    pub draining: Vec<Py<PyAny>>,
-    pub rooms: std::collections::VecDeque<Py<PyAny>>,
-    pub pings: Vec<(u64, Nanos, Py<PyAny>)>,
-    pub closing: Vec<Py<PyAny>>,
-    /// The exception of a listener, raised by `wait_closed`.
-    /// `on_close` is to be called when the callback that runs returns.
-    pub on_close_waits: bool,
-    pub listener_error: Option<Py<PyAny>>,
-    pub response: Option<Box<fastws_core::handshake::Response>>,
-    pub request: Option<Box<[u8]>>,
-    pub addresses: Option<Py<PyAny>>,
-    pub ended: bool,
-}
-
-/// When reading pauses and when it goes on: messages and bytes in the queue.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Water {
-    pub high_messages: usize,
-    pub low_messages: usize,
-    pub high_bytes: usize,
-    pub low_bytes: usize,
-}
-
 /// What a reader gets.
 pub enum Polled<'py> {
     Ready(Py<PyAny>),
@@ -127,35 +59,6 @@ impl Conn {
     fn new(event_loop: &Bound<'_, PyAny>, policy: Py<PyAny>, options: &Bound<'_, PyDict>) -> PyResult<Self> {
         let py = event_loop.py();
         let hub = Hub::of(py, event_loop)?.unbind();
-        let get =
-            |name: &str| options.get_item(name)?.ok_or_else(|| PyValueError::new_err(format!("no option {name}")));
-        let mut config = Config::new(Role::Client, entropy::mask_key);
-        let unlimited = |value: Option<usize>| value.unwrap_or(usize::MAX);
-        config.limits = Limits {
-            max_message: unlimited(get("max_size")?.extract()?),
-            max_frame: unlimited(get("max_frame_size")?.extract()?),
-            max_fragments: unlimited(get("max_fragments")?.extract()?),
-            ..Limits::default()
-        };
-        config.max_send_bytes = get("max_send_bytes")?.extract()?;
-        config.max_send_messages = get("max_send_messages")?.extract()?;
-        config.ping_interval = clock::from_seconds(get("ping_interval")?.extract()?);
-        config.ping_timeout = clock::from_seconds(get("ping_timeout")?.extract()?);
-        config.close_timeout = clock::from_seconds(get("close_timeout")?.extract()?);
-        config.auto_pong = get("auto_pong")?.extract()?;
-        let delivery = match get("delivery")?.extract::<&str>()? {
-            "fragments" => Delivery::Fragments,
-            "frames" => Delivery::Frames,
-            _ => Delivery::Messages,
-        };
-        config.delivery = delivery;
-        let form = match get("messages")?.extract::<&str>()? {
-            "bytes" => Form::Bytes,
-            "view" => Form::View,
-            _ => Form::Auto,
-        };
-        let (high_messages, low_messages, high_bytes, low_bytes) = get("water")?.extract()?;
-        let (write_high, write_low) = get("write_limit")?.extract()?;
         Ok(Self {
             hub,
             policy,
@@ -163,49 +66,7 @@ impl Conn {
             thread: unsafe { libc::pthread_self() },
             fork: fork::generation(),
             listener: OnceCell::new(),
-            inner: RefCell::new(Inner {
-                core: Connection::open(config, 0),
-                fd: -1,
-                tls: None,
-                phase: Phase::New,
-                token: None,
-                strong: false,
-                interest: Interest::default(),
-                queue: Queue::new(form),
-                delivery,
-                input: None,
-                events: Vec::new(),
-                water: Water { high_messages, low_messages, high_bytes, low_bytes },
-                paused: None,
-                waiter: None,
-                spare: None,
-                batch_due: None,
-                batch_full: None,
-                batch_wait: 0,
-                reads: 0,
-                run_start: 0,
-                run_count: 0,
-                views: Vec::new(),
-                blocked: false,
-                broken: None,
-                sent_turn: 0,
-                flush_listed: false,
-                write_high,
-                write_low,
-                blocked_senders: 0,
-                half_closed: false,
-                opening: None,
-                draining: Vec::new(),
-                rooms: std::collections::VecDeque::new(),
-                pings: Vec::new(),
-                closing: Vec::new(),
-                on_close_waits: false,
-                listener_error: None,
-                response: None,
-                request: None,
-                addresses: None,
-                ended: false,
-            }),
+            inner: RefCell::new(Inner::new(options)?),
         })
     }
 
@@ -578,32 +439,12 @@ impl Conn {
             listener.traverse(&visit)?;
         }
         let Ok(inner) = self.inner.try_borrow() else { return Ok(()) };
-        for object in [&inner.spare, &inner.opening, &inner.listener_error, &inner.addresses].into_iter().flatten() {
-            visit.call(object)?;
-        }
-        if let Some(waiter) = &inner.waiter {
-            visit.call(waiter)?;
-        }
-        for future in inner.draining.iter().chain(&inner.closing).chain(&inner.rooms) {
-            visit.call(future)?;
-        }
-        for (_, _, future) in &inner.pings {
-            visit.call(future)?;
-        }
-        Ok(())
+        inner.traverse(&visit)
     }
 
     fn __clear__(&self) {
         let Ok(mut inner) = self.inner.try_borrow_mut() else { return };
-        let gone = (
-            inner.spare.take(),
-            inner.opening.take(),
-            inner.waiter.take(),
-            std::mem::take(&mut inner.draining),
-            std::mem::take(&mut inner.closing),
-            std::mem::take(&mut inner.rooms),
-            std::mem::take(&mut inner.pings),
-        );
+        let gone = inner.clear();
         drop(inner);
         drop(gone);
     }

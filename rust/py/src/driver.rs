@@ -103,7 +103,7 @@ impl Conn {
             let mut sink = QueueSink::new(slf.py(), &mut inner.queue, &mut inner.events, inner.delivery);
             inner.core.job_done(direction, done, now, &mut sink);
             sink.outcome()?;
-            inner.queue.mark(clock::realtime(), now);
+            inner.arrived(slf.py(), now);
         }
         Self::handle_events(slf)?;
         Self::deliver(slf)?;
@@ -145,7 +145,7 @@ impl Conn {
             };
             Self::handle_events(slf)?;
             Self::deliver(slf)?;
-            if this.inner.borrow_mut().pause_if_full() {
+            if this.inner.borrow_mut().pause_if_full(this.listener.get().is_some()) {
                 // A batch that waits for more gets no more.
                 Self::deliver(slf)?;
             }

@@ -202,6 +202,29 @@ impl Queue {
         Ok(())
     }
 
+    /// The number of the newest message.
+    pub fn newest(&self) -> u64 {
+        self.taken + self.slots.len() as u64
+    }
+
+    /// Drops the messages behind that of number `last`; returns how many.
+    pub fn drop_behind(&mut self, py: Python<'_>, last: u64) -> u64 {
+        let mut dropped = 0;
+        while self.newest() > last
+            && let Some(slot) = self.slots.pop_back()
+        {
+            dropped += 1;
+            self.bytes -= slot.length as usize;
+            if slot.tag & SLICE != 0 {
+                self.slices -= 1;
+            } else {
+                // SAFETY: the slot owned the reference.
+                drop(unsafe { Bound::from_owned_ptr(py, slot.address as *mut ffi::PyObject) });
+            }
+        }
+        dropped
+    }
+
     /// Forgets everything, and gives memory back.
     pub fn clear(&mut self, py: Python<'_>) {
         while self.pop(py).is_some() {}

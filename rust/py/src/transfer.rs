@@ -2,8 +2,8 @@
 
 use std::io;
 
-use fastws_core::State;
 use fastws_core::connection::StreamEnd;
+use fastws_core::{Nanos, State};
 use pyo3::prelude::*;
 
 use crate::conn::{Conn, Inner};
@@ -167,7 +167,7 @@ impl Inner {
             let mut sink = QueueSink::new(py, &mut self.queue, &mut self.events, self.delivery);
             let _ = self.core.landed(got, now, &mut sink);
             let outcome = sink.outcome();
-            self.queue.mark(clock::realtime(), now);
+            self.arrived(py, now);
             return Ok(outcome.map(|()| if got < room { Read::Drained } else { Read::More }));
         }
         let mut input = self.take_input();
@@ -225,8 +225,16 @@ impl Inner {
         let mut sink = QueueSink::new(py, &mut self.queue, &mut self.events, self.delivery);
         input.start += self.core.receive(&mut input.buffer[input.start..input.end], now, &mut sink);
         let outcome = sink.outcome();
-        self.queue.mark(clock::realtime(), now);
+        self.arrived(py, now);
         outcome
+    }
+
+    /// What came is in the queue: it gets its moment.
+    pub(crate) fn arrived(&mut self, py: Python<'_>, now: Nanos) {
+        self.queue.mark(clock::realtime(), now);
+        if let Some(last) = self.discards_behind {
+            self.discarded += self.queue.drop_behind(py, last);
+        }
     }
 
     fn take_input(&mut self) -> Input {
@@ -234,17 +242,25 @@ impl Inner {
     }
 
     /// Reading pauses when the consumer has left more than our queue is to hold. True: it does from now on.
-    pub(crate) fn pause_if_full(&mut self) -> bool {
+    ///
+    /// Not while our Close waits for its answer: that lies behind the data, which nobody may be there to take. What
+    /// comes from here on is read and let go.
+    pub(crate) fn pause_if_full(&mut self, listening: bool) -> bool {
         let water = self.water;
-        let pauses = self.paused.is_none()
+        let full = self.paused.is_none()
             && (self.queue.len() >= water.high_messages || self.queue.bytes() >= water.high_bytes)
             && !self.core.data_over();
-        if pauses {
+        if full && !listening && self.core.state() == State::Closing {
+            let newest = self.queue.newest();
+            self.discards_behind.get_or_insert(newest);
+            return false;
+        }
+        if full {
             let now = clock::monotonic();
             self.paused = Some(now);
             self.core.pause_receiving(now);
         }
-        pauses
+        full
     }
 
     /// The wake-up ends, or the buffer is used again: nothing may point into it.

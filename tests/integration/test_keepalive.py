@@ -1,0 +1,157 @@
+"""Keepalive over a real socket: rust/core/src/keepalive.rs has the rules and their tests under a fake clock."""
+
+import asyncio
+import contextlib
+import time
+
+import pytest
+
+import fastws
+from peers import PING, PONG, Gate, Peer, frame, ignoring_the_end, text
+
+
+async def test_a_peer_that_answers_stays_and_gives_the_latency(fastws_server):
+    async with fastws.connect(fastws_server.url("/echo"), ping_interval=0.02, ping_timeout=5) as ws:
+        while ws.stats().pings_sent < 5:
+            await asyncio.sleep(0.005)
+        await ws.send("still here")
+        assert await ws.recv() == "still here"
+        assert 0 < ws.latency < 5
+        assert ws.stats().pongs_received >= 4
+
+
+async def test_a_peer_that_is_silent_is_given_up_and_that_is_said(fastws_server):
+    async with contextlib.AsyncExitStack() as stack:
+        stack.enter_context(contextlib.suppress(fastws.ConnectionClosed))
+        ws = await stack.enter_async_context(
+            fastws.connect(fastws_server.url("/silence"), ping_interval=0.05, ping_timeout=0.1, close_timeout=0.1)
+        )
+        start = time.perf_counter()
+        with pytest.raises(fastws.ConnectionClosedError, match=r"peer silent 0\.1 s") as caught:
+            await ws.recv()
+        assert 0.1 < time.perf_counter() - start < 5
+    assert isinstance(caught.value.__cause__, fastws.KeepaliveTimeout)
+    assert ws.close_code == 1006
+    assert ws.close_info.sent.code == 1011
+
+
+async def test_without_ping_timeout_a_silent_peer_stays(fastws_server):
+    async with fastws.connect(
+        fastws_server.url("/silence"), ping_interval=0.01, ping_timeout=None, close_timeout=0.05
+    ) as ws:
+        while ws.stats().pings_sent < 20:
+            await asyncio.sleep(0.005)
+        assert ws.state == fastws.State.OPEN
+
+
+async def test_without_ping_interval_there_are_no_pings(fastws_server):
+    async with fastws.connect(fastws_server.url("/silence"), ping_interval=None, close_timeout=0.05) as ws:
+        await asyncio.sleep(0.1)
+        assert ws.stats().pings_sent == 0
+
+
+async def test_any_byte_is_life_also_of_a_peer_that_answers_no_ping(fastws_server):
+    url = fastws_server.url("/paced?rate=100&n=60&size=32&fault=ignore-pings")
+    async with fastws.connect(url, ping_interval=0.05, ping_timeout=0.2) as ws:
+        assert len([message async for message in ws]) == 60
+        assert ws.stats().pings_sent >= 5
+        assert ws.stats().pongs_received == 0
+
+
+async def test_pings_go_out_while_nobody_receives_and_pongs_while_nobody_runs():
+    def script(wire):
+        wire.send(frame(PING, b"theirs"))
+        seen = set()
+        while seen != {PING, PONG}:
+            got = wire.read_frame()
+            seen.add(got.opcode)
+            if got.opcode == PONG:
+                assert got.payload == b"theirs"
+        wire.answer_close()
+
+    with Peer(script) as peer:
+        async with peer.connect(ping_interval=0.05) as ws:
+            while ws.stats().pings_sent < 1:
+                await asyncio.sleep(0.01)
+
+
+async def test_a_ping_is_answered_while_a_send_waits_for_room():
+    """Our own queue is full of data; the pong passes it."""
+    gate = Gate()
+
+    def script(wire):
+        wire.send(frame(PING, b"are you there"))
+        gate.wait()
+        frames = wire.answer_close()
+        return [got.opcode for got in frames].index(PONG), len(frames)
+
+    with Peer(script, buffers=16_384) as peer:
+        async with peer.connect(max_send_bytes=1 << 20) as ws:
+            waiting = [asyncio.create_task(ws.send(b"x" * 100_000)) for _ in range(100)]
+            while not ws.stats().pings_received:
+                await asyncio.sleep(0.005)
+            gate.open()
+            await asyncio.gather(*waiting)
+    position, total = peer.results[0]
+    # Behind what was with the kernel, before most of what waited.
+    assert position < total / 2
+
+
+async def test_a_blocked_loop_is_not_the_peers_silence():
+    """The answer lies in the socket while the loop is blocked: it is read before silence is judged."""
+
+    @ignoring_the_end
+    def script(wire):
+        while True:
+            got = wire.read_frame()
+            if got.opcode == PING:
+                wire.send(frame(PONG, got.payload))
+            elif got.opcode == 8:
+                wire.send(frame(8, got.payload))
+                return
+
+    with Peer(script) as peer:
+        async with peer.connect(ping_interval=0.02, ping_timeout=0.05) as ws:
+            for _ in range(3):
+                while ws.stats().pings_sent == ws.stats().pongs_received:
+                    await asyncio.sleep(0.001)
+                time.sleep(0.3)  # blocks the loop, which is what is tested
+                await asyncio.sleep(0)
+            assert ws.state == fastws.State.OPEN
+
+
+async def test_a_loop_that_is_blocked_again_and_again_is_named(fastws_server):
+    ws = await fastws.connect(fastws_server.url("/silence"), ping_interval=0.05, ping_timeout=0.1, close_timeout=0.1)
+    while ws.state == fastws.State.OPEN:
+        time.sleep(0.2)  # blocks the loop, which is what is tested
+        await asyncio.sleep(0)
+    with pytest.raises(fastws.ConnectionClosedError, match="event loop blocked"):
+        await ws.recv()
+    await ws.wait_closed()
+
+
+async def test_our_own_full_queue_stops_the_clock_and_the_peer_lives():
+    """Nobody receives for much longer than ping_timeout; what the peer sent is there, and the connection open."""
+
+    def script(wire):
+        wire.send(text("x") * 500)
+        wire.send(*(text("y" * 100_000) for _ in range(100)))
+        return wire.answer_close()
+
+    with Peer(script, buffers=16_384) as peer:
+        async with peer.connect(max_queue=100, ping_interval=0.02, ping_timeout=0.05) as ws:
+            while not ws.stats().receive_paused:
+                await asyncio.sleep(0.005)
+            await asyncio.sleep(0.3)
+            assert ws.stats().receive_paused
+            assert ws.state == fastws.State.OPEN
+            for _ in range(600):
+                await ws.recv()
+
+
+async def test_a_user_ping_fails_with_the_connection(fastws_server):
+    ws = await fastws.connect(fastws_server.url("/silence"), ping_interval=0.05, ping_timeout=0.1, close_timeout=0.1)
+    waiting = await ws.ping()
+    with pytest.raises(fastws.ConnectionClosedError, match="peer silent"):
+        await waiting
+    await ws.wait_closed()
