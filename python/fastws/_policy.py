@@ -127,6 +127,7 @@ def response(ws: Connection) -> Response | None:
 
 def send_other(ws: Connection, message: object, text: bool | None, timeout: float | None) -> Coroutine[Any, Any, None]:
     """``send`` of what is neither str nor bytes-like: a message in fragments."""
+    ws._is_sending_fragments()  # raises in a thread or a process that is not the connection's
     if isinstance(message, Mapping):
         raise not_sendable(message)
     if isinstance(message, AsyncIterable):

@@ -77,7 +77,7 @@ pub enum Violation {
     /// A control frame without FIN (§5.5).
     FragmentedControl,
     /// A control frame of more than 125 bytes (§5.5).
-    ControlTooLong(u64),
+    ControlTooLong,
     /// A continuation frame while no message is in progress (§5.4).
     UnexpectedContinuation,
     /// A text or binary frame while a fragmented message is in progress (§5.4).
@@ -201,7 +201,7 @@ impl fmt::Display for Violation {
             Self::Masked => write!(f, "a server must not mask frames"),
             Self::Unmasked => write!(f, "a client must mask frames"),
             Self::FragmentedControl => write!(f, "a control frame may not be fragmented"),
-            Self::ControlTooLong(n) => write!(f, "a control frame may carry 125 bytes, not {n}"),
+            Self::ControlTooLong => write!(f, "a control frame announces more than the 125 bytes that it may carry"),
             Self::UnexpectedContinuation => write!(f, "a continuation frame without a message in progress"),
             Self::ExpectedContinuation => write!(f, "a new message before the last one was finished"),
             Self::Utf8(at) => write!(f, "invalid UTF-8 at byte {at}"),

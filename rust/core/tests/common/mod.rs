@@ -298,6 +298,29 @@ impl End {
         self
     }
 
+    /// Feeds `wire` as a driver with a landing does: payloads in progress go straight into their storage.
+    pub fn feed_landing(&mut self, wire: &[u8], sizes: &[usize]) -> &mut Self {
+        let (mut at, mut turn) = (0, 0);
+        while at < wire.len() {
+            let size = sizes[turn % sizes.len()].clamp(1, wire.len() - at);
+            turn += 1;
+            match self.conn.landing() {
+                Some(landing) => {
+                    assert!(landing.room > 0);
+                    let count = size.min(landing.room);
+                    PayloadBuf::extend(landing.buf, &wire[at..at + count]);
+                    at += count;
+                    self.conn.landed(count, self.now, &mut self.sink);
+                }
+                None => {
+                    self.feed(&wire[at..at + size]);
+                    at += size;
+                }
+            }
+        }
+        self
+    }
+
     /// Feeds a frame made for this end.
     pub fn frame(&mut self, first: u8, payload: &[u8]) -> &mut Self {
         let wire = frame(self.role(), first, payload);
