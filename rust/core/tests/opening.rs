@@ -7,8 +7,6 @@ use fastws_core::connection::{StreamEnd, Teardown};
 use fastws_core::handshake::refuse;
 use fastws_core::{Cause, CloseCode, Config, Connection, Limits, Opcode, Role, State};
 
-const ROLES: [Role; 2] = [Role::Client, Role::Server];
-
 #[test]
 fn frames_behind_the_answer_are_received_wherever_the_bytes_are_cut() {
     let (_, answer) = handshake();
