@@ -1,6 +1,9 @@
 //! `fastws._core`: the drivers of fastws (who calls recv and send, who is woken) and the translation to Python. What a
 //! frame means is decided in `fastws-core`; what a connection is for, in the Python package.
 
+#[cfg(not(unix))]
+compile_error!("fastws needs the descriptors of a Unix system: its driver for Windows is not written");
+
 mod awaitable;
 mod batch;
 mod buffers;

@@ -30,7 +30,7 @@ pub const TIMER: u64 = u64::MAX;
 /// The token of the wake-up.
 pub const WAKE: u64 = u64::MAX - 1;
 
-#[cfg(any(target_os = "linux", target_os = "android"))]
+#[cfg(all(target_os = "linux", not(fastws_portable)))]
 mod imp {
     use super::{Interest, Nanos, RawFd, Ready, TIMER, WAKE, io};
     use std::mem::MaybeUninit;
@@ -171,20 +171,45 @@ mod imp {
     const MAX_EVENTS: usize = 256;
 }
 
-#[cfg(not(any(target_os = "linux", target_os = "android")))]
+#[cfg(any(not(target_os = "linux"), fastws_portable))]
 mod imp {
     use super::{Interest, Nanos, RawFd, Ready, TIMER, WAKE, io};
     use std::os::fd::{AsRawFd, BorrowedFd};
+    use std::sync::{Arc, Condvar, Mutex, PoisonError};
     use std::time::Duration;
 
+    use polling::{Event, Events, PollMode};
+
     pub struct Poller {
-        inner: polling::Poller,
+        inner: Arc<polling::Poller>,
+        events: Events,
+        alarm: Arc<Alarm>,
         timer: Option<Nanos>,
+        has_thread: bool,
+    }
+
+    /// What a thread of the poller's own waits for: these sets have no timer that they all agree on.
+    struct Alarm {
+        state: Mutex<Setting>,
+        changed: Condvar,
+    }
+
+    #[derive(Default)]
+    struct Setting {
+        at: Option<Nanos>,
+        over: bool,
     }
 
     impl Poller {
         pub fn new() -> io::Result<Self> {
-            Ok(Self { inner: polling::Poller::new()?, timer: None })
+            let alarm = Alarm { state: Mutex::default(), changed: Condvar::new() };
+            Ok(Self {
+                inner: Arc::new(polling::Poller::new()?),
+                events: Events::new(),
+                alarm: Arc::new(alarm),
+                timer: None,
+                has_thread: false,
+            })
         }
 
         pub fn fd(&self) -> RawFd {
@@ -193,13 +218,13 @@ mod imp {
 
         pub fn add(&self, fd: RawFd, token: u64, interest: Interest) -> io::Result<()> {
             // SAFETY: the hub removes a descriptor before its connection closes it.
-            unsafe { self.inner.add_with_mode(fd, event(token, interest), polling::PollMode::Level) }
+            unsafe { self.inner.add_with_mode(fd, event(token, interest), mode(interest)) }
         }
 
         pub fn modify(&self, fd: RawFd, token: u64, interest: Interest) -> io::Result<()> {
             // SAFETY: as for `add`; the descriptor is open.
             let fd = unsafe { BorrowedFd::borrow_raw(fd) };
-            self.inner.modify_with_mode(fd, event(token, interest), polling::PollMode::Level)
+            self.inner.modify_with_mode(fd, event(token, interest), mode(interest))
         }
 
         pub fn remove(&self, fd: RawFd) {
@@ -207,10 +232,11 @@ mod imp {
             let _ = self.inner.delete(unsafe { BorrowedFd::borrow_raw(fd) });
         }
 
+        /// What is ready now; never waits.
         pub fn poll(&mut self, ready: &mut Vec<Ready>) -> io::Result<()> {
-            let mut events = polling::Events::new();
-            self.inner.wait(&mut events, Some(Duration::ZERO))?;
-            ready.extend(events.iter().map(|event| Ready {
+            self.events.clear();
+            self.inner.wait(&mut self.events, Some(Duration::ZERO))?;
+            ready.extend(self.events.iter().map(|event| Ready {
                 token: event.key as u64,
                 read: event.readable,
                 write: event.writable,
@@ -220,13 +246,19 @@ mod imp {
                 self.timer = None;
                 ready.push(Ready { token: TIMER, read: true, write: false, hangup: false });
             }
+            // A wake-up is not an event of its own here: letters are looked for in every turn.
             ready.push(Ready { token: WAKE, read: true, write: false, hangup: false });
             Ok(())
         }
 
-        /// There is no timer in this set: the hub asks the loop for one (see `Poller::HAS_TIMER`).
         pub fn set_timer(&mut self, at: Option<Nanos>) -> io::Result<()> {
             self.timer = at;
+            if at.is_some() && !self.has_thread {
+                let (alarm, poller) = (Arc::clone(&self.alarm), Arc::clone(&self.inner));
+                std::thread::Builder::new().name("fastws-timer".to_owned()).spawn(move || alarm.run(&poller))?;
+                self.has_thread = true;
+            }
+            self.alarm.set(|setting| setting.at = at);
             Ok(())
         }
 
@@ -235,8 +267,45 @@ mod imp {
         }
     }
 
-    fn event(token: u64, interest: Interest) -> polling::Event {
-        polling::Event::new(token as usize, interest.read, interest.write)
+    impl Drop for Poller {
+        fn drop(&mut self) {
+            self.alarm.set(|setting| setting.over = true);
+        }
+    }
+
+    impl Alarm {
+        fn set(&self, change: impl FnOnce(&mut Setting)) {
+            change(&mut self.state.lock().unwrap_or_else(PoisonError::into_inner));
+            self.changed.notify_one();
+        }
+
+        fn run(&self, poller: &polling::Poller) {
+            let mut setting = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+            while !setting.over {
+                let left = setting.at.map(|at| at.saturating_sub(crate::clock::monotonic()));
+                setting = match left {
+                    None => self.changed.wait(setting).unwrap_or_else(PoisonError::into_inner),
+                    Some(0) => {
+                        setting.at = None;
+                        let _ = poller.notify();
+                        setting
+                    }
+                    Some(left) => {
+                        let waited = self.changed.wait_timeout(setting, Duration::from_nanos(left));
+                        waited.unwrap_or_else(PoisonError::into_inner).0
+                    }
+                };
+            }
+        }
+    }
+
+    fn event(token: u64, interest: Interest) -> Event {
+        Event::new(token as usize, interest.read, interest.write)
+    }
+
+    /// As on Linux: while reading is paused an end is told once.
+    fn mode(interest: Interest) -> PollMode {
+        if interest.read { PollMode::Level } else { PollMode::Edge }
     }
 }
 

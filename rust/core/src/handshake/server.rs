@@ -55,13 +55,33 @@ fn check_start(line: &[u8]) -> Result<(), Violation> {
 /// RFC 9112 §3; RFC 6455 §4.1 wants GET and HTTP/1.1 or higher, of which there is no other that looks like it.
 fn parse_request_line(line: &[u8]) -> Result<String, Error> {
     match line.split(|&byte| byte == b' ').collect::<Vec<_>>()[..] {
-        [b"GET", target, b"HTTP/1.1"] if !target.is_empty() && target.iter().all(u8::is_ascii_graphic) => {
-            Ok(target.iter().copied().map(char::from).collect())
+        [b"GET", target, b"HTTP/1.1"] if target.iter().all(u8::is_ascii_graphic) => {
+            let text: String = target.iter().copied().map(char::from).collect();
+            resource_name(&text)
+                .ok_or_else(|| violation(format!("a request for {}, which is no path and no http URI", shown(target))))
         }
         [b"GET", _, b"HTTP/1.1"] => Err(violation("a request for a target that is not printable ASCII".to_owned())),
         [b"GET", _, version] => Err(violation(format!("a request with {}; wanted HTTP/1.1", shown(version)))),
         [method, _, _] => Err(violation(format!("a request with method {}; wanted GET", shown(method)))),
         _ => Err(violation("a request line that is not method, target and version".to_owned())),
+    }
+}
+
+/// The path and query of a request's target, which may be an absolute URI too (§4.2.1, RFC 9112 §3.2).
+fn resource_name(target: &str) -> Option<String> {
+    if target.starts_with('/') {
+        return Some(target.to_owned());
+    }
+    let (scheme, rest) = target.split_once("://")?;
+    if !scheme.eq_ignore_ascii_case("http") && !scheme.eq_ignore_ascii_case("https") {
+        return None;
+    }
+    match rest.find(['/', '?']) {
+        Some(0) => None,
+        Some(at) if rest[at..].starts_with('/') => Some(rest[at..].to_owned()),
+        Some(at) => Some(format!("/{}", &rest[at..])),
+        None if rest.is_empty() => None,
+        None => Some("/".to_owned()),
     }
 }
 
@@ -172,8 +192,15 @@ mod tests {
     }
 
     #[test]
+    fn an_absolute_uri_as_the_target_stands_for_its_path() {
+        for (target, name) in [("http://h/chat?a=b", "/chat?a=b"), ("HTTPS://h:1", "/"), ("http://h?a=/b", "/?a=/b")] {
+            assert_eq!(parsed(&REQUEST.replace("/chat?a=b", target)).target, name);
+        }
+    }
+
+    #[test]
     fn what_is_not_a_get_request_is_refused() {
-        let table: [(&[u8], &str); 12] = [
+        let table: [(&[u8], &str); 15] = [
             (b"\x16\x03\x01\x02\0", "request: \"\\x16\\x03\\x01\\x02\\x00\"; is the client using TLS (wss://)?"),
             (b"\r\n", "this is not an HTTP/1.1 request: \"\\r\\n\""),
             (b" GET", "this is not an HTTP/1.1 request: \" GET\""),
@@ -184,7 +211,10 @@ mod tests {
             (b"PRI * HTTP/2.0\r\n\r\n", "a request with method \"PRI\"; wanted GET"),
             (b"GET /\r\n\r\n", "a request line that is not method, target and version"),
             (b"GET /a b HTTP/1.1\r\n\r\n", "a request line that is not method, target and version"),
-            (b"GET  HTTP/1.1\r\n\r\n", "a request for a target that is not printable ASCII"),
+            (b"GET  HTTP/1.1\r\n\r\n", "a request for \"\", which is no path and no http URI"),
+            (b"GET ?a=/b HTTP/1.1\r\n\r\n", "a request for \"?a=/b\", which is no path and no http URI"),
+            (b"GET ws://h/ HTTP/1.1\r\n\r\n", "a request for \"ws://h/\", which is no path and no http URI"),
+            (b"GET http:/// HTTP/1.1\r\n\r\n", "a request for \"http:///\", which is no path and no http URI"),
             (b"GET /\xff HTTP/1.1\r\n\r\n", "a request for a target that is not printable ASCII"),
         ];
         for (input, expected) in table {
