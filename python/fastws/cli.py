@@ -34,8 +34,8 @@ def _serve(options: argparse.Namespace) -> int:
 
     try:
         server = Server(options.host, options.port, tls=options.tls, threads=options.threads)
-    except OSError as error:
-        sys.stderr.write(f"fastws serve: cannot listen on {options.host} port {options.port}: {error.strerror}\n")
+    except (OSError, ValueError) as error:
+        sys.stderr.write(f"fastws serve: {getattr(error, 'strerror', None) or error}\n")
         return 1
     with server:
         for path in options.feed:
@@ -47,7 +47,11 @@ def _serve(options: argparse.Namespace) -> int:
                 return 1
             print(server.url(f"/replay/{name}"))
         if options.ca_file is not None:
-            options.ca_file.write_bytes(server.ca_pem)
+            try:
+                options.ca_file.write_bytes(server.ca_pem)
+            except OSError as error:
+                sys.stderr.write(f"fastws serve: --ca-file: {error}\n")
+                return 1
         print(server.url(), flush=True)
         ended = threading.Event()
         with contextlib.suppress(ValueError):  # not the main thread

@@ -31,6 +31,23 @@ def test_a_port_that_is_taken_is_said(capsys):
     assert "cannot listen" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--host", "nowhere"], 'host must be an IP address, not "nowhere"'),
+        (["--port", "99999"], "port must be between 0 and 65535, not 99999"),
+        (["--port", "0", "--tls", "--ca-file", "/nonexistent/ca.pem"], "/nonexistent/ca.pem"),
+    ],
+    ids=["host", "port", "ca-file"],
+)
+def test_what_cannot_be_served_is_said_in_a_line(arguments, words, capsys):
+    assert main(["serve", *arguments]) == 1
+    error = capsys.readouterr().err
+    assert words in error
+    assert error.startswith("fastws serve: ")
+    assert error.count("\n") == 1
+
+
 def test_a_feed_that_is_not_there_is_named(capsys, tmp_path):
     assert main(["serve", "--port", "0", "--feed", str(tmp_path / "none.jsonl.gz")]) == 1
     assert "none.jsonl.gz" in capsys.readouterr().err

@@ -89,6 +89,7 @@ class Server:
 
     Raises:
         OSError: The address cannot be listened on.
+        ValueError: An argument is out of its range; the text names it.
     """
 
     def __init__(
@@ -110,6 +111,8 @@ class Server:
         max_connections: int = 20_000,
         timeout: float = 10.0,
     ) -> None:
+        if not 0 <= port <= 65_535:
+            raise ValueError(f"port must be between 0 and 65535, not {port}")
         self._tls = tls
         self._native = _core.TestServer(
             host,

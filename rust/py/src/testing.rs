@@ -1,6 +1,6 @@
 //! The embedded server, for `fastws.testing`. It runs in threads of its own and knows nothing of Python.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use fastws_server::path::fault;
@@ -8,7 +8,7 @@ use fastws_server::{
     Accept, At, Blast, ConnectionReport, Feed, FeedMessage, Outgoing, Paced, Refusal, Replay, Server, ServerConfig,
     Step, Subscribe, TlsSettings,
 };
-use pyo3::exceptions::{PyKeyError, PyValueError};
+use pyo3::exceptions::{PyKeyError, PyOSError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyList, PyTuple};
 
@@ -50,7 +50,15 @@ impl TestServer {
             timeout: seconds(get("timeout")?.extract()?)?,
             ..ServerConfig::default()
         };
-        let server = py.detach(|| Server::start(config))?;
+        let server = py.detach(|| Server::start(config)).map_err(|error| match error.raw_os_error() {
+            // Two arguments make it the OSError of its kind, with `errno`.
+            Some(code) => {
+                let text = error.to_string();
+                let text = text.split(" (os error").next().unwrap_or_default();
+                PyOSError::new_err((code, format!("cannot listen on {}: {text}", SocketAddr::new(host, port))))
+            }
+            None => error.into(),
+        })?;
         Ok(Self { server })
     }
 
