@@ -7,7 +7,6 @@ import contextlib
 import io
 import os
 import signal
-import threading
 import time
 
 import pytest
@@ -259,13 +258,21 @@ def test_wrong_options_are_exit_code_2(arguments, capsys):
 def test_an_interruption_ends_with_a_partial_report(capsys, sent, code, loop):
     if loop == "uvloop":
         pytest.importorskip("uvloop")
-    serve, _ = serving(lambda feed: [feed.messages[:500], *in_batches(feed.messages[500:], 1)], pause=0.05)
-    timer = threading.Timer(0.6, os.kill, (os.getpid(), sent))
-    timer.start()
+
+    def interrupted(feed):
+        yield feed.messages[:500]
+        for number, batch in enumerate(in_batches(feed.messages[500:], 1)):
+            if number == 5:
+                os.kill(os.getpid(), sent)
+            yield batch
+
+    serve, _ = serving(interrupted, pause=0.05)
+    # What runs the tests in the background may have it ignored.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         assert runner.main(["--plain", "--messages", "5000", "--loop", loop], serve) == code
     finally:
-        timer.cancel()
+        signal.signal(signal.SIGINT, before)
     shown = capsys.readouterr().out
     assert "interrupted; nothing lost, nothing reordered up to there" in shown
     assert "✗" not in shown
