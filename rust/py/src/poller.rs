@@ -175,7 +175,7 @@ mod imp {
 mod imp {
     use super::{Interest, Nanos, RawFd, Ready, TIMER, WAKE, io};
     use std::os::fd::{AsRawFd, BorrowedFd};
-    use std::sync::{Arc, Condvar, Mutex, PoisonError};
+    use std::sync::{Arc, Condvar, Mutex, PoisonError, Weak};
     use std::time::Duration;
 
     use polling::{Event, Events, PollMode};
@@ -254,7 +254,8 @@ mod imp {
         pub fn set_timer(&mut self, at: Option<Nanos>) -> io::Result<()> {
             self.timer = at;
             if at.is_some() && !self.has_thread {
-                let (alarm, poller) = (Arc::clone(&self.alarm), Arc::clone(&self.inner));
+                // The thread keeps no descriptor open: it ends by itself soon after the poller has.
+                let (alarm, poller) = (Arc::clone(&self.alarm), Arc::downgrade(&self.inner));
                 std::thread::Builder::new().name("fastws-timer".to_owned()).spawn(move || alarm.run(&poller))?;
                 self.has_thread = true;
             }
@@ -279,7 +280,7 @@ mod imp {
             self.changed.notify_one();
         }
 
-        fn run(&self, poller: &polling::Poller) {
+        fn run(&self, poller: &Weak<polling::Poller>) {
             let mut setting = self.state.lock().unwrap_or_else(PoisonError::into_inner);
             while !setting.over {
                 let left = setting.at.map(|at| at.saturating_sub(crate::clock::monotonic()));
@@ -287,7 +288,9 @@ mod imp {
                     None => self.changed.wait(setting).unwrap_or_else(PoisonError::into_inner),
                     Some(0) => {
                         setting.at = None;
-                        let _ = poller.notify();
+                        if let Some(poller) = poller.upgrade() {
+                            let _ = poller.notify();
+                        }
                         setting
                     }
                     Some(left) => {
