@@ -275,6 +275,40 @@ async def test_a_connection_dropped_by_another_thread_is_closed_there():
             pass
 
 
+class Slow:
+    """Takes longer for a message than a turn of the hub may last."""
+
+    def __init__(self):
+        self.count = 0
+
+    def on_message(self, ws, message):
+        self.count += 1
+        time.sleep(0.006)
+
+
+async def test_what_is_put_off_to_the_next_turn_as_this_one_was_long_is_not_lost():
+    """A connection that is being made is told of once by the system."""
+    with Server() as server:
+        slow = await fastws.connect(server.url("/blast?size=32"), listener=Slow())
+        async with asyncio.timeout(20), asyncio.TaskGroup() as group:
+            opening = [group.create_task(fastws.connect(server.url("/echo"))._open()) for _ in range(30)]
+        for ws in [slow, *(task.result() for task in opening)]:
+            ws._abort("done")
+
+
+async def test_connections_whose_callbacks_are_slow_take_turns():
+    with Server() as server:
+        slow = [Slow() for _ in range(4)]
+        connections = [await fastws.connect(server.url("/blast?size=32"), listener=one) for one in slow]
+        start = [one.count for one in slow]
+        while sum(one.count for one in slow) - sum(start) < 80:
+            await asyncio.sleep(0)
+        shares = [one.count - before for one, before in zip(slow, start, strict=True)]
+        for ws in connections:
+            ws._abort("done")
+    assert min(shares) >= 10, shares
+
+
 async def test_a_descriptor_number_that_is_reused_at_once_gets_no_events_of_the_old_one():
     got = []
     with Peer(lambda wire: wire.read_to_end()) as peer:
@@ -346,6 +380,26 @@ async def test_a_timer_beside_a_flooding_listener_stays_on_time():
             ws._abort("done")
     totals = [count.total for count in counts]
     assert min(totals) > max(totals) / 10 > 1_000
+    assert late[len(late) // 2] < 0.010
+
+
+@pytest.mark.timing
+async def test_a_timer_beside_a_consumer_that_works_for_each_message_stays_on_time():
+    """A millisecond of work for a message, and always a message there: the loop has its turn after each."""
+    with Server() as server:
+        ws = await fastws.connect(server.url("/blast?size=128"))
+
+        async def consume():
+            async for _ in ws:
+                end = time.perf_counter() + 0.001
+                while time.perf_counter() < end:
+                    pass
+
+        task = asyncio.create_task(consume())
+        late = await ticks(100)
+        task.cancel()
+        await asyncio.wait([task])
+        ws._abort("done")
     assert late[len(late) // 2] < 0.010
 
 

@@ -33,7 +33,7 @@ pub struct Listener {
 /// Time for which a consumer may take messages without giving the loop a turn.
 const RUN_BUDGET: u64 = 500_000;
 
-/// Messages after which the time is looked at.
+/// Messages after which the time is looked at, at most. A slow consumer has its time looked at more often.
 const RUN_CHECK: u32 = 64;
 
 impl Listener {
@@ -129,11 +129,10 @@ impl Conn {
             inner.forget_batch();
         }
         if resumed {
-            inner.run_count = 0;
-            inner.run_start = clock::monotonic();
+            inner.begin_run();
         }
         if !inner.queue.is_empty() {
-            if inner.has_used_its_run() {
+            if inner.has_used_its_run() && !inner.had_a_turn(this.hub.get().turn()) {
                 // The loop gets a turn; then reading goes on.
                 return Self::wait(slf, inner, want, true);
             }
@@ -471,8 +470,32 @@ impl Inner {
 
     #[inline]
     fn has_used_its_run(&mut self) -> bool {
-        self.run_count += 1;
-        self.run_count.is_multiple_of(RUN_CHECK) && clock::monotonic() - self.run_start > RUN_BUDGET
+        self.run_left -= 1;
+        self.run_left == 0 && self.look_at_the_time()
+    }
+
+    /// Whether the run is used up; and when to look again: each look shall see a quarter of the budget at most.
+    #[cold]
+    fn look_at_the_time(&mut self) -> bool {
+        let now = clock::monotonic();
+        let passed = now - std::mem::replace(&mut self.run_looked, now);
+        let share = RUN_BUDGET / 4;
+        self.run_step = match passed {
+            _ if passed > share => (u64::from(self.run_step) * share / passed).max(1) as u32,
+            _ if passed < share / 2 => (self.run_step * 2).min(RUN_CHECK),
+            _ => self.run_step,
+        };
+        self.run_left = self.run_step;
+        now - self.run_start > RUN_BUDGET
+    }
+
+    /// The loop went on meanwhile, as its consumer awaited something else: a new run begins.
+    fn had_a_turn(&mut self, turn: u64) -> bool {
+        let had = std::mem::replace(&mut self.run_turn, turn) != turn;
+        if had {
+            self.run_start = self.run_looked;
+        }
+        had
     }
 
     fn is_below_low_water(&self) -> bool {

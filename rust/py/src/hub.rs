@@ -61,6 +61,8 @@ struct State {
     /// The connection that was last ready alone, and how often in a row it was read without asking the poller.
     alone: Option<Token>,
     guesses: u32,
+    /// The first of those that were put off to the next turn.
+    first: Option<u64>,
 }
 
 #[derive(Default)]
@@ -128,6 +130,7 @@ impl Hub {
                     mail: Vec::new(),
                     alone: None,
                     guesses: 0,
+                    first: None,
                 }),
                 turn: Cell::new(1),
                 depth: Cell::new(0),
@@ -346,8 +349,7 @@ impl Hub {
                 match event.token {
                     TIMER => Self::run_timers(slf)?,
                     WAKE => Self::take_mail(slf)?,
-                    // The set is level-triggered: what is not looked at now is ready in the next turn, behind the others.
-                    _ if late => {}
+                    _ if late => this.state.borrow_mut().put_off(event),
                     _ => {
                         Self::run_one(slf, event)?;
                         late = left > 0 && clock::monotonic() - start > DISPATCH_BUDGET;
@@ -561,12 +563,31 @@ impl State {
     fn poll(&mut self) -> io::Result<Vec<Ready>> {
         let mut ready = Vec::new();
         self.poller.poll(&mut ready)?;
+        // The system gives them in the same order every time: who was put off comes first now.
+        if let Some(first) = self.first.take()
+            && let Some(at) = ready.iter().position(|event| event.token == first)
+        {
+            ready.rotate_left(at);
+        }
         self.guesses = 0;
         self.alone = match ready[..] {
             [event] if self.live == 1 && !matches!(event.token, TIMER | WAKE) => Some(Token::from_key(event.token)),
             _ => None,
         };
         Ok(ready)
+    }
+
+    /// Leaves an event to the next turn. The set is level-triggered, so it comes again by itself; but not where reading
+    /// is not wanted, which is told once.
+    fn put_off(&mut self, event: Ready) {
+        self.first.get_or_insert(event.token);
+        let token = Token::from_key(event.token);
+        let Some(entry) = self.entry(token) else { return };
+        if !entry.interest.read {
+            let (fd, interest) = (entry.fd, entry.interest);
+            // As in `set_interest`.
+            let _ = self.poller.modify(fd, event.token, interest);
+        }
     }
 
     /// The connection that is ready in all likelihood, if no timer is due and the poller was asked lately.

@@ -42,7 +42,8 @@ const TLS_CHUNK: usize = 64 << 10;
 impl Inner {
     pub(crate) fn begin_run(&mut self) {
         self.run_start = clock::monotonic();
-        self.run_count = 0;
+        self.run_looked = self.run_start;
+        self.run_left = self.run_step;
     }
 
     /// The socket is writable for the first time: connected, or not to be.

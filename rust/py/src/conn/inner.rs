@@ -53,9 +53,14 @@ pub(crate) struct Inner {
     pub batch_full: Option<(usize, usize)>,
     /// How long a batch waits for more after its first message.
     pub batch_wait: Nanos,
-    /// When the present run of the consumer began, and messages taken in it.
+    /// When the present run of the consumer began, when the time was last looked at, and messages until the next look.
     pub run_start: Nanos,
-    pub run_count: u32,
+    pub run_looked: Nanos,
+    pub run_left: u32,
+    /// Messages from look to look.
+    pub run_step: u32,
+    /// The loop's turn in which the run was last found long.
+    pub run_turn: u64,
     pub views: Vec<Py<MessageView>>,
     // Sending.
     /// The kernel takes no more for now.
@@ -146,7 +151,10 @@ impl Inner {
             batch_wait: 0,
             reads: 0,
             run_start: 0,
-            run_count: 0,
+            run_looked: 0,
+            run_left: 1,
+            run_step: 1,
+            run_turn: 0,
             views: Vec::new(),
             blocked: false,
             broken: None,
