@@ -1,5 +1,5 @@
-"""rust/py/src/deliver.rs: callbacks and batches. Python never runs under a borrow of the connection's state: whatever a
-callback does with its connection is allowed.
+"""rust/py/src/deliver.rs: callbacks; batches are in test_batches.py. Python never runs under a borrow of the state of a
+connection: whatever a callback does with it is allowed.
 """
 
 import asyncio
@@ -12,7 +12,7 @@ import pytest
 
 import fastws
 from fastws import CloseInfo, ConcurrencyError, ConnectionClosed
-from peers import BINARY, CLOSE, TEXT, Frame, Gate, Peer, binary, frame, numbered, text
+from peers import CLOSE, TEXT, Frame, Gate, Peer, binary, frame, numbered, text
 
 
 class Recorder(fastws.Listener):
@@ -446,180 +446,10 @@ async def test_a_callback_that_runs_another_loops_work_gets_its_messages_in_orde
         def hub_of(ws):
             return next(held for held in gc.get_referents(ws) if type(held).__name__ == "Hub")
 
-        other = await peer2_connect(peer)
+        other = await peer.connect()
         hub = hub_of(other)
         ws = await peer.connect(listener=listener)
         while len(listener.messages) < 2:
             await asyncio.sleep(0)
         await asyncio.gather(ws.close(), other.close())
     assert listener.messages == ["0 at 1", "1 at 1"]
-
-
-async def peer2_connect(peer):
-    return await peer.connect()
-
-
-# Batches.
-
-
-async def test_a_batch_has_what_is_there_with_its_metadata():
-    with Peer(lambda wire: (wire.send(numbered(range(10))), wire.answer_close())) as peer:
-        async with peer.connect() as ws:
-            assert await ws.recv() == "0"
-            while ws.stats().receive_queue_messages < 9:
-                await asyncio.sleep(0)
-            batch = await anext(ws.batches())
-            assert list(batch) == [str(number) for number in range(1, 10)]
-            assert (len(batch), batch[0], batch[-1], batch[2:4]) == (9, "1", "9", ["3", "4"])
-            assert (batch.first_seq, batch.last_seq) == (2, 10)
-            assert batch.received_ns == ws.received_ns
-            assert batch.received_mono_ns == ws.received_mono_ns
-            assert "3" in batch
-            assert "0" not in batch
-
-
-async def test_max_messages_is_the_most_a_batch_has():
-    with Peer(lambda wire: (wire.send(numbered(range(100))), wire.close())) as peer:
-        ws = await peer.connect()
-        got = []
-        async for batch in ws.batches(max_messages=7):
-            assert 1 <= len(batch) <= 7
-            assert batch.last_seq - batch.first_seq + 1 == len(batch)
-            got.extend(batch)
-        assert got == [str(number) for number in range(100)]
-        await ws.close()
-
-
-async def test_max_bytes_bounds_a_batch_but_never_splits_a_message():
-    sizes = [10, 10, 50, 10, 200, 10]
-    with Peer(lambda wire: (wire.send(*(binary(b"x" * size) for size in sizes)), wire.answer_close())) as peer:
-        async with peer.connect() as ws:
-            while ws.stats().receive_queue_messages < 6:
-                await asyncio.sleep(0)
-            batches = ws.batches(max_bytes=60)
-            got = [[len(message) for message in await anext(batches)] for _ in range(4)]
-            assert got == [[10, 10], [50, 10], [200], [10]]
-
-
-async def test_max_wait_gathers_what_comes_within_it():
-    gate = Gate()
-
-    def script(wire):
-        wire.send(text("a"))
-        gate.wait()
-        wire.send(text("b"), text("c"))
-        wire.answer_close()
-
-    with Peer(script) as peer:
-        async with peer.connect() as ws:
-            batches = ws.batches(max_wait=10, max_messages=3)
-            task = asyncio.create_task(anext(batches))
-            while ws.stats().receive_queue_messages < 1:
-                await asyncio.sleep(0)
-            await asyncio.sleep(0)
-            assert not task.done()
-            gate.open()
-            assert list(await task) == ["a", "b", "c"]
-
-
-async def test_max_wait_ends_without_more():
-    with Peer(lambda wire: (wire.send(text("a")), wire.answer_close())) as peer:
-        async with peer.connect() as ws:
-            start = time.monotonic()
-            assert list(await anext(ws.batches(max_wait=0.05))) == ["a"]
-            assert 0.04 < time.monotonic() - start < 5
-
-
-async def test_max_wait_ends_at_once_with_the_connection():
-    with Peer(lambda wire: (wire.send(text("a")), wire.close())) as peer:
-        ws = await peer.connect()
-        start = time.monotonic()
-        got = [list(batch) async for batch in ws.batches(max_wait=30)]
-        assert got == [["a"]]
-        assert time.monotonic() - start < 10
-        await ws.close()
-
-
-async def test_a_cancelled_batch_loses_nothing_and_its_limits_bind_no_other_reader():
-    gate = Gate()
-
-    def script(wire):
-        wire.send(text("a"))
-        gate.wait()
-        wire.send(text("b"))
-        wire.answer_close()
-
-    with Peer(script) as peer:
-        async with peer.connect() as ws:
-            with pytest.raises(TimeoutError):
-                async with asyncio.timeout(0.02):
-                    await anext(ws.batches(max_wait=60))
-            assert await ws.recv() == "a"
-            task = asyncio.create_task(ws.recv())
-            await asyncio.sleep(0)
-            gate.open()
-            # Not after the minute that the batch would have waited.
-            async with asyncio.timeout(5):
-                assert await task == "b"
-
-
-async def test_a_cancelled_batch_whose_moment_passes_does_not_hang_the_loop():
-    with Peer(lambda wire: (wire.send(text("a")), wire.answer_close())) as peer:
-        async with peer.connect() as ws:
-            batches = ws.batches(max_wait=0.01)
-            task = asyncio.create_task(anext(batches))
-            while ws.stats().receive_queue_messages < 1:
-                await asyncio.sleep(0)
-            # Its moment passes while it is cancelled and has not come back.
-            task.cancel()
-            time.sleep(0.02)
-            await asyncio.wait({task})
-            await asyncio.sleep(0.03)
-            assert task.cancelled()
-            assert await ws.recv() == "a"
-
-
-async def test_a_batch_that_waits_is_given_when_our_own_queue_is_full():
-    with Peer(lambda wire: (wire.send(numbered(range(100))), wire.answer_close())) as peer:
-        async with peer.connect(max_queue=10) as ws:
-            async with asyncio.timeout(10):
-                first = await anext(ws.batches(max_messages=4096, max_wait=30))
-            assert len(first) >= 10
-            got = list(first)
-            while len(got) < 100:
-                got.append(await ws.recv())
-            assert got == [str(number) for number in range(100)]
-
-
-@pytest.mark.parametrize(
-    "arguments",
-    [{"max_messages": 0}, {"max_bytes": 0}, {"max_wait": -1}, {"max_wait": float("nan")}, {"max_wait": float("inf")}],
-)
-async def test_wrong_limits_are_value_errors(arguments):
-    with Peer() as peer:
-        async with peer.connect() as ws:
-            with pytest.raises(ValueError):
-                ws.batches(**arguments)
-
-
-async def test_batches_end_by_a_clean_close_and_raise_otherwise():
-    for code, raises in ((1000, False), (1011, True)):
-        with Peer(lambda wire, code=code: (wire.send(text("a")), wire.close(code))) as peer:
-            ws = await peer.connect()
-            got = []
-            try:
-                async for batch in ws.batches():
-                    got.extend(batch)
-            except ConnectionClosed:
-                assert raises
-            else:
-                assert not raises
-            assert got == ["a"]
-            await ws.close()
-
-
-async def test_binary_batches_are_bytes():
-    with Peer(lambda wire: (wire.send(binary(b"a"), frame(BINARY, b"")), wire.close())) as peer:
-        ws = await peer.connect()
-        assert [message async for batch in ws.batches() for message in batch] == [b"a", b""]
-        await ws.close()

@@ -11,10 +11,6 @@ pub struct Stats {
     pub frames_received: u64,
     /// Frames queued, control frames too.
     pub frames_sent: u64,
-    /// Data frames received that were pieces of a message in fragments.
-    pub fragments_received: u64,
-    /// Data frames queued that were pieces of a message in fragments.
-    pub fragments_sent: u64,
     /// Payload of data frames received, as announced by their headers.
     pub payload_received: u64,
     /// Payload of data frames queued.

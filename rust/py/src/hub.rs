@@ -4,13 +4,12 @@
 //! It dispatches what is ready, keeps the timers, flushes what was sent in a turn, and leaves the loop with its last
 //! connection. All of it runs on the loop's thread, but for [`Hub::post`] and the end of a registration.
 
+mod registry;
+
 use std::cell::{Cell, RefCell};
-use std::collections::BTreeSet;
-use std::io;
 use std::os::fd::RawFd;
 
 use fastws_core::Nanos;
-use fastws_core::filter::{Direction, WorkDone};
 use pyo3::exceptions::{PyKeyboardInterrupt, PyRuntimeError, PySystemExit};
 use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::prelude::*;
@@ -20,7 +19,10 @@ use pyo3::types::{PyDict, PyWeakrefReference};
 use crate::clock;
 use crate::conn::Conn;
 use crate::fork;
-use crate::poller::{Interest, Poller, Ready, TIMER, WAKE};
+use crate::poller::{Interest, Ready, TIMER, WAKE};
+
+use registry::{Entry, State};
+pub use registry::{Mail, Token};
 
 /// The connections of one event loop.
 #[pyclass(frozen, weakref, module = "fastws._core")]
@@ -44,55 +46,8 @@ unsafe impl Send for Hub {}
 // SAFETY: as above.
 unsafe impl Sync for Hub {}
 
-struct State {
-    poller: Poller,
-    entries: Vec<Entry>,
-    free: Vec<u32>,
-    live: usize,
-    timers: BTreeSet<(Nanos, u32)>,
-    armed: Option<Nanos>,
-    /// The loop watches the poller's descriptor.
-    watching: bool,
-    /// Connections that have something to write at the end of this turn.
-    flush: Vec<Token>,
-    /// Connections that asked for another turn.
-    soon: Vec<Token>,
-    mail: Vec<Mail>,
-    /// The connection that was last ready alone, and how often in a row it was read without asking the poller.
-    alone: Option<Token>,
-    guesses: u32,
-    /// The first of those that were put off to the next turn.
-    first: Option<u64>,
-}
-
-#[derive(Default)]
-struct Entry {
-    generation: u32,
-    fd: RawFd,
-    weak: Option<Py<PyWeakrefReference>>,
-    strong: Option<Py<Conn>>,
-    interest: Interest,
-    deadline: Option<Nanos>,
-}
-
-/// Names a registration.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Token {
-    index: u32,
-    generation: u32,
-}
-
-/// What other threads bring.
-pub enum Mail {
-    /// The result of a wire extension's work.
-    Worked(Py<Conn>, Direction, WorkDone),
-}
-
 /// Time after which a dispatch returns to the loop; what is ready stays so.
 const DISPATCH_BUDGET: Nanos = 4_000_000;
-
-/// Reads in a row without asking the poller: what other threads bring waits that long at most.
-const MAX_GUESSES: u32 = 16;
 
 static HUBS: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
 
@@ -112,26 +67,11 @@ impl Hub {
                 return Ok(hub);
             }
         }
-        let poller = Poller::new()?;
         let hub = Bound::new(
             py,
             Hub {
                 event_loop: event_loop.clone().unbind(),
-                state: RefCell::new(State {
-                    poller,
-                    entries: Vec::new(),
-                    free: Vec::new(),
-                    live: 0,
-                    timers: BTreeSet::new(),
-                    armed: None,
-                    watching: false,
-                    flush: Vec::new(),
-                    soon: Vec::new(),
-                    mail: Vec::new(),
-                    alone: None,
-                    guesses: 0,
-                    first: None,
-                }),
+                state: RefCell::new(State::new()?),
                 turn: Cell::new(1),
                 depth: Cell::new(0),
                 current: Cell::new(None),
@@ -551,73 +491,5 @@ impl Hub {
             Err(_) => Vec::new(),
         };
         drop(strong);
-    }
-}
-
-impl State {
-    fn entry(&mut self, token: Token) -> Option<&mut Entry> {
-        self.entries.get_mut(token.index as usize).filter(|e| e.generation == token.generation && e.weak.is_some())
-    }
-
-    /// What is ready.
-    fn poll(&mut self) -> io::Result<Vec<Ready>> {
-        let mut ready = Vec::new();
-        self.poller.poll(&mut ready)?;
-        // The system gives them in the same order every time: who was put off comes first now.
-        if let Some(first) = self.first.take()
-            && let Some(at) = ready.iter().position(|event| event.token == first)
-        {
-            ready.rotate_left(at);
-        }
-        self.guesses = 0;
-        self.alone = match ready[..] {
-            [event] if self.live == 1 && !matches!(event.token, TIMER | WAKE) => Some(Token::from_key(event.token)),
-            _ => None,
-        };
-        Ok(ready)
-    }
-
-    /// Leaves an event to the next turn. The set is level-triggered, so it comes again by itself; but not where reading
-    /// is not wanted, which is told once.
-    fn put_off(&mut self, event: Ready) {
-        self.first.get_or_insert(event.token);
-        let token = Token::from_key(event.token);
-        let Some(entry) = self.entry(token) else { return };
-        if !entry.interest.read {
-            let (fd, interest) = (entry.fd, entry.interest);
-            // As in `set_interest`.
-            let _ = self.poller.modify(fd, event.token, interest);
-        }
-    }
-
-    /// The connection that is ready in all likelihood, if no timer is due and the poller was asked lately.
-    fn guess(&mut self, now: Nanos) -> Option<Token> {
-        let token = self.alone?;
-        if self.live != 1 || self.guesses == MAX_GUESSES || self.armed.is_some_and(|at| at <= now) {
-            return None;
-        }
-        self.entry(token).filter(|entry| entry.interest == Interest { read: true, write: false })?;
-        self.guesses += 1;
-        Some(token)
-    }
-
-    /// Sets the timer to the earliest deadline.
-    fn arm(&mut self) {
-        let first = self.timers.first().map(|(at, _)| *at);
-        if first != self.armed {
-            self.armed = first;
-            // It fails only for a bad descriptor, and this one is ours.
-            let _ = self.poller.set_timer(first);
-        }
-    }
-}
-
-impl Token {
-    fn key(self) -> u64 {
-        u64::from(self.generation & 0x7fff_ffff) << 32 | u64::from(self.index)
-    }
-
-    fn from_key(key: u64) -> Self {
-        Self { index: key as u32, generation: (key >> 32) as u32 }
     }
 }

@@ -1,0 +1,148 @@
+//! What a hub knows of its connections: registrations, what is ready of them, and when their timers are due.
+
+use std::collections::BTreeSet;
+use std::io;
+use std::os::fd::RawFd;
+
+use fastws_core::Nanos;
+use fastws_core::filter::{Direction, WorkDone};
+use pyo3::prelude::*;
+use pyo3::types::PyWeakrefReference;
+
+use crate::conn::Conn;
+use crate::poller::{Interest, Poller, Ready, TIMER, WAKE};
+
+/// What a hub knows.
+pub(super) struct State {
+    pub poller: Poller,
+    pub entries: Vec<Entry>,
+    pub free: Vec<u32>,
+    pub live: usize,
+    pub timers: BTreeSet<(Nanos, u32)>,
+    pub armed: Option<Nanos>,
+    /// The loop watches the poller's descriptor.
+    pub watching: bool,
+    /// Connections that have something to write at the end of this turn.
+    pub flush: Vec<Token>,
+    /// Connections that asked for another turn.
+    pub soon: Vec<Token>,
+    pub mail: Vec<Mail>,
+    /// The connection that was last ready alone, and how often in a row it was read without asking the poller.
+    pub alone: Option<Token>,
+    pub guesses: u32,
+    /// The first of those that were put off to the next turn.
+    pub first: Option<u64>,
+}
+
+/// A registration.
+#[derive(Default)]
+pub(super) struct Entry {
+    pub generation: u32,
+    pub fd: RawFd,
+    pub weak: Option<Py<PyWeakrefReference>>,
+    pub strong: Option<Py<Conn>>,
+    pub interest: Interest,
+    pub deadline: Option<Nanos>,
+}
+
+/// Names a registration.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Token {
+    pub(super) index: u32,
+    pub(super) generation: u32,
+}
+
+/// What other threads bring.
+pub enum Mail {
+    /// The result of a wire extension's work.
+    Worked(Py<Conn>, Direction, WorkDone),
+}
+
+/// Reads in a row without asking the poller: what other threads bring waits that long at most.
+const MAX_GUESSES: u32 = 16;
+
+impl State {
+    pub fn new() -> io::Result<Self> {
+        Ok(Self {
+            poller: Poller::new()?,
+            entries: Vec::new(),
+            free: Vec::new(),
+            live: 0,
+            timers: BTreeSet::new(),
+            armed: None,
+            watching: false,
+            flush: Vec::new(),
+            soon: Vec::new(),
+            mail: Vec::new(),
+            alone: None,
+            guesses: 0,
+            first: None,
+        })
+    }
+
+    pub fn entry(&mut self, token: Token) -> Option<&mut Entry> {
+        self.entries.get_mut(token.index as usize).filter(|e| e.generation == token.generation && e.weak.is_some())
+    }
+
+    /// What is ready.
+    pub fn poll(&mut self) -> io::Result<Vec<Ready>> {
+        let mut ready = Vec::new();
+        self.poller.poll(&mut ready)?;
+        // The system gives them in the same order every time: who was put off comes first now.
+        if let Some(first) = self.first.take()
+            && let Some(at) = ready.iter().position(|event| event.token == first)
+        {
+            ready.rotate_left(at);
+        }
+        self.guesses = 0;
+        self.alone = match ready[..] {
+            [event] if self.live == 1 && !matches!(event.token, TIMER | WAKE) => Some(Token::from_key(event.token)),
+            _ => None,
+        };
+        Ok(ready)
+    }
+
+    /// Leaves an event to the next turn. The set is level-triggered, so it comes again by itself; but not where reading
+    /// is not wanted, which is told once.
+    pub fn put_off(&mut self, event: Ready) {
+        self.first.get_or_insert(event.token);
+        let token = Token::from_key(event.token);
+        let Some(entry) = self.entry(token) else { return };
+        if !entry.interest.read {
+            let (fd, interest) = (entry.fd, entry.interest);
+            // As in `set_interest`.
+            let _ = self.poller.modify(fd, event.token, interest);
+        }
+    }
+
+    /// The connection that is ready in all likelihood, if no timer is due and the poller was asked lately.
+    pub fn guess(&mut self, now: Nanos) -> Option<Token> {
+        let token = self.alone?;
+        if self.live != 1 || self.guesses == MAX_GUESSES || self.armed.is_some_and(|at| at <= now) {
+            return None;
+        }
+        self.entry(token).filter(|entry| entry.interest == Interest { read: true, write: false })?;
+        self.guesses += 1;
+        Some(token)
+    }
+
+    /// Sets the timer to the earliest deadline.
+    pub fn arm(&mut self) {
+        let first = self.timers.first().map(|(at, _)| *at);
+        if first != self.armed {
+            self.armed = first;
+            // It fails only for a bad descriptor, and this one is ours.
+            let _ = self.poller.set_timer(first);
+        }
+    }
+}
+
+impl Token {
+    pub fn key(self) -> u64 {
+        u64::from(self.generation & 0x7fff_ffff) << 32 | u64::from(self.index)
+    }
+
+    pub fn from_key(key: u64) -> Self {
+        Self { index: key as u32, generation: (key >> 32) as u32 }
+    }
+}
