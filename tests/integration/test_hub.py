@@ -63,19 +63,19 @@ async def test_the_hub_enters_the_loop_again_after_it_left():
             assert len(hub_of(ws)) == 1
 
 
-def test_a_loop_closes_clean_and_its_hub_goes_with_it(run):
+def test_a_loop_closes_clean_and_its_hub_goes_with_it(run, open_fds):
     kept = []
+    before = open_fds()
     with Peer() as peer:
 
         async def main():
             async with peer.connect() as ws:
                 kept.append(weakref.ref(hub_of(ws)))
 
-        before = len(os.listdir("/proc/self/fd"))
         run(main())
         gc.collect()
         assert kept[0]() is None
-        assert len(os.listdir("/proc/self/fd")) <= before
+    assert open_fds() == before
 
 
 async def test_a_thousand_connections_are_one_descriptor_to_the_loop():

@@ -255,7 +255,7 @@ async def test_random_timeouts_of_each_kind_lose_and_duplicate_nothing(seed):
                         got.append(task.result())
                 except TimeoutError:
                     timeouts += 1
-    assert timeouts > 20
+    assert timeouts
     assert got == [str(number) for number in range(total)]
 
 
