@@ -164,7 +164,7 @@ class connect:  # noqa: N801 - a function to its users, as in websockets
                 raise
             phase = state.phase
             raise OpenTimeout(
-                f"{self._shown}: not open within {self._open_timeout:g} s; {_UNDER_WAY[phase]}",
+                f"{self._shown}: not open within {self._open_timeout:g} s; {state.under_way}",
                 uri=self._shown,
                 phase=phase,
             ) from error
@@ -173,7 +173,11 @@ class connect:  # noqa: N801 - a function to its users, as in websockets
 
     async def _dial(self, state: _Progress) -> Connection:
         loop = asyncio.get_running_loop()
-        context = await context_for(self._tls) if self._tls is not None else None
+        context = None
+        if self._tls is not None:
+            state.loads_roots = True
+            context = await context_for(self._tls)
+            state.loads_roots = False
         if self._sock is not None:
             self._sock.setblocking(False)
             return await self._attempt(state, loop, self._sock, context)
@@ -242,20 +246,28 @@ class connect:  # noqa: N801 - a function to its users, as in websockets
 class _Progress:
     """How far an opening has come, and what is to be given up if it does not end well."""
 
-    __slots__ = ("_phase", "ws")
+    __slots__ = ("_phase", "loads_roots", "ws")
 
     def __init__(self) -> None:
         self._phase: Phase = "dns"
+        self.loads_roots = False
         self.ws: Connection | None = None
 
     @property
     def phase(self) -> Phase:
         """What is under way."""
+        if self.loads_roots:
+            return "tls"
         return self.ws._phase if self.ws is not None and self.ws._phase in _UNDER_WAY else self._phase
 
     @phase.setter
     def phase(self, phase: Phase) -> None:
         self._phase = phase
+
+    @property
+    def under_way(self) -> str:
+        """The same for people."""
+        return "the trusted certificates were being loaded" if self.loads_roots else _UNDER_WAY[self.phase]
 
     def give_up(self) -> None:
         """Closes the connection of an attempt that did not end well."""

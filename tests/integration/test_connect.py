@@ -5,13 +5,14 @@ import base64
 import contextlib
 import gc
 import socket
+import sys
 import warnings
 
 import pytest
 
 import fastws
 from fastws.testing import Server
-from peers import Gate, Peer, Wire, ignoring_the_end, text
+from peers import Gate, Peer, Wire, authority_pem, ignoring_the_end, text
 
 
 @contextlib.asynccontextmanager
@@ -355,9 +356,22 @@ async def test_open_timeout_names_the_phase_tls():
     gate = Gate()
     with Peer(ignoring_the_end(lambda wire: gate.wait()), upgrade=False) as peer:
         with pytest.raises(fastws.OpenTimeout, match="TLS handshake") as caught:
-            await fastws.connect(peer.url.replace("ws:", "wss:"), open_timeout=0.1)
+            tls = fastws.TlsConfig(ca=authority_pem())
+            await fastws.connect(peer.url.replace("ws:", "wss:"), tls=tls, open_timeout=0.2)
         assert caught.value.phase == "tls"
         gate.open()
+
+
+async def test_open_timeout_says_that_certificates_were_being_loaded(monkeypatch):
+    module = sys.modules["fastws.connect"]
+
+    async def never(_):
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(module, "context_for", never)
+    with pytest.raises(fastws.OpenTimeout, match="trusted certificates were being loaded") as caught:
+        await fastws.connect("wss://127.0.0.1/", open_timeout=0.05)
+    assert caught.value.phase == "tls"
 
 
 async def test_open_timeout_names_the_phase_tcp():
