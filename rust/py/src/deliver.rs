@@ -101,7 +101,7 @@ impl Conn {
             inner.waiter.as_ref().map(|waiter| waiter.clone_ref(slf.py()))
         };
         match waiter {
-            Some(waiter) => Waiter::wake(waiter.bind(slf.py()), this.hub.get().may_step()),
+            Some(waiter) => Waiter::wake(waiter.bind(slf.py()), this.hub.get()),
             None => Ok(()),
         }
     }

@@ -6,7 +6,7 @@
 
 mod registry;
 
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::os::fd::RawFd;
 
 use fastws_core::Nanos;
@@ -28,6 +28,8 @@ pub use registry::{Mail, Token};
 #[pyclass(frozen, weakref, module = "fastws._core")]
 pub struct Hub {
     event_loop: Py<PyAny>,
+    /// A future of the loop's that is done, see [`Hub::done_future`].
+    done: OnceCell<Py<PyAny>>,
     state: RefCell<State>,
     /// Counts the turns of the loop, as far as anything of ours happened in them.
     turn: Cell<u64>,
@@ -71,6 +73,7 @@ impl Hub {
             py,
             Hub {
                 event_loop: event_loop.clone().unbind(),
+                done: OnceCell::new(),
                 state: RefCell::new(State::new()?),
                 turn: Cell::new(1),
                 depth: Cell::new(0),
@@ -90,6 +93,16 @@ impl Hub {
 
     pub fn event_loop_ref(&self) -> &Py<PyAny> {
         &self.event_loop
+    }
+
+    /// A future that is done, without a result: what wakes a task whose message waits.
+    pub fn done_future(&self, py: Python<'_>) -> PyResult<&Py<PyAny>> {
+        if let Some(future) = self.done.get() {
+            return Ok(future);
+        }
+        let future = self.event_loop.bind(py).call_method0("create_future")?;
+        future.call_method1("set_result", (py.None(),))?;
+        Ok(self.done.get_or_init(|| future.unbind()))
     }
 
     /// Whether this process is a fork of the one that made the hub.
@@ -475,6 +488,9 @@ impl Hub {
 
     fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
         visit.call(&self.event_loop)?;
+        if let Some(future) = self.done.get() {
+            visit.call(future)?;
+        }
         if let Ok(state) = self.state.try_borrow() {
             for entry in &state.entries {
                 if let Some(conn) = &entry.strong {

@@ -12,11 +12,13 @@ use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::PyDict;
 
+use crate::hub::Hub;
+
 /// A wait of one task.
 #[pyclass(frozen, module = "fastws._core")]
 pub struct Waiter {
     event_loop: Py<PyAny>,
-    callbacks: RefCell<Vec<Callback>>,
+    callbacks: RefCell<Callbacks>,
     status: Cell<Status>,
     /// What a task's `cancel` asked for after the wake-up: then the task throws by itself, and the message stays.
     cancel_asked: Cell<bool>,
@@ -32,6 +34,30 @@ unsafe impl Sync for Waiter {}
 /// What is called when the wait is over, and the context that it is called in.
 type Callback = (Py<PyAny>, Option<Py<PyAny>>);
 
+/// A task has one; others are rare.
+#[derive(Default)]
+struct Callbacks {
+    first: Option<Callback>,
+    more: Vec<Callback>,
+}
+
+impl Callbacks {
+    fn push(&mut self, callback: Callback) {
+        match self.first {
+            None => self.first = Some(callback),
+            Some(_) => self.more.push(callback),
+        }
+    }
+
+    fn into_iter(self) -> impl Iterator<Item = Callback> {
+        self.first.into_iter().chain(self.more)
+    }
+
+    fn iter(&self) -> impl Iterator<Item = &Callback> {
+        self.first.iter().chain(&self.more)
+    }
+}
+
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Status {
     Pending,
@@ -39,6 +65,7 @@ enum Status {
     Cancelled,
 }
 
+static TASK: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
 static CURRENT_TASK: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
 
 impl Waiter {
@@ -47,7 +74,7 @@ impl Waiter {
             py,
             Self {
                 event_loop: event_loop.clone_ref(py),
-                callbacks: RefCell::new(Vec::new()),
+                callbacks: RefCell::default(),
                 status: Cell::new(if done { Status::Done } else { Status::Pending }),
                 cancel_asked: Cell::new(false),
                 cancel_message: RefCell::new(None),
@@ -69,33 +96,40 @@ impl Waiter {
 
     /// Wakes the task: by stepping it here and now where `step` allows and the loop has no task of its own running, else
     /// in the loop's next turn.
-    pub fn wake(slf: &Bound<'_, Self>, step: bool) -> PyResult<()> {
+    pub fn wake(slf: &Bound<'_, Self>, hub: &Hub) -> PyResult<()> {
         let this = slf.get();
         if this.status.get() != Status::Pending {
             return Ok(());
         }
         this.status.set(Status::Done);
-        let mut callbacks = std::mem::take(&mut *this.callbacks.borrow_mut());
-        if step && callbacks.len() == 1 && no_task_runs(slf.py(), &this.event_loop)? {
-            let (callback, context) = callbacks.remove(0);
-            return this.step(slf, callback, context);
+        let mut callbacks = this.callbacks.take();
+        if hub.may_step()
+            && callbacks.more.is_empty()
+            && callbacks.first.is_some()
+            && no_task_runs(slf.py(), &this.event_loop)?
+            && let Some((callback, context)) = callbacks.first.take()
+        {
+            return this.step(slf, hub, callback, context);
         }
         this.schedule(slf, callbacks)
     }
 
-    fn step(&self, slf: &Bound<'_, Self>, callback: Py<PyAny>, context: Option<Py<PyAny>>) -> PyResult<()> {
+    fn step(&self, slf: &Bound<'_, Self>, hub: &Hub, callback: Py<PyAny>, context: Option<Py<PyAny>>) -> PyResult<()> {
         let py = slf.py();
         let Some(context) = context else {
             return callback.bind(py).call1((slf,)).map(|_| ());
         };
+        // A task of asyncio's C code asks what woke it for its result, and knows a Future of its own kind at once; of
+        // anything else it makes a string of the method's name first.
+        let argument = if is_of_a_task(callback.bind(py))? { hub.done_future(py)?.as_ptr() } else { slf.as_ptr() };
         // SAFETY: attached; `context` came from the task and is checked by the call.
         unsafe {
             if ffi::PyContext_Enter(context.as_ptr()) < 0 {
                 // Entered by somebody else already: the loop will manage.
                 ffi::PyErr_Clear();
-                return self.schedule(slf, vec![(callback, Some(context))]);
+                return self.schedule(slf, Callbacks { first: Some((callback, Some(context))), more: Vec::new() });
             }
-            let result = ffi::PyObject_CallOneArg(callback.as_ptr(), slf.as_ptr());
+            let result = ffi::PyObject_CallOneArg(callback.as_ptr(), argument);
             let error = if result.is_null() { Some(PyErr::fetch(py)) } else { None };
             ffi::Py_XDECREF(result);
             if ffi::PyContext_Exit(context.as_ptr()) < 0 && error.is_none() {
@@ -105,9 +139,9 @@ impl Waiter {
         }
     }
 
-    fn schedule(&self, slf: &Bound<'_, Self>, callbacks: Vec<Callback>) -> PyResult<()> {
+    fn schedule(&self, slf: &Bound<'_, Self>, callbacks: Callbacks) -> PyResult<()> {
         let py = slf.py();
-        for (callback, context) in callbacks {
+        for (callback, context) in callbacks.into_iter() {
             let kwargs = PyDict::new(py);
             if let Some(context) = context {
                 kwargs.set_item("context", context)?;
@@ -115,6 +149,20 @@ impl Waiter {
             self.event_loop.bind(py).call_method("call_soon", (callback, slf), Some(&kwargs))?;
         }
         Ok(())
+    }
+}
+
+/// Whether this is the wake-up of a task that is written in C, as asyncio's own are.
+fn is_of_a_task(callback: &Bound<'_, PyAny>) -> PyResult<bool> {
+    let py = callback.py();
+    let task = TASK.get_or_try_init(py, || py.import("_asyncio")?.getattr("Task").map(Bound::unbind))?;
+    // SAFETY: attached; a function of C's has a `self`, which may be null.
+    unsafe {
+        if ffi::PyCFunction_CheckExact(callback.as_ptr()) == 0 {
+            return Ok(false);
+        }
+        let owner = ffi::PyCFunction_GetSelf(callback.as_ptr());
+        Ok(!owner.is_null() && ffi::Py_TYPE(owner).cast() == task.as_ptr())
     }
 }
 
@@ -149,20 +197,22 @@ impl Waiter {
             this.callbacks.borrow_mut().push((callback, context));
             return Ok(());
         }
-        this.schedule(slf, vec![(callback, context)])
+        this.schedule(slf, Callbacks { first: Some((callback, context)), more: Vec::new() })
     }
 
     fn remove_done_callback(&self, py: Python<'_>, callback: &Bound<'_, PyAny>) -> PyResult<usize> {
-        let callbacks = std::mem::take(&mut *self.callbacks.borrow_mut());
-        let (mut kept, mut removed) = (Vec::new(), 0);
-        for (known, context) in callbacks {
+        let callbacks = self.callbacks.take();
+        let (mut kept, mut removed) = (Callbacks::default(), 0);
+        for (known, context) in callbacks.into_iter() {
             if known.bind(py).eq(callback)? {
                 removed += 1;
             } else {
                 kept.push((known, context));
             }
         }
-        self.callbacks.borrow_mut().extend(kept);
+        let mut callbacks = self.callbacks.borrow_mut();
+        kept.into_iter().for_each(|callback| callbacks.push(callback));
+        drop(callbacks);
         Ok(removed)
     }
 
@@ -199,7 +249,7 @@ impl Waiter {
         this.status.set(Status::Cancelled);
         let old = this.cancel_message.replace(msg.filter(|msg| !msg.is_none(slf.py())));
         drop(old);
-        let callbacks = std::mem::take(&mut *this.callbacks.borrow_mut());
+        let callbacks = this.callbacks.take();
         this.schedule(slf, callbacks)?;
         Ok(true)
     }
@@ -207,7 +257,7 @@ impl Waiter {
     fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
         visit.call(&self.event_loop)?;
         if let Ok(callbacks) = self.callbacks.try_borrow() {
-            for (callback, context) in &*callbacks {
+            for (callback, context) in callbacks.iter() {
                 visit.call(callback)?;
                 if let Some(context) = context {
                     visit.call(context)?;
@@ -223,7 +273,7 @@ impl Waiter {
     }
 
     fn __clear__(&self) {
-        let callbacks = self.callbacks.try_borrow_mut().map(|mut c| std::mem::take(&mut *c));
+        let callbacks = self.callbacks.try_borrow_mut().map(|mut callbacks| std::mem::take(&mut *callbacks));
         drop(callbacks);
     }
 }
