@@ -66,13 +66,14 @@ async def measure(client: clients.Client, scenario: scenarios.Scenario, peer: Pe
 async def _idle(client: clients.Client, url: str, count: int, stopwatch: meter.Meter) -> meter.Sample:
     """Memory of a connection that is open and quiet, from the growth of the process."""
     _check_descriptors(count)
+    rounds = max(1, count // MANY)
     connections: list[Any] = [await client.open(url) for _ in range(MANY)]
     gc.collect()
     before = meter.resident()
     stopwatch.start()
-    for _ in range(count // MANY):
+    for _ in range(rounds):
         connections += await asyncio.gather(*(client.open(url) for _ in range(MANY)))
-    sample = stopwatch.stop(count // MANY * MANY)
+    sample = stopwatch.stop(rounds * MANY)
     await asyncio.sleep(0.1)
     gc.collect()
     sample.bytes_each = (meter.resident() - before) / sample.operations
