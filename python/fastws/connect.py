@@ -109,6 +109,18 @@ class connect:  # noqa: N801 - a function to its users, as in websockets
             raise ValueError(f"compression={compression!r}: this version of fastws offers no compression; use None")
         if messages not in ("auto", "bytes", "view"):
             raise ValueError(f'messages must be "auto", "bytes" or "view", not {messages!r}')
+        if not isinstance(uri, str):
+            raise TypeError(f'uri is a str such as "wss://example.com/feed", not {uri!r}')
+        if host is not None and not isinstance(host, str):
+            raise TypeError(f"host is a name or an address (str), not {host!r}")
+        if port is not None and (isinstance(port, bool) or not isinstance(port, int)):
+            raise TypeError(f"port is a number from 1 to 65535, not {port!r}")
+        if port is not None and not 0 < port < 65_536:
+            raise ValueError(f"port must be from 1 to 65535, not {port!r}")
+        if sock is not None and not isinstance(sock, socket.socket):
+            raise TypeError(f"sock is a socket.socket, not {sock!r}")
+        if max_send_queue is None or max_send_bytes is None:
+            raise TypeError("max_send_queue and max_send_bytes are numbers: a send queue is always bounded")
         if isinstance(subprotocols, str):
             raise TypeError('subprotocols is a sequence of names, such as ["a", "b"], not a string')
         try:

@@ -31,6 +31,12 @@ def test_a_wrong_uri_does_not_show_its_secrets():
     assert "hunter" not in str(caught.value)
 
 
+@pytest.mark.parametrize("uri", [None, b"ws://h/", 5])
+def test_a_uri_that_is_no_string_is_a_type_error(uri):
+    with pytest.raises(TypeError, match="uri is a str"):
+        fastws.connect(uri)
+
+
 @pytest.mark.parametrize(
     ("arguments", "exception", "reason"),
     [
@@ -51,6 +57,12 @@ def test_a_wrong_uri_does_not_show_its_secrets():
         ({"max_size": 1.5}, TypeError, "max_size"),
         ({"max_queue": (10, 20)}, ValueError, "max_queue"),
         ({"max_queue": 0}, ValueError, "max_queue"),
+        ({"host": b"h"}, TypeError, "host is a name"),
+        ({"port": "80"}, TypeError, "port is a number"),
+        ({"port": 65_536}, ValueError, "port must be"),
+        ({"sock": 5}, TypeError, "sock is a socket"),
+        ({"max_send_queue": None}, TypeError, "always bounded"),
+        ({"max_send_bytes": None}, TypeError, "always bounded"),
         ({"write_limit": -1}, ValueError, "write_limit"),
         ({"tls": fastws.TlsConfig()}, ValueError, "wss://"),
         ({"server_hostname": "x"}, ValueError, "wss://"),
