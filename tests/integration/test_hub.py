@@ -340,6 +340,28 @@ async def ticks(number=300):
     return sorted(late)
 
 
+async def test_a_flood_gives_the_loop_its_turns():
+    """Messages taken between two turns of the loop are bounded, also where the socket is full again each time."""
+    loop = asyncio.get_running_loop()
+    count, seen, most = 0, 0, 0
+
+    def heartbeat():
+        nonlocal seen, most
+        most, seen = max(most, count - seen), count
+        loop.call_soon(heartbeat)
+
+    with Server() as server:
+        ws = await fastws.connect(server.url("/blast?size=64"))
+        heartbeat()
+        async for _ in ws:
+            count += 1
+            if count == 2_000_000:
+                break
+        ws._abort("done")
+    # A turn is half a millisecond for the socket and as much for its consumer: some 10,000 messages.
+    assert most < 100_000
+
+
 @pytest.mark.timing
 async def test_a_timer_beside_two_flooding_feeds_stays_on_time():
     counts = [0, 0]

@@ -98,6 +98,7 @@ impl Conn {
     pub(crate) fn on_worked(slf: &Bound<'_, Self>, direction: Direction, done: WorkDone) -> PyResult<()> {
         {
             let inner = &mut *slf.get().inner.borrow_mut();
+            inner.begin_run();
             let now = clock::monotonic();
             inner.queue.settle(slf.py())?;
             let mut sink = QueueSink::new(slf.py(), &mut inner.queue, &mut inner.events, inner.delivery);
@@ -127,6 +128,8 @@ impl Conn {
     /// Reads, parses and delivers, until the socket is drained, our queue is full, or the turn is used up.
     pub(crate) fn receive(slf: &Bound<'_, Self>) -> PyResult<()> {
         let (py, this) = (slf.py(), slf.get());
+        // Each run of the consumer begins anew: the turn does not.
+        let start = this.inner.borrow().run_start;
         loop {
             let read = {
                 let inner = &mut *this.inner.borrow_mut();
@@ -154,7 +157,7 @@ impl Conn {
             if inner.fd < 0 || (read != Read::More && !left) {
                 break;
             }
-            if inner.core.is_failing() || clock::monotonic() - inner.run_start > TURN_BUDGET {
+            if inner.core.is_failing() || clock::monotonic() - start > TURN_BUDGET {
                 // The socket stays ready; what is parsed in part is not the socket's any more.
                 if left
                     && inner.paused.is_none()
