@@ -130,6 +130,7 @@ impl Conn {
         }
         if resumed {
             inner.begin_run();
+            inner.run_turn = this.hub.get().turn();
         }
         if !inner.queue.is_empty() {
             if inner.has_used_its_run() && !inner.had_a_turn(this.hub.get().turn()) {

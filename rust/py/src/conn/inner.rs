@@ -59,7 +59,7 @@ pub(crate) struct Inner {
     pub run_left: u32,
     /// Messages from look to look.
     pub run_step: u32,
-    /// The loop's turn in which the run was last found long.
+    /// The loop's turn in which the run began, or was last found long.
     pub run_turn: u64,
     pub views: Vec<Py<MessageView>>,
     // Sending.
