@@ -165,7 +165,7 @@ fn session() -> impl Strategy<Value = Vec<Part>> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 128, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 256, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn a_landing_gives_what_receive_gives(
@@ -202,13 +202,16 @@ proptest! {
 #[test]
 fn a_frame_that_fails_counts_alike_however_it_is_cut() {
     for role in ROLES {
-        let wire = [frame(role, 0x82, b"good"), frame(role, 0x81, b"\xff\xff")].concat();
-        for cut in 1..wire.len() {
-            let mut end = End::open(quiet(role));
-            end.feed(&wire[..cut]);
-            end.feed(&wire[cut..]);
-            let stats = end.conn.stats();
-            assert_eq!((stats.frames_received, stats.messages_received, stats.payload_received), (2, 1, 6), "{cut}");
+        for bad in [b"\xff\xff", b"a\xc5"] {
+            let wire = [frame(role, 0x82, b"good"), frame(role, 0x81, bad)].concat();
+            for cut in 1..=wire.len() {
+                let mut end = End::open(quiet(role));
+                end.feed(&wire[..cut]);
+                end.feed(&wire[cut..]);
+                let stats = end.conn.stats();
+                let counts = (stats.frames_received, stats.messages_received, stats.payload_received);
+                assert_eq!(counts, (2, 1, 6), "{bad:02x?} cut at {cut}");
+            }
         }
     }
 }

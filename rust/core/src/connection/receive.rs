@@ -299,8 +299,8 @@ impl<B: PayloadBuf> Connection<B> {
                 }
                 return self.end_frame(header, opcode, sink);
             }
-            self.stats.messages_received += 1;
             unit.ascii = self.assembly.finish(opcode)?;
+            self.stats.messages_received += 1;
         } else {
             // An empty piece inside a character is as ASCII as any.
             unit.ascii = ascii || (opcode == Opcode::Text && payload.is_empty());
