@@ -201,10 +201,12 @@ async def _when_room(ws: Connection, attempt: Any) -> None:
     """Waits for our turn, first come first served, until ``attempt`` succeeds; then lets the next one try."""
     ws._waits_for_room(1)
     try:
+        again = False
         while True:
-            await ws._room_future()
+            await ws._room_future(again)
             if attempt():
                 return
+            again = True
     finally:
         ws._waits_for_room(-1)
         ws._wake_room()

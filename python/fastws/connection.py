@@ -126,13 +126,21 @@ class Connection(_core.Connection):
             ValueError: The code may not be sent (RFC 6455 §7.4) or the reason is longer than 123 bytes of UTF-8.
         """
         self._close(code, reason)
-        await self._closed_future()
+        await self._closed()
 
     async def wait_closed(self) -> None:
         """Waits until the connection is closed; raises the exception of a listener's callback that closed it."""
-        await self._closed_future()
+        await self._closed()
         if self._listener_error is not None:
             raise self._listener_error
+
+    async def _closed(self) -> None:
+        future = self._closed_future()
+        try:
+            await future
+        finally:
+            if future.cancelled():
+                self._forget_closed(future)
 
     @property
     def state(self) -> State:

@@ -309,13 +309,38 @@ impl Conn {
         Ok(future)
     }
 
-    /// A future that is done when it is its owner's turn to try to send.
-    fn _room_future<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
+    /// A future that is done when it is its owner's turn to try to send; `again` if it tried in vain.
+    fn _room_future<'py>(slf: &Bound<'py, Self>, again: bool) -> PyResult<Bound<'py, PyAny>> {
         let (py, this) = (slf.py(), slf.get());
         this.check()?;
         let future = this.future(py)?;
-        this.inner.borrow_mut().rooms.push_back(future.clone().unbind());
+        let offers = {
+            let mut inner = this.inner.borrow_mut();
+            if again {
+                inner.rooms.push_front(future.clone().unbind());
+            } else {
+                inner.rooms.push_back(future.clone().unbind());
+            }
+            // Room may have come before somebody waited for it. Who tried in vain needs more than there was: all of it.
+            !again || inner.core.queued_bytes() == 0 || inner.core.state() != State::Open
+        };
+        if offers {
+            Self::offer_room(slf)?;
+        }
         Ok(future)
+    }
+
+    /// Nobody waits for the end by this future any more.
+    fn _forget_closed(slf: &Bound<'_, Self>, future: &Bound<'_, PyAny>) -> PyResult<()> {
+        let this = slf.get();
+        this.check()?;
+        let gone = {
+            let mut inner = this.inner.borrow_mut();
+            let at = inner.closing.iter().position(|known| known.is(future));
+            at.map(|at| inner.closing.swap_remove(at))
+        };
+        drop(gone);
+        Self::sync(slf)
     }
 
     /// Counts those who wait for room; while there are any, nobody passes them.
@@ -558,6 +583,8 @@ impl Drop for Conn {
     fn drop(&mut self) {
         // SAFETY: a Python object's memory is freed with the interpreter attached.
         let py = unsafe { Python::assume_attached() };
+        // The read buffer goes too; a failure is one of memory, and leaves nothing that points into it.
+        let _ = self.inner.get_mut().settle(py);
         self.abandon(py);
     }
 }

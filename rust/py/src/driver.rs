@@ -38,6 +38,12 @@ impl Conn {
         {
             let mut inner = this.inner.borrow_mut();
             inner.begin_run();
+            if inner.paused.is_some() && (ready.read || ready.hangup) {
+                // The peer ended its half or reset: what is left in the kernel is bounded, and behind it is the end.
+                inner.is_ending = true;
+                inner.paused = None;
+                inner.core.resume_receiving(clock::monotonic());
+            }
             if inner.phase == Phase::Tcp {
                 inner.connected();
             }
@@ -121,12 +127,20 @@ impl Conn {
             .unwrap_or("unknown");
         if let Ok(mut inner) = slf.get().inner.try_borrow_mut() {
             inner.core.abort(&format!("internal error of fastws, please report it: {text}"));
+            let _ = inner.settle(slf.py());
         }
         Self::sync(slf)
     }
 
     /// Reads, parses and delivers, until the socket is drained, our queue is full, or the turn is used up.
     pub(crate) fn receive(slf: &Bound<'_, Self>) -> PyResult<()> {
+        let outcome = Self::receive_turn(slf);
+        // However it ended: nothing may point into the read buffer.
+        let settled = slf.get().inner.borrow_mut().settle(slf.py());
+        outcome.and(settled)
+    }
+
+    fn receive_turn(slf: &Bound<'_, Self>) -> PyResult<()> {
         let (py, this) = (slf.py(), slf.get());
         // Each run of the consumer begins anew: the turn does not.
         let start = this.inner.borrow().run_start;
@@ -168,7 +182,7 @@ impl Conn {
                 break;
             }
         }
-        this.inner.borrow_mut().settle(py)
+        Ok(())
     }
 
     /// Acts on what the core told besides data.
@@ -177,10 +191,8 @@ impl Conn {
         loop {
             let event = {
                 let mut inner = this.inner.borrow_mut();
-                if inner.events.is_empty() {
-                    return Ok(());
-                }
-                inner.events.remove(0)
+                let Some(event) = inner.events.pop_front() else { return Ok(()) };
+                event
             };
             match event {
                 Event::Opened(response) => {

@@ -293,21 +293,40 @@ impl Hub {
     fn dispatch(slf: &Bound<'_, Self>) -> PyResult<()> {
         let (py, this) = (slf.py(), slf.get());
         let start = clock::monotonic();
-        if !Self::read_alone(slf, start)? {
+        let alone = Self::read_alone(slf, start);
+        if alone.is_err() {
+            let flushed = Self::flush(slf);
+            return alone.and(flushed);
+        }
+        if !alone? {
             let ready = this.state.borrow_mut().poll()?;
             let mut left = ready.len();
             let mut late = false;
+            let mut outcome = Ok(());
             for event in ready {
                 left -= 1;
-                match event.token {
-                    TIMER => Self::run_timers(slf)?,
-                    WAKE => Self::take_mail(slf)?,
-                    _ if late => this.state.borrow_mut().put_off(event),
-                    _ => {
-                        Self::run_one(slf, event)?;
-                        late = left > 0 && clock::monotonic() - start > DISPATCH_BUDGET;
-                    }
+                if outcome.is_err() {
+                    // What ends the program is on its way: the others keep what they were told.
+                    this.state.borrow_mut().give_back(event);
+                    continue;
                 }
+                outcome = match event.token {
+                    TIMER => Self::run_timers(slf),
+                    WAKE => Self::take_mail(slf),
+                    _ if late => {
+                        this.state.borrow_mut().put_off(event);
+                        Ok(())
+                    }
+                    _ => {
+                        let done = Self::run_one(slf, event);
+                        late = left > 0 && clock::monotonic() - start > DISPATCH_BUDGET;
+                        done
+                    }
+                };
+            }
+            if outcome.is_err() {
+                let flushed = Self::flush(slf);
+                return outcome.and(flushed);
             }
         }
         Self::flush(slf)?;
@@ -476,7 +495,8 @@ impl Hub {
                 let _ = Self::run_soon(slf, token);
             }
         }
-        let outcome = outcome.and_then(|()| Self::flush(slf));
+        let flushed = Self::flush(slf);
+        let outcome = outcome.and(flushed);
         this.depth.set(this.depth.get() - 1);
         outcome
     }

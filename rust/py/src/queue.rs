@@ -236,6 +236,9 @@ impl Queue {
         if self.slots.is_empty() && self.slots.capacity() > 64 {
             self.slots = VecDeque::new();
         }
+        if self.slots.is_empty() && self.stamps.capacity() > 64 {
+            self.stamps = self.stamps.iter().copied().filter(|stamp| stamp.end >= self.taken).collect();
+        }
     }
 }
 

@@ -1,5 +1,7 @@
 //! Where the core puts what it receives: into the connection's queue.
 
+use std::collections::VecDeque;
+
 use fastws_core::{Event, Flow, Opcode, Sink, Unit};
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyTuple};
@@ -11,7 +13,7 @@ use crate::queue::Queue;
 pub(crate) struct QueueSink<'a, 'py> {
     py: Python<'py>,
     queue: &'a mut Queue,
-    events: &'a mut Vec<Event>,
+    events: &'a mut VecDeque<Event>,
     delivery: fastws_core::Delivery,
     room: usize,
     failed: Option<PyErr>,
@@ -21,7 +23,7 @@ impl<'a, 'py> QueueSink<'a, 'py> {
     pub(crate) fn new(
         py: Python<'py>,
         queue: &'a mut Queue,
-        events: &'a mut Vec<Event>,
+        events: &'a mut VecDeque<Event>,
         delivery: fastws_core::Delivery,
     ) -> Self {
         Self { py, queue, events, delivery, room: PARSE_MESSAGES, failed: None }
@@ -83,7 +85,11 @@ impl Sink for QueueSink<'_, '_> {
     }
 
     fn event(&mut self, event: Event) {
-        self.events.push(event);
+        // What the driver does not act on is not kept: a peer may send a hundred thousand pings in one read.
+        match event {
+            Event::Ping(_) | Event::DataOver | Event::Requested(_) | Event::Pong { answers: None, .. } => {}
+            Event::Opened(_) | Event::Refused { .. } | Event::Pong { .. } => self.events.push_back(event),
+        }
     }
 
     fn before_failure(&mut self) -> Flow {

@@ -249,6 +249,7 @@ impl Inner {
     pub(crate) fn pause_if_full(&mut self, listening: bool) -> bool {
         let water = self.water;
         let full = self.paused.is_none()
+            && !self.is_ending
             && (self.queue.len() >= water.high_messages || self.queue.bytes() >= water.high_bytes)
             && !self.core.data_over();
         if full && !listening && self.core.state() == State::Closing {

@@ -37,8 +37,10 @@ pub(crate) struct Inner {
     pub input: Option<Input>,
     /// Counts the reads that gave something.
     pub reads: u32,
-    pub events: Vec<Event>,
+    pub events: VecDeque<Event>,
     pub water: Water,
+    /// The peer's end was told while reading was paused: reading does not pause any more.
+    pub is_ending: bool,
     /// Since when our own full queue has paused reading.
     pub paused: Option<Nanos>,
     /// Our queue was full while our Close waited for its answer: messages behind this number are let go.
@@ -141,8 +143,9 @@ impl Inner {
             queue: Queue::new(form),
             delivery,
             input: None,
-            events: Vec::new(),
+            events: VecDeque::new(),
             water: Water { high_messages, low_messages, high_bytes, low_bytes },
+            is_ending: false,
             paused: None,
             waiter: None,
             spare: None,

@@ -115,6 +115,18 @@ impl State {
         }
     }
 
+    /// An event that was taken from the set and not looked at is told again.
+    pub fn give_back(&mut self, event: Ready) {
+        match event.token {
+            TIMER => {
+                self.armed = None;
+                self.arm();
+            }
+            WAKE => self.poller.wake(),
+            _ => self.put_off(event),
+        }
+    }
+
     /// The connection that is ready in all likelihood, if no timer is due and the poller was asked lately.
     pub fn guess(&mut self, now: Nanos) -> Option<Token> {
         let token = self.alone?;

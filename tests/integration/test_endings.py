@@ -1,0 +1,161 @@
+"""What is left by an exception that ends the program in the middle of a dispatch, by a peer that ends while reading is
+paused, and by those who wait and give up.
+"""
+
+import asyncio
+import gc
+import time
+
+import pytest
+
+import fastws
+from peers import CLOSE, Gate, Peer, frame, ignoring_the_end, numbered, text
+
+
+class Exits(fastws.Listener):
+    """Keeps what it gets, and ends the program at a message that says so."""
+
+    def __init__(self):
+        self.kept = []
+
+    def on_message(self, ws, message):
+        self.kept.append(message)
+        if bytes(message[:4] if isinstance(message, bytes) else message)[:4] == b"exit":
+            ws.send_nowait("one")
+            ws.send_nowait("two")
+            raise SystemExit("enough")
+
+
+def run_until_exit(runner, coroutine):
+    with pytest.raises(SystemExit, match="enough"):
+        runner.run(coroutine)
+
+
+def test_a_view_that_was_kept_by_a_callback_that_ended_the_program_is_valid(run):
+    listener = Exits()
+
+    @ignoring_the_end
+    def script(wire):
+        wire.send(frame(2, b"exit" + b"v" * 100))
+        wire.read_to_end()
+
+    connections = []
+
+    async def main():
+        connections.append(await peer.connect(listener=listener, messages="view", close_timeout=0.1))
+        await connections[0].wait_closed()
+
+    async def afterwards():
+        await connections.pop().close()
+
+    with Peer(script) as peer, asyncio.Runner(loop_factory=run.loop_factory) as runner:
+        run_until_exit(runner, main())
+        runner.run(afterwards())
+        gc.collect()
+    assert bytes(listener.kept[0]) == b"exit" + b"v" * 100
+
+
+def test_what_was_sent_before_the_program_was_ended_leaves(run):
+    gate = Gate()
+
+    def script(wire):
+        wire.send(frame(2, b"exit"))
+        got = [wire.read_frame().payload for _ in range(2)]
+        gate.open()
+        wire.answer_close()
+        return got
+
+    connections = []
+
+    async def main():
+        connections.append(await peer.connect(listener=Exits(), messages="bytes"))
+        await connections[0].wait_closed()
+
+    async def afterwards():
+        await gate.opened()
+        await connections[0].close()
+
+    with Peer(script) as peer, asyncio.Runner(loop_factory=run.loop_factory) as runner:
+        run_until_exit(runner, main())
+        runner.run(afterwards())
+    assert peer.results == [[b"one", b"two"]]
+
+
+def test_a_flood_of_control_frames_is_read_in_time(run):
+    """A hundred thousand pongs in a megabyte or less cost no more than as many messages."""
+
+    def script(wire):
+        wire.send(frame(10) * 300_000, text("behind"))
+        wire.answer_close()
+
+    async def main():
+        async with peer.connect() as ws:
+            before = time.process_time()
+            assert await ws.recv() == "behind"
+            assert time.process_time() - before < 5
+
+    with Peer(script) as peer:
+        run(main())
+
+
+async def test_a_reset_while_reading_is_paused_ends_all_waits():
+    blocked = Gate()
+
+    def script(wire):
+        wire.send_until_blocked(numbered(range(1000)))
+        blocked.open()
+        wire.sock.recv(1)
+        wire.reset()
+
+    with Peer(script, buffers=16_384) as peer:
+        ws = await peer.connect(max_queue=100, ping_interval=None, close_timeout=None)
+        await blocked.opened()
+        assert ws.stats().receive_paused
+        with pytest.raises(fastws.ConnectionClosedError):
+            await ws.send(b"x" * 10_000_000)
+        await ws.wait_closed()
+        assert await ws.recv() == "0"
+
+
+async def test_room_that_came_before_it_was_waited_for_is_taken():
+    gate = Gate()
+
+    def script(wire):
+        gate.wait()
+        frames = wire.read_to_close()
+        wire.send(frame(CLOSE, frames[-1].payload))
+        wire.end()
+        return frames
+
+    with Peer(script, buffers=16_384) as peer:
+        ws = await peer.connect(max_send_bytes=100_000)
+        sending = [ws.send(b"x" * 20_000) for _ in range(400)]
+        gate.open()
+        for one in sending:
+            await one
+        await ws.close()
+    assert len(peer.results[0]) == 401
+
+
+async def test_waiting_for_room_after_the_end_raises():
+    gate = Gate()
+    with Peer(lambda wire: (gate.wait(), wire.reset()), buffers=16_384) as peer:
+        ws = await peer.connect(max_send_bytes=100_000)
+        while type(waiting := ws.send(b"x" * 20_000)).__name__ != "send_when_room":
+            pass
+        gate.open()
+        await ws.wait_closed()
+        with pytest.raises(fastws.ConnectionClosedError):
+            await waiting
+
+
+async def test_those_who_gave_up_waiting_for_the_end_are_forgotten():
+    gate = Gate()
+    with Peer(ignoring_the_end(lambda wire: (gate.wait(), wire.read_to_end()))) as peer:
+        ws = await peer.connect()
+        for _ in range(50):
+            with pytest.raises(TimeoutError):
+                await asyncio.wait_for(ws.wait_closed(), 0.0001)
+        assert not [held for held in gc.get_referents(ws) if asyncio.isfuture(held)]
+        ws._abort("done")
+        gate.open()
