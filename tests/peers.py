@@ -232,6 +232,8 @@ class Peer:
             # Accepted sockets inherit them: small ones make backpressure show early.
             self.listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, buffers)
             self.listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, buffers)
+        # With a timeout, it is waited for before accept(): that would keep a descriptor's number while it waits.
+        self.listener.settimeout(3600)
         self.port = self.listener.getsockname()[1]
         shown = f"[{host}]" if ":" in host else host
         self.url = f"{'wss' if tls else 'ws'}://{shown}:{self.port}/"

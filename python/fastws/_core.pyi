@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Callable, Coroutine, Iterator
 from contextvars import Context
+from datetime import timedelta
 from typing import Any, Final, Generic, Literal, Self, TypeVar, final, overload
 
 from typing_extensions import disjoint_base
@@ -46,14 +47,14 @@ class Connection:
     def __aiter__(self) -> _Iteration[Any]: ...
     def __anext__(self) -> Coroutine[Any, Any, Any]: ...
     def batches(
-        self, max_messages: int = 4096, max_bytes: int | None = None, max_wait: float = 0.0
+        self, max_messages: int = 4096, max_bytes: int | None = None, max_wait: float | timedelta = 0.0
     ) -> _Iteration[Batch]:
         """Iterates over what has arrived, many messages at a time.
 
         Args:
             max_messages: Messages in a batch at most.
             max_bytes: Bytes in a batch at most; None for no limit. A larger message comes alone.
-            max_wait: Seconds to wait for more after a batch's first message; 0 takes what is here.
+            max_wait: Seconds (or a ``timedelta``) to wait for more after a batch's first message; 0 takes what is here.
 
         Cancelling loses no message. It ends as ``async for`` over the connection ends.
 
@@ -61,7 +62,7 @@ class Connection:
             ValueError: A limit is not more than zero.
         """
     def send(
-        self, message: Any, text: bool | None = None, *, timeout: float | None = None
+        self, message: Any, text: bool | None = None, *, timeout: float | timedelta | None = None
     ) -> Coroutine[Any, Any, None]:
         """Sends a message; waits only where the send queue is full.
 
@@ -74,8 +75,8 @@ class Connection:
             message: ``str`` is sent as text, bytes-like as binary, an iterable or async iterable of either in
                 fragments.
             text: True sends bytes-like as text, which must be UTF-8; False sends ``str`` as binary.
-            timeout: Seconds that the ``await`` may take; None for no limit. After that a message that was accepted
-                leaves nevertheless, and the ``await`` is over.
+            timeout: Seconds (or a ``timedelta``) that the ``await`` may take; None for no limit. After that a message
+                that was accepted leaves nevertheless, and the ``await`` is over.
 
         Raises:
             ConnectionClosed: The connection is closed or closing.
@@ -122,6 +123,7 @@ class Connection:
     ) -> asyncio.Future[None]: ...
     def _try_send(self, message: Any, text: bool | None = None, fin: bool | None = None) -> bool: ...
     def _is_sending_fragments(self) -> bool: ...
+    def _may_begin(self) -> bool: ...
     def _ping(self, data: bytes | None = None) -> asyncio.Future[float]: ...
     def _pong(self, data: bytes) -> None: ...
     def _close(self, code: int | None = None, reason: str = "") -> None: ...

@@ -190,8 +190,10 @@ async def _send_fragments(
 
 
 async def _send_fragment(ws: Connection, piece: Any, text: bool | None, *, fin: bool, begun: bool) -> None:
-    if not begun and ws._is_sending_fragments():
-        await _when_room(ws, lambda: not ws._is_sending_fragments() and ws._try_send(piece, text, fin))
+    if not begun:
+        # The message begins when those who wait for room already have had theirs.
+        if not (ws._may_begin() and ws._try_send(piece, text, fin)):
+            await _when_room(ws, lambda: not ws._is_sending_fragments() and ws._try_send(piece, text, fin))
         return
     while not ws._try_send(piece, text, fin):
         await ws._drain_future()

@@ -168,12 +168,13 @@ class connect:  # noqa: N801 - a function to its users, as in websockets
     async def _open(self) -> Connection:
         _require_asyncio()
         state = _Progress()
+        limit = asyncio.timeout(self._open_timeout)
         try:
-            async with asyncio.timeout(self._open_timeout):
+            async with limit:
                 return await self._dial(state)
         except TimeoutError as error:
-            if isinstance(error, OSError) and isinstance(error, DialError):
-                raise
+            if not limit.expired():
+                raise  # the system's
             phase = state.phase
             raise OpenTimeout(
                 f"{self._shown}: not open within {self._open_timeout:g} s; {state.under_way}",
@@ -203,10 +204,7 @@ class connect:  # noqa: N801 - a function to its users, as in websockets
             except DialError as error:
                 failures.append((dial.name(address), str(error)))
             except OSError as error:
-                if not isinstance(error, TimeoutError):
-                    failures.append((dial.name(address), error.strerror or str(error)))
-                    continue
-                raise
+                failures.append((dial.name(address), error.strerror or str(error)))
         tried = "; ".join(f"{address}: {why}" for address, why in failures)
         raise DialError(
             f"{self._shown}: no connection: {tried}", uri=self._shown, phase="tcp", attempts=tuple(failures)

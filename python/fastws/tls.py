@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import os
+import threading
 import warnings
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 from typing import Literal
 
@@ -49,7 +49,7 @@ async def context_for(config: TlsConfig) -> _core.TlsContext:
             RuntimeWarning,
             stacklevel=2,
         )
-        return _make("none", None)
+        return await _made("none", None)
     ca = config.ca
     if ca is None:
         return await _made(config.roots, None)
@@ -63,16 +63,21 @@ async def context_for(config: TlsConfig) -> _core.TlsContext:
 
 
 async def _made(roots: str, ca: bytes | None) -> _core.TlsContext:
-    if (roots, ca) in _known:
-        return _make(roots, ca)
-    context = await asyncio.to_thread(_make, roots, ca)
-    _known.add((roots, ca))
-    return context
+    return _contexts.get((roots, ca)) or await asyncio.to_thread(_make, roots, ca)
 
 
-_known: set[tuple[str, bytes | None]] = set()
+_MAX_CONTEXTS = 64
+_contexts: dict[tuple[str, bytes | None], _core.TlsContext] = {}
+_making = threading.Lock()
 
 
-@lru_cache(maxsize=64)
 def _make(roots: str, ca: bytes | None) -> _core.TlsContext:
-    return _core.TlsContext(roots, ca)
+    """The context with these roots. Takes long the first time: those who need the same wait for that one."""
+    with _making:
+        context = _contexts.get((roots, ca))
+        if context is None:
+            context = _core.TlsContext(roots, ca)
+            if len(_contexts) == _MAX_CONTEXTS:
+                del _contexts[next(iter(_contexts))]
+            _contexts[roots, ca] = context
+        return context

@@ -1,6 +1,7 @@
 """Batches: rust/py/src/batch.rs, and their delivery in rust/py/src/deliver.rs."""
 
 import asyncio
+import datetime as dt
 import time
 
 import pytest
@@ -69,11 +70,12 @@ async def test_max_wait_gathers_what_comes_within_it():
             assert list(await task) == ["a", "b", "c"]
 
 
-async def test_max_wait_ends_without_more():
+@pytest.mark.parametrize("max_wait", [0.05, dt.timedelta(milliseconds=50)], ids=["float", "timedelta"])
+async def test_max_wait_ends_without_more(max_wait):
     with Peer(lambda wire: (wire.send(text("a")), wire.answer_close())) as peer:
         async with peer.connect() as ws:
             start = time.monotonic()
-            assert list(await anext(ws.batches(max_wait=0.05))) == ["a"]
+            assert list(await anext(ws.batches(max_wait=max_wait))) == ["a"]
             assert 0.04 < time.monotonic() - start < 5
 
 

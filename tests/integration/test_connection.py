@@ -1,6 +1,8 @@
 """python/fastws/connection.py: what an open connection does, and how it ends."""
 
 import asyncio
+import gc
+import threading
 import time
 
 import pytest
@@ -444,3 +446,120 @@ async def test_bytes_glued_behind_the_answer_are_frames():
     with Peer(script, upgrade=False) as peer:
         async with peer.connect() as ws:
             assert [await ws.recv(), await ws.recv()] == ["first", "second"]
+
+
+async def test_every_call_from_another_thread_is_refused_and_names_the_owner():
+    calls = [
+        lambda ws: ws.send("x"),
+        lambda ws: ws.send(iter(["x"])),
+        lambda ws: ws.send_nowait("x"),
+        lambda ws: ws.recv(),
+        lambda ws: ws.batches().__anext__().send(None),
+        anext,
+        lambda ws: ws.ping().send(None),
+        lambda ws: ws.pong().send(None),
+        lambda ws: ws.close().send(None),
+        lambda ws: ws.wait_closed().send(None),
+        lambda ws: ws.stats(),
+        lambda ws: ws.fileno(),
+    ]
+
+    def elsewhere(ws):
+        errors = []
+        for call in calls:
+            with pytest.raises(RuntimeError) as caught:
+                call(ws)
+            errors.append(str(caught.value))
+        # What only tells is no call; a log may show the connection anywhere.
+        assert ws.state == State.OPEN
+        assert "open" in repr(ws)
+        return errors
+
+    with Peer(lambda wire: wire.answer_close()) as peer:
+        async with peer.connect() as ws:
+            for error in await asyncio.to_thread(elsewhere, ws):
+                assert repr(threading.current_thread().name) in error
+                assert "send_threadsafe" in error
+            assert ws.stats().messages_sent == 0
+
+
+async def test_a_finalizer_may_use_the_connection_at_any_moment():
+    """Collections begin wherever something is allocated: also while the connection is at work."""
+    problems, calls = [], 0
+
+    def use(phase, info):
+        nonlocal calls
+        if threading.current_thread() is not threading.main_thread():
+            return
+        calls += 1
+        try:
+            ws.stats()
+            ws.send_nowait("collected")
+        except BaseException as error:
+            problems.append(error)
+
+    def script(wire):
+        for number in range(300):
+            wire.send(text(str(number)))
+            wire.read_frame()
+        wire.answer_close()
+
+    with Peer(script) as peer:
+        async with peer.connect() as ws:
+            before = gc.get_threshold()
+            gc.callbacks.append(use)
+            gc.set_threshold(1, 1, 1)
+            try:
+                kept = []
+                for number in range(300):
+                    kept += [[] for _ in range(number % 5)]  # so that the next is due elsewhere each time
+                    ws.send_nowait(b"")
+                    assert await ws.recv() == str(number)
+            finally:
+                gc.callbacks.remove(use)
+                gc.set_threshold(*before)
+    assert not problems
+    assert calls > 100
+
+
+async def test_pings_that_nobody_waits_for_any_more_do_not_pile_up():
+    with Peer(lambda wire: (wire.read_to_close(), wire.send(close(1000)), wire.end())) as peer:
+        async with peer.connect() as ws:
+            kept = await ws.ping()
+            for _ in range(1000):
+                (await ws.ping()).cancel()
+                await asyncio.sleep(0)
+            assert len([held for held in gc.get_referents(ws) if asyncio.isfuture(held)]) <= 64
+            assert not kept.done()
+        with pytest.raises(ConnectionClosedOK):
+            await kept
+
+
+@pytest.mark.parametrize("delivery", ["fragments", "frames"])
+async def test_delivery_of_pieces_gives_opcode_fin_rsv_and_payload(delivery):
+    """What drop-in layers build upon: each piece as it comes, large ones and those of one read alike."""
+    large = b"l" * 300_000
+
+    def script(wire):
+        wire.send(frame(TEXT, "ż".encode()[:1], fin=False), frame(PING, b"p"), frame(0, "ż".encode()[1:]))
+        wire.send(frame(BINARY, large), text("end"))
+        return wire.answer_close()
+
+    with Peer(script) as peer:
+        async with peer.connect(_delivery=delivery) as ws:
+            got = [await ws.recv()]
+            while got[-1][3] != b"end":
+                got.append(await ws.recv())
+            expected = [
+                (TEXT, False, 0, b"\xc5"),
+                (PING, True, 0, b"p"),
+                (0, True, 0, b"\xbc"),
+                (BINARY, True, 0, large),
+                (TEXT, True, 0, b"end"),
+            ]
+            if delivery == "fragments":
+                # Control frames are none, and each has the opcode of its message.
+                expected[1:3] = [(TEXT, True, 0, b"\xbc")]
+            assert got == expected
+            assert ws.stats().receive_queue_bytes == 0
+    assert [answer.payload for answer in peer.results[0] if answer.opcode == PONG] == [b"p"]

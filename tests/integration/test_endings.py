@@ -81,6 +81,41 @@ def test_what_was_sent_before_the_program_was_ended_leaves(run):
     assert peer.results == [[b"one", b"two"]]
 
 
+def test_what_ends_the_program_costs_no_other_connection_its_moment(run):
+    """A message that ends the program and the end of another connection's wait fall into one dispatch."""
+    gate = Gate()
+
+    @ignoring_the_end
+    def says_exit(wire):
+        gate.wait()
+        wire.send(frame(2, b"exit"))
+        wire.read_to_end()
+
+    @ignoring_the_end
+    def is_silent(wire):
+        wire.read_to_end()
+
+    connections = []
+
+    async def main():
+        connections.append(await loud.connect(listener=Exits(), messages="bytes", close_timeout=0.1))
+        connections.append(await silent.connect(close_timeout=0.3))
+        closing = asyncio.create_task(connections[1].close())
+        await asyncio.sleep(0)
+        gate.open()
+        time.sleep(0.6)  # blocks the loop: both are due when it goes on
+        await closing
+
+    async def afterwards():
+        async with asyncio.timeout(5):
+            await connections[1].wait_closed()
+        connections.pop(0)._abort("done")
+
+    with Peer(says_exit) as loud, Peer(is_silent) as silent, asyncio.Runner(loop_factory=run.loop_factory) as runner:
+        run_until_exit(runner, main())
+        runner.run(afterwards())
+
+
 def test_a_flood_of_control_frames_is_read_in_time(run):
     """A hundred thousand pongs in a megabyte or less cost no more than as many messages."""
 

@@ -12,24 +12,24 @@ from peers import PING, PONG, Gate, Peer, frame, ignoring_the_end, text
 
 async def test_a_peer_that_answers_stays_and_gives_the_latency(fastws_server):
     async with fastws.connect(fastws_server.url("/echo"), ping_interval=0.02, ping_timeout=5) as ws:
-        while ws.stats().pings_sent < 5:
+        while ws.stats().pongs_received < 4:
             await asyncio.sleep(0.005)
         await ws.send("still here")
         assert await ws.recv() == "still here"
         assert 0 < ws.latency < 5
-        assert ws.stats().pongs_received >= 4
+        assert ws.stats().pings_sent >= ws.stats().pongs_received
 
 
 async def test_a_peer_that_is_silent_is_given_up_and_that_is_said(fastws_server):
     async with contextlib.AsyncExitStack() as stack:
         stack.enter_context(contextlib.suppress(fastws.ConnectionClosed))
         ws = await stack.enter_async_context(
-            fastws.connect(fastws_server.url("/silence"), ping_interval=0.05, ping_timeout=0.1, close_timeout=0.1)
+            fastws.connect(fastws_server.url("/silence"), ping_interval=0.05, ping_timeout=1, close_timeout=0.1)
         )
         start = time.perf_counter()
-        with pytest.raises(fastws.ConnectionClosedError, match=r"peer silent 0\.1 s") as caught:
+        with pytest.raises(fastws.ConnectionClosedError, match=r"peer silent 1\.\d s") as caught:
             await ws.recv()
-        assert 0.1 < time.perf_counter() - start < 5
+        assert 1 < time.perf_counter() - start < 5
     assert isinstance(caught.value.__cause__, fastws.KeepaliveTimeout)
     assert ws.close_code == 1006
     assert ws.close_info.sent.code == 1011
@@ -51,9 +51,9 @@ async def test_without_ping_interval_there_are_no_pings(fastws_server):
 
 
 async def test_any_byte_is_life_also_of_a_peer_that_answers_no_ping(fastws_server):
-    url = fastws_server.url("/paced?rate=100&n=60&size=32&fault=ignore-pings")
-    async with fastws.connect(url, ping_interval=0.05, ping_timeout=0.2) as ws:
-        assert len([message async for message in ws]) == 60
+    url = fastws_server.url("/paced?rate=100&n=150&size=32&fault=ignore-pings")
+    async with fastws.connect(url, ping_interval=0.05, ping_timeout=0.8) as ws:
+        assert len([message async for message in ws]) == 150
         assert ws.stats().pings_sent >= 5
         assert ws.stats().pongs_received == 0
 
@@ -111,11 +111,11 @@ async def test_a_blocked_loop_is_not_the_peers_silence():
                 return
 
     with Peer(script) as peer:
-        async with peer.connect(ping_interval=0.02, ping_timeout=0.05) as ws:
+        async with peer.connect(ping_interval=0.02, ping_timeout=0.3) as ws:
             for _ in range(3):
                 while ws.stats().pings_sent == ws.stats().pongs_received:
                     await asyncio.sleep(0.001)
-                time.sleep(0.3)  # blocks the loop, which is what is tested
+                time.sleep(0.8)  # blocks the loop, which is what is tested
                 await asyncio.sleep(0)
             assert ws.state == fastws.State.OPEN
 
@@ -150,7 +150,7 @@ async def test_our_own_full_queue_stops_the_clock_and_the_peer_lives():
 
 
 async def test_a_user_ping_fails_with_the_connection(fastws_server):
-    ws = await fastws.connect(fastws_server.url("/silence"), ping_interval=0.05, ping_timeout=0.1, close_timeout=0.1)
+    ws = await fastws.connect(fastws_server.url("/silence"), ping_interval=0.05, ping_timeout=1, close_timeout=0.1)
     waiting = await ws.ping()
     with pytest.raises(fastws.ConnectionClosedError, match="peer silent"):
         await waiting

@@ -2,6 +2,7 @@
 
 import array
 import asyncio
+import datetime as dt
 import gc
 import json
 import random
@@ -200,6 +201,20 @@ async def test_those_who_wait_for_room_are_served_in_the_order_in_which_they_cam
     assert [int(frame.payload[:5]) for frame in peer.results[0][filled:]] == list(range(50))
 
 
+async def test_a_message_in_fragments_passes_nobody_who_waits_for_room():
+    gate = Gate()
+    with peer_that_stalls(gate) as peer:
+        async with peer.connect(max_send_bytes=65_536) as ws:
+            filled = await fill(ws)
+            # There is room for the fragments, and for nothing else.
+            tasks = [asyncio.create_task(ws.send(b"f" * 4000)), asyncio.create_task(ws.send(generator(b"1", b"2")))]
+            await asyncio.sleep(0)
+            assert not any(task.done() for task in tasks)
+            gate.open()
+            await asyncio.gather(*tasks)
+    assert [frame.payload for frame in peer.results[0][filled:]] == [b"f" * 4000, b"1", b"2"]
+
+
 async def test_one_who_waits_for_room_and_is_cancelled_sends_nothing_and_blocks_nobody():
     gate = Gate()
     with peer_that_stalls(gate) as peer:
@@ -350,6 +365,19 @@ async def test_timeout_above_write_limit_ends_the_wait_and_the_message_leaves():
             assert ws.stats().send_queue_bytes > 1 << 16
             gate.open()
     assert [len(frame.payload) for frame in peer.results[0]] == [5_000_000]
+
+
+async def test_a_timeout_may_be_a_timedelta():
+    with Peer(lambda wire: wire.answer_close()) as peer:
+        async with peer.connect() as ws:
+            await ws.send("x", timeout=dt.timedelta(seconds=1))
+            with pytest.raises(TimeoutError, match=r"not sent within 0\.05 s: nothing"):
+                await ws.send(never(), timeout=dt.timedelta(milliseconds=50))
+
+
+async def never():
+    await asyncio.Event().wait()
+    yield "x"
 
 
 @pytest.mark.parametrize("wrong", ["1", b"1", object()], ids=["str", "bytes", "object"])

@@ -185,7 +185,7 @@ async def test_a_server_that_stalls_reading_makes_the_client_wait(server):
 
 async def test_silence_is_found_by_keepalive(server):
     async with connect(
-        server, "/blast?n=1000&size=32&fault=silence@10", ping_interval=0.05, ping_timeout=0.1, close_timeout=0.1
+        server, "/blast?n=1000&size=32&fault=silence@10", ping_interval=0.05, ping_timeout=0.5, close_timeout=0.1
     ) as ws:
         messages, error = await receive_all(ws)
     assert len(messages) == 10

@@ -42,6 +42,8 @@ pub enum Misuse {
         /// Bytes in the queue.
         bytes: usize,
     },
+    /// As many Pings and Pongs wait to be sent as may.
+    ControlFull(usize),
     /// One message is larger than the whole send queue may hold.
     MessageTooLarge {
         /// Bytes of the message.
@@ -183,6 +185,7 @@ impl fmt::Display for Misuse {
             Self::QueueFull { messages, bytes } => {
                 write!(f, "the send queue is full: {messages} messages, {bytes} bytes are waiting")
             }
+            Self::ControlFull(frames) => write!(f, "{frames} pings and pongs are waiting to be sent already"),
             Self::MessageTooLarge { bytes, limit } => {
                 write!(f, "a message of {bytes} bytes can never fit a send queue of {limit} bytes")
             }

@@ -119,13 +119,13 @@ impl SendQueue {
     /// Queues a Ping or Pong.
     ///
     /// # Errors
-    /// [`Misuse::QueueFull`] if too many wait already.
+    /// [`Misuse::ControlFull`] if too many wait already.
     pub fn push_control(&mut self, frame: &[u8]) -> Result<(), Misuse> {
         if self.closed {
             return Ok(());
         }
         if self.control.len() >= MAX_CONTROL_FRAMES {
-            return Err(Misuse::QueueFull { messages: self.control.len(), bytes: self.ring.len });
+            return Err(Misuse::ControlFull(self.control.len()));
         }
         self.control.push_back(Control { is_pong: false, bytes: frame.into() });
         Ok(())

@@ -1,6 +1,27 @@
 //! The two clocks.
 
 use fastws_core::Nanos;
+use pyo3::exceptions::PyTypeError;
+use pyo3::prelude::*;
+use pyo3::types::PyDelta;
+
+/// A duration as Python gives it: a number of seconds, or a `timedelta`.
+#[derive(Debug, Clone, Copy)]
+pub struct Seconds(pub f64);
+
+impl<'a, 'py> FromPyObject<'a, 'py> for Seconds {
+    type Error = PyErr;
+
+    fn extract(value: Borrowed<'a, 'py, PyAny>) -> PyResult<Self> {
+        if let Ok(seconds) = value.extract::<f64>() {
+            return Ok(Self(seconds));
+        }
+        if value.is_instance_of::<PyDelta>() {
+            return value.call_method0("total_seconds")?.extract().map(Self);
+        }
+        Err(PyTypeError::new_err(format!("seconds (float) or a timedelta are wanted, not {}", value.repr()?)))
+    }
+}
 
 /// CLOCK_MONOTONIC in nanoseconds, the clock of `time.monotonic_ns()` on Linux.
 #[inline]

@@ -4,6 +4,7 @@
 //! Python runs: a callback may send, receive, close, or drop the last reference.
 
 use std::cell::{OnceCell, RefCell, RefMut};
+use std::collections::HashSet;
 use std::os::fd::RawFd;
 
 use fastws_core::{Connection, Misuse, Opcode, State};
@@ -15,6 +16,7 @@ use pyo3::types::{PyDict, PyTuple};
 mod inner;
 
 use crate::awaitable::{self, Want};
+use crate::clock::Seconds;
 use crate::deliver::Listener;
 use crate::driver::Phase;
 use crate::hub::Hub;
@@ -23,7 +25,7 @@ use crate::queue::Decode;
 use crate::request::Request;
 use crate::tls::TlsContext;
 use crate::waiter::Waiter;
-use crate::{clock, fork, payload};
+use crate::{clock, fork, gc, payload};
 
 pub(crate) use inner::Inner;
 
@@ -135,18 +137,19 @@ impl Conn {
     }
 
     /// Iterates over batches of messages.
-    #[pyo3(signature = (max_messages=4096, max_bytes=None, max_wait=0.0))]
+    #[pyo3(signature = (max_messages=4096, max_bytes=None, max_wait=Seconds(0.0)))]
     fn batches(
         slf: &Bound<'_, Self>,
         max_messages: usize,
         max_bytes: Option<usize>,
-        max_wait: f64,
+        max_wait: Seconds,
     ) -> PyResult<Py<PyAny>> {
         if max_messages == 0 || max_bytes == Some(0) {
             return Err(PyValueError::new_err("max_messages and max_bytes must be at least 1"));
         }
+        let Seconds(max_wait) = max_wait;
         if !max_wait.is_finite() || max_wait < 0.0 {
-            return Err(PyValueError::new_err("max_wait must be zero or more seconds"));
+            return Err(PyValueError::new_err(format!("max_wait must be zero or more seconds, not {max_wait}")));
         }
         let wait = clock::from_seconds(Some(max_wait)).unwrap_or(0);
         awaitable::iterate(slf, Want::Batch { messages: max_messages, bytes: max_bytes.unwrap_or(usize::MAX), wait })
@@ -158,21 +161,22 @@ impl Conn {
         slf: &Bound<'_, Self>,
         message: &Bound<'_, PyAny>,
         text: Option<bool>,
-        timeout: Option<f64>,
+        timeout: Option<Seconds>,
     ) -> PyResult<Py<PyAny>> {
         let (py, this) = (slf.py(), slf.get());
+        let seconds = timeout.map(|Seconds(seconds)| seconds);
         let Some(outcome) = payload::with_bytes(message, text, false, |op, bytes| Self::send_bytes(slf, op, bytes))?
         else {
-            let sent = this.policy.bind(py).call_method1("send_other", (slf, message, text, timeout))?;
+            let sent = this.policy.bind(py).call_method1("send_other", (slf, message, text, seconds))?;
             return Ok(sent.unbind());
         };
         match outcome? {
             Sent::Queued { above_limit: false } => awaitable::done(py),
             Sent::Queued { above_limit: true } => {
-                Ok(this.policy.bind(py).call_method1("drained", (slf, timeout))?.unbind())
+                Ok(this.policy.bind(py).call_method1("drained", (slf, seconds))?.unbind())
             }
             Sent::Full(_) => {
-                let waiting = this.policy.bind(py).call_method1("send_when_room", (slf, message, text, timeout))?;
+                let waiting = this.policy.bind(py).call_method1("send_when_room", (slf, message, text, seconds))?;
                 Ok(waiting.unbind())
             }
         }
@@ -228,6 +232,12 @@ impl Conn {
         Ok(self.borrow()?.core.is_sending_fragments())
     }
 
+    /// Whether a message may begin at once: none is being sent in fragments, and nobody waits for room.
+    fn _may_begin(&self) -> PyResult<bool> {
+        let inner = self.borrow()?;
+        Ok(inner.blocked_senders == 0 && !inner.core.is_sending_fragments())
+    }
+
     /// Queues a Ping; returns a future of its latency in seconds.
     #[pyo3(signature = (data=None))]
     fn _ping<'py>(slf: &Bound<'py, Self>, data: Option<&[u8]>) -> PyResult<Bound<'py, PyAny>> {
@@ -237,6 +247,7 @@ impl Conn {
         let outcome = this.inner.borrow_mut().core.ping(data, now);
         let number = outcome.map_err(|misuse| this.misuse(slf, &misuse))?;
         let future = this.future(py)?;
+        Self::forget_cancelled_pings(slf)?;
         this.inner.borrow_mut().pings.push((number, now, future.clone().unbind()));
         Self::after_send(slf)?;
         Ok(future)
@@ -296,6 +307,7 @@ impl Conn {
     /// A future that is done when the send queue is below its low-water mark, or fails when the connection ends.
     fn _drain_future<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
         let (py, this) = (slf.py(), slf.get());
+        this.check()?;
         let future = this.future(py)?;
         let (low, over) = {
             let inner = this.inner.borrow();
@@ -352,6 +364,7 @@ impl Conn {
 
     /// Lets the next of those who wait for room try.
     fn _wake_room(slf: &Bound<'_, Self>) -> PyResult<()> {
+        slf.get().check()?;
         Self::offer_room(slf)
     }
 
@@ -374,6 +387,7 @@ impl Conn {
     /// How it ended: (received code, received reason, sent code, sent reason, initiator, cause kind, cause text).
     #[getter]
     fn _close_info<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyTuple>> {
+        let _paused = gc::pause(py);
         payload::close_info(py, self.inner.borrow().core.close_info())
     }
 
@@ -386,6 +400,7 @@ impl Conn {
     /// The response: (status, reason, headers, body), or none.
     #[getter]
     fn _response<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyTuple>>> {
+        let _paused = gc::pause(py);
         let inner = self.inner.borrow();
         inner.response.as_deref().map(|response| payload::response(py, response)).transpose()
     }
@@ -403,8 +418,8 @@ impl Conn {
     }
 
     /// The socket's descriptor, or -1.
-    fn fileno(&self) -> RawFd {
-        self.inner.borrow().fd
+    fn fileno(&self) -> PyResult<RawFd> {
+        Ok(self.borrow()?.fd)
     }
 
     /// When the message last taken was received: CLOCK_REALTIME, nanoseconds; 0 before the first.
@@ -442,6 +457,8 @@ impl Conn {
 
     /// Counters, by name.
     fn _stats<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
+        self.check()?;
+        let _paused = gc::pause(py);
         let inner = self.inner.borrow();
         payload::stats(py, &inner)
     }
@@ -513,6 +530,27 @@ impl Conn {
         self.hub.get().event_loop(py).call_method0("create_future")
     }
 
+    /// Lets pings go that nobody waits for any more: a peer that answers none must not make them pile up.
+    fn forget_cancelled_pings(slf: &Bound<'_, Self>) -> PyResult<()> {
+        let waiting: Vec<Py<PyAny>> = {
+            let inner = slf.get().inner.borrow();
+            let count = inner.pings.len();
+            if count < 64 || !count.is_power_of_two() {
+                return Ok(());
+            }
+            inner.pings.iter().map(|(_, _, future)| future.clone_ref(slf.py())).collect()
+        };
+        let mut gone = HashSet::new();
+        for future in &waiting {
+            if future.bind(slf.py()).call_method0("done")?.is_truthy()? {
+                gone.insert(future.as_ptr());
+            }
+        }
+        // They are dropped with `waiting`, after the borrow.
+        slf.get().inner.borrow_mut().pings.retain(|(_, _, future)| !gone.contains(&future.as_ptr()));
+        Ok(())
+    }
+
     /// An exception that `policy` makes.
     pub(crate) fn error<'py>(&self, py: Python<'py>, name: &str, args: impl pyo3::call::PyCallArgs<'py>) -> PyErr {
         match self.policy.bind(py).call_method1(name, args) {
@@ -526,7 +564,7 @@ impl Conn {
         let py = slf.py();
         let kind = match misuse {
             Misuse::NotOpen | Misuse::Closing => return self.error(py, "closed", (slf,)),
-            Misuse::QueueFull { .. } => "queue_full",
+            Misuse::QueueFull { .. } | Misuse::ControlFull(_) => "queue_full",
             Misuse::FragmentOrder | Misuse::FragmentType => "fragment",
             _ => "value",
         };
@@ -538,6 +576,7 @@ impl Conn {
     pub(crate) fn awaitable(slf: &Bound<'_, Self>, want: Want) -> PyResult<Py<PyAny>> {
         let this = slf.get();
         this.check()?;
+        let _paused = gc::pause(slf.py());
         let mut inner = this.inner.borrow_mut();
         awaitable::of(slf, want, &mut inner.spare)
     }

@@ -12,13 +12,13 @@ use pyo3::types::PyList;
 
 use crate::awaitable::Want;
 use crate::batch::Batch;
-use crate::clock;
 use crate::conn::{Conn, Inner, Polled};
 use crate::driver::Phase;
 use crate::hub::Hub;
 use crate::queue::{Body, Decode, Form, Taken};
 use crate::view::MessageView;
 use crate::waiter::Waiter;
+use crate::{clock, gc};
 
 /// A listener's callbacks, and the context that they run in.
 pub struct Listener {
@@ -109,6 +109,7 @@ impl Conn {
     /// One step of a reader.
     pub(crate) fn poll<'py>(slf: &Bound<'py, Self>, want: Want, resumed: bool, started: bool) -> PyResult<Polled<'py>> {
         let (py, this) = (slf.py(), slf.get());
+        let _paused = gc::pause(py);
         let mut inner = this.inner.borrow_mut();
         if !started {
             if let Some(waiter) = &inner.waiter
@@ -154,11 +155,7 @@ impl Conn {
         }
         if inner.core.data_over() || inner.phase == Phase::Closed {
             drop(inner);
-            let name = if want == Want::Message(Decode::Default) || matches!(want, Want::Message(_)) {
-                "closed"
-            } else {
-                "iteration_over"
-            };
+            let name = if matches!(want, Want::Message(_)) { "closed" } else { "iteration_over" };
             return Err(this.error(py, name, (slf,)));
         }
         if inner.phase == Phase::New {
@@ -304,6 +301,7 @@ impl Conn {
         let (py, this) = (slf.py(), slf.get());
         loop {
             let message = {
+                let _paused = gc::pause(py);
                 let mut inner = this.inner.borrow_mut();
                 if inner.queue.is_empty() || (inner.has_used_its_run() && inner.token.is_some()) {
                     return Ok(());
@@ -326,6 +324,7 @@ impl Conn {
         let (py, this) = (slf.py(), slf.get());
         loop {
             let batch = {
+                let _paused = gc::pause(py);
                 let mut inner = this.inner.borrow_mut();
                 if inner.queue.is_empty() || (inner.has_used_its_run() && inner.token.is_some()) {
                     return Ok(());

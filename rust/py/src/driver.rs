@@ -9,7 +9,7 @@ use crate::clock;
 use crate::conn::Conn;
 use crate::deliver::Listener;
 use crate::future::{resolve, set_result};
-use crate::hub::{Hub, Mail};
+use crate::hub::{Hub, Mail, Token};
 use crate::poller::Ready;
 use crate::sink::QueueSink;
 use crate::transfer::Read;
@@ -62,6 +62,11 @@ impl Conn {
     #[inline]
     pub(crate) fn reads(&self) -> u32 {
         self.inner.borrow().reads
+    }
+
+    /// Its registration with the hub, while it has one.
+    pub(crate) fn token(&self) -> Option<Token> {
+        self.inner.borrow().token
     }
 
     /// Another turn was asked for: messages or parsed input are left, or writing failed.
@@ -166,21 +171,22 @@ impl Conn {
                 // A batch that waits for more gets no more.
                 Self::deliver(slf)?;
             }
-            let inner = &mut *this.inner.borrow_mut();
-            let left = inner.has_input();
-            if inner.fd < 0 || (read != Read::More && !left) {
-                break;
-            }
-            if inner.core.is_failing() || clock::monotonic() - start > TURN_BUDGET {
-                // The socket stays ready; what is parsed in part is not the socket's any more.
-                if left
-                    && inner.paused.is_none()
-                    && let Some(token) = inner.token
-                {
-                    Hub::run_soon(this.hub.bind(py), token)?;
+            let again = {
+                let inner = this.inner.borrow();
+                let left = inner.has_input();
+                if inner.fd < 0 || (read != Read::More && !left) {
+                    break;
                 }
-                break;
+                if !inner.core.is_failing() && clock::monotonic() - start <= TURN_BUDGET {
+                    continue;
+                }
+                // The socket stays ready; what is parsed in part is not the socket's any more.
+                inner.token.filter(|_| left && inner.paused.is_none())
+            };
+            if let Some(token) = again {
+                Hub::run_soon(this.hub.bind(py), token)?;
             }
+            break;
         }
         Ok(())
     }
@@ -251,7 +257,7 @@ impl Conn {
         if let Some(work) = work {
             Self::run_work(slf, work)?;
         }
-        let ended = {
+        let (ended, again) = {
             let inner = &mut *this.inner.borrow_mut();
             if inner.fd >= 0 {
                 match inner.core.teardown() {
@@ -276,12 +282,13 @@ impl Conn {
                     (a, b) => a.or(b),
                 };
                 hub.set_deadline(token, deadline);
-                if inner.broken.is_some() && inner.paused.is_none() {
-                    Hub::run_soon(this.hub.bind(py), token)?;
-                }
             }
-            inner.fd < 0 && inner.phase != Phase::New && !std::mem::replace(&mut inner.ended, true)
+            let ended = inner.fd < 0 && inner.phase != Phase::New && !std::mem::replace(&mut inner.ended, true);
+            (ended, inner.token.filter(|_| inner.broken.is_some() && inner.paused.is_none()))
         };
+        if let Some(token) = again {
+            Hub::run_soon(this.hub.bind(py), token)?;
+        }
         if ended {
             Self::on_end(slf)?;
         } else {
@@ -384,25 +391,37 @@ impl Conn {
         let this = slf.get();
         let hub = this.hub.bind(slf.py());
         let turn = hub.get().turn();
-        let inner = &mut *this.inner.borrow_mut();
-        if !inner.blocked {
-            if inner.sent_turn != turn {
-                inner.sent_turn = turn;
-                inner.flush();
-                Hub::mark_turn(hub)?;
-            } else if inner.core.queued_bytes() >= COALESCE {
-                inner.flush();
-            } else if !inner.flush_listed
-                && let Some(token) = inner.token
-            {
-                inner.flush_listed = true;
-                Hub::flush_later(hub, token)?;
+        // What the loop is asked for runs Python: after the borrow.
+        let (above_limit, first, later, broken) = {
+            let inner = &mut *this.inner.borrow_mut();
+            let (mut first, mut later, mut broken) = (false, None, None);
+            if !inner.blocked {
+                if inner.sent_turn != turn {
+                    inner.sent_turn = turn;
+                    first = true;
+                    inner.flush();
+                } else if inner.core.queued_bytes() >= COALESCE {
+                    inner.flush();
+                } else if !inner.flush_listed {
+                    later = inner.token;
+                    inner.flush_listed = later.is_some();
+                }
             }
+            if inner.blocked || inner.broken.is_some() || !inner.strong && inner.core.wants_write() {
+                broken = inner.keep_for_writing(slf, hub.get());
+            }
+            (inner.core.queued_bytes() > inner.write_high, first, later, broken)
+        };
+        if first {
+            Hub::mark_turn(hub)?;
         }
-        if inner.blocked || inner.broken.is_some() || !inner.strong && inner.core.wants_write() {
-            inner.keep_for_writing(slf, hub)?;
+        if let Some(token) = later {
+            Hub::flush_later(hub, token)?;
         }
-        Ok(inner.core.queued_bytes() > inner.write_high)
+        if let Some(token) = broken {
+            Hub::run_soon(hub, token)?;
+        }
+        Ok(above_limit)
     }
 }
 

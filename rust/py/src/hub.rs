@@ -275,7 +275,14 @@ impl Hub {
             }
             state.soon.push(token);
         }
-        if this.soon_scheduled.replace(true) { Ok(()) } else { Self::call_soon(slf, "_on_soon") }
+        if this.soon_scheduled.replace(true) {
+            return Ok(());
+        }
+        let outcome = Self::call_soon(slf, "_on_soon");
+        if outcome.is_err() {
+            this.soon_scheduled.set(false);
+        }
+        outcome
     }
 
     /// Brings something from another thread.
@@ -303,7 +310,8 @@ impl Hub {
             let mut left = ready.len();
             let mut late = false;
             let mut outcome = Ok(());
-            for event in ready {
+            for event in &ready {
+                let event = *event;
                 left -= 1;
                 if outcome.is_err() {
                     // What ends the program is on its way: the others keep what they were told.
@@ -324,6 +332,7 @@ impl Hub {
                     }
                 };
             }
+            this.state.borrow_mut().ready = ready;
             if outcome.is_err() {
                 let flushed = Self::flush(slf);
                 return outcome.and(flushed);
@@ -340,7 +349,7 @@ impl Hub {
         let Some(token) = this.state.borrow_mut().guess(now) else { return Ok(false) };
         let Some(conn) = this.connection(slf.py(), token) else { return Ok(false) };
         let before = conn.get().reads();
-        let outcome = this.busy_with(&conn, token, |conn| {
+        let outcome = this.busy_with(&conn, Some(token), |conn| {
             Conn::on_ready(conn, Ready { token: token.key(), read: true, write: false, hangup: false })
         });
         Self::handle(slf, &conn, outcome)?;
@@ -350,7 +359,7 @@ impl Hub {
     fn run_one(slf: &Bound<'_, Self>, event: Ready) -> PyResult<()> {
         let token = Token::from_key(event.token);
         let Some(conn) = slf.get().connection(slf.py(), token) else { return Ok(()) };
-        let outcome = slf.get().busy_with(&conn, token, |conn| Conn::on_ready(conn, event));
+        let outcome = slf.get().busy_with(&conn, Some(token), |conn| Conn::on_ready(conn, event));
         Self::handle(slf, &conn, outcome)
     }
 
@@ -358,10 +367,10 @@ impl Hub {
     fn busy_with(
         &self,
         conn: &Bound<'_, Conn>,
-        token: Token,
+        token: Option<Token>,
         work: impl FnOnce(&Bound<'_, Conn>) -> PyResult<()>,
     ) -> PyResult<()> {
-        let before = self.current.replace(Some(token));
+        let before = self.current.replace(token);
         // What a panic leaves behind is not looked at again: the connection is given up.
         let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| work(conn)));
         self.current.set(before);
@@ -389,7 +398,7 @@ impl Hub {
                 // What ends the program is on its way: the others keep their moment.
                 this.set_deadline(token, Some(at));
             } else if let Some(conn) = this.connection(slf.py(), token) {
-                let done = this.busy_with(&conn, token, |conn| Conn::on_timer(conn, now - at));
+                let done = this.busy_with(&conn, Some(token), |conn| Conn::on_timer(conn, now - at));
                 outcome = Self::handle(slf, &conn, done);
             }
         }
@@ -398,29 +407,42 @@ impl Hub {
     }
 
     fn take_mail(slf: &Bound<'_, Self>) -> PyResult<()> {
-        let mail = std::mem::take(&mut slf.get().state.borrow_mut().mail);
+        let this = slf.get();
+        let mail = std::mem::take(&mut this.state.borrow_mut().mail);
+        let mut outcome = Ok(());
         for item in mail {
+            if outcome.is_err() {
+                // What ends the program is on its way: the others keep what was brought to them.
+                this.post(item);
+                continue;
+            }
             match item {
                 Mail::Worked(conn, direction, done) => {
                     let conn = conn.into_bound(slf.py());
-                    let outcome = Conn::on_worked(&conn, direction, done);
-                    Self::handle(slf, &conn, outcome)?;
+                    let done = this.busy_with(&conn, conn.get().token(), |conn| Conn::on_worked(conn, direction, done));
+                    outcome = Self::handle(slf, &conn, done);
                 }
             }
         }
-        Ok(())
+        outcome
+    }
+
+    fn flush_listed(&self) -> Option<Token> {
+        self.state.borrow_mut().flush.pop()
     }
 
     fn flush(slf: &Bound<'_, Self>) -> PyResult<()> {
         let this = slf.get();
         this.turn.set(this.turn.get() + 1);
-        loop {
-            let Some(token) = this.state.borrow_mut().flush.pop() else { return Ok(()) };
+        let mut outcome = Ok(());
+        while let Some(token) = this.flush_listed() {
             if let Some(conn) = this.connection(slf.py(), token) {
-                let outcome = Conn::on_flush(&conn);
-                Self::handle(slf, &conn, outcome)?;
+                let done = this.busy_with(&conn, Some(token), Conn::on_flush);
+                // Also with what ends the program on its way: what was sent leaves.
+                outcome = outcome.and(Self::handle(slf, &conn, done));
             }
         }
+        outcome
     }
 
     /// An exception of one connection never skips the others; those that end the program pass, since all state is
@@ -460,6 +482,22 @@ impl Hub {
     }
 }
 
+/// A frame of `dispatch` on the stack.
+struct Deeper<'a>(&'a Cell<u32>);
+
+impl<'a> Deeper<'a> {
+    fn new(depth: &'a Cell<u32>) -> Self {
+        depth.set(depth.get() + 1);
+        Self(depth)
+    }
+}
+
+impl Drop for Deeper<'_> {
+    fn drop(&mut self) {
+        self.0.set(self.0.get() - 1);
+    }
+}
+
 #[pymethods]
 impl Hub {
     fn _on_ready(slf: &Bound<'_, Self>) -> PyResult<()> {
@@ -467,10 +505,8 @@ impl Hub {
         if this.is_forked() {
             return Err(PyRuntimeError::new_err("this event loop belongs to the parent process"));
         }
-        this.depth.set(this.depth.get() + 1);
-        let outcome = Self::dispatch(slf);
-        this.depth.set(this.depth.get() - 1);
-        outcome
+        let _deeper = Deeper::new(&this.depth);
+        Self::dispatch(slf)
     }
 
     fn _on_turn_end(slf: &Bound<'_, Self>) -> PyResult<()> {
@@ -482,13 +518,13 @@ impl Hub {
         let this = slf.get();
         this.soon_scheduled.set(false);
         let tokens = std::mem::take(&mut this.state.borrow_mut().soon);
-        this.depth.set(this.depth.get() + 1);
+        let _deeper = Deeper::new(&this.depth);
         let mut outcome = Ok(());
         for token in tokens {
             if outcome.is_ok()
                 && let Some(conn) = this.connection(slf.py(), token)
             {
-                let done = this.busy_with(&conn, token, Conn::on_soon);
+                let done = this.busy_with(&conn, Some(token), Conn::on_soon);
                 outcome = Self::handle(slf, &conn, done);
             } else if outcome.is_err() {
                 // What is left keeps its turn.
@@ -496,9 +532,7 @@ impl Hub {
             }
         }
         let flushed = Self::flush(slf);
-        let outcome = outcome.and(flushed);
-        this.depth.set(this.depth.get() - 1);
-        outcome
+        outcome.and(flushed)
     }
 
     /// Connections that are registered.

@@ -14,6 +14,7 @@ mod driver;
 mod entropy;
 mod fork;
 mod future;
+mod gc;
 mod hub;
 mod landing;
 mod payload;

@@ -6,6 +6,7 @@ use fastws_core::{Event, Flow, Opcode, Sink, Unit};
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyTuple};
 
+use crate::gc;
 use crate::landing::Landing;
 use crate::queue::Queue;
 
@@ -17,6 +18,7 @@ pub(crate) struct QueueSink<'a, 'py> {
     delivery: fastws_core::Delivery,
     room: usize,
     failed: Option<PyErr>,
+    _paused: gc::Paused,
 }
 
 impl<'a, 'py> QueueSink<'a, 'py> {
@@ -26,7 +28,7 @@ impl<'a, 'py> QueueSink<'a, 'py> {
         events: &'a mut VecDeque<Event>,
         delivery: fastws_core::Delivery,
     ) -> Self {
-        Self { py, queue, events, delivery, room: PARSE_MESSAGES, failed: None }
+        Self { py, queue, events, delivery, room: PARSE_MESSAGES, failed: None, _paused: gc::pause(py) }
     }
 
     /// Whether Python had memory for everything.

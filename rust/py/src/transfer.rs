@@ -8,7 +8,7 @@ use pyo3::prelude::*;
 
 use crate::conn::{Conn, Inner};
 use crate::driver::Phase;
-use crate::hub::Hub;
+use crate::hub::{Hub, Token};
 use crate::poller::Interest;
 use crate::sink::QueueSink;
 use crate::syscall::{receive, receive_raw, send_two};
@@ -341,22 +341,19 @@ impl Inner {
             || self.opening.is_some()
     }
 
-    /// Writing goes on without a caller.
-    pub(crate) fn keep_for_writing(&mut self, slf: &Bound<'_, Conn>, hub: &Bound<'_, Hub>) -> PyResult<()> {
-        let Some(token) = self.token else { return Ok(()) };
+    /// Writing goes on without a caller. A registration that is returned wants another turn: writing failed.
+    pub(crate) fn keep_for_writing(&mut self, slf: &Bound<'_, Conn>, hub: &Hub) -> Option<Token> {
+        let token = self.token?;
         let interest = self.wanted();
         if interest != self.interest {
             self.interest = interest;
-            hub.get().set_interest(token, interest);
+            hub.set_interest(token, interest);
         }
         if !self.strong {
             self.strong = true;
-            hub.get().set_strong(slf.py(), token, Some(slf));
+            hub.set_strong(slf.py(), token, Some(slf));
         }
-        if self.broken.is_some() {
-            Hub::run_soon(hub, token)?;
-        }
-        Ok(())
+        self.broken.is_some().then_some(token)
     }
 
     pub(crate) fn half_close(&mut self) {

@@ -133,7 +133,7 @@ impl<B: PayloadBuf> Connection<B> {
     /// that no outstanding ping has.
     ///
     /// # Errors
-    /// [`Misuse::NotOpen`], [`Misuse::Closing`], [`Misuse::ControlTooLong`], [`Misuse::QueueFull`].
+    /// [`Misuse::NotOpen`], [`Misuse::Closing`], [`Misuse::ControlTooLong`], [`Misuse::ControlFull`].
     pub fn ping(&mut self, payload: Option<&[u8]>, now: Nanos) -> Result<u64, Misuse> {
         self.may_control(payload.unwrap_or_default())?;
         let (number, payload) = self.keepalive.ping(payload, now);
@@ -144,7 +144,7 @@ impl<B: PayloadBuf> Connection<B> {
     /// Queues a Pong that no Ping asked for (§5.5.3).
     ///
     /// # Errors
-    /// [`Misuse::NotOpen`], [`Misuse::Closing`], [`Misuse::ControlTooLong`], [`Misuse::QueueFull`].
+    /// [`Misuse::NotOpen`], [`Misuse::Closing`], [`Misuse::ControlTooLong`], [`Misuse::ControlFull`].
     pub fn pong(&mut self, payload: &[u8]) -> Result<(), Misuse> {
         self.may_control(payload)?;
         let mut bytes = [0; MAX_CONTROL];

@@ -81,7 +81,7 @@ fn pings_are_bounded() {
     for _ in 0..MAX_CONTROL_FRAMES {
         queue.push_control(b"p").unwrap();
     }
-    assert!(matches!(queue.push_control(b"p"), Err(Misuse::QueueFull { .. })));
+    assert_eq!(queue.push_control(b"p"), Err(Misuse::ControlFull(MAX_CONTROL_FRAMES)));
 }
 
 #[test]

@@ -27,6 +27,8 @@ pub(super) struct State {
     /// Connections that asked for another turn.
     pub soon: Vec<Token>,
     pub mail: Vec<Mail>,
+    /// What was last ready: the list is used again.
+    pub ready: Vec<Ready>,
     /// The connection that was last ready alone, and how often in a row it was read without asking the poller.
     pub alone: Option<Token>,
     pub guesses: u32,
@@ -74,6 +76,7 @@ impl State {
             flush: Vec::new(),
             soon: Vec::new(),
             mail: Vec::new(),
+            ready: Vec::new(),
             alone: None,
             guesses: 0,
             first: None,
@@ -84,9 +87,10 @@ impl State {
         self.entries.get_mut(token.index as usize).filter(|e| e.generation == token.generation && e.weak.is_some())
     }
 
-    /// What is ready.
+    /// What is ready, in a list that is to be given back.
     pub fn poll(&mut self) -> io::Result<Vec<Ready>> {
-        let mut ready = Vec::new();
+        let mut ready = std::mem::take(&mut self.ready);
+        ready.clear();
         self.poller.poll(&mut ready)?;
         // The system gives them in the same order every time: who was put off comes first now.
         if let Some(first) = self.first.take()

@@ -1,0 +1,54 @@
+"""The native contexts of TLS settings: made once, off the loop, and not kept without end."""
+
+import asyncio
+import threading
+
+import pytest
+
+from fastws import TlsConfig, _core, tls
+from fastws.testing import Server
+
+
+@pytest.fixture(scope="module")
+def pem():
+    with Server(tls=True) as server:
+        return server.ca_pem
+
+
+@pytest.fixture
+def makers(monkeypatch):
+    """The threads in which contexts are made."""
+    made = []
+
+    def make(roots, ca):
+        made.append(threading.current_thread())
+        return real(roots, ca)
+
+    real = _core.TlsContext
+    monkeypatch.setattr(_core, "TlsContext", make)
+    monkeypatch.setattr(tls, "_contexts", {})
+    return made
+
+
+def test_a_context_is_made_once_and_never_in_the_loops_thread(pem, makers):
+    async def main():
+        first, *others = await asyncio.gather(*(tls.context_for(TlsConfig(ca=pem)) for _ in range(20)))
+        assert all(other is first for other in others)
+        assert await tls.context_for(TlsConfig(ca=bytearray(pem))) is first
+
+    asyncio.run(main())
+    assert len(makers) == 1
+    assert makers[0] is not threading.current_thread()
+
+
+def test_contexts_are_kept_up_to_a_number(pem, makers):
+    async def main():
+        for number in range(tls._MAX_CONTEXTS + 6):
+            await tls.context_for(TlsConfig(ca=b"# %d\n" % number + pem))
+        assert len(tls._contexts) == tls._MAX_CONTEXTS
+        # One that was let go is made again, and not here.
+        await tls.context_for(TlsConfig(ca=b"# 0\n" + pem))
+
+    asyncio.run(main())
+    assert len(makers) == tls._MAX_CONTEXTS + 7
+    assert threading.current_thread() not in makers
