@@ -18,6 +18,7 @@ __all__ = [
     "TlsContext",
     "Waiter",
     "__version__",
+    "_panic_at",
     "parse_uri",
 ]
 
@@ -26,6 +27,7 @@ __version__: Final[str]
 _T = TypeVar("_T")
 
 def parse_uri(uri: str) -> tuple[bool, str, int, str, str]: ...
+def _panic_at(place: Literal["parse", "poll"] | None = None) -> bool: ...
 
 @disjoint_base
 class Connection:

@@ -63,7 +63,8 @@ async def context_for(config: TlsConfig) -> _core.TlsContext:
 
 
 async def _made(roots: str, ca: bytes | None) -> _core.TlsContext:
-    return _contexts.get((roots, ca)) or await asyncio.to_thread(_make, roots, ca)
+    known = _contexts.get((roots, ca))
+    return known if known is not None else await asyncio.to_thread(_make, roots, ca)
 
 
 _MAX_CONTEXTS = 64

@@ -137,7 +137,10 @@ impl Conn {
     }
 
     /// Iterates over batches of messages.
-    #[pyo3(signature = (max_messages=4096, max_bytes=None, max_wait=Seconds(0.0)))]
+    #[pyo3(
+        signature = (max_messages=4096, max_bytes=None, max_wait=Seconds(0.0)),
+        text_signature = "($self, max_messages=4096, max_bytes=None, max_wait=0.0)"
+    )]
     fn batches(
         slf: &Bound<'_, Self>,
         max_messages: usize,

@@ -18,7 +18,7 @@ use crate::hub::Hub;
 use crate::queue::{Body, Decode, Form, Taken};
 use crate::view::MessageView;
 use crate::waiter::Waiter;
-use crate::{clock, gc};
+use crate::{clock, fault, gc};
 
 /// A listener's callbacks, and the context that they run in.
 pub struct Listener {
@@ -111,6 +111,7 @@ impl Conn {
         let (py, this) = (slf.py(), slf.get());
         let _paused = gc::pause(py);
         let mut inner = this.inner.borrow_mut();
+        fault::point(fault::Place::Poll);
         if !started {
             if let Some(waiter) = &inner.waiter
                 && waiter.get().is_live()

@@ -12,6 +12,7 @@ mod conn;
 mod deliver;
 mod driver;
 mod entropy;
+mod fault;
 mod fork;
 mod future;
 mod gc;
@@ -40,6 +41,8 @@ mod _core {
     use super::batch::Batch;
     #[pymodule_export]
     use super::conn::Conn;
+    #[pymodule_export]
+    use super::fault::panic_at;
     #[pymodule_export]
     use super::hub::Hub;
     #[pymodule_export]

@@ -13,7 +13,7 @@ use crate::poller::Interest;
 use crate::sink::QueueSink;
 use crate::syscall::{receive, receive_raw, send_two};
 use crate::view::PinnedBuffer;
-use crate::{buffers, clock};
+use crate::{buffers, clock, fault};
 
 /// A read buffer that is lent to the connection, and what of it is not parsed.
 pub(crate) struct Input {
@@ -222,6 +222,7 @@ impl Inner {
     /// Parses what is in the read buffer.
     pub(crate) fn parse(&mut self, py: Python<'_>) -> PyResult<()> {
         let Some(input) = &mut self.input else { return Ok(()) };
+        fault::point(fault::Place::Parse);
         let now = clock::monotonic();
         let mut sink = QueueSink::new(py, &mut self.queue, &mut self.events, self.delivery);
         input.start += self.core.receive(&mut input.buffer[input.start..input.end], now, &mut sink);

@@ -106,7 +106,7 @@ impl Waiter {
         if hub.may_step()
             && callbacks.more.is_empty()
             && callbacks.first.is_some()
-            && no_task_runs(slf.py(), &this.event_loop)?
+            && no_task_runs(slf.py(), &this.event_loop).unwrap_or(false)
             && let Some((callback, context)) = callbacks.first.take()
         {
             return this.step(slf, hub, callback, context);
