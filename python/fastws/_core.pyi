@@ -19,6 +19,7 @@ __all__ = [
     "Waiter",
     "__version__",
     "_panic_at",
+    "_work_elsewhere",
     "parse_uri",
 ]
 
@@ -27,7 +28,8 @@ __version__: Final[str]
 _T = TypeVar("_T")
 
 def parse_uri(uri: str) -> tuple[bool, str, int, str, str]: ...
-def _panic_at(place: Literal["parse", "poll"] | None = None) -> bool: ...
+def _work_elsewhere(conn: Connection, at_least: int) -> None: ...
+def _panic_at(place: Literal["parse", "poll", "work"] | None = None) -> bool: ...
 
 @disjoint_base
 class Connection:

@@ -96,7 +96,7 @@ fn what_cannot_be_sent_is_refused_and_leaves_nothing_behind() {
     for _ in 0..64 {
         end.conn.ping(None, 0).unwrap();
     }
-    assert!(matches!(end.conn.ping(None, 0), Err(Misuse::QueueFull { .. })));
+    assert!(matches!(end.conn.ping(None, 0), Err(Misuse::ControlFull(_))));
     end.close(1000, "");
     assert_eq!(end.conn.send(Opcode::Text, b""), Err(Misuse::Closing));
     assert_eq!(end.conn.ping(None, 0), Err(Misuse::Closing));

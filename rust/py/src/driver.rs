@@ -249,12 +249,8 @@ impl Conn {
     pub(crate) fn sync(slf: &Bound<'_, Self>) -> PyResult<()> {
         let (py, this) = (slf.py(), slf.get());
         let hub = this.hub.get();
-        let work = {
-            let mut inner = this.inner.borrow_mut();
-            inner.flush();
-            inner.core.take_work()
-        };
-        if let Some(work) = work {
+        this.inner.borrow_mut().flush();
+        while let Some(work) = this.next_work() {
             Self::run_work(slf, work)?;
         }
         let (ended, again) = {
@@ -373,13 +369,19 @@ impl Conn {
         Ok(())
     }
 
+    fn next_work(&self) -> Option<fastws_core::filter::Work> {
+        self.inner.borrow_mut().core.take_work()
+    }
+
     /// Runs a wire extension's work on a thread of its own; the result comes back through the hub.
     fn run_work(slf: &Bound<'_, Self>, work: fastws_core::filter::Work) -> PyResult<()> {
         let (conn, hub) = (slf.clone().unbind(), slf.get().hub.clone_ref(slf.py()));
         let direction = work.direction;
         let spawned = std::thread::Builder::new().name("fastws-work".to_owned()).spawn(move || {
-            let done = (work.run)();
-            Python::attach(|py| hub.bind(py).get().post(Mail::Worked(conn, direction, done)));
+            // A panic is a fault of ours; the connection that waits is told.
+            let done = std::panic::catch_unwind(std::panic::AssertUnwindSafe(work.run));
+            // Where the interpreter has ended, there is nobody to tell.
+            let _ = Python::try_attach(|py| hub.bind(py).get().post(Mail::Worked(conn, direction, done)));
         });
         spawned.map(|_| ()).map_err(PyErr::from)
     }
@@ -392,7 +394,7 @@ impl Conn {
         let hub = this.hub.bind(slf.py());
         let turn = hub.get().turn();
         // What the loop is asked for runs Python: after the borrow.
-        let (above_limit, first, later, broken) = {
+        let (above_limit, first, later, broken, work) = {
             let inner = &mut *this.inner.borrow_mut();
             let (mut first, mut later, mut broken) = (false, None, None);
             if !inner.blocked {
@@ -410,7 +412,7 @@ impl Conn {
             if inner.blocked || inner.broken.is_some() || !inner.strong && inner.core.wants_write() {
                 broken = inner.keep_for_writing(slf, hub.get());
             }
-            (inner.core.queued_bytes() > inner.write_high, first, later, broken)
+            (inner.core.queued_bytes() > inner.write_high, first, later, broken, inner.core.take_work())
         };
         if first {
             Hub::mark_turn(hub)?;
@@ -420,6 +422,9 @@ impl Conn {
         }
         if let Some(token) = broken {
             Hub::run_soon(hub, token)?;
+        }
+        if let Some(work) = work {
+            Self::run_work(slf, work)?;
         }
         Ok(above_limit)
     }

@@ -1,11 +1,14 @@
-//! Faults of our own making, in builds with debug assertions: so that what a panic costs can be tested. In a release
-//! this is nothing.
+//! What only tests ask for, in builds with debug assertions: a panic of ours, and a wire extension that works on other
+//! threads. In a release this is nothing.
 
 #[cfg(debug_assertions)]
 use std::sync::atomic::{AtomicU8, Ordering};
 
+use fastws_core::filter::{Direction, FilterFrame, Filtered, FrameFilter, WorkDone};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
+
+use crate::conn::Conn;
 
 /// Where a panic may be asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -14,6 +17,8 @@ pub enum Place {
     Parse = 1,
     /// In a step of a reader: inside a slot that the interpreter calls.
     Poll,
+    /// In a wire extension's work, on its thread.
+    Work,
 }
 
 #[cfg(debug_assertions)]
@@ -31,7 +36,7 @@ pub fn point(place: Place) {
     let _ = place;
 }
 
-/// Asks for a panic at the next "parse" or "poll", or (none) for no panic; false: this build has no such thing.
+/// Asks for a panic at the next "parse", "poll" or "work", or (none) for no panic; false: this build has no such thing.
 #[pyfunction]
 #[pyo3(name = "_panic_at")]
 #[pyo3(signature = (place=None))]
@@ -40,10 +45,53 @@ pub fn panic_at(place: Option<&str>) -> PyResult<bool> {
         None => 0,
         Some("parse") => Place::Parse as u8,
         Some("poll") => Place::Poll as u8,
+        Some("work") => Place::Work as u8,
         Some(place) => return Err(PyValueError::new_err(format!("no such place: {place}"))),
     };
     #[cfg(debug_assertions)]
     ASKED.store(place, Ordering::Relaxed);
     let _ = place;
     Ok(cfg!(debug_assertions))
+}
+
+/// Leaves every frame as it is, those from a size on by way of another thread.
+struct Elsewhere {
+    at_least: usize,
+}
+
+impl Elsewhere {
+    fn pass(&self, frame: FilterFrame, payload: Vec<u8>) -> Filtered {
+        if payload.len() < self.at_least {
+            return Filtered::Ready(frame, payload);
+        }
+        Filtered::Work(Box::new(move || {
+            point(Place::Work);
+            WorkDone { result: Ok((frame, payload)), state: None }
+        }))
+    }
+}
+
+impl FrameFilter for Elsewhere {
+    fn reserved_bits(&self) -> u8 {
+        0
+    }
+
+    fn decode(&mut self, frame: FilterFrame, payload: Vec<u8>, _: usize) -> Filtered {
+        self.pass(frame, payload)
+    }
+
+    fn encode(&mut self, frame: FilterFrame, payload: Vec<u8>) -> Filtered {
+        self.pass(frame, payload)
+    }
+
+    fn restore(&mut self, _: Direction, _: Box<dyn std::any::Any + Send>) {}
+}
+
+/// Passes the connection's frames from this size on through other threads, both ways. To be called before the first.
+#[pyfunction]
+#[pyo3(name = "_work_elsewhere")]
+pub fn work_elsewhere(conn: &Bound<'_, Conn>, at_least: usize) {
+    if cfg!(debug_assertions) {
+        conn.get().inner.borrow_mut().core.set_filter(Box::new(Elsewhere { at_least }));
+    }
 }

@@ -419,7 +419,10 @@ impl Hub {
             match item {
                 Mail::Worked(conn, direction, done) => {
                     let conn = conn.into_bound(slf.py());
-                    let done = this.busy_with(&conn, conn.get().token(), |conn| Conn::on_worked(conn, direction, done));
+                    let done = this.busy_with(&conn, conn.get().token(), |conn| match done {
+                        Ok(done) => Conn::on_worked(conn, direction, done),
+                        Err(panic) => Conn::on_panic(conn, panic.as_ref()),
+                    });
                     outcome = Self::handle(slf, &conn, done);
                 }
             }

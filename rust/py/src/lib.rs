@@ -42,7 +42,7 @@ mod _core {
     #[pymodule_export]
     use super::conn::Conn;
     #[pymodule_export]
-    use super::fault::panic_at;
+    use super::fault::{panic_at, work_elsewhere};
     #[pymodule_export]
     use super::hub::Hub;
     #[pymodule_export]

@@ -56,8 +56,8 @@ pub struct Token {
 
 /// What other threads bring.
 pub enum Mail {
-    /// The result of a wire extension's work.
-    Worked(Py<Conn>, Direction, WorkDone),
+    /// The result of a wire extension's work, or the panic that it ended in.
+    Worked(Py<Conn>, Direction, std::thread::Result<WorkDone>),
 }
 
 /// Reads in a row without asking the poller: what other threads bring waits that long at most.
