@@ -11,6 +11,7 @@ import contextlib
 import threading
 import warnings
 from collections.abc import AsyncIterable, Coroutine, Generator, Iterable, Mapping
+from collections.abc import Set as AbstractSet
 from typing import TYPE_CHECKING, Any
 
 from . import errors
@@ -29,10 +30,19 @@ def close_info(ws: Connection) -> errors.CloseInfo:
         code=received if received is not None else 1006,
         reason=reason or "",
         initiator=initiator,
-        cause=_CAUSES.get(kind, errors.FastwsError)(text) if kind is not None else None,
+        cause=_cause(ws, kind, text),
         rcvd=errors.Close(received, reason or "") if received is not None else None,
         sent=errors.Close(sent, sent_reason or "") if sent is not None else None,
     )
+
+
+def _cause(ws: Connection, kind: str | None, text: str | None) -> errors.FastwsError | None:
+    error = ws._listener_error
+    if error is not None:
+        cause = errors.FastwsError(f"a listener's callback raised {error!r}")
+        cause.__cause__ = error
+        return cause
+    return _CAUSES.get(kind, errors.FastwsError)(text) if kind is not None else None
 
 
 def closed(ws: Connection) -> errors.ConnectionClosed:
@@ -92,6 +102,8 @@ def not_sendable(message: object) -> Exception:
     """A message of a type that cannot be sent."""
     if isinstance(message, Mapping):
         return TypeError("a dict cannot be sent; use send_json()")
+    if isinstance(message, AbstractSet):
+        return TypeError("a set has no order to be sent in; use a list")
     return TypeError(f"a message is str or bytes-like, not {type(message).__name__}")
 
 
@@ -108,6 +120,7 @@ def open_failed(ws: Connection, phase: str, kind: str, text: str) -> Exception:
             answer = response(ws)
             assert answer is not None
             line = f"HTTP {answer.status_code} {answer.reason_phrase}".rstrip()
+            line += "".join(f" to {place}" for place in answer.headers.get_all("Location"))
             return errors.InvalidStatus(
                 f"{uri}: the server refused the upgrade: {line}{_excerpt(answer.body)}", uri=uri, response=answer
             )
@@ -128,7 +141,7 @@ def response(ws: Connection) -> Response | None:
 def send_other(ws: Connection, message: object, text: bool | None, timeout: float | None) -> Coroutine[Any, Any, None]:
     """``send`` of what is neither str nor bytes-like: a message in fragments."""
     ws._is_sending_fragments()  # raises in a thread or a process that is not the connection's
-    if isinstance(message, Mapping):
+    if isinstance(message, Mapping | AbstractSet):
         raise not_sendable(message)
     if isinstance(message, AsyncIterable):
         return _send_fragments(ws, message, text, timeout)

@@ -22,10 +22,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         from .demo.runner import main as demo
 
         return demo(arguments[1:])
-    options = _parser().parse_args(arguments)
+    parser = _parser()
+    options = parser.parse_args(arguments)
+    if options.command == "serve" and options.ca_file is not None and not options.tls:
+        parser.error("--ca-file is the authority of the certificate of --tls")
     if options.command == "serve":
         return _serve(options)
-    _parser().print_help()
+    parser.print_help()
     return 2
 
 
@@ -39,7 +42,7 @@ def _serve(options: argparse.Namespace) -> int:
         return 1
     with server:
         for path in options.feed:
-            name = path.name.removesuffix(".jsonl.gz")
+            name = path.name.removesuffix(".gz").removesuffix(".jsonl")
             try:
                 server.load_feed(name, path)
             except (OSError, ValueError) as error:
@@ -73,12 +76,17 @@ def _parser() -> argparse.ArgumentParser:
         description="Runs the embedded test server: /echo, /blast, /paced, /replay/NAME, /sink, /silence, /close, "
         "/status/CODE, each with faults on request. Prints its URL.",
     )
-    serve.add_argument("--host", default="127.0.0.1", help="address to listen on (default: 127.0.0.1)")
+    serve.add_argument("--host", default="127.0.0.1", help="address or name to listen on (default: 127.0.0.1)")
     serve.add_argument("--port", type=int, default=8765, help="port to listen on; 0 for a free one (default: 8765)")
     serve.add_argument("--tls", action="store_true", help="speak TLS, with a certificate made for the occasion")
     serve.add_argument("--ca-file", type=Path, metavar="PATH", help="write the certificate authority here, as PEM")
     serve.add_argument(
-        "--feed", type=Path, action="append", default=[], metavar="PATH", help="a recorded feed to replay"
+        "--feed",
+        type=Path,
+        action="append",
+        default=[],
+        metavar="PATH",
+        help="a recorded feed to replay (JSON Lines, gzip'd or not)",
     )
     serve.add_argument("--threads", type=int, default=1, help="threads of the server (default: 1)")
     commands.add_parser("demo", help="play an exchange session and prove that nothing was lost")

@@ -7,6 +7,7 @@ import contextlib
 import os
 import socket
 import sys
+import warnings
 from collections.abc import Generator, Sequence
 from datetime import timedelta
 from types import TracebackType
@@ -133,15 +134,24 @@ class connect:  # noqa: N801 - a function to its users, as in websockets
         self._dial_host = host if host is not None else self._host
         self._dial_port = port if port is not None else self._port
         self._tls = _tls_config(tls, server_hostname, secure=self._secure)
+        if self._tls is not None and not self._tls.verify:
+            warnings.warn(
+                "TlsConfig(verify=False): the server's certificate is not checked; anybody on the way can read and "
+                "change what is sent",
+                RuntimeWarning,
+                stacklevel=2,
+            )
         self._callbacks = Callbacks(listener) if listener is not None else None
         self._nodelay = nodelay
-        self._headers = list(Headers(additional_headers or ()).raw_items())
+        self._headers = _headers(additional_headers)
         self._subprotocols = list(subprotocols or ())
         self._origin = origin
         self._user_agent = user_agent_header
         self._open_timeout = _seconds("open_timeout", open_timeout)
         high, low = _marks("max_queue", max_queue)
         high_bytes, low_bytes = _marks("max_queue_bytes", max_queue_bytes)
+        if write_limit is None:
+            raise TypeError("write_limit is a number of bytes or a pair (high, low): await send() always has a limit")
         self._write_limit = _marks("write_limit", write_limit)
         self._options = {
             "max_size": _limit("max_size", max_size),
@@ -329,6 +339,15 @@ def _tls_config(
     return TlsConfig(config.roots, config.ca, config.verify, server_hostname)
 
 
+def _headers(headers: HeadersLike | None) -> list[tuple[str, str]]:
+    try:
+        return list(Headers(headers or ()).raw_items())
+    except (TypeError, ValueError):
+        raise TypeError(
+            f"additional_headers is a mapping or pairs of strings, name and value, not {headers!r}"
+        ) from None
+
+
 def _seconds(name: str, value: Seconds) -> float | None:
     if value is None:
         return None
@@ -354,6 +373,8 @@ def _marks(name: str, value: int | tuple[int, int] | None) -> tuple[int, int]:
     """High and low water: a number stands for itself and its quarter, as in ``websockets``."""
     if value is None:
         return 2**62, 2**62
+    if isinstance(value, tuple) and len(value) != 2:
+        raise ValueError(f"{name} is a number or a pair (high, low), not {value!r}")
     high, low = value if isinstance(value, tuple) else (value, None)
     checked = _limit(name, high)
     if checked is None:

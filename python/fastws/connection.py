@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import concurrent.futures
 import warnings
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Iterable
 from dataclasses import dataclass
 from enum import IntEnum
 from types import TracebackType
@@ -74,8 +74,12 @@ class Connection(_core.Connection):
 
     __slots__ = ()
 
-    async def send_many(self, messages: list[str | bytes]) -> None:
+    async def send_many(self, messages: Iterable[str | bytes]) -> None:
         """Sends messages in order, waiting for room where there is none. They leave together, in few system calls."""
+        if isinstance(messages, str | bytes | bytearray | memoryview):
+            raise TypeError(
+                f"send_many() takes several messages, such as a list; send() takes one {type(messages).__name__}"
+            )
         for message in messages:
             await self.send(message)
 
@@ -93,6 +97,8 @@ class Connection(_core.Connection):
             # Somebody else may change it before the loop gets to it.
             message = memoryview(message).tobytes()
         loop = self._loop
+        if loop.is_closed():
+            raise RuntimeError("the event loop of this connection is closed")
 
         async def send() -> None:
             await self.send(message, text)
@@ -210,6 +216,8 @@ class Connection(_core.Connection):
         self, exc_type: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None
     ) -> None:
         await self.close(1000 if exc_type is None else 1011)
+        if exc_type is None and self._listener_error is not None:
+            raise self._listener_error
 
     def __repr__(self) -> str:
         addresses = self._addresses

@@ -169,9 +169,11 @@ class ConnectionClosed(FastwsError):
     def __str__(self) -> str:
         info = self.info
         if info.rcvd is None:
-            parts = [str(info.cause) if info.cause is not None else "no Close frame received"]
+            why = str(info.cause) if info.cause is not None else "no Close frame received"
+            parts = [why]
             if info.sent is not None:
-                parts.append(f"sent {info.sent}")
+                # The reason that we gave is mostly the cause.
+                parts.append(f"sent {info.sent.code if why.startswith(info.sent.reason) else info.sent}")
         else:
             parts = [f"received {info.rcvd}"]
             if info.sent is not None:

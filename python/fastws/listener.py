@@ -17,8 +17,9 @@ class Listener:
     """Receives a connection's messages by callbacks; pass an instance as ``listener=`` of ``fastws.connect``.
 
     Override what you need. Callbacks are plain functions: they run inside the socket's event, in a copy of the context
-    that ``connect`` was called in. An exception in one closes the connection with 1011 and is raised by
-    ``fastws.Connection.wait_closed``. If ``on_batch`` is overridden it is called instead of ``on_message``.
+    that ``connect`` was called in. An exception in one closes the connection with 1011, goes to the loop's exception
+    handler, and is raised by ``fastws.Connection.wait_closed`` and at the end of ``async with``. If ``on_batch`` is
+    overridden it is called instead of ``on_message``.
     """
 
     def on_open(self, ws: Connection) -> None:
@@ -40,6 +41,8 @@ class Callbacks:
     __slots__ = ("on_batch", "on_close", "on_message", "on_open")
 
     def __init__(self, listener: object) -> None:
+        if inspect.isclass(listener):
+            raise TypeError(f"listener is an instance: {listener.__name__}(...), not the class")
         self.on_open = _callback(listener, "on_open")
         self.on_batch = _callback(listener, "on_batch")
         self.on_message = None if self.on_batch else _callback(listener, "on_message")

@@ -5,8 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import threading
-import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
@@ -27,13 +26,17 @@ class TlsConfig:
     """
 
     roots: Literal["system", "webpki"] = "system"
-    ca: str | os.PathLike[str] | bytes | None = None
+    ca: str | os.PathLike[str] | bytes | None = field(default=None, repr=False)
     verify: bool = True
     server_hostname: str | None = None
 
     def __post_init__(self) -> None:
         if self.roots not in ("system", "webpki"):
             raise ValueError(f'TlsConfig.roots must be "system" or "webpki", not {self.roots!r}')
+        if not isinstance(self.verify, bool):
+            raise TypeError(f"TlsConfig.verify is True or False, not {self.verify!r}")
+        if self.ca is not None and not isinstance(self.ca, str | bytes | bytearray | memoryview | os.PathLike):
+            raise TypeError(f"TlsConfig.ca is a path or PEM as bytes, not {self.ca!r}")
         if isinstance(self.ca, bytearray | memoryview):
             object.__setattr__(self, "ca", bytes(self.ca))
         if not self.verify and self.ca is not None:
@@ -43,12 +46,6 @@ class TlsConfig:
 async def context_for(config: TlsConfig) -> _core.TlsContext:
     """The native context of ``config``: made once, off the event loop, and shared (with its session tickets)."""
     if not config.verify:
-        warnings.warn(
-            "TlsConfig(verify=False): the server's certificate is not checked; anybody on the way can read and change "
-            "what is sent",
-            RuntimeWarning,
-            stacklevel=2,
-        )
         return await _made("none", None)
     ca = config.ca
     if ca is None:

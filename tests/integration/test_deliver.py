@@ -207,6 +207,29 @@ async def test_an_exception_of_the_other_callbacks_is_raised_by_wait_closed_too(
             await ws.wait_closed()
 
 
+@pytest.mark.parametrize("name", ["on_message", "on_close"])
+async def test_an_exception_of_a_callback_is_not_silent_though_nobody_waits_for_the_end(name):
+    def fail(self, *args):
+        raise ZeroDivisionError("told")
+
+    told = []
+    asyncio.get_running_loop().set_exception_handler(lambda loop, context: told.append(context))
+    listener = type("Feed", (Recorder,), {name: fail})()
+    with Peer(lambda wire: (wire.send(text("a")), wire.answer_close())) as peer:
+        with pytest.raises(ZeroDivisionError, match="told"):
+            async with peer.connect(listener=listener) as ws:
+                while name == "on_message" and ws.state == fastws.State.OPEN:
+                    await asyncio.sleep(0)
+        assert [context["exception"].args for context in told] == [("told",)]
+        assert told[0]["connection"] is ws
+        assert "ZeroDivisionError('told')" in str(ws.close_info.cause)
+        assert isinstance(ws.close_info.cause.__cause__, ZeroDivisionError)
+        # The body's own exception goes first.
+        with pytest.raises(KeyError):
+            async with peer.connect(listener=listener) as ws:
+                raise KeyError
+
+
 def test_keyboard_interrupt_in_a_callback_ends_the_program_and_the_connection_goes_on(run):
     class Interrupts(Recorder):
         def on_message(self, ws, message):

@@ -34,11 +34,12 @@ def test_a_port_that_is_taken_is_said(capsys):
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["--host", "nowhere"], 'host must be an IP address, not "nowhere"'),
+        (["--host", "nowhere.invalid"], "host must be an address or a name of this machine, not 'nowhere.invalid'"),
         (["--port", "99999"], "port must be between 0 and 65535, not 99999"),
+        (["--threads", "-1"], "threads must be between 1 and 256, not -1"),
         (["--port", "0", "--tls", "--ca-file", "/nonexistent/ca.pem"], "/nonexistent/ca.pem"),
     ],
-    ids=["host", "port", "ca-file"],
+    ids=["host", "port", "threads", "ca-file"],
 )
 def test_what_cannot_be_served_is_said_in_a_line(arguments, words, capsys):
     assert main(["serve", *arguments]) == 1
@@ -51,6 +52,39 @@ def test_what_cannot_be_served_is_said_in_a_line(arguments, words, capsys):
 def test_a_feed_that_is_not_there_is_named(capsys, tmp_path):
     assert main(["serve", "--port", "0", "--feed", str(tmp_path / "none.jsonl.gz")]) == 1
     assert "none.jsonl.gz" in capsys.readouterr().err
+
+
+def test_a_ca_file_without_tls_is_refused_and_not_written(tmp_path, capsys):
+    with pytest.raises(SystemExit):
+        main(["serve", "--port", "0", "--ca-file", str(tmp_path / "ca.pem")])
+    assert "--tls" in capsys.readouterr().err
+    assert not (tmp_path / "ca.pem").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--speed", "fast"], "a speed is a number above 0"),
+        (["--messages", "many"], "a whole number from 1, not 'many'"),
+    ],
+)
+def test_a_wrong_option_of_the_demo_is_named(arguments, words, capsys):
+    with pytest.raises(SystemExit):
+        main(["demo", *arguments])
+    assert words in capsys.readouterr().err
+
+
+def test_a_feed_of_the_demo_that_is_not_there_is_named(capsys, tmp_path):
+    assert main(["demo", "--feed", str(tmp_path / "none")]) == 2
+    assert capsys.readouterr().err == f"fastws demo: {tmp_path / 'none'}: No such file or directory\n"
+
+
+def test_a_demo_whose_output_nobody_reads_ends_without_a_word():
+    command = [sys.executable, "-m", "fastws", "demo", "--plain", "--messages", "500", "--speed", "1000"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        process.stdout.close()
+        assert process.stderr.read() == b""
+    assert process.returncode == 141
 
 
 def test_serve_prints_its_url_serves_and_ends_on_sigterm():

@@ -64,6 +64,10 @@ def test_a_uri_that_is_no_string_is_a_type_error(uri):
         ({"max_send_queue": None}, TypeError, "always bounded"),
         ({"max_send_bytes": None}, TypeError, "always bounded"),
         ({"write_limit": -1}, ValueError, "write_limit"),
+        ({"write_limit": None}, TypeError, "write_limit"),
+        ({"max_queue": (1, 2, 3)}, ValueError, "max_queue"),
+        ({"additional_headers": "a: b"}, TypeError, "additional_headers"),
+        ({"additional_headers": [("a",)]}, TypeError, "additional_headers"),
         ({"tls": fastws.TlsConfig()}, ValueError, "wss://"),
         ({"server_hostname": "x"}, ValueError, "wss://"),
         ({"typo": 1}, TypeError, "typo"),
@@ -81,6 +85,13 @@ def test_the_tls_argument_is_checked():
         fastws.TlsConfig(roots="other")
     with pytest.raises(ValueError, match="verify"):
         fastws.TlsConfig(verify=False, ca=b"x")
+    with pytest.raises(TypeError, match=r"TlsConfig\.verify"):
+        fastws.TlsConfig(verify="no")
+    with pytest.raises(TypeError, match=r"TlsConfig\.ca"):
+        fastws.TlsConfig(ca=5)
+    with pytest.warns(RuntimeWarning, match="not checked") as warned:
+        fastws.connect("wss://h/", tls=fastws.TlsConfig(verify=False))
+    assert warned[0].filename == __file__
 
 
 def test_durations_may_be_timedeltas():

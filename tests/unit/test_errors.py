@@ -52,7 +52,7 @@ def test_exceptions_are_also_what_python_would_raise(exception, base):
         ),
         (
             info(1006, "", "local", errors.ProtocolError("bad"), None, errors.Close(1002, "bad")),
-            "bad; sent 1002 bad",
+            "bad; sent 1002",
         ),
     ],
 )

@@ -37,6 +37,15 @@ def test_an_async_callback_is_refused_and_named(name):
         fastws.connect("ws://h/", listener=listener)
 
 
+def test_the_class_instead_of_an_instance_is_refused():
+    class Feed(fastws.Listener):
+        def on_message(self, ws, message):
+            pass
+
+    with pytest.raises(TypeError, match=r"an instance: Feed\(\.\.\.\), not the class"):
+        fastws.connect("ws://h/", listener=Feed)
+
+
 def test_a_listener_without_callbacks_is_refused():
     with pytest.raises(TypeError, match="neither on_message nor on_batch"):
         fastws.connect("ws://h/", listener=fastws.Listener())

@@ -1,6 +1,6 @@
 """Recorded feeds: reading and writing them, and a digest that two of them can be compared by.
 
-A feed is one WebSocket session as gzip'd JSON Lines, one line an event, in order::
+A feed is one WebSocket session as JSON Lines, gzip'd or not, one line an event, in order::
 
     {"t": 1618677816.84, "dir": "open", "text": "wss://…"}     the connection opened
     {"t": …, "dir": "send", "text": "…"}                       what the client sent
@@ -33,6 +33,9 @@ Direction = Literal["open", "send", "recv"]
 """What an event is: the connection opened, the client sent, the client received."""
 
 
+_GZIP: Final = b"\x1f\x8b"
+
+
 class FeedError(ValueError):
     """A feed that cannot be read.
 
@@ -63,20 +66,19 @@ class Event:
 
 
 def read_feed(path: str | os.PathLike[str]) -> list[Event]:
-    """Read every event of the ``.jsonl.gz`` file at ``path``, in file order.
+    """Read every event of the file at ``path``, gzip'd or not, in file order.
 
     Empty lines are skipped, unknown fields ignored; time may go backwards (see `steps_back`).
 
     Raises:
-        FeedError: the file is not gzip, is cut short, or has a line that is not an event.
+        FeedError: the file is cut short, or has a line that is not an event.
         OSError: the file cannot be opened.
     """
     try:
-        with gzip.open(path, "rb") as file:
-            data = file.read()
-    except gzip.BadGzipFile as error:
-        raise FeedError(path, 0, f"not a gzip file ({error})") from error
-    except (EOFError, zlib.error) as error:
+        data = Path(path).read_bytes()
+        if data.startswith(_GZIP):
+            data = gzip.decompress(data)
+    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
         raise FeedError(path, 0, f"the gzip data is cut short or damaged ({error})") from error
     return [_event(path, number, line) for number, line in enumerate(data.split(b"\n"), 1) if line.strip()]
 

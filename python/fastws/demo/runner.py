@@ -10,6 +10,7 @@ import argparse
 import asyncio
 import gc
 import importlib.util
+import os
 import platform
 import signal
 import sys
@@ -37,6 +38,8 @@ INTERRUPTED: Final = 130
 """Exit code: ended by Ctrl-C."""
 TERMINATED: Final = 143
 """Exit code: ended by SIGTERM."""
+BROKEN_PIPE: Final = 141
+"""Exit code: nobody read the output any more."""
 
 
 def main(
@@ -53,11 +56,26 @@ def main(
         The exit code: `OK` only if every message of both phases arrived, in order.
     """
     options = _parser().parse_args(argv)
+    try:
+        return _run(options, serve)
+    except BrokenPipeError:
+        # Nobody reads any more. What is still in the buffer must not raise once more at the end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return BROKEN_PIPE
+    except OSError as error:
+        sys.stderr.write(f"fastws demo: {error.strerror or error}\n")
+        with suppress(OSError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return USAGE
+
+
+def _run(options: argparse.Namespace, serve: Callable[[Feed, bool], AbstractContextManager[OpenSession]] | None) -> int:
     out = sys.stdout
     try:
         feed = _feed(options)
     except (FeedError, OSError, ValueError) as error:
-        sys.stderr.write(f"fastws demo: {error}\n")
+        where = f"{error.filename}: " if isinstance(error, OSError) and error.filename is not None else ""
+        sys.stderr.write(f"fastws demo: {where}{getattr(error, 'strerror', None) or error}\n")
         return USAGE
     transport = "ws" if options.tcp else "wss"
     setup = f"{transport} · {options.loop} · {platform.python_implementation()} {platform.python_version()}"
@@ -160,7 +178,12 @@ def _parser() -> argparse.ArgumentParser:
         description="Play an exchange session over a WebSocket, paced and then flat out, and prove that every message "
         "arrived, in order. Exit code 0 only if so.",
     )
-    parser.add_argument("--feed", type=Path, metavar="PATH", help="a recorded .jsonl.gz; default: a simulated market")
+    parser.add_argument(
+        "--feed",
+        type=Path,
+        metavar="PATH",
+        help="a recorded session (JSON Lines, gzip'd or not); default: a simulated market",
+    )
     parser.add_argument("--speed", type=_speed, default=50.0, help="times real time, when paced (default: 50)")
     parser.add_argument("--seed", type=int, default=7, help="which simulated market (default: 7)")
     parser.add_argument(
@@ -174,17 +197,23 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _speed(text: str) -> float:
-    speed = float(text)
+    try:
+        speed = float(text)
+    except ValueError:
+        speed = 0
     if not 0 < speed <= _FASTEST:
-        msg = f"a speed is above 0 and at most {_FASTEST:g}: {text}"
+        msg = f"a speed is a number above 0 and at most {_FASTEST:g}, not {text!r}"
         raise argparse.ArgumentTypeError(msg)
     return speed
 
 
 def _count(text: str) -> int:
-    count = int(text)
+    try:
+        count = int(text)
+    except ValueError:
+        count = 0
     if count < 1:
-        msg = f"at least 1 message: {text}"
+        msg = f"a whole number from 1, not {text!r}"
         raise argparse.ArgumentTypeError(msg)
     return count
 

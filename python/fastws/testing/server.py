@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ipaddress
 import os
+import socket
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from types import TracebackType
@@ -71,7 +73,7 @@ class Server:
     """A WebSocket server in native threads. Starts when it is made; a context manager stops it.
 
     Args:
-        host: Address to listen on.
+        host: Address to listen on, or a name of this machine.
         port: Port to listen on; 0 for a free one.
         tls: Speak TLS, with a certificate made for the occasion; trust it by ``TlsConfig(ca=server.ca_pem)``.
         names: Names and addresses in the certificate besides localhost, 127.0.0.1 and ::1.
@@ -111,11 +113,14 @@ class Server:
         max_connections: int = 20_000,
         timeout: float = 10.0,
     ) -> None:
-        if not 0 <= port <= 65_535:
-            raise ValueError(f"port must be between 0 and 65535, not {port}")
+        for name, value, least, most in (("port", port, 0, 65_535), ("threads", threads, 1, 256)):
+            if isinstance(value, bool) or not isinstance(value, int):
+                raise TypeError(f"{name} is a number from {least} to {most}, not {value!r}")
+            if not least <= value <= most:
+                raise ValueError(f"{name} must be between {least} and {most}, not {value}")
         self._tls = tls
         self._native = _core.TestServer(
-            host,
+            _address(host),
             port,
             {
                 "tls": tls,
@@ -170,12 +175,15 @@ class Server:
         self._native.add_feed(name, [(at, kind == "text", payload) for at, kind, payload in messages])
 
     def load_feed(self, name: str, path: str | os.PathLike[str]) -> None:
-        """Adds a recorded feed (``.jsonl.gz``). Raises ValueError naming file, line and what is wrong with it."""
+        """Adds a recorded feed: JSON Lines, gzip'd or not, a line an event (see the how-to on testing).
+
+        Raises ValueError naming file, line and what is wrong with it.
+        """
         self._native.load_feed(name, os.fspath(path))
 
     def script(self, path: str, steps: Iterable[Step]) -> None:
         """Lets every connection to ``path`` carry out ``steps``."""
-        self._native.script(path, [native(step) for step in steps])
+        self._native.script(path if path.startswith("/") else f"/{path}", [native(step) for step in steps])
 
     def replay_started_ns(self, name: str) -> int | None:
         """When the first message of the last replay of this feed was due: CLOCK_MONOTONIC, nanoseconds."""
@@ -208,3 +216,18 @@ class Server:
 
     def __repr__(self) -> str:
         return f"<fastws.testing.Server {self.url('/')}>"
+
+
+def _address(host: str) -> str:
+    """The address of a host name; the server itself takes addresses only."""
+    try:
+        return str(ipaddress.ip_address(host))
+    except ValueError:
+        pass
+    try:
+        found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    except OSError as error:
+        raise ValueError(
+            f"host must be an address or a name of this machine, not {host!r}: {error.strerror}"
+        ) from error
+    return str(found[0][4][0])

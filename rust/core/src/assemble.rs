@@ -49,7 +49,12 @@ impl<B: PayloadBuf> Assembly<B> {
             (Some(_), _) => return Err(Violation::ExpectedContinuation.into()),
         };
         if header.length > limits.max_frame as u64 {
-            return Err(Limit::Frame { size: header.length, limit: limits.max_frame }.into());
+            // Where only messages are limited, that limit is named.
+            return Err(if limits.max_frame < limits.max_message {
+                Limit::Frame { size: header.length, limit: limits.max_frame }.into()
+            } else {
+                Limit::Message { size: self.size.saturating_add(header.length), limit: limits.max_message }.into()
+            });
         }
         self.size = self.size.saturating_add(header.length);
         if self.size > limits.max_message as u64 {

@@ -1,27 +1,9 @@
 //! The two clocks.
 
 use fastws_core::Nanos;
-use pyo3::exceptions::PyTypeError;
+use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::PyDelta;
-
-/// A duration as Python gives it: a number of seconds, or a `timedelta`.
-#[derive(Debug, Clone, Copy)]
-pub struct Seconds(pub f64);
-
-impl<'a, 'py> FromPyObject<'a, 'py> for Seconds {
-    type Error = PyErr;
-
-    fn extract(value: Borrowed<'a, 'py, PyAny>) -> PyResult<Self> {
-        if let Ok(seconds) = value.extract::<f64>() {
-            return Ok(Self(seconds));
-        }
-        if value.is_instance_of::<PyDelta>() {
-            return value.call_method0("total_seconds")?.extract().map(Self);
-        }
-        Err(PyTypeError::new_err(format!("seconds (float) or a timedelta are wanted, not {}", value.repr()?)))
-    }
-}
 
 /// CLOCK_MONOTONIC in nanoseconds, the clock of `time.monotonic_ns()` on Linux.
 #[inline]
@@ -46,6 +28,20 @@ fn read(clock: libc::clockid_t) -> Nanos {
 /// Seconds as nanoseconds; none and what is not positive or finite: none.
 pub fn from_seconds(seconds: Option<f64>) -> Option<Nanos> {
     seconds.filter(|s| s.is_finite() && *s > 0.0).map(|s| (s * 1e9).min(u64::MAX as f64 / 4.0) as Nanos)
+}
+
+/// A duration as Python gives it, as seconds: a number of them, or a `timedelta`; zero or more.
+pub fn seconds(name: &str, value: &Bound<'_, PyAny>) -> PyResult<f64> {
+    let seconds = if value.is_instance_of::<PyDelta>() {
+        value.call_method0("total_seconds")?.extract::<f64>()
+    } else {
+        value.extract::<f64>()
+    };
+    match seconds {
+        Ok(seconds) if seconds.is_finite() && seconds >= 0.0 => Ok(seconds),
+        Ok(_) => Err(PyValueError::new_err(format!("{name} is zero or more seconds, not {}", value.repr()?))),
+        Err(_) => Err(PyTypeError::new_err(format!("{name} is seconds (float) or a timedelta, not {}", value.repr()?))),
+    }
 }
 
 /// Nanoseconds as seconds.

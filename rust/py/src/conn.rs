@@ -16,7 +16,6 @@ use pyo3::types::{PyDict, PyTuple};
 mod inner;
 
 use crate::awaitable::{self, Want};
-use crate::clock::Seconds;
 use crate::deliver::Listener;
 use crate::driver::Phase;
 use crate::hub::Hub;
@@ -118,6 +117,17 @@ impl Conn {
     }
 
     /// Waits for the next message.
+    ///
+    /// Args:
+    ///     decode: None gives text as ``str`` and binary as ``bytes``, or what ``messages=`` of ``connect`` chose;
+    ///         True gives ``str`` also for binary; False gives ``bytes`` also for text, whose UTF-8 was checked.
+    ///
+    /// Cancelling it loses no message. A message already received is returned without a turn of the event loop.
+    ///
+    /// Raises:
+    ///     ConnectionClosed: The connection is closed and every message received was taken.
+    ///     ConcurrencyError: Another task is waiting for a message, or a listener takes them.
+    ///     UnicodeDecodeError: ``decode=True`` and the message is not UTF-8.
     #[pyo3(signature = (decode=None))]
     fn recv(slf: &Bound<'_, Self>, decode: Option<bool>) -> PyResult<Py<PyAny>> {
         let decode = match decode {
@@ -136,38 +146,64 @@ impl Conn {
         Self::awaitable(slf, Want::Next)
     }
 
-    /// Iterates over batches of messages.
+    /// Iterates over what has arrived, many messages at a time.
+    ///
+    /// Args:
+    ///     max_messages: Messages in a batch at most.
+    ///     max_bytes: Bytes in a batch at most; None for no limit. A larger message comes alone.
+    ///     max_wait: Seconds (or a ``timedelta``) to wait for more after a batch's first message; 0 takes what is here.
+    ///
+    /// Cancelling loses no message. It ends as ``async for`` over the connection ends.
+    ///
+    /// Raises:
+    ///     ValueError: A limit is not more than zero.
     #[pyo3(
-        signature = (max_messages=4096, max_bytes=None, max_wait=Seconds(0.0)),
+        signature = (max_messages=4096, max_bytes=None, max_wait=None),
         text_signature = "($self, max_messages=4096, max_bytes=None, max_wait=0.0)"
     )]
     fn batches(
         slf: &Bound<'_, Self>,
         max_messages: usize,
         max_bytes: Option<usize>,
-        max_wait: Seconds,
+        max_wait: Option<&Bound<'_, PyAny>>,
     ) -> PyResult<Py<PyAny>> {
         if max_messages == 0 || max_bytes == Some(0) {
             return Err(PyValueError::new_err("max_messages and max_bytes must be at least 1"));
         }
-        let Seconds(max_wait) = max_wait;
-        if !max_wait.is_finite() || max_wait < 0.0 {
-            return Err(PyValueError::new_err(format!("max_wait must be zero or more seconds, not {max_wait}")));
-        }
-        let wait = clock::from_seconds(Some(max_wait)).unwrap_or(0);
+        let wait = max_wait.map(|wait| clock::seconds("max_wait", wait)).transpose()?;
+        let wait = clock::from_seconds(wait).unwrap_or(0);
         awaitable::iterate(slf, Want::Batch { messages: max_messages, bytes: max_bytes.unwrap_or(usize::MAX), wait })
     }
 
-    /// Sends a message; the awaitable is done at once unless the send queue is above `write_limit`.
+    /// Sends a message; waits only where the send queue is full.
+    ///
+    /// The message is accepted by the call, not by the ``await``: below ``write_limit`` it is on its way at once, above
+    /// it the ``await`` lasts until the queue is at its low-water mark. Only where the queue is at its hard bound
+    /// (``max_send_queue`` messages, ``max_send_bytes`` bytes) nothing is accepted until the ``await``, which then
+    /// waits for room, first come first served.
+    ///
+    /// Args:
+    ///     message: ``str`` is sent as text, bytes-like as binary, an iterable or async iterable of either in
+    ///         fragments.
+    ///     text: True sends bytes-like as text, which must be UTF-8; False sends ``str`` as binary.
+    ///     timeout: Seconds (or a ``timedelta``) that the ``await`` may take; None for no limit. After that a message
+    ///         that was accepted leaves nevertheless, and the ``await`` is over.
+    ///
+    /// Raises:
+    ///     ConnectionClosed: The connection is closed or closing.
+    ///     TimeoutError: There was no room within ``timeout``: nothing was sent. A message in fragments of which a part
+    ///         was sent closes the connection with 1011.
+    ///     TypeError: The message cannot be sent.
+    ///     ValueError: ``text=True`` and the bytes are not UTF-8.
     #[pyo3(signature = (message, text=None, *, timeout=None))]
     fn send(
         slf: &Bound<'_, Self>,
         message: &Bound<'_, PyAny>,
         text: Option<bool>,
-        timeout: Option<Seconds>,
+        timeout: Option<&Bound<'_, PyAny>>,
     ) -> PyResult<Py<PyAny>> {
         let (py, this) = (slf.py(), slf.get());
-        let seconds = timeout.map(|Seconds(seconds)| seconds);
+        let seconds = timeout.map(|timeout| clock::seconds("timeout", timeout)).transpose()?;
         let Some(outcome) = payload::with_bytes(message, text, false, |op, bytes| Self::send_bytes(slf, op, bytes))?
         else {
             let sent = this.policy.bind(py).call_method1("send_other", (slf, message, text, seconds))?;
@@ -185,7 +221,17 @@ impl Conn {
         }
     }
 
-    /// Sends a message, or raises `SendQueueFull` at once.
+    /// Sends a ``str`` or bytes-like message, or raises at once.
+    ///
+    /// Args:
+    ///     message: ``str`` is sent as text, bytes-like as binary.
+    ///     text: True sends bytes-like as text, which must be UTF-8; False sends ``str`` as binary.
+    ///
+    /// Raises:
+    ///     SendQueueFull: The send queue is at its hard bound; nothing was accepted.
+    ///     ConnectionClosed: The connection is closed or closing.
+    ///     ConcurrencyError: A message is being sent in fragments.
+    ///     TypeError: The message cannot be sent.
     #[pyo3(signature = (message, text=None))]
     fn send_nowait(slf: &Bound<'_, Self>, message: &Bound<'_, PyAny>, text: Option<bool>) -> PyResult<()> {
         let (py, this) = (slf.py(), slf.get());
@@ -267,9 +313,13 @@ impl Conn {
 
     /// Begins the closing handshake.
     #[pyo3(signature = (code=None, reason=""))]
-    fn _close(slf: &Bound<'_, Self>, code: Option<u16>, reason: &str) -> PyResult<()> {
+    fn _close(slf: &Bound<'_, Self>, code: Option<i64>, reason: &str) -> PyResult<()> {
         let this = slf.get();
         this.check()?;
+        let code = code
+            .map(u16::try_from)
+            .transpose()
+            .map_err(|_| PyValueError::new_err("a close code is one of 1000, 1001, 1003, 1007–1014 or 3000–4999"))?;
         let outcome = this.inner.borrow_mut().core.close(code, reason, clock::monotonic());
         outcome.map_err(|misuse| this.misuse(slf, &misuse))?;
         Self::resume_if_closing(slf)?;
@@ -420,7 +470,7 @@ impl Conn {
         self.inner.borrow().addresses.as_ref().map(|addresses| addresses.clone_ref(py))
     }
 
-    /// The socket's descriptor, or -1.
+    /// The socket's descriptor, or -1 when it is closed. Do not read, write or close it.
     fn fileno(&self) -> PyResult<RawFd> {
         Ok(self.borrow()?.fd)
     }
@@ -505,18 +555,20 @@ pub(crate) enum Sent {
 
 impl Conn {
     /// Refuses what the connection's owner does not do: another thread, a forked child.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn check(&self) -> PyResult<()> {
         // SAFETY: a plain call.
-        if unsafe { libc::pthread_self() } != self.thread {
-            return Err(Python::attach(|py| self.error(py, "wrong_thread", (self.thread,))));
-        }
+        if unsafe { libc::pthread_self() } == self.thread && !self.is_forked() { Ok(()) } else { Err(self.stranger()) }
+    }
+
+    #[cold]
+    fn stranger(&self) -> PyErr {
         if self.is_forked() {
-            return Err(PyRuntimeError::new_err(
+            return PyRuntimeError::new_err(
                 "this connection belongs to the process that made it; a forked child must make its own",
-            ));
+            );
         }
-        Ok(())
+        Python::attach(|py| self.error(py, "wrong_thread", (self.thread,)))
     }
 
     #[inline]

@@ -342,14 +342,16 @@ impl Conn {
         if error.is_instance_of::<PyKeyboardInterrupt>(py) || error.is_instance_of::<PySystemExit>(py) {
             return Err(error);
         }
-        let mut inner = this.inner.borrow_mut();
-        if inner.listener_error.is_none() {
-            inner.listener_error = Some(error.into_value(py).into_any());
+        let text = "exception in a listener's callback; the connection is closed with 1011";
+        {
+            let mut inner = this.inner.borrow_mut();
+            inner.listener_error.get_or_insert_with(|| error.value(py).clone().into_any().unbind());
+            inner.queue.clear(py);
+            // 1011 may be sent, and the reason is short.
+            let _ = inner.core.close(Some(1011), "a listener raised an exception", clock::monotonic());
         }
-        inner.queue.clear(py);
-        // 1011 may be sent, and the reason is short.
-        let _ = inner.core.close(Some(1011), "a listener raised an exception", clock::monotonic());
-        Ok(())
+        // Whoever waits for the end gets it too; but nobody may.
+        Hub::report(this.hub.bind(py), slf, text, &error)
     }
 
     pub(crate) fn call_on_open(slf: &Bound<'_, Self>) -> PyResult<()> {

@@ -456,8 +456,14 @@ impl Hub {
         if error.is_instance_of::<PyKeyboardInterrupt>(py) || error.is_instance_of::<PySystemExit>(py) {
             return Err(error);
         }
+        Self::report(slf, conn, "exception in a fastws connection", &error)
+    }
+
+    /// Tells the loop's exception handler of an error that nobody may be there to catch.
+    pub fn report(slf: &Bound<'_, Self>, conn: &Bound<'_, Conn>, text: &str, error: &PyErr) -> PyResult<()> {
+        let py = slf.py();
         let context = PyDict::new(py);
-        context.set_item("message", "exception in a fastws connection")?;
+        context.set_item("message", text)?;
         context.set_item("exception", error.value(py))?;
         context.set_item("connection", conn)?;
         slf.get().event_loop.bind(py).call_method1("call_exception_handler", (context,)).map(|_| ())

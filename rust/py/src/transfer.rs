@@ -1,6 +1,7 @@
 //! Bytes between the socket and the core: one receive path and one send path, for plain and TLS streams.
 
 use std::io;
+use std::mem::MaybeUninit;
 
 use fastws_core::connection::StreamEnd;
 use fastws_core::{Nanos, State};
@@ -14,6 +15,14 @@ use crate::sink::QueueSink;
 use crate::syscall::{receive, receive_raw, send_two};
 use crate::view::PinnedBuffer;
 use crate::{buffers, clock, fault};
+
+/// Whether a socket that is writable and has no error has a peer: one that was given to us may never have been connected.
+fn is_connected(fd: std::os::fd::RawFd) -> bool {
+    let mut address = MaybeUninit::<libc::sockaddr_storage>::uninit();
+    let mut size = size_of::<libc::sockaddr_storage>() as libc::socklen_t;
+    // SAFETY: both live through the call and have the stated size.
+    unsafe { libc::getpeername(fd, address.as_mut_ptr().cast(), &raw mut size) == 0 }
+}
 
 /// A read buffer that is lent to the connection, and what of it is not parsed.
 pub(crate) struct Input {
@@ -57,6 +66,10 @@ impl Inner {
         if result < 0 || error != 0 {
             let error = if result < 0 { io::Error::last_os_error() } else { io::Error::from_raw_os_error(error) };
             self.core.abort(&error.to_string());
+            return;
+        }
+        if !is_connected(self.fd) {
+            self.core.abort("the socket is not connected");
             return;
         }
         self.phase = if self.tls.is_some() { Phase::Tls } else { Phase::Upgrade };

@@ -13,7 +13,9 @@ use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PySlice};
 
-/// A message that was not copied. Supports the buffer protocol, `len()`, `bytes()`, comparison with bytes, indexing.
+/// A message that was not copied; it stays valid for as long as it is kept.
+///
+/// Supports the buffer protocol, ``len()``, ``bytes()``, comparison with bytes and indexing.
 #[pyclass(frozen, module = "fastws._core", sequence)]
 pub struct MessageView {
     address: Cell<*const u8>,

@@ -72,7 +72,7 @@ impl Feed {
         feed
     }
 
-    /// Reads a recording: JSON Lines, gzip'd where the name ends in `.gz`, one event a line:
+    /// Reads a recording: JSON Lines, gzip'd or not, one event a line:
     /// `{"t": seconds, "dir": "open" | "send" | "recv", "text": …}` or `"b64": …` for binary.
     ///
     /// # Errors
@@ -80,11 +80,10 @@ impl Feed {
     pub fn load(path: &Path) -> Result<Self, FeedError> {
         let fail = |line, reason: String| FeedError { path: path.to_owned(), line, reason };
         let file = File::open(path).map_err(|e| fail(0, e.to_string()))?;
-        let bytes: Box<dyn Read> = if path.extension().is_some_and(|ending| ending == "gz") {
-            Box::new(flate2::read::MultiGzDecoder::new(file))
-        } else {
-            Box::new(file)
-        };
+        let mut file = BufReader::new(file);
+        let compressed = file.fill_buf().map_err(|e| fail(0, e.to_string()))?.starts_with(&[0x1f, 0x8b]);
+        let bytes: Box<dyn Read> =
+            if compressed { Box::new(flate2::read::MultiGzDecoder::new(file)) } else { Box::new(file) };
         let mut lines = BufReader::new(bytes.take(MAX_FILE + 1));
         let mut feed = Self::empty();
         let mut first: Option<f64> = None;

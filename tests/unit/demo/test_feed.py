@@ -83,13 +83,19 @@ def test_a_bad_line_is_named(tmp_path, line, problem):
     assert str(caught.value).startswith(f"{path}, line 2: {problem}")
 
 
-def test_a_file_that_is_not_gzip_is_named(tmp_path):
+def test_a_file_need_not_be_compressed(tmp_path):
     path = tmp_path / "feed.jsonl"
     path.write_text('{"t": 0, "dir": "open", "text": "wss://host"}\n')
-    with pytest.raises(FeedError, match="not a gzip file") as caught:
+    assert [event.payload for event in read_feed(path)] == ["wss://host"]
+
+
+def test_a_file_of_another_kind_is_named(tmp_path):
+    path = tmp_path / "feed.bin"
+    path.write_bytes(bytes(range(256)))
+    with pytest.raises(FeedError, match="not JSON") as caught:
         read_feed(path)
     assert str(path) in str(caught.value)
-    assert caught.value.line == 0
+    assert caught.value.line == 1
 
 
 @pytest.mark.parametrize("damage", ["cut", "flip"])
