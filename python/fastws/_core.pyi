@@ -1,7 +1,7 @@
 """The native half of fastws: what a connection does for each message."""
 
 import asyncio
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from contextvars import Context
 from datetime import timedelta
 from typing import Any, Final, Generic, Literal, Self, TypeVar, final, overload
@@ -174,7 +174,7 @@ class _Iteration(Generic[_T]):
     def __anext__(self) -> Coroutine[Any, Any, _T]: ...
 
 @final
-class Batch:
+class Batch(Sequence[Any]):
     """Messages that were received together: a sequence, with what is known of them."""
 
     @property
@@ -198,7 +198,15 @@ class Batch:
     @overload
     def __getitem__(self, index: slice, /) -> list[Any]: ...
     def __iter__(self) -> Iterator[Any]: ...
+    def __reversed__(self) -> Iterator[Any]: ...
     def __contains__(self, message: object, /) -> bool: ...
+    def index(self, message: Any, start: int = 0, stop: int = ..., /) -> int:
+        """Position of the first message that equals this one, from ``start`` to before ``stop``.
+
+        Raises ValueError if there is none.
+        """
+    def count(self, message: Any, /) -> int:
+        """Messages that equal this one."""
 
 @final
 class MessageView:

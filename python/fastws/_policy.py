@@ -75,6 +75,14 @@ def wrong_thread(ident: int) -> Exception:
     )
 
 
+def wrong_loop(loop: asyncio.AbstractEventLoop) -> Exception:
+    """A call in another event loop than the connection's, or after that one was closed."""
+    return RuntimeError(
+        f"this connection belongs to the event loop {loop!r}, which "
+        + ("is closed" if loop.is_closed() else "is not the one that runs here; let it do the call")
+    )
+
+
 def concurrent() -> Exception:
     """Two readers at once."""
     return errors.ConcurrencyError(
@@ -190,7 +198,8 @@ async def _send_fragments(
     except BaseException as error:
         if begun:
             # The message cannot be finished, and no other may begin: the connection is of no more use.
-            ws._close(1011, "a message in fragments was given up")
+            with contextlib.suppress(RuntimeError):  # its loop may be gone
+                ws._close(1011, "a message in fragments was given up")
         if isinstance(error, TimeoutError) and limit.expired():
             part = "a part of the message was, so the connection is closed" if begun else "nothing of the message was"
             raise TimeoutError(f"not sent within {timeout:g} s: {part}") from error

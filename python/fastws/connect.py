@@ -120,6 +120,8 @@ class connect:  # noqa: N801 - a function to its users, as in websockets
             raise ValueError(f"port must be from 1 to 65535, not {port!r}")
         if sock is not None and not isinstance(sock, socket.socket):
             raise TypeError(f"sock is a socket.socket, not {sock!r}")
+        if sock is not None and sock.fileno() < 0:
+            raise ValueError("sock is closed")
         if max_send_queue is None or max_send_bytes is None:
             raise TypeError("max_send_queue and max_send_bytes are numbers: a send queue is always bounded")
         if isinstance(subprotocols, str):
@@ -185,6 +187,13 @@ class connect:  # noqa: N801 - a function to its users, as in websockets
         except TimeoutError as error:
             if not limit.expired():
                 raise  # the system's
+            if state.is_decided():
+                # In the very turn in which the time was over: the loop was busy, not the server late.
+                assert state.opening is not None
+                state.opening.result()
+                assert state.ws is not None
+                ws, state.ws = state.ws, None
+                return ws
             phase = state.phase
             raise OpenTimeout(
                 f"{self._shown}: not open within {self._open_timeout:g} s; {state.under_way}",
@@ -212,6 +221,7 @@ class connect:  # noqa: N801 - a function to its users, as in websockets
                 sock = dial.start(address, nodelay=self._nodelay)
                 return await self._attempt(state, loop, sock, context)
             except DialError as error:
+                state.ws = state.opening = None
                 failures.append((dial.name(address), str(error)))
             except OSError as error:
                 failures.append((dial.name(address), error.strerror or str(error)))
@@ -227,7 +237,11 @@ class connect:  # noqa: N801 - a function to its users, as in websockets
         sock: socket.socket,
         context: _core.TlsContext | None,
     ) -> Connection:
-        ws = Connection(loop, _policy, self._options)
+        try:
+            ws = Connection(loop, _policy, self._options)
+        except BaseException:
+            sock.close()
+            raise
         name = (self._tls.server_hostname or self._host) if self._tls is not None else None
         remote, local = dial.ends(sock)
         addresses = Addresses(self._shown, local, remote, self._write_limit[0])
@@ -238,9 +252,9 @@ class connect:  # noqa: N801 - a function to its users, as in websockets
             if ws.fileno() < 0:
                 os.close(fd)
             raise
-        state.ws = ws
+        state.ws, state.opening = ws, opening
         await opening
-        state.ws = None
+        state.ws = state.opening = None
         return ws
 
     def __await__(self) -> Generator[Any, None, Connection]:
@@ -266,12 +280,17 @@ class connect:  # noqa: N801 - a function to its users, as in websockets
 class _Progress:
     """How far an opening has come, and what is to be given up if it does not end well."""
 
-    __slots__ = ("_phase", "loads_roots", "ws")
+    __slots__ = ("_phase", "loads_roots", "opening", "ws")
 
     def __init__(self) -> None:
         self._phase: Phase = "dns"
         self.loads_roots = False
         self.ws: Connection | None = None
+        self.opening: asyncio.Future[None] | None = None
+
+    def is_decided(self) -> bool:
+        """Whether the opening came to its end, though nobody was told yet."""
+        return self.opening is not None and self.opening.done() and not self.opening.cancelled()
 
     @property
     def phase(self) -> Phase:

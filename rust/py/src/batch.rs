@@ -35,6 +35,24 @@ impl Batch {
         self.messages.bind(py).try_iter()
     }
 
+    fn __reversed__<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        self.messages.bind(py).call_method0("__reversed__")
+    }
+
+    /// Position of the first message that equals this one, from ``start`` to before ``stop``.
+    ///
+    /// Raises ValueError if there is none.
+    #[pyo3(signature = (message, start=0, stop=isize::MAX, /), text_signature = "($self, message, start=0, stop=sys.maxsize, /)")]
+    fn index(&self, py: Python<'_>, message: &Bound<'_, PyAny>, start: isize, stop: isize) -> PyResult<usize> {
+        self.messages.bind(py).call_method1("index", (message, start, stop))?.extract()
+    }
+
+    /// Messages that equal this one.
+    #[pyo3(signature = (message, /))]
+    fn count(&self, py: Python<'_>, message: &Bound<'_, PyAny>) -> PyResult<usize> {
+        self.messages.bind(py).call_method1("count", (message,))?.extract()
+    }
+
     fn __contains__(&self, py: Python<'_>, message: &Bound<'_, PyAny>) -> PyResult<bool> {
         self.messages.bind(py).contains(message)
     }

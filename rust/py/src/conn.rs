@@ -3,17 +3,18 @@
 //! How bytes move is in `driver`, how messages reach their consumer in `deliver`. No borrow of the state is held while
 //! Python runs: a callback may send, receive, close, or drop the last reference.
 
-use std::cell::{OnceCell, RefCell, RefMut};
-use std::collections::HashSet;
+use std::cell::{OnceCell, RefCell};
 use std::os::fd::RawFd;
 
-use fastws_core::{Connection, Misuse, Opcode, State};
+use fastws_core::{Connection, Misuse, State};
 use pyo3::exceptions::{PyRuntimeError, PyValueError};
 use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple};
 
+mod calls;
 mod inner;
+mod owner;
 
 use crate::awaitable::{self, Want};
 use crate::deliver::Listener;
@@ -26,6 +27,7 @@ use crate::tls::TlsContext;
 use crate::waiter::Waiter;
 use crate::{clock, fork, gc, payload};
 
+pub(crate) use calls::Sent;
 pub(crate) use inner::Inner;
 
 /// A WebSocket connection on an event loop. The base of `fastws.Connection`.
@@ -139,6 +141,7 @@ impl Conn {
     }
 
     fn __aiter__(slf: &Bound<'_, Self>) -> PyResult<Py<PyAny>> {
+        slf.get().check()?;
         awaitable::iterate(slf, Want::Next)
     }
 
@@ -163,13 +166,17 @@ impl Conn {
     )]
     fn batches(
         slf: &Bound<'_, Self>,
-        max_messages: usize,
-        max_bytes: Option<usize>,
+        max_messages: i128,
+        max_bytes: Option<i128>,
         max_wait: Option<&Bound<'_, PyAny>>,
     ) -> PyResult<Py<PyAny>> {
-        if max_messages == 0 || max_bytes == Some(0) {
-            return Err(PyValueError::new_err("max_messages and max_bytes must be at least 1"));
-        }
+        slf.get().check()?;
+        let bound = |name: &str, value: i128| {
+            let value = if value < 1 { None } else { Some(usize::try_from(value).unwrap_or(usize::MAX)) };
+            value.ok_or_else(|| PyValueError::new_err(format!("{name} must be at least 1")))
+        };
+        let max_messages = bound("max_messages", max_messages)?;
+        let max_bytes = max_bytes.map(|bytes| bound("max_bytes", bytes)).transpose()?;
         let wait = max_wait.map(|wait| clock::seconds("max_wait", wait)).transpose()?;
         let wait = clock::from_seconds(wait).unwrap_or(0);
         awaitable::iterate(slf, Want::Batch { messages: max_messages, bytes: max_bytes.unwrap_or(usize::MAX), wait })
@@ -255,7 +262,7 @@ impl Conn {
     ) -> PyResult<bool> {
         let (py, this) = (slf.py(), slf.get());
         let outcome = payload::with_bytes(message, text, fin.is_some(), |opcode, bytes| {
-            this.check()?;
+            this.check_loop(py)?;
             let outcome = {
                 let mut inner = this.inner.borrow_mut();
                 inner.lend_for_sending();
@@ -291,7 +298,7 @@ impl Conn {
     #[pyo3(signature = (data=None))]
     fn _ping<'py>(slf: &Bound<'py, Self>, data: Option<&[u8]>) -> PyResult<Bound<'py, PyAny>> {
         let (py, this) = (slf.py(), slf.get());
-        this.check()?;
+        this.check_loop(py)?;
         let now = clock::monotonic();
         let outcome = this.inner.borrow_mut().core.ping(data, now);
         let number = outcome.map_err(|misuse| this.misuse(slf, &misuse))?;
@@ -305,7 +312,7 @@ impl Conn {
     /// Queues a Pong.
     fn _pong(slf: &Bound<'_, Self>, data: &[u8]) -> PyResult<()> {
         let this = slf.get();
-        this.check()?;
+        this.check_loop(slf.py())?;
         let outcome = this.inner.borrow_mut().core.pong(data);
         outcome.map_err(|misuse| this.misuse(slf, &misuse))?;
         Self::after_send(slf).map(|_| ())
@@ -315,7 +322,7 @@ impl Conn {
     #[pyo3(signature = (code=None, reason=""))]
     fn _close(slf: &Bound<'_, Self>, code: Option<i64>, reason: &str) -> PyResult<()> {
         let this = slf.get();
-        this.check()?;
+        this.check_loop(slf.py())?;
         let code = code
             .map(u16::try_from)
             .transpose()
@@ -346,7 +353,7 @@ impl Conn {
     /// A future that is done when the connection is closed.
     fn _closed_future<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
         let (py, this) = (slf.py(), slf.get());
-        this.check()?;
+        this.check_loop(py)?;
         let future = this.future(py)?;
         if this.inner.borrow().ended {
             future.call_method1("set_result", (py.None(),))?;
@@ -360,7 +367,7 @@ impl Conn {
     /// A future that is done when the send queue is below its low-water mark, or fails when the connection ends.
     fn _drain_future<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
         let (py, this) = (slf.py(), slf.get());
-        this.check()?;
+        this.check_loop(py)?;
         let future = this.future(py)?;
         let (low, over) = {
             let inner = this.inner.borrow();
@@ -377,7 +384,7 @@ impl Conn {
     /// A future that is done when it is its owner's turn to try to send; `again` if it tried in vain.
     fn _room_future<'py>(slf: &Bound<'py, Self>, again: bool) -> PyResult<Bound<'py, PyAny>> {
         let (py, this) = (slf.py(), slf.get());
-        this.check()?;
+        this.check_loop(py)?;
         let future = this.future(py)?;
         let offers = {
             let mut inner = this.inner.borrow_mut();
@@ -421,7 +428,7 @@ impl Conn {
         Self::offer_room(slf)
     }
 
-    /// What a connection was told and what became of it, for `repr` and tests.
+    /// How far it has come: "new", "tcp", "tls", "upgrade", "open" or "closed".
     #[getter]
     fn _phase(&self) -> &'static str {
         self.inner.borrow().phase.name()
@@ -478,13 +485,13 @@ impl Conn {
     /// When the message last taken was received: CLOCK_REALTIME, nanoseconds; 0 before the first.
     #[getter]
     fn received_ns(&self) -> u64 {
-        self.inner.borrow().queue.stamp().map_or(0, |(realtime, _)| realtime)
+        self.inner.borrow_mut().queue.stamp().map_or(0, |(realtime, _)| realtime)
     }
 
     /// The same moment on CLOCK_MONOTONIC, nanoseconds.
     #[getter]
     fn received_mono_ns(&self) -> u64 {
-        self.inner.borrow().queue.stamp().map_or(0, |(_, monotonic)| monotonic)
+        self.inner.borrow_mut().queue.stamp().map_or(0, |(_, monotonic)| monotonic)
     }
 
     /// Number of the message last taken, from 1; 0 before the first.
@@ -542,143 +549,5 @@ impl Conn {
         let gone = inner.clear();
         drop(inner);
         drop(gone);
-    }
-}
-
-/// What became of a message that was to be sent.
-pub(crate) enum Sent {
-    /// Accepted.
-    Queued { above_limit: bool },
-    /// Not accepted: it has to wait.
-    Full(Misuse),
-}
-
-impl Conn {
-    /// Refuses what the connection's owner does not do: another thread, a forked child.
-    #[inline(always)]
-    pub(crate) fn check(&self) -> PyResult<()> {
-        // SAFETY: a plain call.
-        if unsafe { libc::pthread_self() } == self.thread && !self.is_forked() { Ok(()) } else { Err(self.stranger()) }
-    }
-
-    #[cold]
-    fn stranger(&self) -> PyErr {
-        if self.is_forked() {
-            return PyRuntimeError::new_err(
-                "this connection belongs to the process that made it; a forked child must make its own",
-            );
-        }
-        Python::attach(|py| self.error(py, "wrong_thread", (self.thread,)))
-    }
-
-    #[inline]
-    pub(crate) fn is_forked(&self) -> bool {
-        self.fork != fork::generation()
-    }
-
-    fn borrow(&self) -> PyResult<RefMut<'_, Inner>> {
-        self.check()?;
-        Ok(self.inner.borrow_mut())
-    }
-
-    fn future<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
-        self.hub.get().event_loop(py).call_method0("create_future")
-    }
-
-    /// Lets pings go that nobody waits for any more: a peer that answers none must not make them pile up.
-    fn forget_cancelled_pings(slf: &Bound<'_, Self>) -> PyResult<()> {
-        let waiting: Vec<Py<PyAny>> = {
-            let inner = slf.get().inner.borrow();
-            let count = inner.pings.len();
-            if count < 64 || !count.is_power_of_two() {
-                return Ok(());
-            }
-            inner.pings.iter().map(|(_, _, future)| future.clone_ref(slf.py())).collect()
-        };
-        let mut gone = HashSet::new();
-        for future in &waiting {
-            if future.bind(slf.py()).call_method0("done")?.is_truthy()? {
-                gone.insert(future.as_ptr());
-            }
-        }
-        // They are dropped with `waiting`, after the borrow.
-        slf.get().inner.borrow_mut().pings.retain(|(_, _, future)| !gone.contains(&future.as_ptr()));
-        Ok(())
-    }
-
-    /// An exception that `policy` makes.
-    pub(crate) fn error<'py>(&self, py: Python<'py>, name: &str, args: impl pyo3::call::PyCallArgs<'py>) -> PyErr {
-        match self.policy.bind(py).call_method1(name, args) {
-            Ok(error) => PyErr::from_value(error),
-            Err(error) => error,
-        }
-    }
-
-    /// The exception for what the core refused.
-    pub(crate) fn misuse(&self, slf: &Bound<'_, Self>, misuse: &Misuse) -> PyErr {
-        let py = slf.py();
-        let kind = match misuse {
-            Misuse::NotOpen | Misuse::Closing => return self.error(py, "closed", (slf,)),
-            Misuse::QueueFull { .. } | Misuse::ControlFull(_) => "queue_full",
-            Misuse::FragmentOrder | Misuse::FragmentType => "fragment",
-            _ => "value",
-        };
-        self.error(py, "misuse", (kind, misuse.to_string()))
-    }
-
-    /// The awaitable of a reader.
-    #[inline]
-    pub(crate) fn awaitable(slf: &Bound<'_, Self>, want: Want) -> PyResult<Py<PyAny>> {
-        let this = slf.get();
-        this.check()?;
-        let _paused = gc::pause(slf.py());
-        let mut inner = this.inner.borrow_mut();
-        awaitable::of(slf, want, &mut inner.spare)
-    }
-
-    #[inline]
-    fn send_bytes(slf: &Bound<'_, Self>, opcode: Opcode, bytes: &[u8]) -> PyResult<Sent> {
-        let this = slf.get();
-        this.check()?;
-        let outcome = {
-            let mut inner = this.inner.borrow_mut();
-            if inner.blocked_senders > 0 && inner.core.state() == State::Open {
-                // Those who wait for room come first.
-                let (messages, bytes) = (inner.core.queued_messages(), inner.core.queued_bytes());
-                return Ok(Sent::Full(Misuse::QueueFull { messages, bytes }));
-            }
-            inner.lend_for_sending();
-            inner.core.send(opcode, bytes)
-        };
-        match outcome {
-            Ok(()) => Self::after_send(slf).map(|above_limit| Sent::Queued { above_limit }),
-            Err(full @ (Misuse::QueueFull { .. } | Misuse::FragmentOrder)) => Ok(Sent::Full(full)),
-            Err(misuse) => Err(this.misuse(slf, &misuse)),
-        }
-    }
-
-    /// Closes the socket without a word, on whatever thread.
-    fn abandon(&self, py: Python<'_>) {
-        let Ok(mut inner) = self.inner.try_borrow_mut() else { return };
-        let fd = std::mem::replace(&mut inner.fd, -1);
-        let token = inner.token.take();
-        drop(inner);
-        if let Some(token) = token {
-            self.hub.bind(py).get().deregister(py, token);
-        }
-        if fd >= 0 {
-            // SAFETY: the descriptor is ours and closed once.
-            unsafe { libc::close(fd) };
-        }
-    }
-}
-
-impl Drop for Conn {
-    fn drop(&mut self) {
-        // SAFETY: a Python object's memory is freed with the interpreter attached.
-        let py = unsafe { Python::assume_attached() };
-        // The read buffer goes too; a failure is one of memory, and leaves nothing that points into it.
-        let _ = self.inner.get_mut().settle(py);
-        self.abandon(py);
     }
 }

@@ -167,14 +167,19 @@ impl Conn {
     }
 
     /// Makes the reader wait: for a message, or (`done`) for the loop's next turn.
-    fn wait<'py>(
-        slf: &Bound<'py, Self>,
-        mut inner: std::cell::RefMut<'_, Inner>,
+    fn wait<'a, 'py>(
+        slf: &'a Bound<'py, Self>,
+        mut inner: std::cell::RefMut<'a, Inner>,
         want: Want,
         done: bool,
     ) -> PyResult<Polled<'py>> {
         let (py, this) = (slf.py(), slf.get());
         let hub = this.hub.bind(py);
+        if !hub.get().is_running() {
+            drop(inner);
+            this.check_loop(py)?;
+            inner = this.inner.borrow_mut();
+        }
         let waiter = Waiter::new(py, hub.get().event_loop_ref(), done)?;
         inner.waiter = Some(waiter.clone().unbind());
         if let Want::Batch { messages, bytes, wait } = want {
@@ -428,7 +433,7 @@ impl Inner {
         Ok(Py::new(py, Batch { messages: list, first_seq, last_seq, received_ns, received_mono_ns })?.into_any())
     }
 
-    fn batch_may_leave(&mut self, messages: usize, bytes: usize, wait: u64) -> bool {
+    fn batch_may_leave(&self, messages: usize, bytes: usize, wait: u64) -> bool {
         wait == 0
             || self.queue.len() >= messages
             || self.queue.bytes() >= bytes
@@ -459,15 +464,11 @@ impl Inner {
             return self.core.data_over() || self.phase == Phase::Closed;
         }
         match self.batch_full {
-            Some((messages, bytes)) if self.batch_wait > 0 => {
-                self.batch_due.is_none()
-                    || self.queue.len() >= messages
-                    || self.queue.bytes() >= bytes
-                    || self.core.data_over()
-                    || self.paused.is_some()
-                    || self.batch_due.is_some_and(|due| clock::monotonic() >= due)
+            // One that waits for its first message comes back for it: that begins its time.
+            Some((messages, bytes)) => {
+                self.batch_due.is_none() || self.batch_may_leave(messages, bytes, self.batch_wait)
             }
-            _ => true,
+            None => true,
         }
     }
 

@@ -208,10 +208,9 @@ impl Conn {
                         inner.phase = Phase::Open;
                         inner.opening.take()
                     };
-                    if this.listener.get().is_some() {
-                        Self::call_on_open(slf)?;
-                    }
-                    resolve(py, opening, None)?;
+                    // Also with what ends the program on its way: who waits for the opening is told.
+                    let called = if this.listener.get().is_some() { Self::call_on_open(slf) } else { Ok(()) };
+                    called.and(resolve(py, opening, None))?;
                 }
                 Event::Refused { error, response } => {
                     let (opening, phase) = {
@@ -357,16 +356,18 @@ impl Conn {
             let error = this.error(py, "closed", (slf,));
             resolve(py, Some(future), Some(error))?;
         }
-        if this.listener.get().is_some_and(Listener::is_running) {
+        let called = if this.listener.get().is_some_and(Listener::is_running) {
             // A callback gave the connection up: what it was called for goes on, and `on_close` is last.
             this.inner.borrow_mut().on_close_waits = true;
+            Ok(())
         } else {
-            Self::call_on_close(slf)?;
-        }
+            Self::call_on_close(slf)
+        };
+        // Also with what ends the program on its way: who waits for the end is told.
         for future in closing {
             set_result(py, &future, py.None())?;
         }
-        Ok(())
+        called
     }
 
     fn next_work(&self) -> Option<fastws_core::filter::Work> {

@@ -117,6 +117,12 @@ impl Hub {
         self.turn.get()
     }
 
+    /// Whether we are in a call of the loop's to the hub: it is the loop that runs, or a nested one of a callback.
+    #[inline]
+    pub fn is_running(&self) -> bool {
+        self.depth.get() > 0
+    }
+
     /// Whether a task may be stepped from here: we are in the loop's own call of the hub, once.
     #[inline]
     pub fn may_step(&self) -> bool {

@@ -59,6 +59,8 @@ mod _core {
     #[pymodule_init]
     fn init(m: &Bound<'_, PyModule>) -> PyResult<()> {
         super::awaitable::prepare(m.py())?;
+        let sequence = m.py().import("collections.abc")?.getattr("Sequence")?;
+        sequence.call_method1("register", (m.py().get_type::<super::batch::Batch>(),))?;
         m.add("__version__", env!("CARGO_PKG_VERSION"))
     }
 }

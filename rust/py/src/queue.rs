@@ -105,21 +105,22 @@ impl Queue {
     }
 
     /// Realtime and monotonic moment at which the message last taken was received.
-    pub fn stamp(&self) -> Option<(Nanos, Nanos)> {
-        self.stamp_of(self.taken)
+    pub fn stamp(&mut self) -> Option<(Nanos, Nanos)> {
+        self.forget_stamps();
+        self.stamps.front().filter(|_| self.taken > 0).map(|stamp| (stamp.realtime, stamp.monotonic))
     }
 
-    fn stamp_of(&self, number: u64) -> Option<(Nanos, Nanos)> {
-        self.stamps.iter().find(|stamp| stamp.end >= number && number > 0).map(|s| (s.realtime, s.monotonic))
+    /// The stamp of the message last taken is kept, older ones are not.
+    fn forget_stamps(&mut self) {
+        while self.stamps.front().is_some_and(|stamp| stamp.end < self.taken) {
+            self.stamps.pop_front();
+        }
     }
 
     /// Marks everything received since the last mark as received at this moment.
     pub fn mark(&mut self, realtime: Nanos, monotonic: Nanos) {
         let end = self.taken + self.slots.len() as u64;
-        // The stamp of the message last taken is kept, older ones are not.
-        while self.stamps.front().is_some_and(|stamp| stamp.end < self.taken) {
-            self.stamps.pop_front();
-        }
+        self.forget_stamps();
         if self.stamps.back().is_none_or(|stamp| stamp.end < end) {
             self.stamps.push_back(Stamp { end, realtime, monotonic });
         }

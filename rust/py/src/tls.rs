@@ -215,9 +215,7 @@ impl TlsStream {
                     Err(error) => Err(error.to_string()),
                 })
             }
-            // The peer has closed its half: ours is still open in TLS 1.3, but rustls offers no way to write; what the
-            // peer will not answer it need not get.
-            _ => Ok(()),
+            _ => Err("TLS takes no data in this state".to_owned()),
         }
     }
 

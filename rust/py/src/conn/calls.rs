@@ -1,0 +1,96 @@
+//! What the methods of a connection share.
+
+use std::collections::HashSet;
+
+use fastws_core::{Misuse, Opcode, State};
+use pyo3::prelude::*;
+
+use super::Conn;
+use crate::awaitable::{self, Want};
+use crate::gc;
+
+/// What became of a message that was to be sent.
+pub(crate) enum Sent {
+    /// Accepted.
+    Queued { above_limit: bool },
+    /// Not accepted: it has to wait.
+    Full(Misuse),
+}
+
+impl Conn {
+    pub(super) fn future<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        self.hub.get().event_loop(py).call_method0("create_future")
+    }
+
+    /// Lets pings go that nobody waits for any more: a peer that answers none must not make them pile up.
+    pub(super) fn forget_cancelled_pings(slf: &Bound<'_, Self>) -> PyResult<()> {
+        let waiting: Vec<Py<PyAny>> = {
+            let inner = slf.get().inner.borrow();
+            let count = inner.pings.len();
+            if count < 64 || !count.is_power_of_two() {
+                return Ok(());
+            }
+            inner.pings.iter().map(|(_, _, future)| future.clone_ref(slf.py())).collect()
+        };
+        let mut gone = HashSet::new();
+        for future in &waiting {
+            if future.bind(slf.py()).call_method0("done")?.is_truthy()? {
+                gone.insert(future.as_ptr());
+            }
+        }
+        // They are dropped with `waiting`, after the borrow.
+        slf.get().inner.borrow_mut().pings.retain(|(_, _, future)| !gone.contains(&future.as_ptr()));
+        Ok(())
+    }
+
+    /// An exception that `policy` makes.
+    pub(crate) fn error<'py>(&self, py: Python<'py>, name: &str, args: impl pyo3::call::PyCallArgs<'py>) -> PyErr {
+        match self.policy.bind(py).call_method1(name, args) {
+            Ok(error) => PyErr::from_value(error),
+            Err(error) => error,
+        }
+    }
+
+    /// The exception for what the core refused.
+    pub(crate) fn misuse(&self, slf: &Bound<'_, Self>, misuse: &Misuse) -> PyErr {
+        let py = slf.py();
+        let kind = match misuse {
+            Misuse::NotOpen | Misuse::Closing => return self.error(py, "closed", (slf,)),
+            Misuse::QueueFull { .. } | Misuse::ControlFull(_) => "queue_full",
+            Misuse::FragmentOrder | Misuse::FragmentType => "fragment",
+            _ => "value",
+        };
+        self.error(py, "misuse", (kind, misuse.to_string()))
+    }
+
+    /// The awaitable of a reader.
+    #[inline]
+    pub(crate) fn awaitable(slf: &Bound<'_, Self>, want: Want) -> PyResult<Py<PyAny>> {
+        let this = slf.get();
+        this.check()?;
+        let _paused = gc::pause(slf.py());
+        let mut inner = this.inner.borrow_mut();
+        awaitable::of(slf, want, &mut inner.spare)
+    }
+
+    #[inline]
+    pub(super) fn send_bytes(slf: &Bound<'_, Self>, opcode: Opcode, bytes: &[u8]) -> PyResult<Sent> {
+        let this = slf.get();
+        this.check_loop(slf.py())?;
+        let outcome = {
+            let mut inner = this.inner.borrow_mut();
+            if inner.blocked_senders > 0 && inner.core.state() == State::Open {
+                // Those who wait for room come first.
+                let (messages, bytes) = (inner.core.queued_messages(), inner.core.queued_bytes());
+                return Ok(Sent::Full(Misuse::QueueFull { messages, bytes }));
+            }
+            inner.lend_for_sending();
+            inner.core.send(opcode, bytes)
+        };
+        match outcome {
+            Ok(()) => Self::after_send(slf).map(|above_limit| Sent::Queued { above_limit }),
+            Err(full @ (Misuse::QueueFull { .. } | Misuse::FragmentOrder)) => Ok(Sent::Full(full)),
+            Err(misuse) => Err(this.misuse(slf, &misuse)),
+        }
+    }
+}

@@ -1,0 +1,86 @@
+//! Whose a connection is: its thread, its process, its event loop; and its end when nobody has it any more.
+
+use std::cell::RefMut;
+
+use pyo3::exceptions::PyRuntimeError;
+use pyo3::prelude::*;
+use pyo3::sync::PyOnceLock;
+
+use super::{Conn, Inner};
+use crate::fork;
+
+static RUNNING_LOOP: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+
+impl Conn {
+    /// Refuses what the connection's owner does not do: another thread, a forked child.
+    #[inline(always)]
+    pub(crate) fn check(&self) -> PyResult<()> {
+        // SAFETY: a plain call.
+        if unsafe { libc::pthread_self() } == self.thread && !self.is_forked() { Ok(()) } else { Err(self.stranger()) }
+    }
+
+    /// Refuses also another event loop than the connection's, and one that is closed: what is asked for must be done
+    /// there. Without a running loop, what is asked for is done when the connection's runs again.
+    #[inline]
+    pub(crate) fn check_loop(&self, py: Python<'_>) -> PyResult<()> {
+        self.check()?;
+        if self.hub.get().is_running() { Ok(()) } else { self.check_running_loop(py) }
+    }
+
+    fn check_running_loop(&self, py: Python<'_>) -> PyResult<()> {
+        let running = RUNNING_LOOP
+            .get_or_try_init(py, || py.import("asyncio.events")?.getattr("_get_running_loop").map(Bound::unbind))?
+            .bind(py)
+            .call0()?;
+        let ours = self.hub.get().event_loop(py);
+        if running.is(ours) || (running.is_none() && !ours.call_method0("is_closed")?.is_truthy()?) {
+            return Ok(());
+        }
+        Err(self.error(py, "wrong_loop", (ours,)))
+    }
+
+    #[cold]
+    fn stranger(&self) -> PyErr {
+        if self.is_forked() {
+            return PyRuntimeError::new_err(
+                "this connection belongs to the process that made it; a forked child must make its own",
+            );
+        }
+        Python::attach(|py| self.error(py, "wrong_thread", (self.thread,)))
+    }
+
+    #[inline]
+    pub(crate) fn is_forked(&self) -> bool {
+        self.fork != fork::generation()
+    }
+
+    pub(super) fn borrow(&self) -> PyResult<RefMut<'_, Inner>> {
+        self.check()?;
+        Ok(self.inner.borrow_mut())
+    }
+
+    /// Closes the socket without a word, on whatever thread.
+    pub(super) fn abandon(&self, py: Python<'_>) {
+        let Ok(mut inner) = self.inner.try_borrow_mut() else { return };
+        let fd = std::mem::replace(&mut inner.fd, -1);
+        let token = inner.token.take();
+        drop(inner);
+        if let Some(token) = token {
+            self.hub.bind(py).get().deregister(py, token);
+        }
+        if fd >= 0 {
+            // SAFETY: the descriptor is ours and closed once.
+            unsafe { libc::close(fd) };
+        }
+    }
+}
+
+impl Drop for Conn {
+    fn drop(&mut self) {
+        // SAFETY: a Python object's memory is freed with the interpreter attached.
+        let py = unsafe { Python::assume_attached() };
+        // The read buffer goes too; a failure is one of memory, and leaves nothing that points into it.
+        let _ = self.inner.get_mut().settle(py);
+        self.abandon(py);
+    }
+}
