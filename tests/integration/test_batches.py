@@ -1,6 +1,7 @@
 """Batches: rust/py/src/batch.rs, and their delivery in rust/py/src/deliver.rs."""
 
 import asyncio
+import collections.abc
 import datetime as dt
 import time
 
@@ -142,7 +143,15 @@ async def test_a_batch_that_waits_is_given_when_our_own_queue_is_full():
 
 @pytest.mark.parametrize(
     "arguments",
-    [{"max_messages": 0}, {"max_bytes": 0}, {"max_wait": -1}, {"max_wait": float("nan")}, {"max_wait": float("inf")}],
+    [
+        {"max_messages": 0},
+        {"max_messages": -1},
+        {"max_bytes": 0},
+        {"max_bytes": -1},
+        {"max_wait": -1},
+        {"max_wait": float("nan")},
+        {"max_wait": float("inf")},
+    ],
 )
 async def test_wrong_limits_are_value_errors(arguments):
     with Peer() as peer:
@@ -172,3 +181,43 @@ async def test_binary_batches_are_bytes():
         ws = await peer.connect()
         assert [message async for batch in ws.batches() for message in batch] == [b"a", b""]
         await ws.close()
+
+
+async def test_a_batch_is_a_sequence():
+    with Peer(lambda wire: (wire.send(text("a"), text("b"), text("a")), wire.answer_close())) as peer:
+        async with peer.connect() as ws:
+            while ws.stats().receive_queue_messages < 3:
+                await asyncio.sleep(0)
+            batch = await anext(ws.batches())
+    assert isinstance(batch, collections.abc.Sequence)
+    assert [*reversed(batch)] == ["a", "b", "a"]
+    assert (batch.index("b"), batch.index("a", 1), batch.count("a")) == (1, 2, 2)
+    with pytest.raises(ValueError, match="z"):
+        batch.index("z")
+    match batch:
+        case [first, *others]:
+            assert (first, others) == ("a", ["b", "a"])
+        case _:
+            pytest.fail("no sequence pattern")
+
+
+async def test_the_moment_of_a_message_costs_the_same_however_many_wait():
+    """The stamps of what was taken are forgotten as they are asked for, not looked through each time."""
+
+    def script(wire):
+        for number in range(3000):
+            wire.send(text(str(number)))
+        wire.answer_close()
+
+    with Peer(script) as peer:
+        async with peer.connect(max_queue=None) as ws:
+            while ws.stats().messages_received < 3000:
+                await asyncio.sleep(0)
+            before, moments = ws.received_ns, []
+            for _ in range(3000):
+                await ws.recv()
+                moments.append(ws.received_ns)
+            assert before == 0
+            assert moments == sorted(moments)
+            assert moments[0] > 0
+            assert ws.received_ns == moments[-1]

@@ -5,7 +5,9 @@ import base64
 import contextlib
 import gc
 import socket
+import subprocess
 import sys
+import time
 import warnings
 
 import pytest
@@ -470,3 +472,83 @@ async def test_iterating_over_connect_says_what_to_write():
     with pytest.raises(TypeError, match="does not reconnect"):
         async for _ in fastws.connect("ws://127.0.0.1/"):
             pass
+
+
+@pytest.mark.parametrize("answer", ["upgraded", "refused"])
+async def test_an_opening_that_is_decided_in_the_deadlines_turn_counts(answer):
+    """The loop was blocked past the deadline, and the server's answer lies there when it goes on."""
+    asked = Gate()
+
+    @ignoring_the_end
+    def script(wire):
+        wire.sock.recv(1, socket.MSG_PEEK)
+        asked.open()
+        if answer == "upgraded":
+            wire.upgrade()
+            wire.answer_close()
+        else:
+            wire.read_request()
+            wire.send(b"HTTP/1.1 503 Busy\r\nContent-Length: 0\r\n\r\n")
+
+    with Peer(script, upgrade=False) as peer:
+        opening = asyncio.ensure_future(asyncio.wait_for(peer.connect(open_timeout=0.3)._open(), 10))
+        await asked.opened()
+        time.sleep(0.6)  # blocks the loop, which is what is tested
+        [outcome] = await asyncio.gather(opening, return_exceptions=True)
+        if isinstance(outcome, fastws.OpenTimeout):
+            # uvloop runs timers before it looks at sockets: the time was over first.
+            assert type(asyncio.get_running_loop()).__module__.startswith("uvloop")
+            assert outcome.phase == "upgrade"
+        elif answer == "upgraded":
+            assert outcome.state == fastws.State.OPEN
+            await outcome.close()
+        else:
+            assert isinstance(outcome, fastws.InvalidStatus)
+
+
+async def test_a_socket_that_is_closed_or_not_connected_is_said():
+    closed = socket.socket()
+    closed.close()
+    with pytest.raises(ValueError, match="sock is closed"):
+        fastws.connect("ws://localhost/", sock=closed)
+    with pytest.raises(fastws.DialError, match="not connected"):
+        await fastws.connect("ws://localhost/", sock=socket.socket())
+
+
+def test_no_descriptor_left_is_said_and_nothing_stays_open(fastws_server):
+    program = """
+import asyncio, os, resource, sys, warnings
+import fastws
+
+warnings.simplefilter("error")
+
+async def main():
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    failed = 0
+    for spare in range(8):
+        known = set(os.listdir("/proc/self/fd"))
+        resource.setrlimit(resource.RLIMIT_NOFILE, (max(map(int, known)) + spare, hard))
+        try:
+            async with fastws.connect(sys.argv[1]) as ws:
+                await ws.send("hello")
+                assert await ws.recv() == "hello"
+            break
+        except (fastws.DialError, OSError) as error:
+            assert "Too many open files" in str(error), error
+            failed += 1
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+        await asyncio.sleep(0)
+        assert len(os.listdir("/proc/self/fd")) == len(known)
+    print("open" if 1 < failed < 7 else failed)
+
+asyncio.run(main())
+"""
+    result = subprocess.run(
+        [sys.executable, "-X", "dev", "-c", program, fastws_server.url()],
+        capture_output=True,
+        text=True,
+        timeout=50,
+        check=False,
+    )
+    assert (result.returncode, result.stdout, result.stderr) == (0, "open\n", "")

@@ -116,6 +116,33 @@ def test_what_ends_the_program_costs_no_other_connection_its_moment(run):
         runner.run(afterwards())
 
 
+@pytest.mark.parametrize("name", ["on_open", "on_close"])
+def test_who_waits_is_told_though_a_callback_ends_the_program(run, name):
+    def leave(self, *args):
+        raise SystemExit("enough")
+
+    listener = type("Leaves", (Exits,), {name: leave})()
+    loop = (run.loop_factory or asyncio.new_event_loop)()
+    tasks = []
+
+    async def main():
+        ws = await peer.connect(listener=listener, open_timeout=None, close_timeout=None)
+        await ws.wait_closed()
+        return "told"
+
+    async def begin():
+        tasks.append(asyncio.create_task(main()))
+        await tasks[0]
+
+    with Peer(ignoring_the_end(lambda wire: wire.close())) as peer:
+        try:
+            with pytest.raises(SystemExit, match="enough"):
+                loop.run_until_complete(begin())
+            assert loop.run_until_complete(asyncio.wait_for(tasks[0], 5)) == "told"
+        finally:
+            loop.close()
+
+
 def test_a_flood_of_control_frames_is_read_in_time(run):
     """A hundred thousand pongs in a megabyte or less cost no more than as many messages."""
 

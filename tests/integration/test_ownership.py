@@ -213,23 +213,73 @@ def test_dropped_after_the_loop_was_closed(process):
     )
 
 
-def test_calls_after_the_loop_was_closed_raise_and_do_not_crash(process):
+def test_calls_after_the_loop_was_closed_raise_and_nothing_leaves(process):
     process(
         """
         async def main():
             return await peer.connect()
 
-        with Peer(quiet) as peer:
+        @ignoring_the_end
+        def script(wire):
+            got.append(wire.read_to_end())
+
+        got = []
+        with Peer(script) as peer:
             ws = run(main())
             for call in (lambda: ws.recv().send(None), lambda: ws.send_nowait("x"), lambda: ws.send("y").send(None),
-                         lambda: ws.close().send(None), lambda: ws.wait_closed().send(None), ws.stats, lambda: repr(ws),
-                         lambda: ws.send_threadsafe("z")):
+                         lambda: ws.close().send(None), lambda: ws.wait_closed().send(None),
+                         lambda: ws.ping().send(None), lambda: ws.send_threadsafe("z")):
                 try:
                     call()
-                except (RuntimeError, StopIteration, fastws.FastwsError):
-                    pass
+                except RuntimeError as error:
+                    assert "closed" in str(error), error
+                else:
+                    raise AssertionError("not refused")
+            # What only tells still does.
+            assert ws.stats().messages_sent == 0
+            assert "open" in repr(ws)
             del ws, call
             gc.collect()
+        assert got in ([], [b""], [[]]), got
+        print("ok")
+        """,
+    )
+
+
+def test_another_loop_of_the_same_thread_is_refused_and_nothing_leaves(process):
+    process(
+        """
+        async def main():
+            return await peer.connect()
+
+        async def elsewhere():
+            for call in (lambda: ws.recv(), lambda: ws.send("y"), lambda: ws.ping(), lambda: ws.close(),
+                         lambda: anext(ws)):
+                try:
+                    await call()
+                except RuntimeError as error:
+                    assert "belongs to the event loop" in str(error), error
+                else:
+                    raise AssertionError("not refused")
+            try:
+                ws.send_nowait("x")
+            except RuntimeError as error:
+                assert "not the one that runs here" in str(error), error
+            assert ws.stats().messages_sent == 0
+
+        def script(wire):
+            got.append([frame.payload for frame in wire.answer_close()])
+
+        got = []
+        with Peer(script) as peer:
+            home = asyncio.new_event_loop()
+            ws = home.run_until_complete(main())
+            run(elsewhere())
+            ws.send_nowait("from nowhere")  # no loop runs: it leaves, or does when its loop goes on
+            home.run_until_complete(ws.send("at home"))
+            home.run_until_complete(ws.close())
+            home.close()
+        assert got[0][:2] == [b"from nowhere", b"at home"], got
         print("ok")
         """,
     )

@@ -201,6 +201,63 @@ async def test_those_who_wait_for_room_are_served_in_the_order_in_which_they_cam
     assert [int(frame.payload[:5]) for frame in peer.results[0][filled:]] == list(range(50))
 
 
+async def test_who_waits_for_fragments_to_end_is_served_when_they_do():
+    """Also where the last fragment leaves at once, so that nothing else happens to the connection."""
+    go, end = asyncio.Event(), asyncio.Event()
+
+    async def pieces():
+        yield "1"
+        yield "2"
+        await go.wait()
+        yield "3"
+        await end.wait()
+
+    with Peer(lambda wire: wire.answer_close()) as peer:
+        async with peer.connect(ping_interval=None) as ws:
+            first = asyncio.create_task(ws.send(pieces()))
+            while not ws.stats().frames_sent:
+                await asyncio.sleep(0)
+            second = asyncio.create_task(ws.send("whole"))
+            await asyncio.sleep(0)
+            go.set()
+            while ws.stats().frames_sent < 2:
+                await asyncio.sleep(0)
+            assert not second.done()
+            end.set()
+            async with asyncio.timeout(5):
+                await first
+                await second
+    assert [frame.payload for frame in peer.results[0][:4]] == [b"1", b"2", b"3", b"whole"]
+
+
+async def test_a_send_that_waits_can_be_thrown_into_and_closed():
+    gate = Gate()
+    with peer_that_stalls(gate) as peer:
+        async with peer.connect(max_send_bytes=65_536) as ws:
+            await fill(ws)
+            thrown, closed = ws.send(b"x" * 4096), ws.send(b"y" * 4096)
+            for waiting in (thrown, closed):
+                assert asyncio.isfuture(waiting.send(None))
+            with pytest.raises(KeyError):
+                thrown.throw(KeyError("in"))
+            closed.close()
+            with pytest.raises(RuntimeError):
+                closed.send(None)
+            gate.open()
+            await ws.send(b"last")  # nobody is counted as waiting any more
+    assert peer.results[0][-1].payload == b"last"
+
+
+async def test_send_threadsafe_keeps_what_may_change():
+    with Peer(lambda wire: wire.answer_close()) as peer:
+        async with peer.connect() as ws:
+            message = bytearray(b"before")
+            future = ws.send_threadsafe(message)
+            message[:] = b"after!"
+            await asyncio.wrap_future(future)
+    assert peer.results[0][0].payload == b"before"
+
+
 async def test_a_message_in_fragments_passes_nobody_who_waits_for_room():
     gate = Gate()
     with peer_that_stalls(gate) as peer:

@@ -102,3 +102,23 @@ def test_serve_prints_its_url_serves_and_ends_on_sigterm():
         assert fastws.run(echo()) == "hello"
         process.send_signal(signal.SIGTERM)
         assert process.wait(10) == 0
+
+
+def test_serve_speaks_tls_writes_its_authority_and_replays(tmp_path):
+    feed, ca = tmp_path / "session.jsonl", tmp_path / "ca.pem"
+    feed.write_text('{"t": 0, "dir": "recv", "text": "played"}\n')
+    command = [sys.executable, "-m", "fastws", "serve", "--port", "0", "--host", "localhost", "--tls"]
+    command += ["--ca-file", str(ca), "--feed", str(feed)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        replay, echo = (process.stdout.readline().strip() for _ in range(2))
+        assert re.fullmatch(r"wss://.+:\d+/replay/session", replay)
+        assert echo.startswith("wss://")
+
+        async def play():
+            async with fastws.connect(replay, tls=fastws.TlsConfig(ca=ca)) as ws:
+                return [message async for message in ws]
+
+        assert fastws.run(play()) == ["played"]
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(10) == 0

@@ -4,6 +4,7 @@ from datetime import timedelta
 import pytest
 
 import fastws
+from fastws import _policy
 
 
 @pytest.mark.parametrize(
@@ -121,3 +122,59 @@ def test_ca_data_without_a_certificate_is_refused():
 
     with pytest.raises(ValueError, match="no certificate"):
         asyncio.run(main())
+
+
+@pytest.mark.parametrize(
+    ("given", "marks"),
+    [(4096, (4096, 1024)), (10, (10, 2)), ((10, 3), (10, 3)), ((10, None), (10, 2)), (None, (2**62, 2**62))],
+)
+def test_a_mark_stands_for_itself_and_its_quarter(given, marks):
+    options = fastws.connect("ws://h/", max_queue=given)._options
+    assert options["water"][:2] == marks
+
+
+def test_a_frame_may_be_as_large_as_a_message_unless_it_is_said():
+    assert fastws.connect("ws://h/", max_size=100)._options["max_frame_size"] == 100
+    assert fastws.connect("ws://h/", max_size=None)._options["max_frame_size"] is None
+    assert fastws.connect("ws://h/", max_size=100, max_frame_size=10)._options["max_frame_size"] == 10
+
+
+@pytest.mark.parametrize(
+    ("rcvd", "sent", "cause", "kind"),
+    [
+        (1000, 1000, None, fastws.ConnectionClosedOK),
+        (1005, None, None, fastws.ConnectionClosedOK),
+        (None, 1001, None, fastws.ConnectionClosedOK),
+        (1000, 1011, None, fastws.ConnectionClosedError),
+        (1011, 1000, None, fastws.ConnectionClosedError),
+        (None, None, None, fastws.ConnectionClosedError),
+        (None, 1000, "eof", fastws.ConnectionClosedError),
+    ],
+)
+def test_what_a_clean_end_is(rcvd, sent, cause, kind):
+    class Ended:
+        _listener_error = None
+        _close_info = (rcvd, "", sent, "", None, cause, "why")
+
+    assert type(_policy.closed(Ended())) is kind
+
+
+def test_a_tls_failure_is_of_the_certificate_or_not():
+    class Opening:
+        class _addresses:  # noqa: N801
+            uri = "wss://h/"
+
+    expired = _policy.open_failed(Opening, "tls", "lost", "TLS: invalid peer certificate: expired")
+    assert type(expired) is fastws.CertificateError
+    assert "clock is wrong" in str(expired)
+    other = _policy.open_failed(Opening, "tls", "lost", "TLS: received corrupt message of type InvalidContentType")
+    assert type(other) is fastws.TlsError
+    assert "use ws://" in str(other)
+
+
+@pytest.mark.parametrize(
+    ("body", "shown"),
+    [(b"no  such\n feed", ": no such feed"), (b"<html>no</html>", ""), (b"", ""), (b"x" * 300, ": " + "x" * 200)],
+)
+def test_the_body_of_a_refusal_is_shown_if_it_is_for_people(body, shown):
+    assert _policy._excerpt(body) == shown

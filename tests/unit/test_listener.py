@@ -37,6 +37,14 @@ def test_an_async_callback_is_refused_and_named(name):
         fastws.connect("ws://h/", listener=listener)
 
 
+def test_a_callback_that_cannot_be_called_is_refused():
+    class Feed(fastws.Listener):
+        on_message = "no"
+
+    with pytest.raises(TypeError, match=r"Feed\.on_message is not callable"):
+        fastws.connect("ws://h/", listener=Feed())
+
+
 def test_the_class_instead_of_an_instance_is_refused():
     class Feed(fastws.Listener):
         def on_message(self, ws, message):

@@ -23,3 +23,11 @@ def test_run_uses_asyncio_where_asked_to():
 def test_an_unknown_loop_is_refused():
     with pytest.raises(ValueError, match="uvloop"):
         loop_factory("trio")
+
+
+@pytest.mark.parametrize("debug", [True, False])
+def test_debug_reaches_the_loop(debug):
+    async def is_debugging():
+        return asyncio.get_running_loop().get_debug()
+
+    assert fastws.run(is_debugging(), debug=debug) is debug

@@ -72,6 +72,7 @@ impl Conn {
     /// Another turn was asked for: messages or parsed input are left, or writing failed.
     pub(crate) fn on_soon(slf: &Bound<'_, Self>) -> PyResult<()> {
         slf.get().inner.borrow_mut().begin_run();
+        Self::handle_events(slf)?;
         Self::deliver(slf)?;
         Self::receive(slf)?;
         Self::sync(slf)
@@ -142,6 +143,12 @@ impl Conn {
         let outcome = Self::receive_turn(slf);
         // However it ended: nothing may point into the read buffer.
         let settled = slf.get().inner.borrow_mut().settle(slf.py());
+        if outcome.is_err()
+            && let Some(token) = slf.get().token()
+        {
+            // What came and was not looked at waits for no event of the socket's.
+            Hub::run_soon(slf.get().hub.bind(slf.py()), token)?;
+        }
         outcome.and(settled)
     }
 
