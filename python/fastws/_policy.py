@@ -241,6 +241,8 @@ class _Sending(Coroutine[Any, Any, None]):
 
     __slots__ = ("_inner", "_timeout", "_ws")
 
+    __name__ = "Connection.send"  # how asyncio's log calls a task of it
+
     def __init__(self, ws: Connection, timeout: float | None) -> None:
         self._ws = ws
         self._timeout = timeout

@@ -47,7 +47,8 @@ class connect:  # noqa: N801 - a function to its users, as in websockets
         host: Connect to this host instead of the URI's.
         port: Connect to this port instead of the URI's.
         sock: Use this connected (or connecting) non-blocking TCP socket; it is taken over.
-        open_timeout: Seconds for DNS, TCP, TLS and upgrade together; None for no limit.
+        open_timeout: Seconds for DNS, TCP, TLS and upgrade together; None for no limit. The addresses of a host are
+            tried one after the other: one that does not answer at all takes all of it.
         ping_interval: Seconds between keepalive pings; None for none.
         ping_timeout: Seconds that an answer may take (any byte received counts); None for no limit.
         close_timeout: Seconds that the closing handshake may take; None for no limit.
@@ -112,8 +113,13 @@ class connect:  # noqa: N801 - a function to its users, as in websockets
             raise ValueError(f'messages must be "auto", "bytes" or "view", not {messages!r}')
         if not isinstance(uri, str):
             raise TypeError(f'uri is a str such as "wss://example.com/feed", not {uri!r}')
-        if host is not None and not isinstance(host, str):
-            raise TypeError(f"host is a name or an address (str), not {host!r}")
+        for name, given in (("host", host), ("server_hostname", server_hostname)):
+            if given is not None and not isinstance(given, str):
+                raise TypeError(f"{name} is a name or an address (str), not {given!r}")
+            if given is not None and (not given or any(character.isspace() for character in given)):
+                raise ValueError(f"{name} must be a name or an address, not {given!r}")
+        if sock is not None and (host is not None or port is not None):
+            raise ValueError("sock is connected already; leave out host and port")
         if port is not None and (isinstance(port, bool) or not isinstance(port, int)):
             raise TypeError(f"port is a number from 1 to 65535, not {port!r}")
         if port is not None and not 0 < port < 65_536:
@@ -124,7 +130,7 @@ class connect:  # noqa: N801 - a function to its users, as in websockets
             raise ValueError("sock is closed")
         if max_send_queue is None or max_send_bytes is None:
             raise TypeError("max_send_queue and max_send_bytes are numbers: a send queue is always bounded")
-        if isinstance(subprotocols, str):
+        if isinstance(subprotocols, str | bytes):
             raise TypeError('subprotocols is a sequence of names, such as ["a", "b"], not a string')
         try:
             target = _core.parse_uri(uri)

@@ -20,6 +20,9 @@ from .http import Request, Response, parse_request
 __all__ = ["Connection", "ConnectionStats", "State"]
 
 
+BytesLike = bytes | bytearray | memoryview
+
+
 class State(IntEnum):
     """The state of a connection (RFC 6455 §4.1, §7.1)."""
 
@@ -42,7 +45,8 @@ class Addresses(NamedTuple):
 class ConnectionStats:
     """Counters of a connection since it opened. Sizes are bytes.
 
-    ``messages_discarded`` are those that came while ``close()`` waited for the peer and our own queue was full.
+    ``receive_paused`` says that our own receive queue is full and nothing is read, ``receive_paused_seconds`` for how
+    long. ``messages_discarded`` are those that came while ``close()`` waited for the peer and our own queue was full.
     """
 
     messages_received: int
@@ -63,6 +67,7 @@ class ConnectionStats:
     send_queue_messages: int
     send_queue_bytes: int
     receive_paused: bool
+    receive_paused_seconds: float
 
 
 class Connection(_core.Connection):
@@ -105,18 +110,18 @@ class Connection(_core.Connection):
 
         return asyncio.run_coroutine_threadsafe(send(), loop)
 
-    async def ping(self, data: str | bytes | None = None) -> Awaitable[float]:
+    async def ping(self, data: str | BytesLike | None = None) -> Awaitable[float]:
         """Sends a Ping with up to 125 bytes (RFC 6455 §5.5.2); random data if none is given.
 
         Returns an awaitable of the latency in seconds, done when the matching Pong, or that of a later Ping, arrives::
 
             latency = await (await ws.ping())
         """
-        return self._ping(data.encode() if isinstance(data, str) else data)
+        return self._ping(None if data is None else _control(data))
 
-    async def pong(self, data: str | bytes = b"") -> None:
+    async def pong(self, data: str | BytesLike = b"") -> None:
         """Sends a Pong that answers no Ping (RFC 6455 §5.5.3). Pings are answered without this."""
-        self._pong(data.encode() if isinstance(data, str) else data)
+        self._pong(_control(data))
 
     async def close(self, code: int = 1000, reason: str = "") -> None:
         """Closes the connection.
@@ -227,3 +232,12 @@ class Connection(_core.Connection):
         if self._is_live:
             _warn(f"unclosed {self!r}; use `async with` or close()", ResourceWarning, source=self, stacklevel=2)
             self._abandon()
+
+
+def _control(data: str | BytesLike) -> bytes:
+    """The payload of a Ping or Pong."""
+    if isinstance(data, str):
+        return data.encode()
+    if not isinstance(data, BytesLike):
+        raise TypeError(f"a ping or pong carries str or bytes-like, not {type(data).__name__}")
+    return bytes(data)

@@ -55,7 +55,7 @@ def _callback(listener: object, name: str) -> Callable[..., Any] | None:
     callback = getattr(listener, name, None)
     if callback is None or getattr(callback, "__func__", None) is getattr(Listener, name):
         return None
-    if inspect.iscoroutinefunction(callback):
+    if _is_async(callback):
         raise TypeError(
             f"{type(listener).__name__}.{name} is an async function; a listener's callbacks are plain functions "
             "(start a task from one, or use `async for` on the connection)"
@@ -63,3 +63,10 @@ def _callback(listener: object, name: str) -> Callable[..., Any] | None:
     if not callable(callback):
         raise TypeError(f"{type(listener).__name__}.{name} is not callable")
     return callback  # type: ignore[no-any-return]
+
+
+def _is_async(function: Any) -> bool:
+    return any(
+        inspect.iscoroutinefunction(candidate) or inspect.isasyncgenfunction(candidate)
+        for candidate in (function, getattr(function, "__call__", None))  # noqa: B004 - an object with an async __call__
+    )

@@ -148,6 +148,19 @@ async def test_ping_gives_its_latency():
             assert ws.latency == pytest.approx(latency, abs=0.05)
 
 
+@pytest.mark.parametrize("data", ["żó", b"by", bytearray(b"by"), memoryview(b"by")])
+async def test_pings_and_pongs_carry_text_and_bytes_of_any_kind(data):
+    with Peer(lambda wire: wire.answer_close()) as peer:
+        async with peer.connect() as ws:
+            await ws.ping(data)
+            await ws.pong(data)
+            for send in (ws.ping, ws.pong):
+                with pytest.raises(TypeError, match="not int"):
+                    await send(5)
+    expected = data.encode() if isinstance(data, str) else bytes(data)
+    assert [(got.opcode, got.payload) for got in peer.results[0][:2]] == [(PING, expected), (PONG, expected)]
+
+
 async def test_a_pong_answers_earlier_pings_too_and_an_unsolicited_one_answers_none():
     def script(wire):
         pings = wire.read_frames(3)

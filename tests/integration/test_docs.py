@@ -35,8 +35,8 @@ def test_the_tutorial_runs_from_top_to_bottom():
 
 @pytest.mark.parametrize("path", ["README.md", "docs/index.md"])
 def test_the_first_program_runs_against_a_server(path, fastws_server):
-    """Its URL is a placeholder; the server's has the place of it."""
-    program = blocks(path)[0].replace("wss://example.com/feed", fastws_server.url("/echo?fault=close:1000@1"))
+    """The fixture's server takes the place of its URL's."""
+    program = re.sub(r"wss?://[^\"]+", fastws_server.url("/echo?fault=close:1000@1"), blocks(path)[0])
     result = run(program)
     assert (result.returncode, result.stdout, result.stderr) == (0, "hello\n", "")
 

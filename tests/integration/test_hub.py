@@ -3,12 +3,15 @@ test_ownership.py.
 """
 
 import asyncio
+import contextlib
 import gc
 import os
+import re
 import socket
 import threading
 import time
 import weakref
+from pathlib import Path
 
 import pytest
 
@@ -78,10 +81,27 @@ def test_a_loop_closes_clean_and_its_hub_goes_with_it(run, open_fds):
     assert open_fds() == before
 
 
-async def test_a_thousand_connections_are_one_descriptor_to_the_loop():
+def sets_with(fd):
+    """What the system says of the epoll sets that have this descriptor."""
+    found = []
+    for path in Path("/proc/self/fdinfo").iterdir():
+        with contextlib.suppress(OSError):
+            found += [line for line in path.read_text().splitlines() if re.match(rf"tfd: +{fd} ", line)]
+    return found
+
+
+async def test_a_hundred_connections_are_one_descriptor_to_the_loop():
+    loop = asyncio.get_running_loop()
     with Peer(ignoring_the_end(Wire.answer_close)) as peer:
         connections = [await peer.connect() for _ in range(100)]
         assert len(hub_of(connections[0])) == 100
+        fds = [ws.fileno() for ws in connections]
+        if hasattr(loop, "_selector"):  # asyncio's loop tells what it watches: the hub, and its own wake-up
+            watched = set(loop._selector.get_map())
+            assert len(watched) <= 2
+            assert not watched & set(fds)
+        else:
+            assert len(sets_with(fds[0])) == 1  # the hub's own set, and not libuv's
         await asyncio.gather(*(ws.close() for ws in connections))
 
 

@@ -27,6 +27,22 @@ def test_batches_take_the_place_of_messages():
     assert Callbacks(Both()).on_message is None
 
 
+class Awaits:
+    async def __call__(self, ws, message):
+        pass
+
+
+async def yields(ws, message):
+    yield
+
+
+@pytest.mark.parametrize("callback", [Awaits(), yields], ids=["callable", "generator"])
+def test_an_async_callback_of_another_kind_is_refused_too(callback):
+    listener = type("Feed", (), {"on_message": staticmethod(callback)})()
+    with pytest.raises(TypeError, match=r"Feed\.on_message is an async function"):
+        fastws.connect("ws://h/", listener=listener)
+
+
 @pytest.mark.parametrize("name", ["on_open", "on_message", "on_batch", "on_close"])
 def test_an_async_callback_is_refused_and_named(name):
     async def callback(*args):

@@ -132,11 +132,6 @@ impl Keepalive {
         }
     }
 
-    /// Why the clocks stand still, while they do: `receive queue full N s`.
-    pub fn standstill(&self, now: Nanos) -> Option<String> {
-        self.paused_since.map(|since| spell(QUEUE_FULL, now.saturating_sub(since)))
-    }
-
     /// When [`Keepalive::on_tick`] is to be called next.
     pub fn deadline(&self) -> Option<Nanos> {
         if self.paused_since.is_some() {
@@ -373,9 +368,8 @@ mod tests {
         keepalive.on_bytes(22 * SECOND);
         assert_eq!(keepalive.deadline(), Some(40 * SECOND));
         keepalive.pause(25 * SECOND);
-        assert_eq!(keepalive.standstill(31 * SECOND), Some("receive queue full 6.0 s".to_owned()));
+        assert_eq!(keepalive.deadline(), None);
         keepalive.resume(125 * SECOND);
-        assert_eq!(keepalive.standstill(131 * SECOND), None);
         assert_eq!(keepalive.on_tick(135 * SECOND, 0), Action::Nothing);
         ping_of(keepalive.on_tick(140 * SECOND, 0));
         assert_eq!(keepalive.on_tick(155 * SECOND, 0), Action::Dead("peer silent 15.0 s".to_owned()));

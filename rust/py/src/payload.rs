@@ -9,6 +9,7 @@ use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyList, PyString, PyTuple};
 
+use crate::clock;
 use crate::conn::Inner;
 
 /// Calls `with` with the bytes of a message that is a `str` or bytes-like, and with its type; none if it is neither.
@@ -194,5 +195,7 @@ pub(crate) fn stats<'py>(py: Python<'py>, inner: &Inner) -> PyResult<Bound<'py, 
         dict.set_item(name, value)?;
     }
     dict.set_item("receive_paused", inner.paused.is_some())?;
+    let since = inner.paused.map_or(0, |since| clock::monotonic().saturating_sub(since));
+    dict.set_item("receive_paused_seconds", clock::to_seconds(since))?;
     Ok(dict)
 }

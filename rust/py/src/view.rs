@@ -176,7 +176,12 @@ impl MessageView {
         if let Ok(view) = other.cast::<Self>() {
             return view.get().bytes() == self.bytes();
         }
-        other.extract::<&[u8]>().is_ok_and(|bytes| bytes == self.bytes())
+        if let Ok(bytes) = other.extract::<&[u8]>() {
+            return bytes == self.bytes();
+        }
+        pyo3::buffer::PyBuffer::<u8>::get(other)
+            .and_then(|buffer| buffer.to_vec(other.py()))
+            .is_ok_and(|bytes| bytes == self.bytes())
     }
 
     fn __hash__(&self, py: Python<'_>) -> PyResult<isize> {

@@ -13,7 +13,7 @@ static RUNNING_LOOP: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
 
 impl Conn {
     /// Refuses what the connection's owner does not do: another thread, a forked child.
-    #[inline(always)]
+    #[inline]
     pub(crate) fn check(&self) -> PyResult<()> {
         // SAFETY: a plain call.
         if unsafe { libc::pthread_self() } == self.thread && !self.is_forked() { Ok(()) } else { Err(self.stranger()) }
