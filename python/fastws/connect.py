@@ -217,8 +217,13 @@ class connect:  # noqa: N801 - a function to its users, as in websockets
             context = await context_for(self._tls)
             state.loads_roots = False
         if self._sock is not None:
+            if self._sock.fileno() < 0:
+                raise RuntimeError("sock= was taken over by an earlier attempt; a connection needs a socket of its own")
             self._sock.setblocking(False)
-            return await self._attempt(state, loop, self._sock, context)
+            try:
+                return await self._attempt(state, loop, self._sock, context)
+            except DialError as error:
+                raise DialError(f"{self._shown}: {error}", uri=self._shown, phase="tcp") from None
         addresses = await dial.resolve(loop, self._dial_host, self._dial_port, self._shown)
         failures: list[tuple[str, str]] = []
         for address in addresses:

@@ -511,8 +511,13 @@ async def test_a_socket_that_is_closed_or_not_connected_is_said():
     closed.close()
     with pytest.raises(ValueError, match="sock is closed"):
         fastws.connect("ws://localhost/", sock=closed)
-    with pytest.raises(fastws.DialError, match="not connected"):
+    with pytest.raises(fastws.DialError, match=r"ws://localhost/: .*not connected"):
         await fastws.connect("ws://localhost/", sock=socket.socket())
+    with Peer() as peer:
+        once = fastws.connect("ws://localhost/", sock=socket.create_connection(("127.0.0.1", peer.port)))
+        await (await once).close()
+        with pytest.raises(RuntimeError, match="taken over"):
+            await once
 
 
 def test_no_descriptor_left_is_said_and_nothing_stays_open(fastws_server):

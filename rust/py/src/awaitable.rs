@@ -18,6 +18,7 @@ use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 
 use crate::conn::{Conn, Polled};
+use crate::gc;
 use crate::queue::Decode;
 use crate::waiter::Waiter;
 pub use iteration::iterate;
@@ -92,6 +93,7 @@ pub fn of(conn: &Bound<'_, Conn>, want: Want, spare: &mut Option<Py<PyAny>>) -> 
         }
     }
     let kind = types(py)?.awaitable.as_ptr().cast::<ffi::PyTypeObject>();
+    let _paused = gc::pause(py);
     // SAFETY: the type was made for this struct; allocation zeroes it.
     let object = unsafe {
         let object = ffi::PyType_GenericAlloc(kind, 0);

@@ -109,7 +109,6 @@ impl Conn {
     /// One step of a reader.
     pub(crate) fn poll<'py>(slf: &Bound<'py, Self>, want: Want, resumed: bool, started: bool) -> PyResult<Polled<'py>> {
         let (py, this) = (slf.py(), slf.get());
-        let _paused = gc::pause(py);
         let mut inner = this.inner.borrow_mut();
         fault::point(fault::Place::Poll);
         if !started {
@@ -180,6 +179,7 @@ impl Conn {
             this.check_loop(py)?;
             inner = this.inner.borrow_mut();
         }
+        let _paused = gc::pause(py);
         let waiter = Waiter::new(py, hub.get().event_loop_ref(), done)?;
         inner.waiter = Some(waiter.clone().unbind());
         if let Want::Batch { messages, bytes, wait } = want {
@@ -307,7 +307,6 @@ impl Conn {
         let (py, this) = (slf.py(), slf.get());
         loop {
             let message = {
-                let _paused = gc::pause(py);
                 let mut inner = this.inner.borrow_mut();
                 if inner.queue.is_empty() || (inner.has_used_its_run() && inner.token.is_some()) {
                     return Ok(());
@@ -330,7 +329,6 @@ impl Conn {
         let (py, this) = (slf.py(), slf.get());
         loop {
             let batch = {
-                let _paused = gc::pause(py);
                 let mut inner = this.inner.borrow_mut();
                 if inner.queue.is_empty() || (inner.has_used_its_run() && inner.token.is_some()) {
                     return Ok(());
@@ -389,10 +387,13 @@ impl Inner {
         if form == Form::View && decode == Decode::Default {
             return self.take_view(py, taken);
         }
+        // Without a conversion nothing is made that collections look at.
+        let _paused = (decode != Decode::Default).then(|| gc::pause(py));
         taken.into_object(py, form, decode)
     }
 
     fn take_view(&mut self, py: Python<'_>, taken: Taken) -> PyResult<Py<PyAny>> {
+        let _paused = gc::pause(py);
         let view = match taken.body {
             Body::Slice(address, length) => {
                 let view = MessageView::of_slice(py, address, length, taken.text)?;
@@ -409,6 +410,7 @@ impl Inner {
     }
 
     fn take_list(&mut self, py: Python<'_>, messages: usize, bytes: usize) -> PyResult<Py<PyList>> {
+        let _paused = gc::pause(py);
         let list = PyList::empty(py);
         let (mut count, mut size) = (0, 0usize);
         while count < messages {
@@ -430,6 +432,7 @@ impl Inner {
         let list = self.take_list(py, messages, bytes)?;
         let last_seq = self.queue.taken();
         let (received_ns, received_mono_ns) = self.queue.stamp().unwrap_or((0, 0));
+        let _paused = gc::pause(py);
         Ok(Py::new(py, Batch { messages: list, first_seq, last_seq, received_ns, received_mono_ns })?.into_any())
     }
 

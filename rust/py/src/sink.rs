@@ -18,7 +18,6 @@ pub(crate) struct QueueSink<'a, 'py> {
     delivery: fastws_core::Delivery,
     room: usize,
     failed: Option<PyErr>,
-    _paused: gc::Paused,
 }
 
 impl<'a, 'py> QueueSink<'a, 'py> {
@@ -28,7 +27,7 @@ impl<'a, 'py> QueueSink<'a, 'py> {
         events: &'a mut VecDeque<Event>,
         delivery: fastws_core::Delivery,
     ) -> Self {
-        Self { py, queue, events, delivery, room: PARSE_MESSAGES, failed: None, _paused: gc::pause(py) }
+        Self { py, queue, events, delivery, room: PARSE_MESSAGES, failed: None }
     }
 
     /// Whether Python had memory for everything.
@@ -43,6 +42,7 @@ impl<'a, 'py> QueueSink<'a, 'py> {
 
     /// A fragment or frame: (opcode, fin, rsv, payload).
     fn push_piece(&mut self, unit: Unit, payload: &[u8]) {
+        let _paused = gc::pause(self.py);
         let made = PyTuple::new(
             self.py,
             [

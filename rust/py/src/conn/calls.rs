@@ -7,7 +7,6 @@ use pyo3::prelude::*;
 
 use super::Conn;
 use crate::awaitable::{self, Want};
-use crate::gc;
 
 /// What became of a message that was to be sent.
 pub(crate) enum Sent {
@@ -68,7 +67,6 @@ impl Conn {
     pub(crate) fn awaitable(slf: &Bound<'_, Self>, want: Want) -> PyResult<Py<PyAny>> {
         let this = slf.get();
         this.check()?;
-        let _paused = gc::pause(slf.py());
         let mut inner = this.inner.borrow_mut();
         awaitable::of(slf, want, &mut inner.spare)
     }
