@@ -55,11 +55,12 @@ def _serve(options: argparse.Namespace) -> int:
             except OSError as error:
                 sys.stderr.write(f"fastws serve: --ca-file: {error}\n")
                 return 1
-        print(server.url(), flush=True)
+        # Before the URL is said: who reads it may end us at once.
         ended = threading.Event()
         with contextlib.suppress(ValueError):  # not the main thread
             signal.signal(signal.SIGTERM, lambda *_: ended.set())
         try:
+            print(server.url(), flush=True)
             ended.wait()
         except KeyboardInterrupt:
             return 130
