@@ -7,6 +7,7 @@ fails the test.
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import contextlib
 import functools
@@ -319,8 +320,6 @@ class Gate:
         assert self._event.wait(PATIENCE), "nobody opened the gate"
 
     async def opened(self) -> None:
-        import asyncio
-
         await asyncio.to_thread(self.wait)
 
 
@@ -340,3 +339,40 @@ def server_context() -> ssl.SSLContext:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     _authority().issue_cert("localhost", "127.0.0.1").configure_cert(context)
     return context
+
+
+SMALL = 16_384
+"""Socket buffers with which backpressure shows early."""
+
+
+def stalled(gate):
+    """A script that reads nothing before `gate` is open, and then everything."""
+
+    def script(wire):
+        gate.wait()
+        frames = wire.read_to_close()
+        wire.send(frame(CLOSE, frames[-1].payload[:2]))
+        wire.end()
+        return frames[:-1]
+
+    return script
+
+
+def peer_that_stalls(gate, **options):
+    return Peer(stalled(gate), buffers=SMALL, **options)
+
+
+async def fill(ws, message=b"x" * 4096):
+    """Sends until the queue takes no more; returns how many messages it took."""
+    number = 0
+    while True:
+        try:
+            ws.send_nowait(message)
+        except fastws.SendQueueFull:
+            # What the kernel takes in the meantime leaves room again.
+            await asyncio.sleep(0.01)
+            try:
+                ws.send_nowait(message)
+            except fastws.SendQueueFull:
+                return number
+        number += 1

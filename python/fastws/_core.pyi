@@ -21,12 +21,14 @@ __all__ = [
     "_panic_at",
     "_work_elsewhere",
     "parse_uri",
+    "seconds",
 ]
 
 __version__: Final[str]
 
 _T = TypeVar("_T")
 
+def seconds(name: str, value: float | timedelta) -> float: ...
 def parse_uri(uri: str) -> tuple[bool, str, int, str, str]: ...
 def _work_elsewhere(conn: Connection, at_least: int) -> None: ...
 def _panic_at(place: Literal["parse", "poll", "work"] | None = None) -> bool: ...

@@ -381,12 +381,10 @@ def _headers(headers: HeadersLike | None) -> list[tuple[str, str]]:
 def _seconds(name: str, value: Seconds) -> float | None:
     if value is None:
         return None
-    seconds = value.total_seconds() if isinstance(value, timedelta) else value
-    if isinstance(seconds, bool) or not isinstance(seconds, int | float):
-        raise TypeError(f"{name} is seconds (float) or a timedelta, not {value!r}")
-    if not 0 < seconds < float("inf"):
+    seconds = _core.seconds(name, value)
+    if seconds == 0:
         raise ValueError(f"{name} must be more than 0 seconds, or None for no limit; not {value!r}")
-    return float(seconds)
+    return seconds
 
 
 def _limit(name: str, value: int | None) -> int | None:

@@ -1,6 +1,7 @@
 """Runs each `async def` test twice: on asyncio's own loop and on uvloop."""
 
 import asyncio
+import functools
 import gc
 import inspect
 import os
@@ -8,6 +9,7 @@ import os
 import pytest
 
 from fastws.runner import loop_factory
+from programs import run_program
 
 LOOPS = ["asyncio", "uvloop"]
 LIMIT = float(os.environ.get("FASTWS_TEST_LIMIT", "30"))
@@ -50,6 +52,12 @@ def run(loop_name):
 
     run.loop_factory = loop_factory(loop_name)
     return run
+
+
+@pytest.fixture
+def process(loop_name):
+    """Runs a program in an interpreter of its own, on the loop of this test's turn: `programs.run_program`."""
+    return functools.partial(run_program, loop_name)
 
 
 @pytest.fixture

@@ -59,14 +59,18 @@ def main(
     try:
         return _run(options, serve)
     except BrokenPipeError:
-        # Nobody reads any more. What is still in the buffer must not raise once more at the end.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _silence()
         return BROKEN_PIPE
     except OSError as error:
         sys.stderr.write(f"fastws demo: {error.strerror or error}\n")
-        with suppress(OSError):
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _silence()
         return USAGE
+
+
+def _silence() -> None:
+    """What is still in the buffer of an output that cannot be written must not raise once more at the end."""
+    with suppress(OSError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _run(options: argparse.Namespace, serve: Callable[[Feed, bool], AbstractContextManager[OpenSession]] | None) -> int:

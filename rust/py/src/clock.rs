@@ -3,7 +3,7 @@
 use fastws_core::Nanos;
 use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
-use pyo3::types::PyDelta;
+use pyo3::types::{PyBool, PyDelta};
 
 /// CLOCK_MONOTONIC in nanoseconds, the clock of `time.monotonic_ns()` on Linux.
 #[inline]
@@ -31,16 +31,19 @@ pub fn from_seconds(seconds: Option<f64>) -> Option<Nanos> {
 }
 
 /// A duration as Python gives it, as seconds: a number of them, or a `timedelta`; zero or more.
+#[pyfunction]
 pub fn seconds(name: &str, value: &Bound<'_, PyAny>) -> PyResult<f64> {
     let seconds = if value.is_instance_of::<PyDelta>() {
-        value.call_method0("total_seconds")?.extract::<f64>()
+        Some(value.call_method0("total_seconds")?.extract::<f64>()?)
+    } else if value.is_instance_of::<PyBool>() {
+        None
     } else {
-        value.extract::<f64>()
+        value.extract::<f64>().ok()
     };
     match seconds {
-        Ok(seconds) if seconds.is_finite() && seconds >= 0.0 => Ok(seconds),
-        Ok(_) => Err(PyValueError::new_err(format!("{name} is zero or more seconds, not {}", value.repr()?))),
-        Err(_) => Err(PyTypeError::new_err(format!("{name} is seconds (float) or a timedelta, not {}", value.repr()?))),
+        Some(seconds) if seconds.is_finite() && seconds >= 0.0 => Ok(seconds),
+        Some(_) => Err(PyValueError::new_err(format!("{name} is zero or more seconds, not {}", value.repr()?))),
+        None => Err(PyTypeError::new_err(format!("{name} is seconds (float) or a timedelta, not {}", value.repr()?))),
     }
 }
 

@@ -171,15 +171,16 @@ impl Conn {
         max_wait: Option<&Bound<'_, PyAny>>,
     ) -> PyResult<Py<PyAny>> {
         slf.get().check()?;
-        let bound = |name: &str, value: i128| {
-            let value = if value < 1 { None } else { Some(usize::try_from(value).unwrap_or(usize::MAX)) };
-            value.ok_or_else(|| PyValueError::new_err(format!("{name} must be at least 1")))
-        };
-        let max_messages = bound("max_messages", max_messages)?;
-        let max_bytes = max_bytes.map(|bytes| bound("max_bytes", bytes)).transpose()?;
+        if max_messages < 1 || max_bytes.is_some_and(|bytes| bytes < 1) {
+            return Err(PyValueError::new_err("max_messages and max_bytes must be at least 1"));
+        }
+        let limit = |value: i128| usize::try_from(value).unwrap_or(usize::MAX);
         let wait = max_wait.map(|wait| clock::seconds("max_wait", wait)).transpose()?;
         let wait = clock::from_seconds(wait).unwrap_or(0);
-        awaitable::iterate(slf, Want::Batch { messages: max_messages, bytes: max_bytes.unwrap_or(usize::MAX), wait })
+        awaitable::iterate(
+            slf,
+            Want::Batch { messages: limit(max_messages), bytes: max_bytes.map_or(usize::MAX, limit), wait },
+        )
     }
 
     /// Sends a message; waits only where the send queue is full.

@@ -436,7 +436,7 @@ impl Hub {
         outcome
     }
 
-    fn flush_listed(&self) -> Option<Token> {
+    fn next_to_flush(&self) -> Option<Token> {
         self.state.borrow_mut().flush.pop()
     }
 
@@ -444,7 +444,7 @@ impl Hub {
         let this = slf.get();
         this.turn.set(this.turn.get() + 1);
         let mut outcome = Ok(());
-        while let Some(token) = this.flush_listed() {
+        while let Some(token) = this.next_to_flush() {
             if let Some(conn) = this.connection(slf.py(), token) {
                 let done = this.busy_with(&conn, Some(token), Conn::on_flush);
                 // Also with what ends the program on its way: what was sent leaves.

@@ -6,6 +6,7 @@ use pyo3::ffi;
 use pyo3::prelude::*;
 
 // Part of CPython's documented API (https://docs.python.org/3/c-api/bytes.html), which pyo3 does not declare.
+// SAFETY: the signature is that of the header.
 unsafe extern "C" {
     fn _PyBytes_Resize(bytes: *mut *mut ffi::PyObject, size: ffi::Py_ssize_t) -> std::ffi::c_int;
 }

@@ -40,6 +40,8 @@ mod _core {
     #[pymodule_export]
     use super::batch::Batch;
     #[pymodule_export]
+    use super::clock::seconds;
+    #[pymodule_export]
     use super::conn::Conn;
     #[pymodule_export]
     use super::fault::{panic_at, work_elsewhere};

@@ -192,6 +192,7 @@ impl MessageView {
         format!("<MessageView of {} bytes{}>", self.length, if self.is_text { ", text" } else { "" })
     }
 
+    // SAFETY: called by the interpreter only, attached, with a buffer to fill.
     unsafe fn __getbuffer__(slf: Bound<'_, Self>, view: *mut ffi::Py_buffer, flags: c_int) -> PyResult<()> {
         if view.is_null() {
             return Err(PyBufferError::new_err("no buffer to fill"));
@@ -215,6 +216,7 @@ impl MessageView {
         Ok(())
     }
 
+    // SAFETY: called by the interpreter only, once for each buffer that was filled.
     unsafe fn __releasebuffer__(&self, _view: *mut ffi::Py_buffer) {
         self.exports.set(self.exports.get() - 1);
     }

@@ -1,0 +1,155 @@
+"""A forked child may not use what its parent opened, nor disturb it."""
+
+FORK = """
+        def script(wire):
+            for number in range(3):
+                wire.read_frame()
+                wire.send(text(str(number)))
+            return wire.answer_close()
+
+        def refused(call):
+            try:
+                call()
+            except RuntimeError as error:
+                assert "process" in str(error), error
+            else:
+                raise AssertionError("not refused")
+
+        async def main():
+            async with peer.connect() as ws:
+                await ws.send("a")
+                assert await ws.recv() == "0"
+                waiting = asyncio.create_task(ws.recv())
+                await asyncio.sleep(0)
+                if how == "queued":
+                    ws.send_nowait("first leaves at once")
+                with warnings.catch_warnings():
+                    warnings.simplefilter("ignore")
+                    child = os.fork()
+                if child == 0:
+                    try:
+                        in_the_child(ws)
+                    except BaseException as error:
+                        import traceback
+                        traceback.print_exc()
+                        os._exit(1)
+                    if how == "exit":
+                        del ws
+                        gc.collect()
+                        os._exit(0)
+                    os._exit(0)
+                # In the loop's thread, so that nothing of ours runs before the child is gone.
+                _, status = os.waitpid(child, 0)
+                assert status == 0, status
+                if how != "queued":
+                    await ws.send("b")
+                assert await waiting == "1"
+                await ws.send("c")
+                assert await ws.recv() == "2"
+"""
+
+
+def test_a_forked_child_is_refused_every_call_and_the_parent_goes_on(process):
+    process(
+        FORK
+        + """
+        def in_the_child(ws):
+            refused(ws.recv)
+            refused(lambda: ws.__anext__())
+            refused(lambda: ws.batches().__anext__())
+            refused(lambda: ws.send("x"))
+            refused(lambda: ws.send_nowait("x"))
+            refused(lambda: ws.send(["x", "y"]).send(None))
+            refused(lambda: ws.send_threadsafe("x"))
+            refused(lambda: ws.ping().send(None))
+            refused(lambda: ws.pong().send(None))
+            refused(lambda: ws.close().send(None))
+            refused(lambda: ws.wait_closed().send(None))
+
+        how = "calls"
+        with Peer(script) as peer:
+            run(main())
+        assert [frame.opcode for frame in peer.results[0]] == [CLOSE]
+        print("ok")
+        """
+    )
+
+
+def test_a_forked_child_that_drops_the_connection_does_not_disturb_the_parent(process):
+    process(
+        FORK
+        + """
+        def in_the_child(ws):
+            del ws
+            gc.collect()
+
+        how = "exit"
+        with Peer(script) as peer:
+            run(main())
+        assert [frame.opcode for frame in peer.results[0]] == [CLOSE]
+        print("ok")
+        """
+    )
+
+
+def test_a_forked_child_can_have_connections_of_its_own(process):
+    process(
+        FORK
+        + """
+        def in_the_child(ws):
+            async def own():
+                async with other.connect() as mine:
+                    await mine.send("a")
+                    assert await mine.recv() == "0"
+
+            # The parent's loop is running, as far as this thread knows.
+            asyncio._set_running_loop(None)
+            loop = make_loop()
+            loop.run_until_complete(own())
+
+        how = "own"
+        def short(wire):
+            wire.read_frame()
+            wire.send(text("0"))
+            wire.answer_close()
+
+        with Peer(script) as peer, Peer(short) as other:
+            run(main())
+        print("ok")
+        """
+    )
+
+
+def test_multiprocessing_by_fork_with_an_open_connection(process):
+    process(
+        """
+        import multiprocessing
+
+        def work(queue):
+            gc.collect()
+            queue.put("done")
+
+        def script(wire):
+            wire.read_frame()
+            wire.send(text("a"))
+            wire.answer_close()
+
+        async def main():
+            async with peer.connect() as ws:
+                context = multiprocessing.get_context("fork")
+                queue = context.SimpleQueue()
+                with warnings.catch_warnings():
+                    warnings.simplefilter("ignore")
+                    child = context.Process(target=work, args=(queue,))
+                    child.start()
+                assert queue.get() == "done"
+                child.join()
+                assert child.exitcode == 0
+                await ws.send("go")
+                assert await ws.recv() == "a"
+
+        with Peer(script) as peer:
+            run(main())
+        print("ok")
+        """
+    )

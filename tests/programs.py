@@ -1,0 +1,62 @@
+"""Tests that are a process of their own: what goes wrong in them ends the process."""
+
+import os
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+TESTS = Path(__file__).parent
+
+PRELUDE = """
+import asyncio, faulthandler, gc, os, signal, sys, threading, warnings, weakref
+sys.path.insert(0, {tests!r})
+faulthandler.dump_traceback_later(30, exit=True)
+from peers import *
+from fastws.runner import loop_factory
+import fastws
+
+make_loop = loop_factory({loop!r}) or asyncio.new_event_loop
+
+def quiet(wire):
+    with contextlib.suppress(OSError):
+        return wire.read_to_end()
+
+def mute(wire):
+    with contextlib.suppress(OSError):
+        while wire.sock.recv(65536):
+            pass
+
+def run(coroutine):
+    with asyncio.Runner(loop_factory=make_loop) as runner:
+        return runner.run(coroutine)
+
+def is_open(fd):
+    try:
+        os.fstat(fd)
+    except OSError:
+        return False
+    return True
+
+"""
+
+
+def run_program(loop_name, program, *, expect="ok", warned=(), code=0):
+    """Runs a program in a new interpreter; it must end well and print what is expected last."""
+    source = PRELUDE.format(tests=str(TESTS), loop=loop_name) + textwrap.dedent(program)
+    result = subprocess.run(
+        [sys.executable, "-X", "dev", "-W", "always", "-c", source],
+        capture_output=True,
+        text=True,
+        timeout=50,
+        env={**os.environ, "PYTHONASYNCIODEBUG": ""},
+        check=False,
+    )
+    report = f"exit code {result.returncode}\n--- out\n{result.stdout}\n--- err\n{result.stderr}"
+    assert result.returncode == code, report
+    assert result.stdout.strip().endswith(expect), report
+    for text in warned:
+        assert text in result.stderr, report
+    assert "panicked" not in result.stderr, report
+    assert "Fatal" not in result.stderr, report
+    return result
