@@ -505,7 +505,7 @@ async def test_references_stay_level_over_many_messages():
             await drained(ws, 18_000)
             gc.collect()
             after = sys.getrefcount(ws), sys.getrefcount(None), len(gc.get_objects())
-            assert after[0] <= before[0]
+            assert abs(after[0] - before[0]) < 10  # reading and waiting hold some, each message none
             assert abs(after[1] - before[1]) < 1000
             assert abs(after[2] - before[2]) < 500
             await drained(ws, 1000)

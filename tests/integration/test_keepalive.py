@@ -22,23 +22,23 @@ async def test_a_peer_that_answers_stays_and_gives_the_latency(fastws_server):
 
 
 async def test_a_peer_that_is_silent_is_given_up_and_that_is_said(fastws_server):
-    for _ in range(5):
+    for _ in range(30):
         start = time.perf_counter()
         async with contextlib.AsyncExitStack() as stack:
             stack.enter_context(contextlib.suppress(fastws.ConnectionClosed))
             ws = await stack.enter_async_context(
-                fastws.connect(fastws_server.url("/silence"), ping_interval=0.05, ping_timeout=1, close_timeout=0.1)
+                fastws.connect(fastws_server.url("/silence"), ping_interval=0.05, ping_timeout=0.4, close_timeout=0.1)
             )
             with pytest.raises(fastws.ConnectionClosedError, match="keepalive ping timeout: ") as caught:
                 await ws.recv()
-            assert time.perf_counter() - start > 1
+            assert time.perf_counter() - start > 0.4
         assert isinstance(caught.value.__cause__, fastws.KeepaliveTimeout)
         assert ws.close_code == 1006
         assert ws.close_info.sent.code == 1011
-        # A machine that stops this process for most of that second blocks the loop, and that is said instead.
+        # A machine that stops this process for most of that time blocks the loop, and that is said instead.
         if "event loop blocked" not in str(caught.value):
             break
-    assert re.search(r"peer silent 1\.\d s", str(caught.value))
+    assert re.search(r"peer silent \d\.\d s", str(caught.value))
 
 
 async def test_without_ping_timeout_a_silent_peer_stays(fastws_server):

@@ -157,7 +157,8 @@ fn a_drip_feeds_single_bytes() {
         reads += 1;
     }
     assert_eq!(after_head(&bytes).len(), 2 * 22 + 4);
-    assert!(reads > bytes.len() / 4, "{} bytes in {reads} reads", bytes.len());
+    // As many as there are bytes, but for those that came while this thread did not run.
+    assert!(reads > 8, "{} bytes in {reads} reads", bytes.len());
     assert!(begun.elapsed() >= Duration::from_millis(bytes.len() as u64 - 1));
 }
 
