@@ -29,6 +29,7 @@ def is_possible(client: type[clients.Client], scenario: scenarios.Scenario) -> b
     if scenario.kind in ("connect", "idle") and client in (
         clients.FastwsListener,
         clients.FastwsBatches,
+        clients.FastwsBusyPoll,
         clients.WebsocketRsIterate,
     ):
         return False  # the same connection as another entry's

@@ -64,6 +64,11 @@ class connect:  # noqa: N801 - a function to its users, as in websockets
         messages: ``"auto"`` gives text as ``str`` and binary as ``bytes``; ``"bytes"`` gives both as ``bytes``;
             ``"view"`` gives both as zero-copy ``fastws.MessageView``.
         nodelay: Set TCP_NODELAY.
+        busy_poll: After a message was handled, look for the next one for so long before the event loop may sleep: a
+            core's time for microseconds. It holds the loop and the interpreter's lock; it ends early when the consumer
+            awaits something else. None: sleep.
+        busy_poll_max: How long one turn of the event loop may be held so, messages or not: timers, other sockets and
+            other tasks wait that long.
 
     Durations are seconds (``float``) or ``timedelta``.
 
@@ -105,6 +110,8 @@ class connect:  # noqa: N801 - a function to its users, as in websockets
         max_send_bytes: int = 64 * 2**20,
         messages: Literal["auto", "bytes", "view"] = "auto",
         nodelay: bool = True,
+        busy_poll: Seconds = None,
+        busy_poll_max: Seconds = 0.001,
         _delivery: Literal["messages", "fragments", "frames"] = "messages",
     ) -> None:
         if compression is not None:
@@ -175,6 +182,7 @@ class connect:  # noqa: N801 - a function to its users, as in websockets
             "messages": messages,
             "water": (high, low, high_bytes, low_bytes),
             "write_limit": self._write_limit,
+            "busy_poll": _busy_poll(busy_poll, busy_poll_max),
         }
         # What is wrong with the headers is said here, not at the first attempt.
         self._request()
@@ -385,6 +393,17 @@ def _seconds(name: str, value: Seconds) -> float | None:
     if seconds == 0:
         raise ValueError(f"{name} must be more than 0 seconds, or None for no limit; not {value!r}")
     return seconds
+
+
+def _busy_poll(idle: Seconds, most: Seconds) -> tuple[float, float] | None:
+    wait, bound = _seconds("busy_poll", idle), _seconds("busy_poll_max", most)
+    if bound is None:
+        raise TypeError("busy_poll_max is seconds (float) or a timedelta: the event loop must have its turns")
+    if wait is None:
+        return None
+    if wait > bound:
+        raise ValueError(f"busy_poll_max ({most!r}) must be at least busy_poll ({idle!r})")
+    return wait, bound
 
 
 def _limit(name: str, value: int | None) -> int | None:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine
+import contextlib
+import os
+import sys
+from collections.abc import Callable, Coroutine, Iterator
 from typing import Any, Literal, TypeVar
 
 __all__ = ["run"]
@@ -12,7 +15,12 @@ T = TypeVar("T")
 
 
 def run(
-    main: Coroutine[Any, Any, T], *, loop: Literal["auto", "uvloop", "asyncio"] = "auto", debug: bool | None = None
+    main: Coroutine[Any, Any, T],
+    *,
+    loop: Literal["auto", "uvloop", "asyncio"] = "auto",
+    debug: bool | None = None,
+    spin: bool = False,
+    cpu: int | None = None,
 ) -> T:
     """Runs ``main`` as ``asyncio.run`` does, on uvloop where it is installed.
 
@@ -20,9 +28,52 @@ def run(
         main: The coroutine to run.
         loop: ``"auto"``, ``"uvloop"`` (ImportError where it is missing) or ``"asyncio"``.
         debug: asyncio's debug mode.
+        spin: The event loop never sleeps: it looks at all its sockets and timers in every turn. It takes a core whole,
+            for the microseconds that a sleeping thread needs to wake.
+        cpu: Number of the core that this thread runs on meanwhile (Linux); threads that it starts inherit that.
+
+    Raises:
+        ValueError: There is no such core for this process, or ``loop`` is none of these.
     """
-    with asyncio.Runner(debug=debug, loop_factory=loop_factory(loop)) as runner:
-        return runner.run(main)
+    try:
+        factory = loop_factory(loop)
+        with _pinned(cpu), asyncio.Runner(debug=debug, loop_factory=factory) as runner:
+            if spin:
+                _keep_awake(runner.get_loop())
+            return runner.run(main)
+    finally:
+        if asyncio.iscoroutine(main):
+            main.close()  # one that could not start is not complained of besides
+
+
+@contextlib.contextmanager
+def _pinned(cpu: int | None) -> Iterator[None]:
+    """This thread stays on a core as long as the context lasts."""
+    if cpu is None:
+        yield
+        return
+    if isinstance(cpu, bool) or not isinstance(cpu, int):
+        raise TypeError(f"cpu is the number of a core (int), not {cpu!r}")
+    if sys.platform != "linux":
+        raise ValueError(f"cpu={cpu}: a thread can be pinned to a core on Linux only; leave it out")
+    allowed = os.sched_getaffinity(0)
+    if cpu not in allowed:
+        shown = ", ".join(map(str, sorted(allowed)))
+        raise ValueError(f"cpu={cpu}: this process may run on the cores {shown}")
+    os.sched_setaffinity(0, {cpu})
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, allowed)
+
+
+def _keep_awake(loop: asyncio.AbstractEventLoop) -> None:
+    """Something is to be done in every turn of the loop, so none sleeps."""
+
+    def turn() -> None:
+        loop.call_soon(turn)
+
+    turn()
 
 
 def loop_factory(loop: str = "auto") -> Callable[[], asyncio.AbstractEventLoop] | None:

@@ -1,4 +1,6 @@
 import asyncio
+import os
+import resource
 
 import pytest
 
@@ -31,3 +33,37 @@ def test_debug_reaches_the_loop(debug):
         return asyncio.get_running_loop().get_debug()
 
     assert fastws.run(is_debugging(), debug=debug) is debug
+
+
+@pytest.mark.parametrize("loop", ["asyncio", "uvloop"])
+def test_a_loop_that_spins_does_not_sleep(loop):
+    async def sleeps():
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_nvcsw
+        for _ in range(100):
+            await asyncio.sleep(0.001)
+        return resource.getrusage(resource.RUSAGE_SELF).ru_nvcsw - before
+
+    assert fastws.run(sleeps(), loop=loop) >= 100
+    assert fastws.run(sleeps(), loop=loop, spin=True) < 50
+
+
+def test_the_thread_stays_on_its_core_as_long_as_the_program_runs():
+    before = os.sched_getaffinity(0)
+    cpu = max(before)
+
+    async def cores():
+        return os.sched_getaffinity(0)
+
+    assert fastws.run(cores(), cpu=cpu) == {cpu}
+    assert os.sched_getaffinity(0) == before
+
+
+@pytest.mark.parametrize(
+    ("cpu", "error", "match"),
+    [(100_000, ValueError, "cpu=100000: this process may run on the cores"), ("1", TypeError, "number of a core")],
+)
+def test_a_core_that_is_not_there_is_named_and_nothing_runs(cpu, error, match):
+    before = os.sched_getaffinity(0)
+    with pytest.raises(error, match=match):
+        fastws.run(loop_module(), cpu=cpu)
+    assert os.sched_getaffinity(0) == before

@@ -19,7 +19,7 @@ mod owner;
 use crate::awaitable::{self, Want};
 use crate::deliver::Listener;
 use crate::driver::Phase;
-use crate::hub::Hub;
+use crate::hub::{BusyPoll, Hub};
 use crate::poller::Interest;
 use crate::queue::Decode;
 use crate::request::Request;
@@ -40,6 +40,7 @@ pub struct Conn {
     thread: libc::pthread_t,
     fork: u32,
     pub(crate) listener: OnceCell<Listener>,
+    pub(crate) busy_poll: Option<BusyPoll>,
 }
 
 // SAFETY: every access happens with the interpreter attached, and the GIL orders them; `RefCell` borrows never span a call
@@ -69,6 +70,7 @@ impl Conn {
             thread: unsafe { libc::pthread_self() },
             fork: fork::generation(),
             listener: OnceCell::new(),
+            busy_poll: inner::busy_poll(options)?,
             inner: RefCell::new(Inner::new(options)?),
         })
     }

@@ -64,6 +64,22 @@ impl Conn {
         self.inner.borrow().reads
     }
 
+    /// Messages taken so far, for a connection that wants to be polled.
+    #[inline]
+    pub(crate) fn taken_if_polled(&self) -> u64 {
+        if self.busy_poll.is_some() { self.inner.borrow().queue.taken() } else { 0 }
+    }
+
+    /// Whether its consumer came back and waits for the next message, and nothing else is to be done.
+    pub(crate) fn wants_more(&self) -> bool {
+        let inner = self.inner.borrow();
+        inner.phase == Phase::Open
+            && inner.core.state() == State::Open
+            && inner.paused.is_none()
+            && inner.queue.is_empty()
+            && (self.listener.get().is_some() || inner.waiter.as_ref().is_some_and(|waiter| waiter.get().is_pending()))
+    }
+
     /// Its registration with the hub, while it has one.
     pub(crate) fn token(&self) -> Option<Token> {
         self.inner.borrow().token
@@ -215,6 +231,7 @@ impl Conn {
                         inner.phase = Phase::Open;
                         inner.opening.take()
                     };
+                    this.hub.get().owe_a_turn();
                     // Also with what ends the program on its way: who waits for the opening is told.
                     let called = if this.listener.get().is_some() { Self::call_on_open(slf) } else { Ok(()) };
                     called.and(resolve(py, opening, None))?;
@@ -243,6 +260,7 @@ impl Conn {
                         answered
                     };
                     for (_, sent, future) in answered {
+                        this.hub.get().owe_a_turn();
                         set_result(py, &future, clock::to_seconds(now - sent))?;
                     }
                 }
@@ -312,6 +330,7 @@ impl Conn {
             }
             std::mem::take(&mut inner.draining)
         };
+        this.hub.get().owe_a_turn();
         for future in drained {
             set_result(py, &future, py.None())?;
         }

@@ -4,6 +4,8 @@
 //! It dispatches what is ready, keeps the timers, flushes what was sent in a turn, and leaves the loop with its last
 //! connection. All of it runs on the loop's thread, but for [`Hub::post`] and the end of a registration.
 
+mod busy;
+mod look;
 mod registry;
 
 use std::cell::{Cell, OnceCell, RefCell};
@@ -19,8 +21,10 @@ use pyo3::types::{PyDict, PyWeakrefReference};
 use crate::clock;
 use crate::conn::Conn;
 use crate::fork;
-use crate::poller::{Interest, Ready, TIMER, WAKE};
+use crate::poller::Interest;
 
+pub use busy::BusyPoll;
+use busy::Verdict;
 use registry::{Entry, State};
 pub use registry::{Mail, Token};
 
@@ -37,6 +41,10 @@ pub struct Hub {
     depth: Cell<u32>,
     /// The connection that a dispatch is busy with.
     current: Cell<Option<Token>>,
+    /// Whether the last look at the sockets calls for another one at once.
+    verdict: Cell<Verdict>,
+    /// Somebody who was woken in this call of the loop's waits for its next turn.
+    owes_turn: Cell<bool>,
     turn_end_scheduled: Cell<bool>,
     soon_scheduled: Cell<bool>,
     fork: u32,
@@ -47,9 +55,6 @@ pub struct Hub {
 unsafe impl Send for Hub {}
 // SAFETY: as above.
 unsafe impl Sync for Hub {}
-
-/// Time after which a dispatch returns to the loop; what is ready stays so.
-const DISPATCH_BUDGET: Nanos = 4_000_000;
 
 static HUBS: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
 
@@ -78,6 +83,8 @@ impl Hub {
                 turn: Cell::new(1),
                 depth: Cell::new(0),
                 current: Cell::new(None),
+                verdict: Cell::new(Verdict::Silent),
+                owes_turn: Cell::new(false),
                 turn_end_scheduled: Cell::new(false),
                 soon_scheduled: Cell::new(false),
                 fork: fork::generation(),
@@ -304,69 +311,14 @@ impl Hub {
     }
 
     fn dispatch(slf: &Bound<'_, Self>) -> PyResult<()> {
-        let (py, this) = (slf.py(), slf.get());
-        let start = clock::monotonic();
-        let alone = Self::read_alone(slf, start);
-        if alone.is_err() {
-            let flushed = Self::flush(slf);
-            return alone.and(flushed);
-        }
-        if !alone? {
-            let ready = this.state.borrow_mut().poll()?;
-            let mut left = ready.len();
-            let mut late = false;
-            let mut outcome = Ok(());
-            for event in &ready {
-                let event = *event;
-                left -= 1;
-                if outcome.is_err() {
-                    // What ends the program is on its way: the others keep what they were told.
-                    this.state.borrow_mut().give_back(event);
-                    continue;
-                }
-                outcome = match event.token {
-                    TIMER => Self::run_timers(slf),
-                    WAKE => Self::take_mail(slf),
-                    _ if late => {
-                        this.state.borrow_mut().put_off(event);
-                        Ok(())
-                    }
-                    _ => {
-                        let done = Self::run_one(slf, event);
-                        late = left > 0 && clock::monotonic() - start > DISPATCH_BUDGET;
-                        done
-                    }
-                };
-            }
-            this.state.borrow_mut().ready = ready;
-            if outcome.is_err() {
-                let flushed = Self::flush(slf);
-                return outcome.and(flushed);
-            }
-        }
-        Self::flush(slf)?;
-        this.leave_if_empty(py)
-    }
-
-    /// Where there is one connection, and a wake-up is for its input as good as always, this reads without asking the
-    /// poller first: a system call less for each message. False: nothing was there to read, so it is something else.
-    fn read_alone(slf: &Bound<'_, Self>, now: Nanos) -> PyResult<bool> {
         let this = slf.get();
-        let Some(token) = this.state.borrow_mut().guess(now) else { return Ok(false) };
-        let Some(conn) = this.connection(slf.py(), token) else { return Ok(false) };
-        let before = conn.get().reads();
-        let outcome = this.busy_with(&conn, Some(token), |conn| {
-            Conn::on_ready(conn, Ready { token: token.key(), read: true, write: false, hangup: false })
-        });
-        Self::handle(slf, &conn, outcome)?;
-        Ok(conn.get().reads() != before)
-    }
-
-    fn run_one(slf: &Bound<'_, Self>, event: Ready) -> PyResult<()> {
-        let token = Token::from_key(event.token);
-        let Some(conn) = slf.get().connection(slf.py(), token) else { return Ok(()) };
-        let outcome = slf.get().busy_with(&conn, Some(token), |conn| Conn::on_ready(conn, event));
-        Self::handle(slf, &conn, outcome)
+        let start = clock::monotonic();
+        this.owes_turn.set(false);
+        Self::look(slf, start, false)?;
+        if this.verdict.get() != Verdict::Silent && this.may_step() {
+            Self::spin(slf, start)?;
+        }
+        this.leave_if_empty(slf.py())
     }
 
     /// Lets a connection work. A panic, which would be a fault of ours, costs that connection and nothing else.

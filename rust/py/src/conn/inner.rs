@@ -10,7 +10,7 @@ use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
 use crate::driver::Phase;
-use crate::hub::Token;
+use crate::hub::{BusyPoll, Token};
 use crate::landing::Landing;
 use crate::poller::Interest;
 use crate::queue::{Form, Queue};
@@ -98,6 +98,14 @@ pub(crate) struct Water {
     pub low_messages: usize,
     pub high_bytes: usize,
     pub low_bytes: usize,
+}
+
+/// Whether and how long the hub is to look for more after a message, instead of sleeping.
+pub(super) fn busy_poll(options: &Bound<'_, PyDict>) -> PyResult<Option<BusyPoll>> {
+    let Some(pair) = options.get_item("busy_poll")? else { return Ok(None) };
+    let Some((idle, most)) = pair.extract::<Option<(f64, f64)>>()? else { return Ok(None) };
+    let nanos = |seconds| clock::from_seconds(Some(seconds)).unwrap_or(0);
+    Ok(Some(BusyPoll { idle: nanos(idle), most: nanos(most) }))
 }
 
 impl Inner {

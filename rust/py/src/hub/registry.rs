@@ -100,6 +100,8 @@ impl State {
         }
         self.guesses = 0;
         self.alone = match ready[..] {
+            // Nothing: what was likely still is.
+            [] => self.alone,
             [event] if self.live == 1 && !matches!(event.token, TIMER | WAKE) => Some(Token::from_key(event.token)),
             _ => None,
         };

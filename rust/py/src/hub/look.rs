@@ -1,0 +1,85 @@
+//! One look at the sockets: who is ready works, and what was sent leaves.
+
+use fastws_core::Nanos;
+use pyo3::prelude::*;
+
+use super::Hub;
+use super::registry::Token;
+use crate::clock;
+use crate::conn::Conn;
+use crate::poller::{Ready, TIMER, WAKE};
+
+/// Time after which a dispatch returns to the loop; what is ready stays so.
+const DISPATCH_BUDGET: Nanos = 4_000_000;
+
+impl Hub {
+    /// Lets those connections work that are ready, and writes what they sent. True: there was one, or a timer. With
+    /// `again` this is one look of many: the poller is asked only where it would tell more than reading does.
+    pub(super) fn look(slf: &Bound<'_, Self>, now: Nanos, again: bool) -> PyResult<bool> {
+        let found = match Self::read_alone(slf, now) {
+            Ok(Some(found)) if found || again => Ok(found),
+            Ok(_) => Self::look_at_all(slf, now),
+            Err(error) => Err(error),
+        };
+        // Also with what ends the program on its way: what was sent leaves.
+        let flushed = if matches!(found, Ok(false)) && again { Ok(()) } else { Self::flush(slf) };
+        found.and_then(|found| flushed.map(|()| found))
+    }
+
+    fn look_at_all(slf: &Bound<'_, Self>, start: Nanos) -> PyResult<bool> {
+        let this = slf.get();
+        let ready = this.state.borrow_mut().poll()?;
+        let found = !ready.is_empty();
+        let mut left = ready.len();
+        let mut late = false;
+        let mut outcome = Ok(());
+        for event in &ready {
+            let event = *event;
+            left -= 1;
+            if outcome.is_err() {
+                // What ends the program is on its way: the others keep what they were told.
+                this.state.borrow_mut().give_back(event);
+                continue;
+            }
+            outcome = match event.token {
+                TIMER => Self::run_timers(slf),
+                WAKE => Self::take_mail(slf),
+                _ if late => {
+                    this.state.borrow_mut().put_off(event);
+                    Ok(())
+                }
+                _ => {
+                    let done = Self::run_one(slf, event);
+                    late = left > 0 && clock::monotonic() - start > DISPATCH_BUDGET;
+                    done
+                }
+            };
+        }
+        this.state.borrow_mut().ready = ready;
+        outcome.map(|()| found)
+    }
+
+    /// Where there is one connection, and a wake-up is for its input as good as always, this reads without asking the
+    /// poller first: a system call less for each message. False: nothing was there to read. None: the poller is to be asked.
+    fn read_alone(slf: &Bound<'_, Self>, now: Nanos) -> PyResult<Option<bool>> {
+        let this = slf.get();
+        let Some(token) = this.state.borrow_mut().guess(now) else { return Ok(None) };
+        let Some(conn) = this.connection(slf.py(), token) else { return Ok(None) };
+        let (before, taken) = (conn.get().reads(), conn.get().taken_if_polled());
+        let outcome = this.busy_with(&conn, Some(token), |conn| {
+            Conn::on_ready(conn, Ready { token: token.key(), read: true, write: false, hangup: false })
+        });
+        Self::handle(slf, &conn, outcome)?;
+        this.judge(conn.get(), taken);
+        Ok(Some(conn.get().reads() != before))
+    }
+
+    fn run_one(slf: &Bound<'_, Self>, event: Ready) -> PyResult<()> {
+        let token = Token::from_key(event.token);
+        let Some(conn) = slf.get().connection(slf.py(), token) else { return Ok(()) };
+        let taken = conn.get().taken_if_polled();
+        let outcome = slf.get().busy_with(&conn, Some(token), |conn| Conn::on_ready(conn, event));
+        slf.get().judge(conn.get(), taken);
+        Self::handle(slf, &conn, outcome)
+    }
+}

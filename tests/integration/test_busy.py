@@ -1,0 +1,190 @@
+"""rust/py/src/hub/busy.rs: the hub looks for the next message before the loop may sleep, within two bounds.
+
+Turns of the loop are counted, not time: where the loop has no turn, somebody polled.
+"""
+
+import asyncio
+import time
+
+import pytest
+
+import fastws
+from fastws.testing import Server
+from peers import Gate, Peer, text
+
+LONG = 20.0
+"""A bound that no test reaches: one that holds the loop for so long has failed."""
+
+
+class Turns:
+    """Counts the turns of the running loop, and keeps it from sleeping."""
+
+    def __init__(self):
+        self.count = 0
+        self._go_on = True
+
+    def __call__(self):
+        if self._go_on:
+            self.count += 1
+            asyncio.get_running_loop().call_soon(self)
+
+    def __enter__(self):
+        self()
+        return self
+
+    def __exit__(self, *_):
+        self._go_on = False
+
+
+async def round_trips(ws, number=50):
+    """Turns of the loop that so many take."""
+    await ws.send("first")
+    await ws.recv()
+    with Turns() as turns:
+        for _ in range(number):
+            await ws.send("x")
+            await ws.recv()
+    return turns.count
+
+
+@pytest.mark.parametrize("tls", [False, True], ids=["tcp", "tls"])
+async def test_answers_are_waited_for_without_a_turn_of_the_loop(tls, fastws_server, fastws_tls_server):
+    server = fastws_tls_server if tls else fastws_server
+    more = {"tls": fastws.TlsConfig(ca=server.ca_pem)} if tls else {}
+    async with fastws.connect(server.url("/echo"), busy_poll=LONG, busy_poll_max=LONG, **more) as ws:
+        assert await round_trips(ws) < 25
+    async with fastws.connect(server.url("/echo"), **more) as ws:
+        assert await round_trips(ws) >= 50
+
+
+async def test_a_listener_is_called_without_a_turn_of_the_loop(fastws_server):
+    loop = asyncio.get_running_loop()
+    done = loop.create_future()
+
+    class Echo(fastws.Listener):
+        def __init__(self):
+            self.seen = []
+
+        def on_message(self, ws, message):
+            self.seen.append(turns.count)
+            if len(self.seen) < 50:
+                ws.send_nowait(message)
+            else:
+                done.set_result(self.seen[-1] - self.seen[0])
+                ws._abort("enough")
+
+    ws = await fastws.connect(fastws_server.url("/echo"), listener=Echo(), busy_poll=LONG, busy_poll_max=LONG)
+    with Turns() as turns:
+        ws.send_nowait("x")
+        await asyncio.sleep(0)
+        assert await done < 25  # from the first message on, which begins it
+
+
+async def test_a_consumer_that_awaits_something_else_has_its_turn(fastws_server):
+    async with fastws.connect(fastws_server.url("/echo"), busy_poll=LONG, busy_poll_max=LONG) as ws:
+        start = time.perf_counter()
+        for _ in range(10):
+            await ws.send("x")
+            await ws.recv()
+            await asyncio.sleep(0.001)
+        assert time.perf_counter() - start < LONG
+
+
+async def test_silence_gives_the_loop_its_turn():
+    """The peer is quiet after a message: polling ends after `busy_poll`, far before `busy_poll_max`."""
+    gate = Gate()
+
+    def script(wire):
+        wire.send(text("first"))
+        gate.wait()
+        wire.send(text("second"))
+        wire.answer_close()
+
+    with Peer(script) as peer:
+        async with peer.connect(busy_poll=0.02, busy_poll_max=LONG) as ws:
+            start = time.perf_counter()
+            assert await ws.recv() == "first"
+            asyncio.get_running_loop().call_soon(gate.open)
+            assert await ws.recv() == "second"
+            assert time.perf_counter() - start < LONG
+
+
+async def test_a_feed_without_pause_gives_the_loop_its_turns():
+    with Server() as server:
+        ws = await fastws.connect(server.url("/blast?size=64"), busy_poll=0.0005, busy_poll_max=0.002)
+        start = time.perf_counter()
+        with Turns() as turns:
+            count = 0
+            async for _ in ws:
+                count += 1
+                if count == 500_000:
+                    break
+        seconds = time.perf_counter() - start
+        ws._abort("done")
+    # A turn of 2 ms and what the loop does besides; on a machine that others use a tenth of that.
+    assert turns.count > seconds / 0.020
+
+
+async def test_timers_of_the_connections_are_kept_while_one_is_polled(fastws_server):
+    """A hub that polls runs its own timers: keepalive pings leave."""
+    async with fastws.connect(fastws_server.url("/echo"), busy_poll=LONG, busy_poll_max=LONG, ping_interval=0.01) as ws:
+        while ws.stats().pongs_received < 3:
+            await ws.send("x")
+            await ws.recv()
+
+
+async def test_the_others_are_read_while_one_is_polled(fastws_server):
+    """Two connections of a loop: an answer of either is waited for without a turn."""
+    url = fastws_server.url("/echo")
+    async with (
+        fastws.connect(url, busy_poll=LONG, busy_poll_max=LONG) as one,
+        fastws.connect(url, busy_poll=LONG, busy_poll_max=LONG) as two,
+    ):
+        seen = []
+
+        async def consume(ws):
+            for _ in range(50):
+                await ws.send("x")
+                await ws.recv()
+                seen.append(turns.count)
+
+        with Turns() as turns:
+            await asyncio.gather(consume(one), consume(two))
+        # The first messages begin it, and the first consumer that goes away ends it.
+        assert seen[40] - seen[10] < 15
+
+
+async def test_a_close_ends_it(fastws_server):
+    ws = await fastws.connect(fastws_server.url("/echo"), busy_poll=LONG, busy_poll_max=LONG)
+    await ws.send("x")
+    await ws.recv()
+    start = time.perf_counter()
+    await ws.close()
+    assert ws.close_code == 1000
+    assert time.perf_counter() - start < LONG
+
+
+async def test_cancelling_works_from_a_timer(fastws_server):
+    async with fastws.connect(fastws_server.url("/echo"), busy_poll=0.001, busy_poll_max=0.01) as ws:
+        await ws.send("x")
+        await ws.recv()
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.05):
+                await ws.recv()
+        await ws.send("y")
+        assert await ws.recv() == "y"
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "match"),
+    [
+        ({"busy_poll": 0}, ValueError, "busy_poll must be more than 0"),
+        ({"busy_poll": "1"}, TypeError, "busy_poll is seconds"),
+        ({"busy_poll": 0.01, "busy_poll_max": 0.001}, ValueError, "must be at least busy_poll"),
+        ({"busy_poll": 0.01, "busy_poll_max": None}, TypeError, "must have its turns"),
+        ({"busy_poll_max": -1}, ValueError, "busy_poll_max"),
+    ],
+)
+def test_wrong_bounds_are_named(options, error, match):
+    with pytest.raises(error, match=match):
+        fastws.connect("ws://127.0.0.1:1/", **options)
