@@ -323,6 +323,9 @@ class Gate:
         await asyncio.to_thread(self.wait)
 
 
+_made_once = threading.RLock()
+
+
 @functools.cache
 def _authority() -> Any:
     import trustme
@@ -331,14 +334,20 @@ def _authority() -> Any:
 
 
 def authority_pem() -> bytes:
-    return _authority().cert_pem.bytes()
+    with _made_once:  # a peer's thread may want it at the same time
+        return _authority().cert_pem.bytes()
 
 
 @functools.cache
-def server_context() -> ssl.SSLContext:
+def _server_context() -> ssl.SSLContext:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     _authority().issue_cert("localhost", "127.0.0.1").configure_cert(context)
     return context
+
+
+def server_context() -> ssl.SSLContext:
+    with _made_once:
+        return _server_context()
 
 
 SMALL = 16_384

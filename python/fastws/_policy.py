@@ -208,7 +208,10 @@ async def _send_fragments(
         if begun:
             ws._wake_room()
     if ws._stats()["send_queue_bytes"] > ws._write_limit:
-        await ws._drain_future()
+        # All of it was accepted: that the peer is slow to take it is no error.
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout_at(limit.when()):
+                await ws._drain_future()
 
 
 async def _send_fragment(ws: Connection, piece: Any, text: bool | None, *, fin: bool, begun: bool) -> None:
@@ -218,7 +221,7 @@ async def _send_fragment(ws: Connection, piece: Any, text: bool | None, *, fin: 
             await _when_room(ws, lambda: not ws._is_sending_fragments() and ws._try_send(piece, text, fin))
         return
     while not ws._try_send(piece, text, fin):
-        await ws._drain_future()
+        await ws._drain_future(again=True)
 
 
 async def _when_room(ws: Connection, attempt: Any) -> None:

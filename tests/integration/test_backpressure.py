@@ -66,6 +66,31 @@ async def test_reading_goes_on_at_the_low_water_mark_and_not_before():
             ws._abort("enough")
 
 
+async def test_reading_pauses_also_where_a_timer_fills_the_queue_before_the_socket_has_its_turn():
+    """One look at the sockets tells of a timer and of data; the timer reads first, and what was told then is stale."""
+    gate, over = Gate(), Gate()
+
+    @ignoring_the_end
+    def script(wire):
+        gate.wait()
+        time.sleep(0.3)  # the loop is blocked meanwhile: its timer is due before the data comes
+        chunk = numbered(range(1000))
+        while not over.is_open:
+            wire.send(chunk)
+
+    with Peer(script) as peer:
+        ws = await peer.connect(max_queue=100, ping_interval=0.2, ping_timeout=None, close_timeout=0.2)
+        gate.open()
+        time.sleep(0.8)  # blocks the loop, which is what is tested
+        for _ in range(50):
+            await asyncio.sleep(0.01)
+        stats = ws.stats()
+        over.open()
+        ws._abort("done")
+    assert stats.receive_paused
+    assert stats.receive_queue_messages < 100_000
+
+
 async def test_no_limit_takes_everything():
     def script(wire):
         for _ in range(300):

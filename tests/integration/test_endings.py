@@ -4,6 +4,8 @@ paused, and by those who wait and give up.
 
 import asyncio
 import gc
+import os
+import socket
 import time
 
 import pytest
@@ -141,6 +143,102 @@ def test_who_waits_is_told_though_a_callback_ends_the_program(run, name):
             assert loop.run_until_complete(asyncio.wait_for(tasks[0], 5)) == "told"
         finally:
             loop.close()
+
+
+def told_after_exit(run, peer, wait_for):
+    """Whether `wait_closed()` of a connection ends, though `wait_for(ws)` ended the program; the loop runs on."""
+    loop = (run.loop_factory or asyncio.new_event_loop)()
+    kept = []
+
+    async def begin():
+        await wait_for(kept)
+
+    async def afterwards():
+        return await asyncio.wait_for(asyncio.shield(kept[0]), 5)
+
+    try:
+        with pytest.raises(SystemExit, match="enough"):
+            loop.run_until_complete(begin())
+        loop.run_until_complete(afterwards())
+    finally:
+        for task in asyncio.all_tasks(loop):
+            task.cancel()
+        loop.run_until_complete(asyncio.sleep(0))
+        loop.close()
+
+
+def test_who_waits_is_told_though_the_last_message_ends_the_program(run):
+    """What a slow callback left is delivered at the end, and raises there."""
+    gate, called = Gate(), []
+
+    class Slow(fastws.Listener):
+        def on_message(self, ws, message):
+            time.sleep(0.005)  # more than a run: the rest is left
+            if message == "15":
+                raise SystemExit("enough")
+
+        def on_close(self, ws, info):
+            called.append(info)
+
+    def script(wire):
+        gate.wait()
+        wire.send(numbered(range(16)))
+        wire.reset()
+
+    async def wait_for(kept):
+        ws = await peer.connect(listener=Slow())
+        kept.append(asyncio.ensure_future(ws.wait_closed()))
+        await asyncio.sleep(0)
+        gate.open()
+        time.sleep(0.3)  # blocks the loop: messages and reset come together
+        await asyncio.sleep(20)
+
+    with Peer(ignoring_the_end(script)) as peer:
+        told_after_exit(run, peer, wait_for)
+    assert len(called) == 1
+
+
+def test_who_waits_is_told_though_a_task_that_a_timer_woke_ends_the_program(run):
+    async def reads(ws):
+        try:
+            await ws.recv()
+        except fastws.ConnectionClosed:
+            raise SystemExit("enough") from None
+
+    async def wait_for(kept):
+        ws = await peer.connect(ping_interval=0.05, ping_timeout=0.1, close_timeout=0.5)
+        kept.append(asyncio.ensure_future(ws.wait_closed()))
+        kept.append(asyncio.ensure_future(reads(ws)))
+        await asyncio.sleep(20)
+
+    def script(wire):
+        wire.read_to_end()
+
+    with Peer(ignoring_the_end(script)) as peer:
+        told_after_exit(run, peer, wait_for)
+
+
+@pytest.mark.parametrize("tls", [False, True], ids=["tcp", "tls"])
+async def test_what_was_accepted_leaves_though_the_peer_ended_its_half(tls):
+    gate = Gate()
+
+    def script(wire):
+        gate.wait()
+        with socket.socket(fileno=os.dup(wire.sock.fileno())) as plain:
+            plain.shutdown(socket.SHUT_WR)
+        time.sleep(0.3)  # nothing is read: what was accepted waits in all the buffers on the way
+        return wire.read_to_end()
+
+    with Peer(script, buffers=4096, tls=tls) as peer, socket.socket() as sock:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+        sock.connect(("127.0.0.1", peer.port))
+        ws = await peer.connect(close_timeout=20, sock=sock)
+        for number in range(300):
+            ws.send_nowait(b"%08d" % number + b"x" * 992)
+        gate.open()
+        await ws.wait_closed()
+    arrived = [int(got.payload[:8]) for got in peer.results[0] if got.opcode == 2]
+    assert arrived == list(range(300))
 
 
 def test_a_flood_of_control_frames_is_read_in_time(run):

@@ -1,6 +1,10 @@
 """Who owns a connection, and what becomes of it when its owner goes: docs/architecture.md, rule 1."""
 
+import gc
+
 import pytest
+
+import fastws
 
 
 def test_a_dropped_connection_warns_with_its_name_and_closes_its_descriptor(process):
@@ -317,3 +321,12 @@ def test_the_interpreter_exits_from_inside_a_callback(process):
         """,
         code=3,
     )
+
+
+async def test_a_ping_whose_answer_is_awaited_keeps_its_connection(fastws_server):
+    async def latency():
+        return await (await (await fastws.connect(fastws_server.url("/echo"))).ping())
+
+    with pytest.warns(ResourceWarning):
+        assert await latency() > 0
+        gc.collect()

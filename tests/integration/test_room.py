@@ -4,6 +4,7 @@ import asyncio
 import datetime as dt
 import gc
 import random
+import socket
 import time
 import warnings
 
@@ -255,6 +256,31 @@ async def test_timeout_above_write_limit_ends_the_wait_and_the_message_leaves():
             assert ws.stats().send_queue_bytes > 1 << 16
             gate.open()
     assert [len(frame.payload) for frame in peer.results[0]] == [5_000_000]
+
+
+async def test_timeout_of_fragments_covers_the_wait_for_the_peer_too():
+    gate = Gate()
+    with peer_that_stalls(gate) as peer:
+        async with peer.connect() as ws:
+            await ws.send(b"x" * 5_000_000, timeout=0.05)
+            await ws.send([b"y" * 200_000, b"z"], timeout=0.05)
+            gate.open()
+    assert [len(frame.payload) for frame in peer.results[0]] == [5_000_000, 200_000, 1]
+
+
+async def test_a_fragment_without_room_in_a_queue_below_its_mark_waits_and_the_loop_runs():
+    """What is queued is little, but with it the next fragment is too much: more must be written first."""
+    gate = Gate()
+    with peer_that_stalls(gate) as peer, socket.socket() as sock:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+        sock.connect(("127.0.0.1", peer.port))
+        async with peer.connect(max_send_bytes=1_000_000, write_limit=(500_000, 499_999), sock=sock) as ws:
+            while ws.stats().send_queue_bytes < 200_000:
+                ws.send_nowait(b"x" * 10_000)
+                await asyncio.sleep(0)
+            asyncio.get_running_loop().call_later(0.05, gate.open)
+            await ws.send([b"a", b"b" * 950_000, b"c"])
+    assert [len(frame.payload) for frame in peer.results[0]][-3:] == [1, 950_000, 1]
 
 
 async def test_a_timeout_may_be_a_timedelta():

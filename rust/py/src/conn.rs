@@ -269,10 +269,14 @@ impl Conn {
             let outcome = {
                 let mut inner = this.inner.borrow_mut();
                 inner.lend_for_sending();
-                match fin {
+                let outcome = match fin {
                     None => inner.core.send(opcode, bytes),
                     Some(fin) => inner.core.send_fragment(opcode, bytes, fin),
+                };
+                if outcome.is_err() {
+                    inner.take_back_storage();
                 }
+                outcome
             };
             match outcome {
                 Ok(()) => Self::after_send(slf).map(|_| true),
@@ -309,6 +313,7 @@ impl Conn {
         Self::forget_cancelled_pings(slf)?;
         this.inner.borrow_mut().pings.push((number, now, future.clone().unbind()));
         Self::after_send(slf)?;
+        Self::hold(slf);
         Ok(future)
     }
 
@@ -367,14 +372,17 @@ impl Conn {
         Ok(future)
     }
 
-    /// A future that is done when the send queue is below its low-water mark, or fails when the connection ends.
-    fn _drain_future<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
+    /// A future that is done when the send queue is below its low-water mark, or fails when the connection ends. With
+    /// `again` the mark did not suffice: it is done when something more was written.
+    #[pyo3(signature = (again=false))]
+    fn _drain_future<'py>(slf: &Bound<'py, Self>, again: bool) -> PyResult<Bound<'py, PyAny>> {
         let (py, this) = (slf.py(), slf.get());
         this.check_loop(py)?;
         let future = this.future(py)?;
         let (low, over) = {
             let inner = this.inner.borrow();
-            (inner.core.queued_bytes() <= inner.write_low, inner.core.state() == State::Closed)
+            let enough = if again { 0 } else { inner.write_low };
+            (inner.core.queued_bytes() <= enough, inner.core.state() == State::Closed)
         };
         if low || over {
             future.call_method1("set_result", (py.None(),))?;

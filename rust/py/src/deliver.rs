@@ -223,6 +223,22 @@ impl Conn {
         Self::let_go(slf);
     }
 
+    /// Somebody waits for what happens to the connection: the hub holds it strongly.
+    pub(crate) fn hold(slf: &Bound<'_, Self>) {
+        let this = slf.get();
+        let token = {
+            let mut inner = this.inner.borrow_mut();
+            if inner.strong || inner.token.is_none() {
+                return;
+            }
+            inner.strong = true;
+            inner.token
+        };
+        if let Some(token) = token {
+            this.hub.get().set_strong(slf.py(), token, Some(slf));
+        }
+    }
+
     /// Nobody reads any more: the hub holds the connection weakly again, unless something else keeps it.
     fn let_go(slf: &Bound<'_, Self>) {
         let this = slf.get();
@@ -278,7 +294,7 @@ impl Conn {
                 return Ok(());
             }
         }
-        let outcome = listener.run(py, || match (&listener.on_batch, &listener.on_message) {
+        let outcome = Self::calling(slf, listener, || match (&listener.on_batch, &listener.on_message) {
             (Some(on_batch), _) => Self::call_batches(slf, on_batch),
             (None, Some(on_message)) => Self::call_messages(slf, on_message),
             (None, None) => {
@@ -301,6 +317,12 @@ impl Conn {
             Hub::run_soon(this.hub.bind(py), token)?;
         }
         outcome
+    }
+
+    /// Calls back; meanwhile no task is stepped: it would run inside of the callback.
+    fn calling<R>(slf: &Bound<'_, Self>, listener: &Listener, calls: impl FnOnce() -> PyResult<R>) -> PyResult<R> {
+        let _calling = slf.get().hub.get().calling();
+        listener.run(slf.py(), calls)
     }
 
     fn call_messages(slf: &Bound<'_, Self>, on_message: &Py<PyAny>) -> PyResult<()> {
@@ -374,7 +396,7 @@ impl Conn {
         let py = slf.py();
         let Some(listener) = slf.get().listener.get() else { return Ok(()) };
         let Some(callback) = which(listener) else { return Ok(()) };
-        listener.run(py, || call(callback.bind(py))).or_else(|error| Self::listener_failed(slf, error))
+        Self::calling(slf, listener, || call(callback.bind(py))).or_else(|error| Self::listener_failed(slf, error))
     }
 }
 

@@ -38,8 +38,8 @@ impl Conn {
         {
             let mut inner = this.inner.borrow_mut();
             inner.begin_run();
-            if inner.paused.is_some() && (ready.read || ready.hangup) {
-                // The peer ended its half or reset: what is left in the kernel is bounded, and behind it is the end.
+            if inner.paused.is_some() && ready.hangup {
+                // The peer ended its half or reset while we did not read: what is left in the kernel is bounded, and behind it is the end.
                 inner.is_ending = true;
                 inner.paused = None;
                 inner.core.resume_receiving(clock::monotonic());
@@ -282,6 +282,8 @@ impl Conn {
             if inner.fd >= 0 {
                 match inner.core.teardown() {
                     Teardown::Keep => {}
+                    // What TLS has taken over is not written yet: the core does not know of it.
+                    _ if inner.blocked && inner.has_ciphertext() && inner.core.state() != State::Closed => {}
                     Teardown::HalfClose => inner.half_close(),
                     Teardown::Close => inner.finish(hub, py),
                 }
@@ -359,7 +361,8 @@ impl Conn {
     /// The connection is over: everybody who waits for it is told.
     fn on_end(slf: &Bound<'_, Self>) -> PyResult<()> {
         let (py, this) = (slf.py(), slf.get());
-        Self::deliver(slf)?;
+        // Also with what ends the program on its way: everybody is told.
+        let delivered = Self::deliver(slf);
         let (opening, failing, pings, closing, phase, why) = {
             let mut inner = this.inner.borrow_mut();
             let mut failing = std::mem::take(&mut inner.draining);
@@ -393,7 +396,7 @@ impl Conn {
         for future in closing {
             set_result(py, &future, py.None())?;
         }
-        called
+        delivered.and(called)
     }
 
     fn next_work(&self) -> Option<fastws_core::filter::Work> {

@@ -39,6 +39,8 @@ pub struct Hub {
     turn: Cell<u64>,
     /// Frames of `dispatch` on the stack: more than one where a nested loop runs.
     depth: Cell<u32>,
+    /// Callbacks of listeners on the stack.
+    calls: Cell<u32>,
     /// The connection that a dispatch is busy with.
     current: Cell<Option<Token>>,
     /// Whether the last look at the sockets calls for another one at once.
@@ -82,6 +84,7 @@ impl Hub {
                 state: RefCell::new(State::new()?),
                 turn: Cell::new(1),
                 depth: Cell::new(0),
+                calls: Cell::new(0),
                 current: Cell::new(None),
                 verdict: Cell::new(Verdict::Silent),
                 owes_turn: Cell::new(false),
@@ -130,10 +133,16 @@ impl Hub {
         self.depth.get() > 0
     }
 
-    /// Whether a task may be stepped from here: we are in the loop's own call of the hub, once.
+    /// Whether a task may be stepped from here: we are in the loop's own call of the hub, once, and in no callback.
     #[inline]
     pub fn may_step(&self) -> bool {
-        self.depth.get() == 1
+        self.depth.get() == 1 && self.calls.get() == 0
+    }
+
+    /// A callback runs, as long as this lives.
+    #[inline]
+    pub fn calling(&self) -> Deeper<'_> {
+        Deeper::new(&self.calls)
     }
 
     /// Whether we are in a dispatch of this very connection, which will bring its registration up to date.
@@ -412,6 +421,10 @@ impl Hub {
         let py = slf.py();
         let Err(error) = outcome else { return Ok(()) };
         if error.is_instance_of::<PyKeyboardInterrupt>(py) || error.is_instance_of::<PySystemExit>(py) {
+            // What the connection had left to do, it does in the next turn, if the loop has one.
+            if let Some(token) = conn.get().token() {
+                let _ = Self::run_soon(slf, token);
+            }
             return Err(error);
         }
         Self::report(slf, conn, "exception in a fastws connection", &error)
@@ -449,8 +462,8 @@ impl Hub {
     }
 }
 
-/// A frame of `dispatch` on the stack.
-struct Deeper<'a>(&'a Cell<u32>);
+/// Something of which more than one may be on the stack.
+pub struct Deeper<'a>(&'a Cell<u32>);
 
 impl<'a> Deeper<'a> {
     fn new(depth: &'a Cell<u32>) -> Self {

@@ -21,7 +21,8 @@ pub struct Ready {
     pub token: u64,
     pub read: bool,
     pub write: bool,
-    /// The peer reset the connection, or both halves are over: worth a read even where reading is paused.
+    /// The peer reset the connection, both halves are over, or the peer's half while reading was not wanted: worth a
+    /// read even where reading is paused.
     pub hangup: bool,
 }
 

@@ -84,15 +84,20 @@ impl Inner {
         }
     }
 
+    /// Takes the storage of an empty send queue back: an idle connection has none.
+    pub(crate) fn take_back_storage(&mut self) {
+        if let Some(storage) = self.core.queue_mut().take_storage() {
+            buffers::give_send(storage);
+        }
+    }
+
     /// Writes what is to be written, as far as the kernel takes it.
     pub(crate) fn flush(&mut self) {
         if self.blocked || self.broken.is_some() || self.fd < 0 || matches!(self.phase, Phase::New | Phase::Tcp) {
             return;
         }
         let outcome = if self.tls.is_some() { self.flush_tls() } else { self.flush_plain() };
-        if let Some(storage) = self.core.queue_mut().take_storage() {
-            buffers::give_send(storage);
-        }
+        self.take_back_storage();
         if let Err(error) = outcome {
             if error.kind() == io::ErrorKind::WouldBlock {
                 self.blocked = true;
@@ -368,6 +373,11 @@ impl Inner {
             hub.set_strong(slf.py(), token, Some(slf));
         }
         self.broken.is_some().then_some(token)
+    }
+
+    /// Whether encrypted bytes wait for the kernel.
+    pub(crate) fn has_ciphertext(&self) -> bool {
+        self.tls.as_ref().is_some_and(|tls| !tls.output().is_empty())
     }
 
     pub(crate) fn half_close(&mut self) {

@@ -159,11 +159,13 @@ impl MessageView {
     }
 
     fn __getitem__<'py>(slf: &Bound<'py, Self>, index: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
-        let (py, bytes) = (slf.py(), slf.get().bytes());
+        let py = slf.py();
         if let Ok(slice) = index.cast::<PySlice>() {
             return slf.get().tobytes(py).get_item(slice);
         }
+        // An index that is an object of the user's runs code: the bytes are looked at after it.
         let index: isize = index.extract()?;
+        let bytes = slf.get().bytes();
         let at = if index < 0 { index + bytes.len() as isize } else { index };
         let byte = usize::try_from(at).ok().and_then(|at| bytes.get(at));
         match byte {

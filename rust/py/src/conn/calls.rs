@@ -83,7 +83,11 @@ impl Conn {
                 return Ok(Sent::Full(Misuse::QueueFull { messages, bytes }));
             }
             inner.lend_for_sending();
-            inner.core.send(opcode, bytes)
+            let outcome = inner.core.send(opcode, bytes);
+            if outcome.is_err() {
+                inner.take_back_storage();
+            }
+            outcome
         };
         match outcome {
             Ok(()) => Self::after_send(slf).map(|above_limit| Sent::Queued { above_limit }),

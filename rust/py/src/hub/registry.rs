@@ -92,6 +92,12 @@ impl State {
         let mut ready = std::mem::take(&mut self.ready);
         ready.clear();
         self.poller.poll(&mut ready)?;
+        // Readable where reading was not wanted: an end or a reset. Told by the wish at this moment, as it may change
+        // before the event has its turn.
+        for event in &mut ready {
+            let token = Token::from_key(event.token);
+            event.hangup |= event.read && self.entry(token).is_some_and(|entry| !entry.interest.read);
+        }
         // The system gives them in the same order every time: who was put off comes first now.
         if let Some(first) = self.first.take()
             && let Some(at) = ready.iter().position(|event| event.token == first)
