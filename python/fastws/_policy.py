@@ -9,6 +9,7 @@ import asyncio
 import codecs
 import contextlib
 import threading
+import urllib.parse
 import warnings
 from collections.abc import AsyncIterable, Coroutine, Generator, Iterable, Mapping
 from collections.abc import Set as AbstractSet
@@ -121,16 +122,18 @@ def open_failed(ws: Connection, phase: str, kind: str, text: str) -> Exception:
     match phase, kind:
         case "tcp", _:
             return errors.DialError(text, uri=uri, phase="tcp")
-        case "tls", _:
-            made = errors.CertificateError if "certificate" in text.lower() else errors.TlsError
+        case ("tls", _) | (_, "handshake" | "lost") if phase == "tls" or text.startswith("TLS: "):
+            # With TLS 1.3 the server judges the client's certificate after our part of the TLS handshake.
+            made = errors.CertificateError if "peer certificate" in text.lower() else errors.TlsError
             return made(f"{uri}: TLS handshake failed: {_tls_reason(text)}", uri=uri, phase="tls")
         case _, "status":
             answer = response(ws)
             assert answer is not None
             line = f"HTTP {answer.status_code} {answer.reason_phrase}".rstrip()
-            line += "".join(f" to {place}" for place in answer.headers.get_all("Location"))
+            line += "".join(f" to {_without_secrets(place)}" for place in answer.headers.get_all("Location"))
+            line += _excerpt(answer.body)
             return errors.InvalidStatus(
-                f"{uri}: the server refused the upgrade: {line}{_excerpt(answer.body)}", uri=uri, response=answer
+                f"{uri}: the server refused the upgrade: {_printable(line)}", uri=uri, response=answer
             )
         case _, "lost" if not text:
             return errors.InvalidHandshake(f"{uri}: the connection was given up", uri=uri)
@@ -333,7 +336,26 @@ def _excerpt(body: bytes) -> str:
     return f": {text}" if text and not text.startswith("<") else ""
 
 
+def _without_secrets(place: str) -> str:
+    """A URI without its userinfo and query, which are often secret, as our own is shown."""
+    try:
+        parts = urllib.parse.urlsplit(place)
+    except ValueError:
+        return "a place that is no URI"
+    _, at, host = parts.netloc.rpartition("@")
+    query = "***" if parts.query else ""
+    return urllib.parse.urlunsplit((parts.scheme, "***@" + host if at else host, parts.path, query, ""))
+
+
+def _printable(text: str) -> str:
+    """What a server wrote, without what would write to a terminal."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
+
+
 _TLS_HINTS = {
+    "CaUsedAsEndEntity": "it is an authority's certificate (CA:TRUE), which may not be a server's own: make the server "
+    "one with CA:FALSE, signed by that authority",
+    "CertificateRequired": "the server wants a client certificate, which this version of fastws cannot give",
     "UnknownIssuer": "its issuer is not trusted: pass the authority's certificate as TlsConfig(ca=...)",
     "InvalidContentType": "the port does not seem to speak TLS: use ws://",
     "expired": "it is out of date, or this machine's clock is wrong",

@@ -8,7 +8,7 @@ import os
 import socket
 import sys
 import warnings
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Iterable, Sequence
 from datetime import timedelta
 from types import TracebackType
 from typing import Any, Literal
@@ -135,10 +135,21 @@ class connect:  # noqa: N801 - a function to its users, as in websockets
             raise TypeError(f"sock is a socket.socket, not {sock!r}")
         if sock is not None and sock.fileno() < 0:
             raise ValueError("sock is closed")
+        if sock is not None and dial.is_listening(sock):
+            raise ValueError("sock listens for connections; a connection needs a socket that is, or will be, connected")
         if max_send_queue is None or max_send_bytes is None:
             raise TypeError("max_send_queue and max_send_bytes are numbers: a send queue is always bounded")
-        if isinstance(subprotocols, str | bytes):
-            raise TypeError('subprotocols is a sequence of names, such as ["a", "b"], not a string')
+        if subprotocols is not None and (
+            isinstance(subprotocols, str | bytes)
+            or not isinstance(subprotocols, Iterable)
+            or not all(isinstance(name, str) for name in subprotocols)
+        ):
+            raise TypeError(f'subprotocols is a sequence of names (str), such as ["a", "b"], not {subprotocols!r}')
+        for name, given in (("origin", origin), ("user_agent_header", user_agent_header)):
+            if given is not None and not isinstance(given, str):
+                raise TypeError(f"{name} is a header's value (str) or None, not {given!r}")
+        if not isinstance(nodelay, bool):
+            raise TypeError(f"nodelay is True or False, not {nodelay!r}")
         try:
             target = _core.parse_uri(uri)
         except ValueError as error:
@@ -172,8 +183,8 @@ class connect:  # noqa: N801 - a function to its users, as in websockets
             "max_size": _limit("max_size", max_size),
             "max_frame_size": _limit("max_frame_size", max_frame_size if max_frame_size is not None else max_size),
             "max_fragments": _limit("max_fragments", max_fragments),
-            "max_send_bytes": _limit("max_send_bytes", max_send_bytes),
-            "max_send_messages": _limit("max_send_queue", max_send_queue),
+            "max_send_bytes": _bound("max_send_bytes", max_send_bytes),
+            "max_send_messages": _bound("max_send_queue", max_send_queue),
             "ping_interval": _seconds("ping_interval", ping_interval),
             "ping_timeout": _seconds("ping_timeout", ping_timeout),
             "close_timeout": _seconds("close_timeout", close_timeout),
@@ -187,6 +198,7 @@ class connect:  # noqa: N801 - a function to its users, as in websockets
         # What is wrong with the headers is said here, not at the first attempt.
         self._request()
         self._connection: Connection | None = None
+        self._entered = False
 
     def _request(self) -> _core.Request:
         return _core.Request(self._uri, self._headers, self._subprotocols, self._origin, self._user_agent)
@@ -280,14 +292,24 @@ class connect:  # noqa: N801 - a function to its users, as in websockets
         return self._open().__await__()
 
     async def __aenter__(self) -> Connection:
-        self._connection = await self._open()
+        if self._entered:
+            raise RuntimeError(
+                "this connect() is in an `async with` already, with a connection of its own; call connect() again"
+            )
+        self._entered = True
+        try:
+            self._connection = await self._open()
+        except BaseException:
+            self._entered = False
+            raise
         return self._connection
 
     async def __aexit__(
         self, exc_type: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None
     ) -> None:
-        if self._connection is not None:
-            await self._connection.__aexit__(exc_type, exc, tb)
+        connection, self._connection, self._entered = self._connection, None, False
+        if connection is not None:
+            await connection.__aexit__(exc_type, exc, tb)
 
     def __aiter__(self) -> Any:
         raise TypeError(
@@ -379,17 +401,22 @@ def _tls_config(
 
 def _headers(headers: HeadersLike | None) -> list[tuple[str, str]]:
     try:
-        return list(Headers(headers or ()).raw_items())
+        fields = list(Headers(headers or ()).raw_items())
     except (TypeError, ValueError):
-        raise TypeError(
-            f"additional_headers is a mapping or pairs of strings, name and value, not {headers!r}"
-        ) from None
+        fields = None
+    # A string of two characters unpacks into a pair too.
+    if fields is None or (isinstance(headers, Sequence) and any(isinstance(pair, str) for pair in headers)):
+        raise TypeError(f"additional_headers is a mapping or pairs of strings, name and value, not {headers!r}")
+    return fields
 
 
 def _seconds(name: str, value: Seconds) -> float | None:
     if value is None:
         return None
-    seconds = _core.seconds(name, value)
+    try:
+        seconds = _core.seconds(name, value)
+    except ValueError:
+        seconds = 0
     if seconds == 0:
         raise ValueError(f"{name} must be more than 0 seconds, or None for no limit; not {value!r}")
     return seconds
@@ -407,12 +434,14 @@ def _busy_poll(idle: Seconds, most: Seconds) -> tuple[float, float] | None:
 
 
 def _limit(name: str, value: int | None) -> int | None:
-    if value is None:
-        return None
+    return None if value is None else _bound(name, value, ", or None for no limit")
+
+
+def _bound(name: str, value: int, otherwise: str = "") -> int:
     if isinstance(value, bool) or not isinstance(value, int):
-        raise TypeError(f"{name} is a number of bytes or items (int) or None, not {value!r}")
+        raise TypeError(f"{name} is a number (int){otherwise}; not {value!r}")
     if value < 1:
-        raise ValueError(f"{name} must be at least 1, or None for no limit; not {value!r}")
+        raise ValueError(f"{name} must be at least 1{otherwise}; not {value!r}")
     return min(value, 2**62)
 
 
@@ -420,12 +449,12 @@ def _marks(name: str, value: int | tuple[int, int] | None) -> tuple[int, int]:
     """High and low water: a number stands for itself and its quarter, as in ``websockets``."""
     if value is None:
         return 2**62, 2**62
-    if isinstance(value, tuple) and len(value) != 2:
-        raise ValueError(f"{name} is a number or a pair (high, low), not {value!r}")
+    if isinstance(value, list) or (isinstance(value, tuple) and len(value) != 2):
+        raise ValueError(f"{name} is a number or a pair (high, low), a tuple; not {value!r}")
     high, low = value if isinstance(value, tuple) else (value, None)
-    checked = _limit(name, high)
-    if checked is None:
+    if high is None:
         return 2**62, 2**62
+    checked = _bound(name, high, " or a pair (high, low)")
     if low is None:
         low = checked // 4
     if isinstance(low, bool) or not isinstance(low, int) or not 0 <= low <= checked:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import concurrent.futures
 import warnings
-from collections.abc import Awaitable, Iterable
+from collections.abc import Awaitable, Iterable, Mapping
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from enum import IntEnum
 from types import TracebackType
@@ -46,7 +47,8 @@ class ConnectionStats:
     """Counters of a connection since it opened. Sizes are bytes.
 
     ``receive_paused`` says that our own receive queue is full and nothing is read, ``receive_paused_seconds`` for how
-    long. ``messages_discarded`` are those that came while ``close()`` waited for the peer and our own queue was full.
+    long by now. ``messages_discarded`` are those that came while ``close()`` waited for the peer and our own queue was
+    full.
     """
 
     messages_received: int
@@ -85,6 +87,8 @@ class Connection(_core.Connection):
             raise TypeError(
                 f"send_many() takes several messages, such as a list; send() takes one {type(messages).__name__}"
             )
+        if isinstance(messages, Mapping | AbstractSet) or not isinstance(messages, Iterable):
+            raise TypeError(f"send_many() takes messages in order, such as a list, not {type(messages).__name__}")
         for message in messages:
             await self.send(message)
 
@@ -100,7 +104,10 @@ class Connection(_core.Connection):
         """
         if not isinstance(message, str | bytes):
             # Somebody else may change it before the loop gets to it.
-            message = memoryview(message).tobytes()
+            try:
+                message = memoryview(message).tobytes()
+            except TypeError:
+                raise TypeError(f"a message is str or bytes-like, not {type(message).__name__}") from None
         loop = self._loop
         if loop.is_closed():
             raise RuntimeError("the event loop of this connection is closed")

@@ -54,6 +54,13 @@ def start(address: Address, *, nodelay: bool) -> socket.socket:
     return sock
 
 
+def is_listening(sock: socket.socket) -> bool:
+    """Whether it waits for connections itself."""
+    with contextlib.suppress(OSError):
+        return sock.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN) != 0
+    return False
+
+
 def ends(sock: socket.socket) -> tuple[Any, Any]:
     """The remote and the local address of a socket, as far as it has them."""
     remote = local = None

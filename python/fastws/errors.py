@@ -169,7 +169,12 @@ class ConnectionClosed(FastwsError):
     def __str__(self) -> str:
         info = self.info
         if info.rcvd is None:
-            why = str(info.cause) if info.cause is not None else "no Close frame received"
+            if info.cause is not None:
+                why = str(info.cause)
+            elif info.sent is not None:
+                why = "closing: the peer has not answered our Close frame yet"
+            else:
+                why = "no Close frame received"
             parts = [why]
             if info.sent is not None:
                 # The reason that we gave is mostly the cause.
@@ -182,7 +187,7 @@ class ConnectionClosed(FastwsError):
 
 
 class ConnectionClosedOK(ConnectionClosed):
-    """It ended by a completed closing handshake with 1000, 1001 or no code on both sides."""
+    """It ended by a closing handshake with 1000, 1001 or no code on both sides, or is about to: ours was sent."""
 
 
 class ConnectionClosedError(ConnectionClosed):

@@ -120,6 +120,6 @@ _SECRET = frozenset({"authorization", "cookie", "set-cookie", "proxy-authorizati
 
 def parse_request(data: bytes) -> Request:
     """Reads back a request that we made."""
-    start, *lines = data.decode("latin-1").split("\r\n")
+    start, *lines = data.decode("utf-8").split("\r\n")
     fields = [(name, value.strip()) for name, _, value in (line.partition(":") for line in lines if line)]
     return Request(path=start.split(" ")[1], headers=Headers(fields))

@@ -37,6 +37,15 @@ class TlsConfig:
             raise TypeError(f"TlsConfig.verify is True or False, not {self.verify!r}")
         if self.ca is not None and not isinstance(self.ca, str | bytes | bytearray | memoryview | os.PathLike):
             raise TypeError(f"TlsConfig.ca is a path or PEM as bytes, not {self.ca!r}")
+        if isinstance(self.ca, str) and "-----BEGIN" in self.ca:
+            raise ValueError("TlsConfig.ca is a path if it is a str; give PEM itself as bytes: ca=pem.encode()")
+        if isinstance(self.ca, str) and "\0" in self.ca:
+            raise ValueError("TlsConfig.ca is a path, and a path has no null characters")
+        name = self.server_hostname
+        if name is not None and not isinstance(name, str):
+            raise TypeError(f"TlsConfig.server_hostname is a name or an address (str), not {name!r}")
+        if name is not None and (not name or any(character.isspace() for character in name)):
+            raise ValueError(f"TlsConfig.server_hostname must be a name or an address, not {name!r}")
         if isinstance(self.ca, bytearray | memoryview):
             object.__setattr__(self, "ca", bytes(self.ca))
         if not self.verify and self.ca is not None:

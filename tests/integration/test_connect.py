@@ -160,6 +160,54 @@ async def test_an_answer_that_is_no_upgrade_is_refused_and_says_why(answer, matc
             assert "127.0.0.1" in str(caught.value)
 
 
+async def test_a_refusal_shows_no_secrets_and_writes_nothing_to_a_terminal():
+    def script(wire):
+        wire.read_request()
+        body = b"\x1b[31mred\x1b]0;title\x07 \xe2\x80\xae abc"
+        wire.send(
+            b"HTTP/1.1 302 Found\r\nLocation: https://user:hunter2@host/there?token=hunter2\r\n"
+            b"Content-Length: %d\r\n\r\n%b" % (len(body), body)
+        )
+        wire.end()
+
+    with Peer(ignoring_the_end(script), upgrade=False) as peer:
+        with pytest.raises(fastws.InvalidStatus) as caught:
+            await peer.connect()
+    shown = str(caught.value)
+    assert "HTTP 302 Found to https://***@host/there?***: \\x1b[31mred" in shown
+    assert "hunter2" not in shown
+    assert shown.isprintable()
+    assert caught.value.response.headers["Location"].endswith("?token=hunter2")
+
+
+async def test_one_connect_is_one_connection_at_a_time(fastws_server):
+    connecting = fastws.connect(fastws_server.url("/echo"))
+    async with connecting as first:
+        with pytest.raises(RuntimeError, match="call connect"):
+            async with connecting:
+                pass
+        await first.send("still here")
+        assert await first.recv() == "still here"
+    async with connecting as second:
+        assert second is not first
+        assert second.state == fastws.State.OPEN
+    assert first.state == second.state == fastws.State.CLOSED
+
+
+async def test_the_request_is_read_back_as_it_was_given(fastws_server):
+    async with fastws.connect(fastws_server.url("/echo"), additional_headers={"X-A": "日本é"}) as ws:
+        assert ws.request.headers["X-A"] == "日本é"
+
+
+async def test_several_messages_have_an_order(fastws_server):
+    async with fastws.connect(fastws_server.url("/echo")) as ws:
+        for wrong in ({"op": "subscribe"}, {"a"}, 5):
+            with pytest.raises(TypeError, match="in order"):
+                await ws.send_many(wrong)
+        with pytest.raises(TypeError, match="str or bytes-like, not int"):
+            ws.send_threadsafe(5)
+
+
 async def test_a_subprotocol_or_an_extension_that_was_not_asked_for_is_refused():
     for headers, match in (
         ("Sec-WebSocket-Protocol: c\r\n", "subprotocol"),

@@ -145,10 +145,10 @@ async def test_our_own_full_queue_stops_the_clock_and_the_peer_lives():
         return wire.answer_close()
 
     with Peer(script, buffers=16_384) as peer:
-        async with peer.connect(max_queue=100, ping_interval=0.02, ping_timeout=0.05) as ws:
+        async with peer.connect(max_queue=100, ping_interval=0.02, ping_timeout=1) as ws:
             while not ws.stats().receive_paused:
                 await asyncio.sleep(0.005)
-            await asyncio.sleep(0.3)
+            await asyncio.sleep(1.5)
             assert ws.stats().receive_paused
             assert ws.state == fastws.State.OPEN
             for _ in range(600):

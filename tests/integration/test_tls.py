@@ -1,9 +1,15 @@
 """TLS against the embedded server: what is trusted, and what is said when it is not."""
 
+import contextlib
+import shutil
 import socket
+import ssl
+import subprocess
+import threading
 import warnings
 
 import pytest
+import trustme
 
 import fastws
 from fastws.runner import loop_factory
@@ -144,3 +150,63 @@ def test_equal_configurations_share_their_sessions(loop, fastws_tls_server):
         warnings.simplefilter("error")
         run(loop, main())
     assert fastws_tls_server.stats().resumed == 2
+
+
+def openssl_certificate(folder):
+    """A self-signed certificate for localhost, as people make them, and its key."""
+    key, certificate = folder / "key.pem", folder / "certificate.pem"
+    command = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes"]
+    command += ["-keyout", key, "-out", certificate, "-days", "2", "-subj", "/CN=localhost"]
+    command += ["-addext", "subjectAltName=DNS:localhost"]
+    subprocess.run(command, check=True, capture_output=True)
+    return key, certificate
+
+
+def served(context, connect):
+    """What `connect(port)` does against a TLS server that reads until the end."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def serve():
+            sock, _ = listener.accept()
+            with contextlib.suppress(OSError), sock, context.wrap_socket(sock, server_side=True) as secured:
+                secured.recv(1)
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        try:
+            return connect(listener.getsockname()[1])
+        finally:
+            thread.join(30)
+
+
+@pytest.mark.skipif(shutil.which("openssl") is None, reason="makes its certificate with the openssl command")
+def test_a_self_signed_certificate_of_an_authority_is_explained(loop, tmp_path):
+    key, certificate = openssl_certificate(tmp_path)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate, key)
+
+    def connect(port):
+        config = fastws.TlsConfig(ca=certificate)
+        return run(loop, fastws.connect(f"wss://localhost:{port}/", tls=config, host="127.0.0.1")._open())
+
+    with pytest.raises(fastws.CertificateError, match=r"CA:TRUE.*make the server one with CA:FALSE"):
+        served(context, connect)
+
+
+@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3], ids=["tls1.2", "tls1.3"])
+def test_a_client_certificate_that_is_wanted_is_said(loop, version):
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = context.maximum_version = version
+    authority = trustme.CA()
+    authority.issue_cert("localhost").configure_cert(context)
+    context.verify_mode = ssl.CERT_REQUIRED
+    authority.configure_trust(context)
+    config = fastws.TlsConfig(ca=authority.cert_pem.bytes())
+
+    def connect(port):
+        return run(loop, fastws.connect(f"wss://localhost:{port}/", tls=config, host="127.0.0.1")._open())
+
+    with pytest.raises(fastws.TlsError, match=r"CertificateRequired; .*client certificate|HandshakeFailure") as caught:
+        served(context, connect)
+    assert not isinstance(caught.value, fastws.CertificateError)
+    assert caught.value.phase == "tls"

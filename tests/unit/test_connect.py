@@ -1,4 +1,5 @@
 import asyncio
+import socket
 from datetime import timedelta
 
 import pytest
@@ -76,6 +77,18 @@ def test_a_uri_that_is_no_string_is_a_type_error(uri):
         ({"tls": fastws.TlsConfig()}, ValueError, "wss://"),
         ({"server_hostname": "x"}, ValueError, "wss://"),
         ({"typo": 1}, TypeError, "typo"),
+        ({"open_timeout": -1}, ValueError, "open_timeout must be more than 0 seconds, or None"),
+        ({"ping_interval": float("inf")}, ValueError, "or None for no limit"),
+        ({"max_send_queue": 0}, ValueError, "max_send_queue must be at least 1; not 0"),
+        ({"max_send_bytes": "x"}, TypeError, r"max_send_bytes is a number \(int\); not"),
+        ({"write_limit": 0}, ValueError, r"at least 1 or a pair \(high, low\); not 0"),
+        ({"max_queue": [4, 1]}, ValueError, "a tuple"),
+        ({"origin": 5}, TypeError, "origin is a header's value"),
+        ({"user_agent_header": 5}, TypeError, "user_agent_header is a header's value"),
+        ({"subprotocols": [5]}, TypeError, "subprotocols is a sequence"),
+        ({"subprotocols": 5}, TypeError, "subprotocols is a sequence"),
+        ({"nodelay": "no"}, TypeError, "nodelay is True or False"),
+        ({"additional_headers": ["ab"]}, TypeError, "additional_headers"),
     ],
 )
 def test_a_wrong_argument_is_refused_at_once_and_named(arguments, exception, reason):
@@ -83,7 +96,23 @@ def test_a_wrong_argument_is_refused_at_once_and_named(arguments, exception, rea
         fastws.connect("ws://h/", **arguments)
 
 
+def test_a_socket_that_listens_is_refused():
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        sock.listen()
+        with pytest.raises(ValueError, match="sock listens"):
+            fastws.connect("ws://h/", sock=sock)
+
+
 def test_the_tls_argument_is_checked():
+    with pytest.raises(ValueError, match="give PEM itself as bytes"):
+        fastws.TlsConfig(ca="-----BEGIN CERTIFICATE-----\n")
+    with pytest.raises(ValueError, match="null"):
+        fastws.TlsConfig(ca="a\0b")
+    with pytest.raises(TypeError, match=r"TlsConfig\.server_hostname is"):
+        fastws.TlsConfig(server_hostname=5)
+    with pytest.raises(ValueError, match=r"TlsConfig\.server_hostname must be"):
+        fastws.TlsConfig(server_hostname="")
     with pytest.raises(TypeError, match="tls must be"):
         fastws.connect("wss://h/", tls=True)
     with pytest.raises(ValueError, match="roots"):

@@ -41,6 +41,10 @@ def test_exceptions_are_also_what_python_would_raise(exception, base):
     ("close", "text"),
     [
         (info(), "no Close frame received"),
+        (
+            info(1006, "", "local", None, None, errors.Close(1000, "")),
+            "closing: the peer has not answered our Close frame yet; sent 1000",
+        ),
         (info(cause=errors.FastwsError("the peer hung up")), "the peer hung up"),
         (
             info(1000, "bye", "remote", None, errors.Close(1000, "bye"), errors.Close(1000, "")),

@@ -52,3 +52,17 @@ def test_contexts_are_kept_up_to_a_number(pem, makers):
     asyncio.run(main())
     assert len(makers) == tls._MAX_CONTEXTS + 7
     assert threading.current_thread() not in makers
+
+
+@pytest.mark.parametrize(
+    ("cut", "match"),
+    [
+        (lambda pem: pem[:200], "an -----END CERTIFICATE----- is missing"),
+        (lambda pem: b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n", "cannot be used: BadEncoding"),
+        (lambda pem: b"", "holds no certificate"),
+    ],
+    ids=["cut off", "garbage", "nothing"],
+)
+def test_authorities_that_cannot_be_used_are_said_in_words(pem, cut, match):
+    with pytest.raises(ValueError, match=match):
+        asyncio.run(tls.context_for(TlsConfig(ca=cut(pem))))

@@ -7,7 +7,7 @@ use pyo3::prelude::*;
 use rustls::client::UnbufferedClientConnection;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
-use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::pem::{self, PemObject};
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::unbuffered::{ConnectionState, EncodeError, EncryptError, UnbufferedStatus};
 use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
@@ -66,8 +66,17 @@ fn build(roots: &str, ca: Option<&[u8]>) -> Result<ClientConfig, String> {
         "ca" => {
             let mut store = RootCertStore::empty();
             for certificate in CertificateDer::pem_slice_iter(ca.unwrap_or_default()) {
-                let certificate = certificate.map_err(|e| format!("the CA certificates are not valid PEM: {e}"))?;
-                store.add(certificate).map_err(|e| format!("a CA certificate cannot be used: {e}"))?;
+                let certificate = certificate.map_err(|error| match error {
+                    pem::Error::MissingSectionEnd { .. } => {
+                        "the CA certificates are not valid PEM: an -----END CERTIFICATE----- is missing".to_owned()
+                    }
+                    other => format!("the CA certificates are not valid PEM: {other}"),
+                })?;
+                // rustls says "peer" of any certificate.
+                store.add(certificate).map_err(|error| {
+                    let why = error.to_string().replace("invalid peer certificate: ", "");
+                    format!("a CA certificate cannot be used: {why}")
+                })?;
             }
             if store.is_empty() {
                 return Err("the CA data holds no certificate in PEM form (-----BEGIN CERTIFICATE-----)".to_owned());
