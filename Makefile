@@ -9,7 +9,8 @@
 .DEFAULT_GOAL := help
 .SUFFIXES:
 .DELETE_ON_ERROR:
-.PHONY: help demo test test-all test-rust test-python lint lint-rust lint-python types bench bench-rivals conformance \
+.PHONY: help demo test test-all test-rust test-python lint lint-rust lint-python types bench bench-rivals \
+	bench-instructions conformance \
 	fuzz soak docs examples build fmt pythons clean distclean force
 
 GOALS := $(or $(MAKECMDGOALS),help)
@@ -17,7 +18,8 @@ needs = $(filter $(1),$(GOALS))
 
 # ---- the machine -----------------------------------------------------------------------------------------------------
 
-ifneq ($(call needs,demo test test-rust test-python lint lint-rust lint-python types bench bench-rivals conformance soak docs \
+ifneq ($(call needs,demo test test-rust test-python lint lint-rust lint-python types bench bench-rivals \
+	bench-instructions conformance soak docs \
 	examples build fmt),)
   ifdef PYTHON
     FOUND := $(shell scripts/find-pythons "$(PYTHON)")
@@ -35,7 +37,8 @@ ifneq ($(call needs,demo test test-rust test-python lint lint-rust lint-python t
   PYTHON_PATH := $(wordlist 2,99,$(FOUND))
 endif
 
-ifneq ($(call needs,demo test test-all test-rust test-python lint lint-rust types bench bench-rivals conformance fuzz \
+ifneq ($(call needs,demo test test-all test-rust test-python lint lint-rust types bench bench-rivals \
+	bench-instructions conformance fuzz \
 	soak examples build fmt),)
   CARGO := $(firstword $(shell command -v cargo 2>/dev/null; ls "$$HOME/.cargo/bin/cargo" 2>/dev/null))
   ifeq ($(CARGO),)
@@ -188,6 +191,9 @@ bench: $(RELEASE)/.stamps/bench $(RELEASE)/.stamps/fastws ## pytest-benchmark ov
 
 bench-rivals: $(RELEASE)/.stamps/bench $(RELEASE)/.stamps/fastws ## fastws beside its rivals: interleaved, pinned, medians and ratios
 	@$(RELEASE)/bin/python benches/rivals.py $(ARGS)
+
+bench-instructions: $(RELEASE)/.stamps/build $(RELEASE)/.stamps/fastws ## instructions of an operation, counted by valgrind, against the budget
+	@$(RELEASE)/bin/python benches/instructions.py $(ARGS)
 
 conformance: $(RELEASE)/.stamps/fastws ## the Autobahn test suite, on asyncio and on uvloop
 	@PYTHON="$(CURDIR)/$(RELEASE)/bin/python" tests/conformance/run.sh $(ARGS)
