@@ -385,3 +385,19 @@ async def fill(ws, message=b"x" * 4096):
             except fastws.SendQueueFull:
                 return number
         number += 1
+
+
+@contextlib.asynccontextmanager
+async def no_descriptor_left(open_fds):
+    """What is opened within is closed again. Another connection holds the hub, which has descriptors too."""
+    with Peer() as peer:
+        async with peer.connect():
+            before = open_fds()
+            yield
+            assert open_fds() == before
+
+
+def request_of(peer):
+    """The first line and the headers of the first request to a peer."""
+    head, *headers = peer._wires[0].request.decode().split("\r\n")
+    return head, [tuple(header.split(": ", 1)) for header in headers]

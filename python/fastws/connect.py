@@ -139,12 +139,6 @@ class connect:  # noqa: N801 - a function to its users, as in websockets
             raise ValueError("sock listens for connections; a connection needs a socket that is, or will be, connected")
         if max_send_queue is None or max_send_bytes is None:
             raise TypeError("max_send_queue and max_send_bytes are numbers: a send queue is always bounded")
-        if subprotocols is not None and (
-            isinstance(subprotocols, str | bytes)
-            or not isinstance(subprotocols, Iterable)
-            or not all(isinstance(name, str) for name in subprotocols)
-        ):
-            raise TypeError(f'subprotocols is a sequence of names (str), such as ["a", "b"], not {subprotocols!r}')
         for name, given in (("origin", origin), ("user_agent_header", user_agent_header)):
             if given is not None and not isinstance(given, str):
                 raise TypeError(f"{name} is a header's value (str) or None, not {given!r}")
@@ -170,7 +164,7 @@ class connect:  # noqa: N801 - a function to its users, as in websockets
         self._callbacks = Callbacks(listener) if listener is not None else None
         self._nodelay = nodelay
         self._headers = _headers(additional_headers)
-        self._subprotocols = list(subprotocols or ())
+        self._subprotocols = _names(subprotocols)
         self._origin = origin
         self._user_agent = user_agent_header
         self._open_timeout = _seconds("open_timeout", open_timeout)
@@ -408,6 +402,14 @@ def _headers(headers: HeadersLike | None) -> list[tuple[str, str]]:
     if fields is None or (isinstance(headers, Sequence) and any(isinstance(pair, str) for pair in headers)):
         raise TypeError(f"additional_headers is a mapping or pairs of strings, name and value, not {headers!r}")
     return fields
+
+
+def _names(subprotocols: Sequence[str] | None) -> list[str]:
+    is_many = isinstance(subprotocols, Iterable) and not isinstance(subprotocols, str | bytes)
+    names = list(subprotocols) if subprotocols is not None and is_many else []
+    if (subprotocols is not None and not is_many) or not all(isinstance(name, str) for name in names):
+        raise TypeError(f'subprotocols is a sequence of names (str), such as ["a", "b"], not {subprotocols!r}')
+    return names
 
 
 def _seconds(name: str, value: Seconds) -> float | None:

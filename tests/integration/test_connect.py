@@ -1,11 +1,9 @@
-"""Opening: the request, the answer, refusals, addresses, deadlines and their phases (connect.py, dial.py)."""
+"""Opening: the request, the answer, refusals, deadlines and their phases (connect.py)."""
 
 import asyncio
 import base64
-import contextlib
 import gc
 import socket
-import subprocess
 import sys
 import time
 import warnings
@@ -14,23 +12,7 @@ import pytest
 
 import fastws
 from fastws.testing import Server
-from peers import Gate, Peer, Wire, authority_pem, ignoring_the_end, text
-
-
-@contextlib.asynccontextmanager
-async def no_descriptor_left(open_fds):
-    """What is opened within is closed again. Another connection holds the hub, which has descriptors too."""
-    with Peer() as peer:
-        async with peer.connect():
-            before = open_fds()
-            yield
-            assert open_fds() == before
-
-
-def request_of(peer):
-    head, *headers = peer._wires[0].request.decode().split("\r\n")
-    return head, [tuple(header.split(": ", 1)) for header in headers]
-
+from peers import Gate, Peer, Wire, authority_pem, ignoring_the_end, no_descriptor_left, request_of, text
 
 # The request.
 
@@ -104,11 +86,12 @@ async def test_userinfo_becomes_basic_authorization_and_is_never_shown():
 # The answer.
 
 
-async def test_a_subprotocol_is_negotiated():
+@pytest.mark.parametrize("kind", [list, tuple, iter])
+async def test_a_subprotocol_is_negotiated(kind):
     with Peer(
         lambda wire: (wire.upgrade(headers="Sec-WebSocket-Protocol: b\r\n"), wire.answer_close()), upgrade=False
     ) as peer:
-        async with peer.connect(subprotocols=["a", "b"]) as ws:
+        async with peer.connect(subprotocols=kind(["a", "b"])) as ws:
             assert ws.subprotocol == "b"
             assert ws.response.status_code == 101
             assert ws.response.headers["upgrade"] == "websocket"
@@ -199,15 +182,6 @@ async def test_the_request_is_read_back_as_it_was_given(fastws_server):
         assert ws.request.headers["X-A"] == "日本é"
 
 
-async def test_several_messages_have_an_order(fastws_server):
-    async with fastws.connect(fastws_server.url("/echo")) as ws:
-        for wrong in ({"op": "subscribe"}, {"a"}, 5):
-            with pytest.raises(TypeError, match="in order"):
-                await ws.send_many(wrong)
-        with pytest.raises(TypeError, match="str or bytes-like, not int"):
-            ws.send_threadsafe(5)
-
-
 async def test_a_subprotocol_or_an_extension_that_was_not_asked_for_is_refused():
     for headers, match in (
         ("Sec-WebSocket-Protocol: c\r\n", "subprotocol"),
@@ -288,107 +262,6 @@ async def test_an_answer_in_single_bytes_is_one():
 
 
 # Addresses.
-
-
-async def test_ipv6_literals():
-    try:
-        probe = socket.create_server(("::1", 0), family=socket.AF_INET6)
-    except OSError:
-        pytest.skip("this machine has no IPv6 loopback")
-    probe.close()
-    with Peer(host="::1") as peer:
-        async with peer.connect() as ws:
-            assert ws.remote_address[0] == "::1"
-        assert dict(request_of(peer)[1])["Host"] == f"[::1]:{peer.port}"
-
-
-async def test_addresses_are_those_of_the_socket():
-    with Peer() as peer:
-        async with peer.connect() as ws:
-            assert ws.remote_address == ("127.0.0.1", peer.port)
-            assert ws.local_address[0] == "127.0.0.1"
-            assert ws.local_address[1] != peer.port
-            assert ws.uri == peer.url
-
-
-async def test_the_next_address_is_tried_when_one_refuses(monkeypatch):
-    """Every address of the host is tried in order, and the error names all of them."""
-    with Peer() as peer, socket.create_server(("127.0.0.1", 0)) as other:
-        refused = other.getsockname()[1]
-        other.close()
-        loop = asyncio.get_running_loop()
-
-        async def resolved(host, port, **options):
-            return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", number)) for number in ports]
-
-        class Loop:
-            """The running loop, but for the addresses of names."""
-
-            def __init__(self, inner):
-                self._inner = inner
-
-            def __getattr__(self, name):
-                return resolved if name == "getaddrinfo" else getattr(self._inner, name)
-
-        from fastws import dial
-
-        real = dial.resolve
-        monkeypatch.setattr(dial, "resolve", lambda _, *arguments: real(Loop(loop), *arguments))
-        ports = [refused, peer.port]
-        async with fastws.connect(f"ws://two.example:{peer.port}/") as ws:
-            assert ws.remote_address[1] == peer.port
-        assert dict(request_of(peer)[1])["Host"] == f"two.example:{peer.port}"
-        ports = [refused, refused + 0]
-        with pytest.raises(fastws.DialError, match=f"127.0.0.1:{refused}") as caught:
-            await fastws.connect("ws://two.example/")
-        assert caught.value.phase == "tcp"
-        assert caught.value.attempts[0][0] == f"127.0.0.1:{refused}"
-
-
-async def test_a_port_where_nobody_listens_is_named(open_fds):
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        port = server.getsockname()[1]
-    async with no_descriptor_left(open_fds):
-        with pytest.raises(fastws.DialError, match=rf"127\.0\.0\.1:{port}.*refused") as caught:
-            await fastws.connect(f"ws://127.0.0.1:{port}/")
-        assert isinstance(caught.value, OSError)
-
-
-async def test_a_host_that_does_not_exist_is_named():
-    with pytest.raises(fastws.DialError, match=r"nowhere\.invalid") as caught:
-        await fastws.connect("ws://nowhere.invalid/")
-    assert caught.value.phase == "dns"
-
-
-async def test_host_and_port_override_where_to_connect_but_not_what_is_asked_for():
-    with Peer() as peer:
-        async with fastws.connect("ws://exchange.example/feed", host="127.0.0.1", port=peer.port):
-            pass
-    head, headers = request_of(peer)
-    assert head == "GET /feed HTTP/1.1"
-    assert dict(headers)["Host"] == "exchange.example"
-
-
-async def test_a_socket_of_ones_own_is_taken_over():
-    with Peer() as peer:
-        sock = socket.create_connection(("127.0.0.1", peer.port))
-        async with fastws.connect(peer.url, sock=sock) as ws:
-            assert sock.fileno() == -1
-            assert ws.remote_address == ("127.0.0.1", peer.port)
-
-
-@pytest.mark.parametrize("nodelay", [True, False])
-async def test_nodelay_is_set_unless_it_is_not_wanted(nodelay):
-    with Peer() as peer:
-        async with peer.connect(nodelay=nodelay) as ws:
-            sock = socket.socket(fileno=ws.fileno())
-            try:
-                assert bool(sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)) == nodelay
-            finally:
-                sock.detach()
-
-
-# Deadlines and giving up.
 
 
 async def test_open_timeout_names_the_phase_upgrade(open_fds):
@@ -552,56 +425,3 @@ async def test_an_opening_that_is_decided_in_the_deadlines_turn_counts(answer):
             await outcome.close()
         else:
             assert isinstance(outcome, fastws.InvalidStatus)
-
-
-async def test_a_socket_that_is_closed_or_not_connected_is_said():
-    closed = socket.socket()
-    closed.close()
-    with pytest.raises(ValueError, match="sock is closed"):
-        fastws.connect("ws://localhost/", sock=closed)
-    with pytest.raises(fastws.DialError, match=r"ws://localhost/: .*not connected"):
-        await fastws.connect("ws://localhost/", sock=socket.socket())
-    with Peer() as peer:
-        once = fastws.connect("ws://localhost/", sock=socket.create_connection(("127.0.0.1", peer.port)))
-        await (await once).close()
-        with pytest.raises(RuntimeError, match="taken over"):
-            await once
-
-
-def test_no_descriptor_left_is_said_and_nothing_stays_open(fastws_server):
-    program = """
-import asyncio, os, resource, sys, warnings
-import fastws
-
-warnings.simplefilter("error")
-
-async def main():
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    failed = 0
-    for spare in range(8):
-        known = set(os.listdir("/proc/self/fd"))
-        resource.setrlimit(resource.RLIMIT_NOFILE, (max(map(int, known)) + spare, hard))
-        try:
-            async with fastws.connect(sys.argv[1]) as ws:
-                await ws.send("hello")
-                assert await ws.recv() == "hello"
-            break
-        except (fastws.DialError, OSError) as error:
-            assert "Too many open files" in str(error), error
-            failed += 1
-        finally:
-            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
-        await asyncio.sleep(0)
-        assert len(os.listdir("/proc/self/fd")) == len(known)
-    print("open" if 1 < failed < 7 else failed)
-
-asyncio.run(main())
-"""
-    result = subprocess.run(
-        [sys.executable, "-X", "dev", "-c", program, fastws_server.url()],
-        capture_output=True,
-        text=True,
-        timeout=50,
-        check=False,
-    )
-    assert (result.returncode, result.stdout, result.stderr) == (0, "open\n", "")

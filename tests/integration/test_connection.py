@@ -588,3 +588,12 @@ async def test_delivery_of_pieces_gives_opcode_fin_rsv_and_payload(delivery):
             assert got == expected
             assert ws.stats().receive_queue_bytes == 0
     assert [answer.payload for answer in peer.results[0] if answer.opcode == PONG] == [b"p"]
+
+
+async def test_several_messages_have_an_order(fastws_server):
+    async with fastws.connect(fastws_server.url("/echo")) as ws:
+        for wrong in ({"op": "subscribe"}, {"a"}, 5):
+            with pytest.raises(TypeError, match="in order"):
+                await ws.send_many(wrong)
+        with pytest.raises(TypeError, match="str or bytes-like, not int"):
+            ws.send_threadsafe(5)

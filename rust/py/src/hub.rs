@@ -323,6 +323,7 @@ impl Hub {
         let this = slf.get();
         let start = clock::monotonic();
         this.owes_turn.set(false);
+        this.verdict.set(Verdict::Silent);
         Self::look(slf, start, false)?;
         if this.verdict.get() != Verdict::Silent && this.may_step() {
             Self::spin(slf, start)?;
