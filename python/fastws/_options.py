@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import socket
+import sys
 from collections.abc import Iterable, Sequence
 from datetime import timedelta
-from typing import Literal
+from typing import Any, Literal
 
 from . import _core, dial
 from .http import Headers, HeadersLike
 from .tls import TlsConfig
 
 Seconds = float | timedelta | None
+
+SocketOptions = Iterable[tuple[int, int, int | bytes]]
 
 
 def check_target(uri: str, host: str | None, port: int | None, server_hostname: str | None) -> None:
@@ -111,6 +114,85 @@ def busy_poll(idle: Seconds, most: Seconds) -> tuple[float, float] | None:
     return wait, most_seconds
 
 
+def socket_options(
+    *,
+    sock: socket.socket | None,
+    nodelay: bool,
+    quickack: bool,
+    so_busy_poll: Seconds,
+    incoming_cpu: int | None,
+    kernel_timestamps: bool,
+    sockopts: SocketOptions,
+) -> list[dial.SocketOption]:
+    """What is set on the socket before it connects, in order."""
+    options = []
+    # On by default, it is no reason to refuse a socket of one's own that is not TCP.
+    if switch("nodelay", nodelay) and (sock is None or sock.family in (socket.AF_INET, socket.AF_INET6)):
+        options.append(dial.SocketOption("nodelay=True", socket.IPPROTO_TCP, socket.TCP_NODELAY, 1))
+    if switch("kernel_timestamps", kernel_timestamps):
+        on_linux("kernel_timestamps", True)
+        options.append(dial.SocketOption("kernel_timestamps=True", socket.SOL_SOCKET, _SO_TIMESTAMPNS, 1))
+    if switch("quickack", quickack):
+        on_linux("quickack", True)
+        options.append(dial.SocketOption("quickack=True", socket.IPPROTO_TCP, _TCP_QUICKACK, 1))
+    if so_busy_poll is not None:
+        on_linux("so_busy_poll", so_busy_poll)
+        shown = f"so_busy_poll={so_busy_poll!r}"
+        time = _microseconds("so_busy_poll", so_busy_poll)
+        options.append(dial.SocketOption(shown, socket.SOL_SOCKET, _SO_BUSY_POLL, time, _BUSY_POLL_REMEDY))
+    if incoming_cpu is not None:
+        if isinstance(incoming_cpu, bool) or not isinstance(incoming_cpu, int):
+            raise TypeError(f"incoming_cpu is the number of a core (int) or None, not {incoming_cpu!r}")
+        if not 0 <= incoming_cpu < 2**31:
+            raise ValueError(f"incoming_cpu is the number of a core, from 0 on, not {incoming_cpu!r}")
+        on_linux("incoming_cpu", incoming_cpu)
+        shown = f"incoming_cpu={incoming_cpu}"
+        options.append(dial.SocketOption(shown, socket.SOL_SOCKET, _SO_INCOMING_CPU, incoming_cpu))
+    options.extend(_socket_option(entry) for entry in _entries(sockopts))
+    return options
+
+
+def _entries(sockopts: Any) -> list[Any]:
+    if isinstance(sockopts, str | bytes) or not isinstance(sockopts, Iterable):
+        raise TypeError(f"sockopts is a sequence of (level, option, value), not {sockopts!r}")
+    return list(sockopts)
+
+
+def _socket_option(entry: Any) -> dial.SocketOption:
+    if not isinstance(entry, tuple) or len(entry) != 3:
+        raise TypeError(f"sockopts has tuples (level, option, value), not {entry!r}")
+    level, option, value = entry
+    if isinstance(value, bytearray | memoryview):
+        value = bytes(value)
+    if not (isinstance(level, int) and isinstance(option, int) and isinstance(value, int | bytes)):
+        raise TypeError(f"sockopts: level and option are numbers (int), the value is int or bytes, not {entry!r}")
+    numbers = [number for number in (level, option, value) if isinstance(number, int)]
+    if not all(-(2**31) <= number < 2**31 for number in numbers):
+        raise ValueError(f"sockopts: the numbers of {entry!r} must fit a C int; give a larger value as bytes")
+    return dial.SocketOption(f"sockopts ({level:d}, {option:d}, {value!r})", level, option, value)
+
+
+def switch(name: str, value: bool) -> bool:
+    """True or False."""
+    if not isinstance(value, bool):
+        raise TypeError(f"{name} is True or False, not {value!r}")
+    return value
+
+
+def on_linux(name: str, value: object) -> None:
+    """An argument that has a meaning on Linux only."""
+    if sys.platform != "linux":
+        raise ValueError(f"{name}={value!r}: there is no such thing on this platform ({sys.platform}), only on Linux")
+
+
+def _microseconds(name: str, value: Seconds) -> int:
+    number = seconds(name, value)
+    assert number is not None
+    if number > 1:
+        raise ValueError(f"{name} is seconds, at most 1, not {value!r}; 50 µs are 50e-6")
+    return max(1, round(number * 1e6))
+
+
 def limit(name: str, value: int | None) -> int | None:
     """A number from 1 on, or none for no limit."""
     return None if value is None else bound(name, value, ", or None for no limit")
@@ -140,3 +222,16 @@ def marks(name: str, value: int | tuple[int, int] | None) -> tuple[int, int]:
     if isinstance(low, bool) or not isinstance(low, int) or not 0 <= low <= checked:
         raise ValueError(f"{name}: the low-water mark must be between 0 and {checked}, not {low!r}")
     return checked, low
+
+
+# asm-generic/socket.h; `socket` has not all of them in all versions, and none where they do not exist.
+_SO_TIMESTAMPNS = 35
+_SO_BUSY_POLL = 46
+_SO_INCOMING_CPU = 49
+_TCP_QUICKACK = 12
+
+_BUSY_POLL_REMEDY = (
+    "this kernel wants CAP_NET_ADMIN for more than the sysctl net.core.busy_read: give the process that capability "
+    "(AmbientCapabilities= of systemd, --cap-add=NET_ADMIN of a container), or set that sysctl to the microseconds "
+    "wanted and leave so_busy_poll out"
+)

@@ -13,9 +13,9 @@ from types import TracebackType
 from typing import Any, Literal
 
 from . import _core, _options, _policy, dial
-from ._options import Seconds
+from ._options import Seconds, SocketOptions
 from .connection import Addresses, Connection
-from .errors import DialError, InvalidURI, OpenTimeout, Phase
+from .errors import DialError, InvalidURI, OpenTimeout, Phase, SocketOptionError
 from .http import HeadersLike
 from .listener import Callbacks, Listener
 from .tls import TlsConfig, context_for
@@ -61,7 +61,17 @@ class connect:  # noqa: N801 - a function to its users, as in websockets
         max_send_bytes: Bytes that the send queue holds at most.
         messages: ``"auto"`` gives text as ``str`` and binary as ``bytes``; ``"bytes"`` gives both as ``bytes``;
             ``"view"`` gives both as zero-copy ``fastws.MessageView``.
-        nodelay: Set TCP_NODELAY.
+        nodelay: Set TCP_NODELAY. False leaves it as it is.
+        quickack: Keep TCP_QUICKACK set: what comes is acknowledged at once, not some 40 ms later or with what we send.
+            For a peer that waits for that before it sends more (Nagle's algorithm). A system call a read. Linux.
+        so_busy_poll: SO_BUSY_POLL: where nothing is there to read, a read asks the network card itself. Older
+            kernels want CAP_NET_ADMIN for it. None leaves it as it is. Linux.
+        incoming_cpu: SO_INCOMING_CPU: the core that is to handle the socket's packets. A hint that the kernel
+            overwrites with the one that does. None leaves it as it is. Linux.
+        sockopts: More options of the socket, ``(level, option, value)`` as ``socket.setsockopt`` takes them, set in
+            order behind those above and before it connects.
+        kernel_timestamps: Let the kernel say when it received what was read (SO_TIMESTAMPNS): ``Connection.kernel_ns``
+            and ``Batch.kernel_ns``. Linux.
         busy_poll: After a message was handled, look for the next one for so long before the event loop may sleep: a
             core's time for microseconds. It holds the loop and the interpreter's lock; it ends early when the consumer
             awaits something else. None: sleep.
@@ -73,6 +83,7 @@ class connect:  # noqa: N801 - a function to its users, as in websockets
     Raises:
         InvalidURI: The URI cannot be used.
         DialError: The host was not found, or no address of it could be connected to.
+        SocketOptionError: The kernel refused an option of the socket.
         TlsError: The TLS handshake failed; CertificateError if it was the certificate.
         InvalidHandshake: The server's answer is not a WebSocket upgrade; InvalidStatus if it refused it.
         OpenTimeout: Not open within ``open_timeout``.
@@ -108,6 +119,11 @@ class connect:  # noqa: N801 - a function to its users, as in websockets
         max_send_bytes: int = 64 * 2**20,
         messages: Literal["auto", "bytes", "view"] = "auto",
         nodelay: bool = True,
+        quickack: bool = False,
+        so_busy_poll: Seconds = None,
+        incoming_cpu: int | None = None,
+        sockopts: SocketOptions = (),
+        kernel_timestamps: bool = False,
         busy_poll: Seconds = None,
         busy_poll_max: Seconds = 0.001,
         _delivery: Literal["messages", "fragments", "frames"] = "messages",
@@ -123,8 +139,6 @@ class connect:  # noqa: N801 - a function to its users, as in websockets
         for name, given in (("origin", origin), ("user_agent_header", user_agent_header)):
             if given is not None and not isinstance(given, str):
                 raise TypeError(f"{name} is a header's value (str) or None, not {given!r}")
-        if not isinstance(nodelay, bool):
-            raise TypeError(f"nodelay is True or False, not {nodelay!r}")
         try:
             target = _core.parse_uri(uri)
         except ValueError as error:
@@ -143,7 +157,15 @@ class connect:  # noqa: N801 - a function to its users, as in websockets
                 stacklevel=2,
             )
         self._callbacks = Callbacks(listener) if listener is not None else None
-        self._nodelay = nodelay
+        self._socket_options = _options.socket_options(
+            sock=sock,
+            nodelay=nodelay,
+            quickack=quickack,
+            so_busy_poll=so_busy_poll,
+            incoming_cpu=incoming_cpu,
+            kernel_timestamps=kernel_timestamps,
+            sockopts=sockopts,
+        )
         self._headers = _options.header_fields(additional_headers)
         self._subprotocols = _options.subprotocol_names(subprotocols)
         self._origin = origin
@@ -169,6 +191,8 @@ class connect:  # noqa: N801 - a function to its users, as in websockets
             "water": (high, low, high_bytes, low_bytes),
             "write_limit": self._write_limit,
             "busy_poll": _options.busy_poll(busy_poll, busy_poll_max),
+            "quickack": quickack,
+            "kernel_timestamps": kernel_timestamps,
         }
         # What is wrong with the headers is said here, not at the first attempt.
         self._request()
@@ -216,6 +240,11 @@ class connect:  # noqa: N801 - a function to its users, as in websockets
                 raise RuntimeError("sock= was taken over by an earlier attempt; a connection needs a socket of its own")
             self._sock.setblocking(False)
             try:
+                dial.configure(self._sock, self._socket_options, self._shown)
+            except SocketOptionError:
+                self._sock.close()
+                raise
+            try:
                 return await self._attempt(state, loop, self._sock, context)
             except DialError as error:
                 raise DialError(f"{self._shown}: {error}", uri=self._shown, phase="tcp") from None
@@ -224,8 +253,10 @@ class connect:  # noqa: N801 - a function to its users, as in websockets
         for address in addresses:
             state.phase = "tcp"
             try:
-                sock = dial.start(address, nodelay=self._nodelay)
+                sock = dial.start(address, self._socket_options, self._shown)
                 return await self._attempt(state, loop, sock, context)
+            except SocketOptionError:
+                raise  # it would be the same for the next address
             except DialError as error:
                 state.ws = state.opening = None
                 failures.append((dial.name(address), str(error)))
