@@ -9,10 +9,11 @@ use pyo3::prelude::*;
 
 use crate::conn::{Conn, Inner};
 use crate::driver::Phase;
+use crate::extras::{receive, receive_raw};
 use crate::hub::{Hub, Token};
 use crate::poller::Interest;
 use crate::sink::QueueSink;
-use crate::syscall::{receive, receive_raw, send_two};
+use crate::syscall::send_two;
 use crate::view::PinnedBuffer;
 use crate::{buffers, clock, fault};
 
@@ -178,7 +179,7 @@ impl Inner {
             let (spare, size) = landing.buf.spare();
             let room = landing.room.min(size);
             // SAFETY: `room` bytes may be written at `spare`.
-            let got = unsafe { receive_raw(self.fd, spare, room) }?;
+            let got = unsafe { receive_raw(self.fd, &mut self.extras, &self.queue, spare, room) }?;
             // SAFETY: the kernel wrote `got` bytes there.
             unsafe { landing.buf.advance(got) };
             self.reads = self.reads.wrapping_add(1);
@@ -191,7 +192,7 @@ impl Inner {
         }
         let mut input = self.take_input();
         let room = input.buffer.len();
-        let got = receive(self.fd, &mut input.buffer);
+        let got = receive(self.fd, &mut self.extras, &self.queue, &mut input.buffer);
         let got = match got {
             Ok(got) => got,
             Err(error) => {
@@ -215,7 +216,7 @@ impl Inner {
         let mut cipher = buffers::take();
         let held = tls.put_incoming(&mut cipher);
         let room = cipher.len() - held;
-        let got = match receive(self.fd, &mut cipher[held..]) {
+        let got = match receive(self.fd, &mut self.extras, &self.queue, &mut cipher[held..]) {
             Ok(got) => got,
             Err(error) => {
                 buffers::give(cipher);
