@@ -14,6 +14,7 @@ __all__ = [
     "Hub",
     "MessageView",
     "Request",
+    "Settings",
     "TestServer",
     "TlsContext",
     "Waiter",
@@ -35,7 +36,7 @@ def _panic_at(place: Literal["parse", "poll", "work"] | None = None) -> bool: ..
 
 @disjoint_base
 class Connection:
-    def __new__(cls, event_loop: asyncio.AbstractEventLoop, policy: Any, options: dict[str, Any]) -> Self: ...
+    def __new__(cls, event_loop: asyncio.AbstractEventLoop, policy: Any, settings: Settings) -> Self: ...
     def recv(self, decode: bool | None = None) -> Coroutine[Any, Any, Any]:
         """Waits for the next message.
 
@@ -124,14 +125,23 @@ class Connection:
     @property
     def latency(self) -> float:
         """Round-trip time of the last ping that was answered, in seconds; 0 before the first."""
+    @property
+    def uri(self) -> str:
+        """The URI, with userinfo and query masked."""
+    @property
+    def local_address(self) -> Any:
+        """The socket's own address, as ``socket.getsockname()`` gives it; None before it is connected."""
+    @property
+    def remote_address(self) -> Any:
+        """The peer's address, as ``socket.getpeername()`` gives it; None before it is connected."""
     def _start(
         self,
         fd: int,
         request: Request,
+        uri: str,
         tls: TlsContext | None = None,
         server_name: str | None = None,
         listener: Any | None = None,
-        addresses: Any | None = None,
     ) -> asyncio.Future[None]: ...
     def _try_send(self, message: Any, text: bool | None = None, fin: bool | None = None) -> bool: ...
     def _is_sending_fragments(self) -> bool: ...
@@ -171,7 +181,7 @@ class Connection:
     @property
     def _request(self) -> bytes | None: ...
     @property
-    def _addresses(self) -> Any: ...
+    def _write_limit(self) -> int: ...
     @property
     def _loop(self) -> asyncio.AbstractEventLoop: ...
     @property
@@ -180,6 +190,12 @@ class Connection:
 class _Iteration(Generic[_T]):
     def __aiter__(self) -> Self: ...
     def __anext__(self) -> Coroutine[Any, Any, _T]: ...
+
+@final
+class Settings:
+    """What connections of a kind share."""
+
+    def __new__(cls, options: dict[str, Any]) -> Self: ...
 
 @final
 class Batch(Sequence[Any]):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import socket
 import sys
 from collections.abc import Iterable, Sequence
@@ -70,8 +71,10 @@ def tls_config(
 
 def header_fields(headers: HeadersLike | None) -> list[tuple[str, str]]:
     """``additional_headers`` as pairs."""
+    if headers is None:
+        return []
     try:
-        fields = list(Headers(headers or ()).raw_items())
+        fields = list(Headers(headers).raw_items())
     except (TypeError, ValueError):
         fields = None
     # A string of two characters unpacks into a pair too.
@@ -82,11 +85,72 @@ def header_fields(headers: HeadersLike | None) -> list[tuple[str, str]]:
 
 def subprotocol_names(subprotocols: Sequence[str] | None) -> list[str]:
     """``subprotocols`` as a list."""
+    if subprotocols is None:
+        return []
     is_many = isinstance(subprotocols, Iterable) and not isinstance(subprotocols, str | bytes)
-    names = list(subprotocols) if subprotocols is not None and is_many else []
-    if (subprotocols is not None and not is_many) or not all(isinstance(name, str) for name in names):
+    names = list(subprotocols) if is_many else []
+    if not is_many or not all(isinstance(name, str) for name in names):
         raise TypeError(f'subprotocols is a sequence of names (str), such as ["a", "b"], not {subprotocols!r}')
     return names
+
+
+def settings(**given: Any) -> _core.Settings:
+    """What connections of a kind share, checked: made once for the same arguments, since most programs have one kind."""
+    try:
+        hash(tuple(given.values()))
+    except TypeError:
+        return _core.Settings(checked(**given))
+    return _settings(**given)
+
+
+@functools.lru_cache(maxsize=64, typed=True)
+def _settings(**given: Any) -> _core.Settings:
+    return _core.Settings(checked(**given))
+
+
+def checked(
+    *,
+    max_size: int | None,
+    max_frame_size: int | None,
+    max_fragments: int | None,
+    max_queue: int | tuple[int, int] | None,
+    max_queue_bytes: int | tuple[int, int] | None,
+    write_limit: int | tuple[int, int],
+    max_send_queue: int,
+    max_send_bytes: int,
+    ping_interval: Seconds,
+    ping_timeout: Seconds,
+    close_timeout: Seconds,
+    messages: str,
+    delivery: str,
+    busy_poll: Seconds,
+    busy_poll_max: Seconds,
+    quickack: bool,
+    kernel_timestamps: bool,
+) -> dict[str, Any]:
+    """The settings by name, as the native side takes them. Raises TypeError and ValueError."""
+    if max_send_queue is None or max_send_bytes is None:
+        raise TypeError("max_send_queue and max_send_bytes are numbers: a send queue is always bounded")
+    if write_limit is None:
+        raise TypeError("write_limit is a number of bytes or a pair (high, low): await send() always has a limit")
+    return {
+        "max_size": limit("max_size", max_size),
+        "max_frame_size": limit("max_frame_size", max_size if max_frame_size is None else max_frame_size),
+        "max_fragments": limit("max_fragments", max_fragments),
+        "max_send_bytes": bound("max_send_bytes", max_send_bytes),
+        "max_send_messages": bound("max_send_queue", max_send_queue),
+        "ping_interval": seconds("ping_interval", ping_interval),
+        "ping_timeout": seconds("ping_timeout", ping_timeout),
+        "close_timeout": seconds("close_timeout", close_timeout),
+        "auto_pong": True,
+        "delivery": delivery,
+        "messages": messages,
+        "water": (*marks("max_queue", max_queue), *marks("max_queue_bytes", max_queue_bytes)),
+        "write_limit": marks("write_limit", write_limit),
+        "busy_poll": polling(busy_poll, busy_poll_max),
+        "quickack": quickack,
+        "kernel_timestamps": kernel_timestamps,
+    }
 
 
 def seconds(name: str, value: Seconds) -> float | None:
@@ -102,7 +166,7 @@ def seconds(name: str, value: Seconds) -> float | None:
     return number
 
 
-def busy_poll(idle: Seconds, most: Seconds) -> tuple[float, float] | None:
+def polling(idle: Seconds, most: Seconds) -> tuple[float, float] | None:
     """The two bounds of busy polling: without a message, and in all."""
     wait, most_seconds = seconds("busy_poll", idle), seconds("busy_poll_max", most)
     if most_seconds is None:

@@ -118,7 +118,7 @@ def not_sendable(message: object) -> Exception:
 
 def open_failed(ws: Connection, phase: str, kind: str, text: str) -> Exception:
     """The exception of a connection that did not open."""
-    uri = ws._addresses.uri
+    uri = ws.uri
     match phase, kind:
         case "tcp", _:
             return errors.DialError(text, uri=uri, phase="tcp")

@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 from . import _core, _options, _policy, dial
 from ._options import Seconds, SocketOptions
-from .connection import Addresses, Connection
+from .connection import Connection
 from .errors import DialError, InvalidURI, OpenTimeout, Phase, SocketOptionError
 from .http import HeadersLike
 from .listener import Callbacks, Listener
@@ -134,8 +134,6 @@ class connect:  # noqa: N801 - a function to its users, as in websockets
             raise ValueError(f'messages must be "auto", "bytes" or "view", not {messages!r}')
         _options.check_target(uri, host, port, server_hostname)
         _options.check_sock(sock, host, port)
-        if max_send_queue is None or max_send_bytes is None:
-            raise TypeError("max_send_queue and max_send_bytes are numbers: a send queue is always bounded")
         for name, given in (("origin", origin), ("user_agent_header", user_agent_header)):
             if given is not None and not isinstance(given, str):
                 raise TypeError(f"{name} is a header's value (str) or None, not {given!r}")
@@ -171,31 +169,27 @@ class connect:  # noqa: N801 - a function to its users, as in websockets
         self._origin = origin
         self._user_agent = user_agent_header
         self._open_timeout = _options.seconds("open_timeout", open_timeout)
-        high, low = _options.marks("max_queue", max_queue)
-        high_bytes, low_bytes = _options.marks("max_queue_bytes", max_queue_bytes)
-        if write_limit is None:
-            raise TypeError("write_limit is a number of bytes or a pair (high, low): await send() always has a limit")
-        self._write_limit = _options.marks("write_limit", write_limit)
-        self._options = {
-            "max_size": _options.limit("max_size", max_size),
-            "max_frame_size": _options.limit("max_frame_size", max_size if max_frame_size is None else max_frame_size),
-            "max_fragments": _options.limit("max_fragments", max_fragments),
-            "max_send_bytes": _options.bound("max_send_bytes", max_send_bytes),
-            "max_send_messages": _options.bound("max_send_queue", max_send_queue),
-            "ping_interval": _options.seconds("ping_interval", ping_interval),
-            "ping_timeout": _options.seconds("ping_timeout", ping_timeout),
-            "close_timeout": _options.seconds("close_timeout", close_timeout),
-            "auto_pong": True,
-            "delivery": _delivery,
-            "messages": messages,
-            "water": (high, low, high_bytes, low_bytes),
-            "write_limit": self._write_limit,
-            "busy_poll": _options.busy_poll(busy_poll, busy_poll_max),
-            "quickack": quickack,
-            "kernel_timestamps": kernel_timestamps,
-        }
-        # What is wrong with the headers is said here, not at the first attempt.
-        self._request()
+        self._settings = _options.settings(
+            max_size=max_size,
+            max_frame_size=max_frame_size,
+            max_fragments=max_fragments,
+            max_queue=max_queue,
+            max_queue_bytes=max_queue_bytes,
+            write_limit=write_limit,
+            max_send_queue=max_send_queue,
+            max_send_bytes=max_send_bytes,
+            ping_interval=ping_interval,
+            ping_timeout=ping_timeout,
+            close_timeout=close_timeout,
+            messages=messages,
+            delivery=_delivery,
+            busy_poll=busy_poll,
+            busy_poll_max=busy_poll_max,
+            quickack=quickack,
+            kernel_timestamps=kernel_timestamps,
+        )
+        # What is wrong with the headers is said here, not at the first attempt, which this one is for.
+        self._prepared: _core.Request | None = self._request()
         self._connection: Connection | None = None
         self._entered = False
 
@@ -275,16 +269,15 @@ class connect:  # noqa: N801 - a function to its users, as in websockets
         context: _core.TlsContext | None,
     ) -> Connection:
         try:
-            ws = Connection(loop, _policy, self._options)
+            ws = Connection(loop, _policy, self._settings)
         except BaseException:
             sock.close()
             raise
         name = (self._tls.server_hostname or self._host) if self._tls is not None else None
-        remote, local = dial.ends(sock)
-        addresses = Addresses(self._shown, local, remote, self._write_limit[0])
+        request, self._prepared = self._prepared or self._request(), None
         fd = sock.detach()
         try:
-            opening = ws._start(fd, self._request(), context, name, self._callbacks, addresses)
+            opening = ws._start(fd, request, self._shown, context, name, self._callbacks)
         except BaseException:
             if ws.fileno() < 0:
                 os.close(fd)

@@ -10,7 +10,7 @@ from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from enum import IntEnum
 from types import TracebackType
-from typing import Any, NamedTuple, Self
+from typing import Any, Self
 
 import orjson
 
@@ -31,15 +31,6 @@ class State(IntEnum):
     OPEN = 1
     CLOSING = 2
     CLOSED = 3
-
-
-class Addresses(NamedTuple):
-    """Where a connection goes: its URI with secrets masked, and the socket's two ends."""
-
-    uri: str
-    local: Any
-    remote: Any
-    write_limit: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,28 +189,9 @@ class Connection(_core.Connection):
         answer = self.response
         return answer.headers.get("Sec-WebSocket-Protocol") if answer else None
 
-    @property
-    def uri(self) -> str:
-        """The URI, with userinfo and query masked."""
-        return str(self._addresses.uri)
-
-    @property
-    def local_address(self) -> Any:
-        """The socket's own address, as ``socket.getsockname()`` gives it."""
-        return self._addresses.local
-
-    @property
-    def remote_address(self) -> Any:
-        """The peer's address, as ``socket.getpeername()`` gives it."""
-        return self._addresses.remote
-
     def stats(self) -> ConnectionStats:
         """Counters of the connection."""
         return ConnectionStats(**self._stats())
-
-    @property
-    def _write_limit(self) -> int:
-        return int(self._addresses.write_limit)
 
     async def __aenter__(self) -> Self:
         return self
@@ -232,8 +204,7 @@ class Connection(_core.Connection):
             raise self._listener_error
 
     def __repr__(self) -> str:
-        addresses = self._addresses
-        return f"<fastws.Connection {addresses.uri if addresses else ''} {self._state}>"
+        return f"<fastws.Connection {self.uri} {self._state}>"
 
     def __del__(self, _warn: Any = warnings.warn) -> None:
         if self._is_live:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import errno
-import ipaddress
 import os
 import socket
 from collections.abc import Iterable
@@ -13,7 +12,7 @@ from typing import Any, NamedTuple
 
 from .errors import DialError, SocketOptionError
 
-__all__ = ["Address", "SocketOption", "configure", "ends", "name", "resolve", "start"]
+__all__ = ["Address", "SocketOption", "configure", "name", "resolve", "start"]
 
 
 class Address(NamedTuple):
@@ -36,12 +35,11 @@ class SocketOption(NamedTuple):
 
 async def resolve(loop: asyncio.AbstractEventLoop, host: str, port: int, uri: str) -> list[Address]:
     """The addresses of ``host``, in the system's order (RFC 6724). Raises DialError."""
-    with contextlib.suppress(ValueError):
-        literal = ipaddress.ip_address(host)
-        if literal.version == 4:
-            return [Address(socket.AF_INET, (host, port))]
-        if "%" not in host:
-            return [Address(socket.AF_INET6, (host, port, 0, 0))]
+    for family, rest in ((socket.AF_INET, ()), (socket.AF_INET6, (0, 0))):
+        # A literal address; one with a zone is the resolver's.
+        with contextlib.suppress(OSError, ValueError):
+            socket.inet_pton(family, host)
+            return [Address(family, (host, port, *rest))]
     try:
         found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     except (OSError, UnicodeError) as error:
@@ -85,15 +83,6 @@ def is_listening(sock: socket.socket) -> bool:
     with contextlib.suppress(OSError):
         return sock.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN) != 0
     return False
-
-
-def ends(sock: socket.socket) -> tuple[Any, Any]:
-    """The remote and the local address of a socket, as far as it has them."""
-    remote = local = None
-    with contextlib.suppress(OSError):
-        local = sock.getsockname()
-        remote = sock.getpeername()
-    return remote, local
 
 
 def name(address: Address) -> str:

@@ -1,11 +1,12 @@
 import asyncio
+import inspect
 import socket
 from datetime import timedelta
 
 import pytest
 
 import fastws
-from fastws import _policy
+from fastws import _options, _policy
 
 
 @pytest.mark.parametrize(
@@ -162,14 +163,33 @@ def test_ca_data_without_a_certificate_is_refused():
     [(4096, (4096, 1024)), (10, (10, 2)), ((10, 3), (10, 3)), ((10, None), (10, 2)), (None, (2**62, 2**62))],
 )
 def test_a_mark_stands_for_itself_and_its_quarter(given, marks):
-    options = fastws.connect("ws://h/", max_queue=given)._options
-    assert options["water"][:2] == marks
+    assert settings_of(max_queue=given)["water"][:2] == marks
 
 
 def test_a_frame_may_be_as_large_as_a_message_unless_it_is_said():
-    assert fastws.connect("ws://h/", max_size=100)._options["max_frame_size"] == 100
-    assert fastws.connect("ws://h/", max_size=None)._options["max_frame_size"] is None
-    assert fastws.connect("ws://h/", max_size=100, max_frame_size=10)._options["max_frame_size"] == 10
+    assert settings_of(max_size=100)["max_frame_size"] == 100
+    assert settings_of(max_size=None)["max_frame_size"] is None
+    assert settings_of(max_size=100, max_frame_size=10)["max_frame_size"] == 10
+
+
+def test_connections_of_a_kind_share_their_settings():
+    first, second, other = (fastws.connect("ws://h/", max_queue=mark)._settings for mark in (10, 10, 11))
+    assert first is second
+    assert first is not other
+    # True is 1 to a dictionary, but no size; and what cannot be looked up in one is refused as ever.
+    fastws.connect("ws://h/", max_size=1)
+    with pytest.raises(TypeError, match="max_size"):
+        fastws.connect("ws://h/", max_size=True)
+    with pytest.raises(ValueError, match="max_queue"):
+        fastws.connect("ws://h/", max_queue=[10, 2])
+
+
+def settings_of(**given):
+    """The checked settings of a `connect()` with these arguments."""
+    defaults = {name: parameter.default for name, parameter in inspect.signature(fastws.connect).parameters.items()}
+    defaults["delivery"] = defaults.pop("_delivery")
+    wanted = inspect.signature(_options.checked).parameters
+    return _options.checked(**{name: given.get(name, defaults[name]) for name in wanted})
 
 
 @pytest.mark.parametrize(
@@ -194,8 +214,7 @@ def test_what_a_clean_end_is(rcvd, sent, cause, kind):
 
 def test_a_tls_failure_is_of_the_certificate_or_not():
     class Opening:
-        class _addresses:  # noqa: N801
-            uri = "wss://h/"
+        uri = "wss://h/"
 
     expired = _policy.open_failed(Opening, "tls", "lost", "TLS: invalid peer certificate: expired")
     assert type(expired) is fastws.CertificateError

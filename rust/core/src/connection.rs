@@ -25,10 +25,12 @@ pub use receive::Landing;
 
 use receive::Reading;
 use std::collections::VecDeque;
+use std::ops::{Deref, DerefMut};
+use std::sync::Arc;
 
 /// One WebSocket connection, either role. `B` is the driver's storage for payloads that arrive in pieces.
 pub struct Connection<B> {
-    config: Config,
+    config: Arc<Config>,
     state: Machine,
     reading: Reading,
     assembly: Assembly<B>,
@@ -39,7 +41,7 @@ pub struct Connection<B> {
     filter: Option<Box<FilterSlot>>,
     /// Type of the message that is being sent in fragments.
     sending: Option<Opcode>,
-    close: CloseInfo,
+    close: Ending,
     /// When the closing handshake must be over.
     close_deadline: Option<Nanos>,
     /// The stream's receiving half ended.
@@ -65,6 +67,25 @@ enum OpeningSide {
     Requested,
     /// The answer is decided; only its bytes are left to send.
     Decided,
+}
+
+/// How it ended: storage only where there is something to say.
+#[derive(Default)]
+struct Ending(Option<Box<CloseInfo>>);
+
+impl Deref for Ending {
+    type Target = CloseInfo;
+
+    fn deref(&self) -> &CloseInfo {
+        static NOTHING: CloseInfo = CloseInfo { received: None, sent: None, initiator: None, cause: None };
+        self.0.as_deref().unwrap_or(&NOTHING)
+    }
+}
+
+impl DerefMut for Ending {
+    fn deref_mut(&mut self) -> &mut CloseInfo {
+        self.0.get_or_insert_default()
+    }
 }
 
 /// A wire extension and what waits for it.
@@ -93,28 +114,30 @@ struct Parked {
 }
 
 impl<B: crate::PayloadBuf> Connection<B> {
-    /// A client's connection: its request is the first output.
-    pub fn client(config: Config, handshake: ClientHandshake) -> Self {
+    /// A client's connection: its request is the first output. Connections of a kind may share their configuration.
+    pub fn client(config: impl Into<Arc<Config>>, handshake: ClientHandshake) -> Self {
+        let config = config.into();
         debug_assert_eq!(config.role, Role::Client);
         let output = handshake.request_bytes().to_vec();
         Self::new(config, OpeningSide::Client(handshake), output)
     }
 
     /// A server's connection: it waits for a request, then for [`Connection::accept`] or [`Connection::refuse`].
-    pub fn server(config: Config) -> Self {
+    pub fn server(config: impl Into<Arc<Config>>) -> Self {
+        let config = config.into();
         debug_assert_eq!(config.role, Role::Server);
         Self::new(config, OpeningSide::Server(RequestReader::default()), Vec::new())
     }
 
     /// A connection whose opening handshake was done elsewhere.
-    pub fn open(config: Config, now: Nanos) -> Self {
-        let mut this = Self::new(config, OpeningSide::Decided, Vec::new());
+    pub fn open(config: impl Into<Arc<Config>>, now: Nanos) -> Self {
+        let mut this = Self::new(config.into(), OpeningSide::Decided, Vec::new());
         this.opening = None;
         this.opened(now);
         this
     }
 
-    fn new(config: Config, side: OpeningSide, output: Vec<u8>) -> Self {
+    fn new(config: Arc<Config>, side: OpeningSide, output: Vec<u8>) -> Self {
         Self {
             queue: SendQueue::new(config.max_send_bytes, config.max_send_messages),
             keepalive: Keepalive::new(config.ping_interval, config.ping_timeout),
@@ -126,7 +149,7 @@ impl<B: crate::PayloadBuf> Connection<B> {
             opening: Some(Box::new(Opening { side, output, written: 0 })),
             filter: None,
             sending: None,
-            close: CloseInfo::default(),
+            close: Ending::default(),
             close_deadline: None,
             ended: false,
             failed: false,

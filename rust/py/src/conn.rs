@@ -5,12 +5,13 @@
 
 use std::cell::{OnceCell, RefCell};
 use std::os::fd::RawFd;
+use std::sync::Arc;
 
 use fastws_core::{Connection, Misuse, State};
 use pyo3::exceptions::{PyRuntimeError, PyValueError};
 use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyTuple};
+use pyo3::types::{PyDict, PyString, PyTuple};
 
 mod calls;
 mod inner;
@@ -23,12 +24,13 @@ use crate::hub::{BusyPoll, Hub};
 use crate::poller::Interest;
 use crate::queue::Decode;
 use crate::request::Request;
+use crate::settings::{Settings, Shared};
 use crate::tls::TlsContext;
 use crate::waiter::Waiter;
 use crate::{clock, fork, gc, payload};
 
 pub(crate) use calls::Sent;
-pub(crate) use inner::Inner;
+pub(crate) use inner::{Awaited, Inner};
 
 /// A WebSocket connection on an event loop. The base of `fastws.Connection`.
 #[pyclass(frozen, subclass, weakref, module = "fastws._core", name = "Connection")]
@@ -39,8 +41,8 @@ pub struct Conn {
     pub(crate) inner: RefCell<Inner>,
     thread: libc::pthread_t,
     fork: u32,
-    pub(crate) listener: OnceCell<Listener>,
-    pub(crate) busy_poll: Option<BusyPoll>,
+    pub(crate) listener: OnceCell<Box<Listener>>,
+    settings: Arc<Shared>,
 }
 
 // SAFETY: every access happens with the interpreter attached, and the GIL orders them; `RefCell` borrows never span a call
@@ -48,6 +50,14 @@ pub struct Conn {
 unsafe impl Send for Conn {}
 // SAFETY: as above.
 unsafe impl Sync for Conn {}
+
+impl Conn {
+    /// Whether and how long the hub is to look for more after a message, instead of sleeping.
+    #[inline]
+    pub(crate) fn busy_poll(&self) -> Option<BusyPoll> {
+        self.settings.busy_poll
+    }
+}
 
 /// What a reader gets.
 pub enum Polled<'py> {
@@ -57,10 +67,9 @@ pub enum Polled<'py> {
 
 #[pymethods]
 impl Conn {
-    /// `options` are the connection's settings, complete: `fastws.connect` makes them.
     #[new]
-    #[pyo3(signature = (event_loop, policy, options))]
-    fn new(event_loop: &Bound<'_, PyAny>, policy: Py<PyAny>, options: &Bound<'_, PyDict>) -> PyResult<Self> {
+    #[pyo3(signature = (event_loop, policy, settings))]
+    fn new(event_loop: &Bound<'_, PyAny>, policy: Py<PyAny>, settings: &Settings) -> PyResult<Self> {
         let py = event_loop.py();
         let hub = Hub::of(py, event_loop)?.unbind();
         Ok(Self {
@@ -70,28 +79,28 @@ impl Conn {
             thread: unsafe { libc::pthread_self() },
             fork: fork::generation(),
             listener: OnceCell::new(),
-            busy_poll: inner::busy_poll(options)?,
-            inner: RefCell::new(Inner::new(options)?),
+            settings: Arc::clone(&settings.shared),
+            inner: RefCell::new(Inner::new(Arc::clone(&settings.shared))),
         })
     }
 
     /// Takes over a non-blocking socket that is connected or connecting, and does TLS and the upgrade on it. Returns a
     /// future of the open connection.
-    #[pyo3(signature = (fd, request, tls=None, server_name=None, listener=None, addresses=None))]
+    #[pyo3(signature = (fd, request, uri, tls=None, server_name=None, listener=None))]
     fn _start<'py>(
         slf: &Bound<'py, Self>,
         fd: RawFd,
         request: &Request,
+        uri: Py<PyString>,
         tls: Option<&TlsContext>,
         server_name: Option<&str>,
         listener: Option<&Bound<'py, PyAny>>,
-        addresses: Option<Py<PyAny>>,
     ) -> PyResult<Bound<'py, PyAny>> {
         let this = slf.get();
         this.check()?;
         if let Some(listener) = listener {
             let made = Listener::new(slf.py(), listener)?;
-            let _ = this.listener.set(made);
+            let _ = this.listener.set(Box::new(made));
         }
         let tls = match tls {
             Some(context) => {
@@ -106,7 +115,7 @@ impl Conn {
         let future = this.hub.bind(slf.py()).get().event_loop(slf.py()).call_method0("create_future")?;
         let token = Hub::register(this.hub.bind(slf.py()), slf, fd, Interest { read: false, write: true })?;
         let mut inner = this.inner.borrow_mut();
-        let config = inner.core.config().clone();
+        let config = Arc::clone(&this.settings.config);
         inner.request = Some(handshake.request_bytes().into());
         inner.core = Connection::client(config, handshake);
         inner.fd = fd;
@@ -115,8 +124,8 @@ impl Conn {
         inner.token = Some(token);
         inner.strong = true;
         inner.interest = Interest { read: false, write: true };
-        inner.opening = Some(future.clone().unbind());
-        inner.addresses = addresses;
+        inner.waits.opening = Some(future.clone().unbind());
+        inner.uri = Some(uri);
         Ok(future)
     }
 
@@ -311,7 +320,7 @@ impl Conn {
         let number = outcome.map_err(|misuse| this.misuse(slf, &misuse))?;
         let future = this.future(py)?;
         Self::forget_cancelled_pings(slf)?;
-        this.inner.borrow_mut().pings.push((number, now, future.clone().unbind()));
+        this.inner.borrow_mut().waits.pings.push((number, now, future.clone().unbind()));
         Self::after_send(slf)?;
         Self::hold(slf);
         Ok(future)
@@ -366,7 +375,7 @@ impl Conn {
         if this.inner.borrow().ended {
             future.call_method1("set_result", (py.None(),))?;
         } else {
-            this.inner.borrow_mut().closing.push(future.clone().unbind());
+            this.inner.borrow_mut().waits.closing.push(future.clone().unbind());
             Self::sync(slf)?;
         }
         Ok(future)
@@ -381,13 +390,13 @@ impl Conn {
         let future = this.future(py)?;
         let (low, over) = {
             let inner = this.inner.borrow();
-            let enough = if again { 0 } else { inner.write_low };
+            let enough = if again { 0 } else { inner.settings.write_low };
             (inner.core.queued_bytes() <= enough, inner.core.state() == State::Closed)
         };
         if low || over {
             future.call_method1("set_result", (py.None(),))?;
         } else {
-            this.inner.borrow_mut().draining.push(future.clone().unbind());
+            this.inner.borrow_mut().waits.draining.push(future.clone().unbind());
         }
         Ok(future)
     }
@@ -400,9 +409,9 @@ impl Conn {
         let offers = {
             let mut inner = this.inner.borrow_mut();
             if again {
-                inner.rooms.push_front(future.clone().unbind());
+                inner.waits.rooms.push_front(future.clone().unbind());
             } else {
-                inner.rooms.push_back(future.clone().unbind());
+                inner.waits.rooms.push_back(future.clone().unbind());
             }
             // Room may have come before somebody waited for it. Who tried in vain needs more than there was: all of it.
             !again || inner.core.queued_bytes() == 0 || inner.core.state() != State::Open
@@ -419,8 +428,8 @@ impl Conn {
         this.check()?;
         let gone = {
             let mut inner = this.inner.borrow_mut();
-            let at = inner.closing.iter().position(|known| known.is(future));
-            at.map(|at| inner.closing.swap_remove(at))
+            let at = inner.waits.closing.iter().position(|known| known.is(future));
+            at.map(|at| inner.waits.closing.swap_remove(at))
         };
         drop(gone);
         Self::sync(slf)
@@ -465,15 +474,15 @@ impl Conn {
     /// The exception of a listener's callback, if one ended the connection.
     #[getter]
     fn _listener_error(&self, py: Python<'_>) -> Option<Py<PyAny>> {
-        self.inner.borrow().listener_error.as_ref().map(|error| error.clone_ref(py))
+        self.inner.borrow().waits.listener_error.as_ref().map(|error| error.clone_ref(py))
     }
 
     /// The response: (status, reason, headers, body), or none.
     #[getter]
     fn _response<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyTuple>>> {
         let _paused = gc::pause(py);
-        let inner = self.inner.borrow();
-        inner.response.as_deref().map(|response| payload::response(py, response)).transpose()
+        let packed = self.inner.borrow().response.clone();
+        packed.map(|packed| payload::unpack_response(py, &packed)).transpose()
     }
 
     /// The request as it was sent, or none.
@@ -482,10 +491,31 @@ impl Conn {
         self.inner.borrow().request.as_deref().map(<[u8]>::to_vec)
     }
 
-    /// Local and remote address, as they were given.
+    /// The URI, with userinfo and query masked.
     #[getter]
-    fn _addresses(&self, py: Python<'_>) -> Option<Py<PyAny>> {
-        self.inner.borrow().addresses.as_ref().map(|addresses| addresses.clone_ref(py))
+    fn uri<'py>(&self, py: Python<'py>) -> Bound<'py, PyString> {
+        let uri = self.inner.borrow().uri.as_ref().map(|uri| uri.bind(py).clone());
+        uri.unwrap_or_else(|| PyString::intern(py, ""))
+    }
+
+    /// The socket's own address, as ``socket.getsockname()`` gives it; None before it is connected.
+    #[getter]
+    fn local_address<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        let address = self.inner.borrow().local.clone();
+        address.to_python(py)
+    }
+
+    /// The peer's address, as ``socket.getpeername()`` gives it; None before it is connected.
+    #[getter]
+    fn remote_address<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        let address = self.inner.borrow().remote.clone();
+        address.to_python(py)
+    }
+
+    /// Bytes in the send queue above which `await send()` waits.
+    #[getter]
+    fn _write_limit(&self) -> usize {
+        self.settings.write_high
     }
 
     /// The socket's descriptor, or -1 when it is closed. Do not read, write or close it.

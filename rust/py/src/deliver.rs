@@ -12,7 +12,7 @@ use pyo3::types::PyList;
 
 use crate::awaitable::Want;
 use crate::batch::Batch;
-use crate::conn::{Conn, Inner, Polled};
+use crate::conn::{Awaited, Conn, Inner, Polled};
 use crate::driver::Phase;
 use crate::hub::Hub;
 use crate::queue::{Body, Decode, Form, Taken};
@@ -183,14 +183,17 @@ impl Conn {
         let waiter = Waiter::new(py, hub.get().event_loop_ref(), done)?;
         inner.waiter = Some(waiter.clone().unbind());
         if let Want::Batch { messages, bytes, wait } = want {
-            inner.batch_full = Some((messages, bytes));
-            if wait > 0 && !inner.queue.is_empty() && inner.batch_due.is_none() {
-                inner.batch_due = Some(clock::monotonic().saturating_add(wait));
+            let due = inner.batch.as_ref().and_then(|batch| batch.due);
+            let begins = wait > 0 && !inner.queue.is_empty() && due.is_none();
+            let due = if begins { Some(clock::monotonic().saturating_add(wait)) } else { due };
+            let batch = Awaited { messages, bytes, wait, due };
+            match &mut inner.batch {
+                Some(known) => **known = batch,
+                None => inner.batch = Some(Box::new(batch)),
             }
-            inner.batch_wait = wait;
         }
         let Some(token) = inner.token else { return Ok(Polled::Wait(waiter)) };
-        if let Some(due) = inner.batch_due {
+        if let Some(due) = inner.batch.as_ref().and_then(|batch| batch.due) {
             hub.get().set_deadline(token, Some(due));
         }
         if !inner.strong {
@@ -287,7 +290,7 @@ impl Conn {
         };
         {
             let mut inner = this.inner.borrow_mut();
-            if inner.listener_error.is_some() {
+            if inner.waits.listener_error.is_some() {
                 inner.queue.clear(py);
             }
             if inner.queue.is_empty() {
@@ -304,7 +307,7 @@ impl Conn {
         });
         let outcome = outcome.or_else(|error| Self::listener_failed(slf, error));
         drop(running);
-        let ended = std::mem::take(&mut this.inner.borrow_mut().on_close_waits);
+        let ended = this.inner.borrow_mut().take_on_close();
         let outcome = if ended { outcome.and(Self::call_on_close(slf)) } else { outcome };
         let inner = this.inner.borrow_mut();
         let left = inner.token.filter(|_| !inner.queue.is_empty());
@@ -370,7 +373,7 @@ impl Conn {
         let text = "exception in a listener's callback; the connection is closed with 1011";
         {
             let mut inner = this.inner.borrow_mut();
-            inner.listener_error.get_or_insert_with(|| error.value(py).clone().into_any().unbind());
+            inner.waits.listener_error.get_or_insert_with(|| error.value(py).clone().into_any().unbind());
             inner.queue.clear(py);
             // 1011 may be sent, and the reason is short.
             let _ = inner.core.close(Some(1011), "a listener raised an exception", clock::monotonic());
@@ -384,8 +387,11 @@ impl Conn {
     }
 
     pub(crate) fn call_on_close(slf: &Bound<'_, Self>) -> PyResult<()> {
-        let info = slf.get().policy.bind(slf.py()).call_method1("close_info", (slf,))?;
-        Self::call_back(slf, |listener| listener.on_close.as_ref(), |on_close| on_close.call1((slf, info)).map(|_| ()))
+        let call = |on_close: &Bound<'_, PyAny>| {
+            let info = slf.get().policy.bind(slf.py()).call_method1("close_info", (slf,))?;
+            on_close.call1((slf, info)).map(|_| ())
+        };
+        Self::call_back(slf, |listener| listener.on_close.as_ref(), call)
     }
 
     fn call_back(
@@ -471,23 +477,26 @@ impl Inner {
             || self.queue.bytes() >= bytes
             || self.core.data_over()
             || self.paused.is_some()
-            || self.batch_due.is_some_and(|due| clock::monotonic() >= due)
+            || self.batch.as_ref().and_then(|batch| batch.due).is_some_and(|due| clock::monotonic() >= due)
+    }
+
+    /// Whether `on_close` waits for the callback that ran.
+    fn take_on_close(&mut self) -> bool {
+        self.waits.on_close_waits && std::mem::take(&mut self.waits.on_close_waits)
     }
 
     /// No batch is waited for any more: another reader must not wait for its limits.
     #[inline]
     fn forget_batch(&mut self) {
-        if self.batch_full.is_some() {
-            self.batch_due = None;
-            self.batch_full = None;
-            self.batch_wait = 0;
+        if self.batch.is_some() {
+            self.batch = None;
         }
     }
 
     /// When a reader that waits for more than the first message of a batch is to be woken.
     pub(crate) fn batch_deadline(&self) -> Option<Nanos> {
         // One that was woken or cancelled comes back by itself.
-        self.batch_due.filter(|_| self.waiter.as_ref().is_some_and(|waiter| waiter.get().is_pending()))
+        self.batch.as_ref()?.due.filter(|_| self.waiter.as_ref().is_some_and(|waiter| waiter.get().is_pending()))
     }
 
     /// Whether the reader that waits has something to come back for.
@@ -495,11 +504,9 @@ impl Inner {
         if self.queue.is_empty() {
             return self.core.data_over() || self.phase == Phase::Closed;
         }
-        match self.batch_full {
+        match &self.batch {
             // One that waits for its first message comes back for it: that begins its time.
-            Some((messages, bytes)) => {
-                self.batch_due.is_none() || self.batch_may_leave(messages, bytes, self.batch_wait)
-            }
+            Some(batch) => batch.due.is_none() || self.batch_may_leave(batch.messages, batch.bytes, batch.wait),
             None => true,
         }
     }
@@ -535,6 +542,6 @@ impl Inner {
     }
 
     fn is_below_low_water(&self) -> bool {
-        self.queue.len() <= self.water.low_messages && self.queue.bytes() <= self.water.low_bytes
+        self.queue.len() <= self.settings.water.low_messages && self.queue.bytes() <= self.settings.water.low_bytes
     }
 }

@@ -1,5 +1,7 @@
 //! The loop driver: when bytes are read and written, and who is told. How they move is in `transfer`.
 
+use std::collections::VecDeque;
+
 use fastws_core::connection::Teardown;
 use fastws_core::filter::{Direction, WorkDone};
 use fastws_core::{Event, Nanos, State};
@@ -7,9 +9,9 @@ use pyo3::prelude::*;
 
 use crate::clock;
 use crate::conn::Conn;
-use crate::deliver::Listener;
 use crate::future::{resolve, set_result};
 use crate::hub::{Hub, Mail, Token};
+use crate::payload;
 use crate::poller::Ready;
 use crate::sink::QueueSink;
 use crate::transfer::Read;
@@ -67,7 +69,7 @@ impl Conn {
     /// Messages taken so far, for a connection that wants to be polled.
     #[inline]
     pub(crate) fn taken_if_polled(&self) -> u64 {
-        if self.busy_poll.is_some() { self.inner.borrow().queue.taken() } else { 0 }
+        if self.busy_poll().is_some() { self.inner.borrow().queue.taken() } else { 0 }
     }
 
     /// Whether its consumer came back and waits for the next message, and nothing else is to be done.
@@ -227,9 +229,13 @@ impl Conn {
                 Event::Opened(response) => {
                     let opening = {
                         let mut inner = this.inner.borrow_mut();
-                        inner.response = Some(response);
+                        inner.response = Some(payload::pack_response(&response));
                         inner.phase = Phase::Open;
-                        inner.opening.take()
+                        // What a quiet connection has no use for any more.
+                        inner.events = VecDeque::new();
+                        let opening = inner.waits.opening.take();
+                        inner.waits.rest();
+                        opening
                     };
                     this.hub.get().owe_a_turn();
                     // Also with what ends the program on its way: who waits for the opening is told.
@@ -239,8 +245,8 @@ impl Conn {
                 Event::Refused { error, response } => {
                     let (opening, phase) = {
                         let mut inner = this.inner.borrow_mut();
-                        inner.response = response;
-                        (inner.opening.take(), inner.phase)
+                        inner.response = response.as_deref().map(payload::pack_response);
+                        (inner.waits.opening.take(), inner.phase)
                     };
                     let kind = match &error {
                         fastws_core::Error::PeerIncompatible(fastws_core::Incompatible::Status(_)) => "status",
@@ -254,8 +260,9 @@ impl Conn {
                     let answered = {
                         let mut inner = this.inner.borrow_mut();
                         let (answered, waiting) =
-                            std::mem::take(&mut inner.pings).into_iter().partition(|(n, _, _)| *n <= number);
-                        inner.pings = waiting;
+                            std::mem::take(&mut inner.waits.pings).into_iter().partition(|(n, _, _)| *n <= number);
+                        inner.waits.pings = waiting;
+                        inner.waits.rest();
                         let answered: Vec<(u64, Nanos, Py<PyAny>)> = answered;
                         answered
                     };
@@ -324,13 +331,13 @@ impl Conn {
         let (py, this) = (slf.py(), slf.get());
         let drained = {
             let mut inner = this.inner.borrow_mut();
-            if inner.draining.is_empty() && inner.rooms.is_empty() {
+            if inner.waits.draining.is_empty() && inner.waits.rooms.is_empty() {
                 return Ok(());
             }
-            if inner.core.queued_bytes() > inner.write_low {
+            if inner.core.queued_bytes() > inner.settings.write_low {
                 return Ok(());
             }
-            std::mem::take(&mut inner.draining)
+            std::mem::take(&mut inner.waits.draining)
         };
         this.hub.get().owe_a_turn();
         for future in drained {
@@ -345,10 +352,12 @@ impl Conn {
             let future = {
                 let mut inner = slf.get().inner.borrow_mut();
                 let closed = inner.core.state() != State::Open;
-                if !closed && (inner.core.queued_bytes() > inner.write_low || inner.core.is_sending_fragments()) {
+                if !closed
+                    && (inner.core.queued_bytes() > inner.settings.write_low || inner.core.is_sending_fragments())
+                {
                     return Ok(());
                 }
-                inner.rooms.pop_front()
+                inner.waits.rooms.pop_front()
             };
             let Some(future) = future else { return Ok(()) };
             // One that was cancelled meanwhile passes its turn on.
@@ -365,16 +374,20 @@ impl Conn {
         let delivered = Self::deliver(slf);
         let (opening, failing, pings, closing, phase, why) = {
             let mut inner = this.inner.borrow_mut();
-            let mut failing = std::mem::take(&mut inner.draining);
-            failing.extend(std::mem::take(&mut inner.rooms));
+            let mut waits = std::mem::take(&mut *inner.waits);
+            let mut failing = std::mem::take(&mut waits.draining);
+            failing.extend(std::mem::take(&mut waits.rooms));
+            inner.waits.listener_error = waits.listener_error.take();
+            inner.waits.on_close_waits = waits.on_close_waits;
+            inner.waits.rest();
             let phase = std::mem::replace(&mut inner.phase, Phase::Closed);
             (
-                inner.opening.take(),
+                waits.opening.take(),
                 failing,
-                std::mem::take(&mut inner.pings),
-                std::mem::take(&mut inner.closing),
+                waits.pings,
+                waits.closing,
                 phase,
-                inner.core.close_info().cause.as_ref().map(crate::payload::cause_text),
+                inner.core.close_info().cause.as_ref().map(payload::cause_text),
             )
         };
         if opening.is_some() {
@@ -385,9 +398,9 @@ impl Conn {
             let error = this.error(py, "closed", (slf,));
             resolve(py, Some(future), Some(error))?;
         }
-        let called = if this.listener.get().is_some_and(Listener::is_running) {
+        let called = if this.listener.get().is_some_and(|listener| listener.is_running()) {
             // A callback gave the connection up: what it was called for goes on, and `on_close` is last.
-            this.inner.borrow_mut().on_close_waits = true;
+            this.inner.borrow_mut().waits.on_close_waits = true;
             Ok(())
         } else {
             Self::call_on_close(slf)
@@ -442,7 +455,7 @@ impl Conn {
             if inner.blocked || inner.broken.is_some() || !inner.strong && inner.core.wants_write() {
                 broken = inner.keep_for_writing(slf, hub.get());
             }
-            (inner.core.queued_bytes() > inner.write_high, first, later, broken, inner.core.take_work())
+            (inner.core.queued_bytes() > inner.settings.write_high, first, later, broken, inner.core.take_work())
         };
         if first {
             Hub::mark_turn(hub)?;

@@ -4,6 +4,7 @@
 #[cfg(not(unix))]
 compile_error!("fastws needs the descriptors of a Unix system: its driver for Windows is not written");
 
+mod address;
 mod awaitable;
 mod batch;
 mod buffers;
@@ -23,6 +24,7 @@ mod payload;
 mod poller;
 mod queue;
 mod request;
+mod settings;
 mod sink;
 mod syscall;
 mod testing;
@@ -50,6 +52,8 @@ mod _core {
     use super::hub::Hub;
     #[pymodule_export]
     use super::request::{Request, parse_uri};
+    #[pymodule_export]
+    use super::settings::Settings;
     #[pymodule_export]
     use super::testing::TestServer;
     #[pymodule_export]

@@ -117,10 +117,27 @@ pub fn handshake(
     ClientHandshake::new(&parts).map_err(Error::from)
 }
 
-/// (status, reason, headers, body).
-pub fn response<'py>(py: Python<'py>, response: &Response) -> PyResult<Bound<'py, PyTuple>> {
-    let headers = PyList::new(py, response.headers.iter().collect::<Vec<_>>())?;
-    (response.status, &response.reason, headers, PyBytes::new(py, &response.body)).into_pyobject(py)
+/// A response in one piece, for a connection to keep: status and reason, a line a header, an empty line, the body. What
+/// the parser lets pass has no line ends in it.
+pub fn pack_response(response: &Response) -> Box<[u8]> {
+    let mut packed = format!("{} {}\r\n", response.status, response.reason).into_bytes();
+    for (name, value) in response.headers.iter() {
+        packed.extend([name, ":", value, "\r\n"].into_iter().flat_map(str::bytes));
+    }
+    packed.extend(b"\r\n");
+    packed.extend(&response.body);
+    packed.into()
+}
+
+/// (status, reason, headers, body) of a packed response.
+pub fn unpack_response<'py>(py: Python<'py>, packed: &[u8]) -> PyResult<Bound<'py, PyTuple>> {
+    let end = packed.windows(4).position(|four| four == b"\r\n\r\n").unwrap_or(packed.len());
+    let head = String::from_utf8_lossy(&packed[..end]);
+    let (first, lines) = head.split_once("\r\n").unwrap_or((&head, ""));
+    let (status, reason) = first.split_once(' ').unwrap_or((first, ""));
+    let headers: Vec<_> = lines.split("\r\n").filter_map(|line| line.split_once(':')).collect();
+    let body = packed.get(end + 4..).unwrap_or_default();
+    (status.parse::<u16>()?, reason, PyList::new(py, headers)?, PyBytes::new(py, body)).into_pyobject(py)
 }
 
 /// (received code, received reason, sent code, sent reason, initiator, cause kind, cause text).

@@ -1,12 +1,12 @@
 //! Bytes between the socket and the core: one receive path and one send path, for plain and TLS streams.
 
 use std::io;
-use std::mem::MaybeUninit;
 
 use fastws_core::connection::StreamEnd;
 use fastws_core::{Nanos, PayloadBuf, State};
 use pyo3::prelude::*;
 
+use crate::address::Address;
 use crate::conn::{Conn, Inner};
 use crate::driver::Phase;
 use crate::extras::{receive, receive_raw};
@@ -16,14 +16,6 @@ use crate::sink::QueueSink;
 use crate::syscall::send_two;
 use crate::view::PinnedBuffer;
 use crate::{buffers, clock, fault};
-
-/// Whether a socket that is writable and has no error has a peer: one that was given to us may never have been connected.
-fn is_connected(fd: std::os::fd::RawFd) -> bool {
-    let mut address = MaybeUninit::<libc::sockaddr_storage>::uninit();
-    let mut size = size_of::<libc::sockaddr_storage>() as libc::socklen_t;
-    // SAFETY: both live through the call and have the stated size.
-    unsafe { libc::getpeername(fd, address.as_mut_ptr().cast(), &raw mut size) == 0 }
-}
 
 /// A read buffer that is lent to the connection, and what of it is not parsed.
 pub(crate) struct Input {
@@ -69,10 +61,12 @@ impl Inner {
             self.core.abort(&error.to_string());
             return;
         }
-        if !is_connected(self.fd) {
+        // One that was given to us may never have been connected.
+        let Some(remote) = Address::remote(self.fd) else {
             self.core.abort("the socket is not connected");
             return;
-        }
+        };
+        (self.local, self.remote) = (Address::local(self.fd), remote);
         self.phase = if self.tls.is_some() { Phase::Tls } else { Phase::Upgrade };
     }
 
@@ -286,7 +280,7 @@ impl Inner {
     /// Not while our Close waits for its answer: that lies behind the data, which nobody may be there to take. What
     /// comes from here on is read and let go.
     pub(crate) fn pause_if_full(&mut self, listening: bool) -> bool {
-        let water = self.water;
+        let water = self.settings.water;
         let full = self.paused.is_none()
             && !self.is_ending
             && (self.queue.len() >= water.high_messages || self.queue.bytes() >= water.high_bytes)
@@ -375,9 +369,9 @@ impl Inner {
             || self.blocked
             || self.broken.is_some()
             || self.core.state() != State::Open
-            || !self.pings.is_empty()
-            || !self.closing.is_empty()
-            || self.opening.is_some()
+            || !self.waits.pings.is_empty()
+            || !self.waits.closing.is_empty()
+            || self.waits.opening.is_some()
     }
 
     /// Writing goes on without a caller. A registration that is returned wants another turn: writing failed.

@@ -1,25 +1,27 @@
-//! What a connection holds, and what its settings make of it.
+//! What a connection holds. What few connections have at a time is boxed: an idle one is to be small.
 
 use std::collections::VecDeque;
+use std::ops::{Deref, DerefMut};
 use std::os::fd::RawFd;
+use std::sync::Arc;
 
-use fastws_core::{Config, Connection, Delivery, Event, Limits, Nanos, Role};
-use pyo3::exceptions::PyValueError;
+use fastws_core::{Connection, Delivery, Event, Nanos};
 use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::prelude::*;
-use pyo3::types::PyDict;
+use pyo3::types::PyString;
 
+use crate::address::Address;
 use crate::driver::Phase;
 use crate::extras::Extras;
-use crate::hub::{BusyPoll, Token};
+use crate::hub::Token;
 use crate::landing::Landing;
 use crate::poller::Interest;
-use crate::queue::{Form, Queue};
+use crate::queue::Queue;
+use crate::settings::Shared;
 use crate::tls::TlsStream;
 use crate::transfer::Input;
 use crate::view::MessageView;
 use crate::waiter::Waiter;
-use crate::{clock, entropy};
 
 /// What a connection holds.
 pub(crate) struct Inner {
@@ -41,7 +43,7 @@ pub(crate) struct Inner {
     /// Counts the reads that gave something.
     pub reads: u32,
     pub events: VecDeque<Event>,
-    pub water: Water,
+    pub settings: Arc<Shared>,
     /// The peer's end was told while reading was paused: reading does not pause any more.
     pub is_ending: bool,
     /// Since when our own full queue has paused reading.
@@ -53,11 +55,7 @@ pub(crate) struct Inner {
     /// The reader that waits, or was woken and has not come back.
     pub waiter: Option<Py<Waiter>>,
     pub spare: Option<Py<PyAny>>,
-    pub batch_due: Option<Nanos>,
-    /// Limits of the batch that is waited for: messages, bytes.
-    pub batch_full: Option<(usize, usize)>,
-    /// How long a batch waits for more after its first message.
-    pub batch_wait: Nanos,
+    pub batch: Option<Box<Awaited>>,
     /// When the present run of the consumer began, when the time was last looked at, and messages until the next look.
     pub run_start: Nanos,
     pub run_looked: Nanos,
@@ -74,11 +72,32 @@ pub(crate) struct Inner {
     pub broken: Option<String>,
     pub sent_turn: u64,
     pub flush_listed: bool,
-    pub write_high: usize,
-    pub write_low: usize,
     pub blocked_senders: usize,
     pub half_closed: bool,
-    // Those who wait for something rare: asyncio futures.
+    pub waits: Rare,
+    /// The answer to the upgrade, see `payload::pack_response`.
+    pub response: Option<Box<[u8]>>,
+    pub request: Option<Box<[u8]>>,
+    pub local: Address,
+    pub remote: Address,
+    /// The URI, without its secrets.
+    pub uri: Option<Py<PyString>>,
+    pub ended: bool,
+}
+
+/// A batch that is waited for.
+pub(crate) struct Awaited {
+    /// Its limits.
+    pub messages: usize,
+    pub bytes: usize,
+    /// How long it waits for more after its first message, and until when that is.
+    pub wait: Nanos,
+    pub due: Option<Nanos>,
+}
+
+/// Who waits for something rare: asyncio futures, and what is kept for them.
+#[derive(Default)]
+pub(crate) struct Waits {
     pub opening: Option<Py<PyAny>>,
     pub draining: Vec<Py<PyAny>>,
     pub rooms: VecDeque<Py<PyAny>>,
@@ -88,82 +107,79 @@ pub(crate) struct Inner {
     pub on_close_waits: bool,
     /// The exception of a listener, raised by `wait_closed`.
     pub listener_error: Option<Py<PyAny>>,
-    pub response: Option<Box<fastws_core::handshake::Response>>,
-    pub request: Option<Box<[u8]>>,
-    pub addresses: Option<Py<PyAny>>,
-    pub ended: bool,
 }
 
-/// When reading pauses and when it goes on: messages and bytes in the queue.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Water {
-    pub high_messages: usize,
-    pub low_messages: usize,
-    pub high_bytes: usize,
-    pub low_bytes: usize,
+/// Has storage only while there is something in it: most connections wait for a message, and for nothing else.
+#[derive(Default)]
+pub(crate) struct Rare(Option<Box<Waits>>);
+
+impl Deref for Rare {
+    type Target = Waits;
+
+    #[inline]
+    fn deref(&self) -> &Waits {
+        static NOBODY: Waits = Waits {
+            opening: None,
+            draining: Vec::new(),
+            rooms: VecDeque::new(),
+            pings: Vec::new(),
+            closing: Vec::new(),
+            on_close_waits: false,
+            listener_error: None,
+        };
+        self.0.as_deref().unwrap_or(&NOBODY)
+    }
 }
 
-/// Whether and how long the hub is to look for more after a message, instead of sleeping.
-pub(super) fn busy_poll(options: &Bound<'_, PyDict>) -> PyResult<Option<BusyPoll>> {
-    let Some(pair) = options.get_item("busy_poll")? else { return Ok(None) };
-    let Some((idle, most)) = pair.extract::<Option<(f64, f64)>>()? else { return Ok(None) };
-    let nanos = |seconds| clock::from_seconds(Some(seconds)).unwrap_or(0);
-    Ok(Some(BusyPoll { idle: nanos(idle), most: nanos(most) }))
+impl DerefMut for Rare {
+    fn deref_mut(&mut self) -> &mut Waits {
+        self.0.get_or_insert_default()
+    }
+}
+
+impl Rare {
+    /// Gives the storage back, if nobody waits.
+    pub fn rest(&mut self) {
+        if self.0.as_ref().is_some_and(|waits| waits.is_nobody()) {
+            self.0 = None;
+        }
+    }
+}
+
+impl Waits {
+    fn is_nobody(&self) -> bool {
+        self.opening.is_none()
+            && self.draining.is_empty()
+            && self.rooms.is_empty()
+            && self.pings.is_empty()
+            && self.closing.is_empty()
+            && !self.on_close_waits
+            && self.listener_error.is_none()
+    }
 }
 
 impl Inner {
-    /// A connection that is not connected. `options` are its settings, complete.
-    pub(super) fn new(options: &Bound<'_, PyDict>) -> PyResult<Self> {
-        let get =
-            |name: &str| options.get_item(name)?.ok_or_else(|| PyValueError::new_err(format!("no option {name}")));
-        let mut config = Config::new(Role::Client, entropy::mask_key);
-        let unlimited = |value: Option<usize>| value.unwrap_or(usize::MAX);
-        config.limits = Limits {
-            max_message: unlimited(get("max_size")?.extract()?),
-            max_frame: unlimited(get("max_frame_size")?.extract()?),
-            max_fragments: unlimited(get("max_fragments")?.extract()?),
-            ..Limits::default()
-        };
-        config.max_send_bytes = get("max_send_bytes")?.extract()?;
-        config.max_send_messages = get("max_send_messages")?.extract()?;
-        config.ping_interval = clock::from_seconds(get("ping_interval")?.extract()?);
-        config.ping_timeout = clock::from_seconds(get("ping_timeout")?.extract()?);
-        config.close_timeout = clock::from_seconds(get("close_timeout")?.extract()?);
-        config.auto_pong = get("auto_pong")?.extract()?;
-        let delivery = match get("delivery")?.extract::<&str>()? {
-            "fragments" => Delivery::Fragments,
-            "frames" => Delivery::Frames,
-            _ => Delivery::Messages,
-        };
-        config.delivery = delivery;
-        let form = match get("messages")?.extract::<&str>()? {
-            "bytes" => Form::Bytes,
-            "view" => Form::View,
-            _ => Form::Auto,
-        };
-        let (high_messages, low_messages, high_bytes, low_bytes) = get("water")?.extract()?;
-        let (write_high, write_low) = get("write_limit")?.extract()?;
-        Ok(Self {
-            core: Connection::open(config, 0),
+    /// A connection that is not connected.
+    pub(super) fn new(settings: Arc<Shared>) -> Self {
+        Self {
+            core: Connection::open(Arc::clone(&settings.config), 0),
             fd: -1,
             tls: None,
             phase: Phase::New,
             token: None,
             strong: false,
             interest: Interest::default(),
-            queue: Queue::new(form),
-            delivery,
+            queue: Queue::new(settings.form),
+            delivery: settings.delivery,
             input: None,
-            extras: Extras::new(get("kernel_timestamps")?.extract()?, get("quickack")?.extract()?),
+            extras: Extras::new(settings.kernel_timestamps, settings.quickack),
             events: VecDeque::new(),
-            water: Water { high_messages, low_messages, high_bytes, low_bytes },
+            settings,
             is_ending: false,
             paused: None,
             waiter: None,
             spare: None,
-            batch_due: None,
-            batch_full: None,
-            batch_wait: 0,
+            batch: None,
             reads: 0,
             run_start: 0,
             run_looked: 0,
@@ -175,37 +191,32 @@ impl Inner {
             broken: None,
             sent_turn: 0,
             flush_listed: false,
-            write_high,
-            write_low,
             blocked_senders: 0,
             half_closed: false,
-            opening: None,
-            draining: Vec::new(),
-            rooms: VecDeque::new(),
-            pings: Vec::new(),
-            closing: Vec::new(),
+            waits: Rare::default(),
             discards_behind: None,
             discarded: 0,
-            on_close_waits: false,
-            listener_error: None,
             response: None,
             request: None,
-            addresses: None,
+            local: Address::Unknown,
+            remote: Address::Unknown,
+            uri: None,
             ended: false,
-        })
+        }
     }
 
     pub(super) fn traverse(&self, visit: &PyVisit<'_>) -> Result<(), PyTraverseError> {
-        for object in [&self.spare, &self.opening, &self.listener_error, &self.addresses].into_iter().flatten() {
+        let waits = &*self.waits;
+        for object in [&self.spare, &waits.opening, &waits.listener_error].into_iter().flatten() {
             visit.call(object)?;
         }
         if let Some(waiter) = &self.waiter {
             visit.call(waiter)?;
         }
-        for future in self.draining.iter().chain(&self.closing).chain(&self.rooms) {
+        for future in waits.draining.iter().chain(&waits.closing).chain(&waits.rooms) {
             visit.call(future)?;
         }
-        for (_, _, future) in &self.pings {
+        for (_, _, future) in &waits.pings {
             visit.call(future)?;
         }
         Ok(())
@@ -213,14 +224,6 @@ impl Inner {
 
     /// Lets all references to Python go; what is returned is to be dropped when nothing is borrowed.
     pub(super) fn clear(&mut self) -> impl Sized + use<> {
-        (
-            self.spare.take(),
-            self.opening.take(),
-            self.waiter.take(),
-            std::mem::take(&mut self.draining),
-            std::mem::take(&mut self.closing),
-            std::mem::take(&mut self.rooms),
-            std::mem::take(&mut self.pings),
-        )
+        (self.spare.take(), self.waiter.take(), std::mem::take(&mut self.waits))
     }
 }

@@ -49,7 +49,7 @@ impl Hub {
     /// A connection worked; before, so many of its messages had been taken.
     #[inline]
     pub(super) fn judge(&self, conn: &Conn, before: u64) {
-        if let Some(busy) = conn.busy_poll
+        if let Some(busy) = conn.busy_poll()
             && conn.taken_if_polled() != before
         {
             self.verdict.set(self.verdict.get().and(busy, conn.wants_more()));
