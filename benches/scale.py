@@ -23,8 +23,8 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-import fastws
 import descriptors
+import fastws
 import machine
 import measure
 import meter
@@ -398,7 +398,9 @@ def main(arguments: list[str] | None = None) -> int:
     if failed:
         say(f"FAILED: {', '.join(failed)}; see above")
         return 1
-    say(f"passed in {time.perf_counter() - start:.0f} s: all messages in order, all pings answered, memory and CPU flat")
+    say(
+        f"passed in {time.perf_counter() - start:.0f} s: all messages in order, all pings answered, memory and CPU flat"
+    )
     return 0
 
 
