@@ -23,8 +23,8 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-import fastws
 import descriptors
+import fastws
 import machine
 import measure
 import meter

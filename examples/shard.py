@@ -1,7 +1,7 @@
 """More symbols than one core can take: several processes, each with the symbols that a stable hash gives it.
 
-Every process decides by itself which symbols are its own, so nothing has to be handed out, and all agree: the hash is of
-the symbol alone (`hash()` is salted, and differs from process to process).
+Every process decides by itself which symbols are its own, so nothing has to be handed out, and all agree: the hash is
+of the symbol alone (`hash()` is salted, and differs from process to process).
 """
 
 import asyncio

@@ -362,7 +362,7 @@ async def test_timers_that_are_due_together_are_spread_over_turns():
 
 
 async def test_of_many_that_ask_for_another_turn_a_few_get_it_at_a_time():
-    """A turn has time for one of them, twice at most where the socket tells too; who was left out comes first in the next."""
+    """A turn has time for one of them, some more where the socket tells too; the others come first in the next."""
     with Server() as server:
         slow = [Slow() for _ in range(8)]
         # One read is more than a turn's work: what is left of it is asked for, not told by the socket.
