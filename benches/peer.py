@@ -3,7 +3,8 @@
 As a program it prints a line of JSON with its URLs and serves until its standard input ends.
 
 ``FASTWS_BENCH_WS`` names another server to measure against, such as ``ws://127.0.0.1:9001``; it must offer ``/echo``,
-``/blast?n=N&size=SIZE`` (N binary messages, then Close 1000) and ``/sink``.
+``/blast?n=N&size=SIZE`` (N binary messages, then Close 1000) and ``/sink``, whatever its query. Scenarios that need more
+are left out then.
 """
 
 from __future__ import annotations
@@ -12,11 +13,17 @@ import argparse
 import contextlib
 import json
 import os
+import secrets
+import socket
+import socketserver
 import subprocess
 import sys
+import threading
+import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import machine
 
@@ -24,6 +31,11 @@ FEED = "session"
 """The generated feed that every peer can replay."""
 
 FEED_SIZE = 100_000
+
+MOST_CONNECTIONS = 10_000
+
+PATIENCE = 10.0
+"""Seconds until the server has read what a connection left behind."""
 
 
 @dataclass(frozen=True)
@@ -34,9 +46,24 @@ class Peer:
     wss: str = ""
     ca_pem: str = ""
     feed_messages: int = 0
+    counts: int = 0
+    """Port that tells what was received; 0: nobody does, and only the plainest targets can be asked for."""
 
     def url(self, target: str, *, tls: bool = False) -> str:
         return (self.wss if tls else self.ws) + target
+
+    def mark(self) -> str:
+        """What the target of a connection has to contain, so that ``received`` finds it."""
+        return secrets.token_hex(8)
+
+    def received(self, mark: str) -> int:
+        """Messages that the server had received on the marked connection, at its end."""
+        with socket.create_connection(("127.0.0.1", self.counts), timeout=PATIENCE * 2) as control:
+            control.sendall(f"{mark}\n".encode())
+            answer = control.makefile().readline()
+        if not answer.strip():
+            raise RuntimeError("the server did not see the end of the connection")
+        return int(answer)
 
 
 @contextlib.contextmanager
@@ -61,11 +88,40 @@ def running() -> Iterator[Peer]:
         process.wait(30)
 
 
+class Counts(socketserver.ThreadingTCPServer):
+    """Tells how many messages a connection brought: a line with its mark, a line with the number."""
+
+    daemon_threads = True
+
+    def __init__(self, servers: list[Any]) -> None:
+        super().__init__(("127.0.0.1", 0), Answer)
+        self.servers = servers
+        threading.Thread(target=self.serve_forever, daemon=True).start()
+
+    def find(self, mark: str) -> int | None:
+        deadline = time.monotonic() + PATIENCE
+        while time.monotonic() < deadline:
+            for server in self.servers:
+                for report in server.connections():
+                    if mark in report.target and report.ended_ns is not None:
+                        return int(report.messages_in)
+            time.sleep(0.05)
+        return None
+
+
+class Answer(socketserver.StreamRequestHandler):
+    def handle(self) -> None:
+        assert isinstance(self.server, Counts)
+        count = self.server.find(self.rfile.readline().decode().strip())
+        self.wfile.write(b"\n" if count is None else f"{count}\n".encode())
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--core", type=int)
     args = parser.parse_args()
     machine.pin(args.core)
+    machine.need_descriptors(MOST_CONNECTIONS)
 
     from fastws.demo.market import simulate
     from fastws.testing import Server
@@ -83,6 +139,7 @@ def main() -> int:
             wss=secure.url("/").removesuffix("/"),
             ca_pem=secure.ca_pem.decode(),
             feed_messages=len(messages),
+            counts=Counts([plain, secure]).server_address[1],
         )
         print(json.dumps(asdict(peer)), flush=True)
         sys.stdin.read()
