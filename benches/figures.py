@@ -25,19 +25,24 @@ class Figure:
     better: Literal["more", "less"]
     of: Callable[[Sample], float]
     heading: str = "median"
+    noise: float = 0.0
+    """What is less is not told apart."""
 
     def shown(self, value: float) -> str:
         return f"{value:,.0f}/s" if self.unit == "/s" else f"{value:,.1f} {self.unit}"
 
     def ratio(self, value: float, to: float | None) -> str:
         """How many times better than another one, in either direction of ``better``."""
-        if to is None or value <= 0 or to <= 0:
+        if to is None:
+            return "-"
+        value, to = max(value, self.noise), max(to, self.noise)
+        if value <= 0 or to <= 0:
             return "-"
         return f"×{value / to if self.better == 'more' else to / value:.2f}"
 
 
 RATE = Figure("/s", "more", lambda sample: sample.rate)
-GROWTH = Figure("MiB", "less", lambda sample: sample.grown_bytes / 2**20)
+GROWTH = Figure("MiB", "less", lambda sample: sample.grown_bytes / 2**20, noise=1.0)
 FIGURES = {
     "idle": Figure("KiB", "less", lambda sample: sample.bytes_each / 1024),
     "latency": Figure("µs", "less", lambda sample: sample.p50_us, "p50"),

@@ -44,23 +44,6 @@ def pin(core: int | None) -> None:
         os.sched_setaffinity(0, {core})
 
 
-def need_descriptors(connections: int) -> None:
-    """Lets this process open so many sockets, or ends it with a message that says what the limit is."""
-    import resource
-
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = connections + SPARE_DESCRIPTORS
-    if soft == resource.RLIM_INFINITY or soft >= wanted:
-        return
-    if hard != resource.RLIM_INFINITY and hard < wanted:
-        raise SystemExit(f"{connections} connections need {wanted} file descriptors; the limit is {hard} (ulimit -n)")
-    resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
-
-
-SPARE_DESCRIPTORS = 100
-"""For what a process has open besides."""
-
-
 def load() -> float:
     """The load average of the last minute; 0 where there is none."""
     return os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0

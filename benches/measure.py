@@ -10,11 +10,13 @@ import asyncio
 import gc
 import json
 import sys
+import time
 from collections.abc import Coroutine
 from dataclasses import asdict
 from typing import Any, TypeVar
 
 import clients
+import descriptors
 import latency
 import machine
 import meter
@@ -26,8 +28,11 @@ T = TypeVar("T")
 MANY = 50
 """Connections opened at a time."""
 
+OPENING = 3.0
+"""Seconds in which many connections are opened before the server sends on any: a slow client would get no further."""
+
 SETTLE = 0.3
-"""Seconds for many connections to take what came while they were opened."""
+"""Seconds that many connections run before they are measured."""
 
 
 def is_possible(client: type[clients.Client], scenario: scenarios.Scenario) -> bool:
@@ -50,7 +55,7 @@ async def _measure(
     client: clients.Client, scenario: scenarios.Scenario, peer: Peer, stopwatch: meter.Meter
 ) -> meter.Sample:
     count = scenario.count
-    url = peer.url(scenario.target(count), tls=scenario.tls)
+    url = peer.url(scenario.target(count), tls=scenario.tls, punctual=scenario.is_punctual)
     payload = b"x" * scenario.size
     match scenario.kind:
         case "round-trip":
@@ -85,7 +90,7 @@ async def _measure(
 
 async def _idle(client: clients.Client, url: str, count: int, stopwatch: meter.Meter) -> meter.Sample:
     """Memory of a connection that is open and quiet, from the growth of the process."""
-    machine.need_descriptors(count + MANY)
+    descriptors.ensure(count + MANY, "the client")
     rounds = max(1, count // MANY)
     connections: list[Any] = [await client.open(url) for _ in range(MANY)]
     gc.collect()
@@ -107,17 +112,18 @@ async def _connections(
 ) -> meter.Sample:
     """CPU of a message, where many connections get a few messages each.
 
-    The connections of one group begin a millisecond apart, so that over their interval they never tick together.
+    They all begin when all are open, spread over the interval of two messages, so that they do not tick together.
     """
-    machine.need_descriptors(scenario.connections)
+    descriptors.ensure(scenario.connections, "the client")
     counter = clients.Counter()
     watched = []
+    begin = time.monotonic() + OPENING
     for first in range(0, scenario.connections, MANY):
         numbers = range(first, min(first + MANY, scenario.connections))
-        watched += await asyncio.gather(
-            *(client.watch(f"{url}&fault=wait:{number % MANY}", counter) for number in numbers)
-        )
-    await asyncio.sleep(SETTLE)
+        left = max(0.0, begin - time.monotonic())
+        waits = (1000 * (left + number / (scenario.connections * scenario.rate)) for number in numbers)
+        watched += await asyncio.gather(*(client.watch(f"{url}&fault=wait:{wait:.0f}", counter) for wait in waits))
+    await asyncio.sleep(max(0.0, begin - time.monotonic()) + SETTLE)
     gc.collect()
     before = counter.seen
     stopwatch.start()

@@ -68,6 +68,11 @@ class Scenario:
             parts.append(f"think {self.think_us} µs")
         return " ".join(parts)
 
+    @property
+    def is_punctual(self) -> bool:
+        """Whether the server must do things at their time, so that it may not sleep meanwhile."""
+        return self.kind == "latency" or self.think_us > 0
+
     def target(self, count: int) -> str:
         match self.kind:
             case "round-trip":

@@ -135,9 +135,9 @@ class Client:
     async def send_unawaited(self, url: str, payload: bytes, count: int, meter: Meter) -> Sample:
         """Sends all in one turn of the event loop, and waits for nothing in between.
 
-        Where the call itself sends, what it returns is dropped. Where it is a coroutine, dropping it would send nothing:
-        a task is made of each (``gather``), as by a program that fires and forgets. All messages are one object, so
-        that memory is what the client holds, not what its user does.
+        Where the call itself sends, what it returns is dropped. Where it is a coroutine, dropping it would send
+        nothing: a task is made of each (``gather``), as by a program that fires and forgets. All messages are one
+        object, so that memory is what the client holds, not what its user does.
         """
         connection = await self.open(url)
         send = self.sender(connection, payload)

@@ -10,7 +10,6 @@ from collections.abc import AsyncIterable, Callable
 from typing import Any, ClassVar
 
 import fastws
-
 from meter import Growth, Meter, Sample
 
 from .base import WARM_UP, WAYS, Client, Counter, whole
