@@ -14,7 +14,8 @@ from meter import Meter, Sample
 from .base import PATIENCE, WARM_UP, WAYS, Client, Counter, whole
 
 SENDS_A_TURN = 256
-"""Sends between two turns of the loop: fewer and more were not faster, and without any it buffers everything."""
+"""Sends between two turns of the loop. Without any, it buffers everything, and many large messages are slower by far;
+from 16 to 1,024 the difference is within the noise."""
 
 
 class WebsocketRs(Client):
