@@ -1,4 +1,4 @@
-"""Memory of open, quiet connections: ``bytes_each`` in the extra information."""
+"""Memory of open, quiet connections: a second stands for a KiB of each."""
 
 from __future__ import annotations
 

@@ -1,7 +1,8 @@
-"""Time, CPU and context switches of a stretch of a program."""
+"""Time, CPU, context switches, memory and latency of a stretch of a program."""
 
 from __future__ import annotations
 
+import gc
 import resource
 import time
 from dataclasses import dataclass
@@ -10,7 +11,7 @@ from pathlib import Path
 
 @dataclass
 class Sample:
-    """One measurement."""
+    """One measurement. What a scenario does not measure is 0."""
 
     operations: int
     seconds: float
@@ -20,6 +21,18 @@ class Sample:
     """Voluntary context switches: how often the client slept."""
     bytes_each: float = 0.0
     """For idle connections: memory of each."""
+    grown_bytes: int = 0
+    """Growth of the resident memory at its peak."""
+    refused: int = 0
+    """Messages that were not accepted, and an error or a warning said so of each."""
+    lost: int = 0
+    """Messages that were accepted and did not reach the server."""
+    p50_us: float = 0.0
+    p99_us: float = 0.0
+    p999_us: float = 0.0
+    worst_us: float = 0.0
+    late_us: float = 0.0
+    """How late the server sent: 99 % of its messages were not later. It is no part of the latency."""
 
     @property
     def rate(self) -> float:
@@ -48,11 +61,41 @@ class Meter:
         return Sample(operations, seconds, cpu, after.ru_nvcsw - before.ru_nvcsw)
 
 
+class Growth:
+    """How much the resident memory of this process grows at its peak, from when this is made."""
+
+    def __init__(self) -> None:
+        gc.collect()
+        # Without this file (it is Linux's), a peak of before hides what is not higher.
+        if RESET_PEAK.exists():
+            RESET_PEAK.write_text("5")
+        self._before = _status("VmRSS") or _most()
+
+    def bytes(self) -> int:
+        return max(0, (_status("VmHWM") or _most()) - self._before)
+
+
+RESET_PEAK = Path("/proc/self/clear_refs")
+
+
+def _status(field: str) -> int:
+    """A size that the kernel tells of this process, in bytes; 0 where it does not."""
+    try:
+        lines = Path("/proc/self/status").read_text().splitlines()
+    except OSError:
+        return 0
+    return next((int(line.split()[1]) * 1024 for line in lines if line.startswith(f"{field}:")), 0)
+
+
+def _most() -> int:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
 def resident() -> int:
     """Bytes of memory that this process has to itself (Linux), or at its peak (elsewhere)."""
     try:
         lines = Path("/proc/self/smaps_rollup").read_text().splitlines()
     except OSError:
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+        return _most()
     private = ("Private_Clean:", "Private_Dirty:")
     return sum(int(line.split()[1]) for line in lines if line.startswith(private)) * 1024

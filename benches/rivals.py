@@ -1,8 +1,9 @@
 """fastws beside its rivals: interleaved rounds, each measurement in a fresh process on a core of its own.
 
 The server runs on another core. Rounds go A B C, A B C, …, so that whatever the machine does meanwhile strikes all
-alike. Of each client the table shows the median rate, its spread over the rounds, the ratio to picows' callback and to
-websockets, CPU time (user and system together) and voluntary context switches for an operation. A client that never
+alike. Of each client the table shows the median, its spread over the rounds, how many times better it is than picows'
+callback and websockets, and CPU time (user and system together) and voluntary context switches for an operation; of
+latencies the percentiles, of sends that nobody awaits what was refused and what was lost besides. A client that never
 sleeps looks fast only while the server answers at once; the row with a server that thinks for 50 µs shows it.
 """
 
@@ -10,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import statistics
 import subprocess
 import sys
 import time
@@ -23,28 +23,27 @@ import machine
 import measure
 import peer
 import scenarios
+from figures import Samples, figure, table
 from meter import Sample
 
 HERE = Path(__file__).resolve().parent
 OUTPUT = HERE.parent / "build" / "bench"
-TIMEOUT = 300.0
-PICOWS = clients.Picows.name
-WEBSOCKETS = clients.Websockets.name
-
-Samples = dict[str, list[Sample]]
+TIMEOUT = 60.0
+"""Seconds that a measurement may take, times the scale; each is made to take less than 15."""
 
 
 def run_once(client: str, scenario: scenarios.Scenario, server: peer.Peer, args: argparse.Namespace) -> Sample | str:
     """A measurement in a process of its own; what went wrong, if it did."""
     core, _ = machine.cores()
+    timeout = TIMEOUT * max(1.0, args.scale)
     command = [sys.executable, str(HERE / "measure.py"), client, scenario.name, "--loop", args.loop]
     command += ["--scale", str(args.scale), *([] if core is None else ["--core", str(core)])]
     try:
         done = subprocess.run(
-            command, input=json.dumps(asdict(server)), capture_output=True, text=True, timeout=TIMEOUT, check=False
+            command, input=json.dumps(asdict(server)), capture_output=True, text=True, timeout=timeout, check=False
         )
     except subprocess.TimeoutExpired:
-        return f"not done within {TIMEOUT:.0f} s"
+        return f"not done within {timeout:.0f} s"
     if done.returncode != 0:
         lines = done.stderr.strip().splitlines()
         return lines[-1] if lines else f"exit status {done.returncode}"
@@ -77,56 +76,6 @@ def progress(text: str) -> None:
         sys.stderr.flush()
 
 
-def value(scenario: scenarios.Scenario, sample: Sample) -> float:
-    """What is compared: larger is better, except for memory."""
-    return sample.bytes_each if scenario.kind == "idle" else sample.rate
-
-
-def medians(scenario: scenarios.Scenario, samples: Samples) -> dict[str, float]:
-    return {name: statistics.median(value(scenario, sample) for sample in taken) for name, taken in samples.items()}
-
-
-def ratio(scenario: scenarios.Scenario, middle: dict[str, float], name: str, to: str) -> str:
-    """How many times better than another one."""
-    if to not in middle:
-        return "-"
-    better = middle[to] / middle[name] if scenario.kind == "idle" else middle[name] / middle[to]
-    return f"×{better:.2f}"
-
-
-def shown(scenario: scenarios.Scenario, number: float) -> str:
-    if scenario.kind == "idle":
-        return f"{number / 1024:,.1f} KiB"
-    return f"{number:,.0f}/s"
-
-
-def table(scenario: scenarios.Scenario, samples: Samples, failures: dict[str, str]) -> str:
-    """The scenario's rows, aligned, the best first."""
-    middle = medians(scenario, samples)
-    rows = [(scenario.name, "median", "min … max", "picows", "websockets", "CPU µs", "switches")]
-    for name in sorted(middle, key=middle.__getitem__, reverse=scenario.kind != "idle"):
-        taken = samples[name]
-        values = [value(scenario, sample) for sample in taken]
-        rows.append(
-            (
-                f"  {name}",
-                shown(scenario, middle[name]),
-                f"{shown(scenario, min(values))} … {shown(scenario, max(values))}",
-                ratio(scenario, middle, name, PICOWS),
-                ratio(scenario, middle, name, WEBSOCKETS),
-                f"{statistics.median(sample.cpu_us for sample in taken):,.2f}",
-                f"{statistics.median(sample.switches_each for sample in taken):.3f}",
-            )
-        )
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    lines = []
-    for row in rows:
-        cells = [row[0].ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True))]
-        lines.append("  ".join(cells))
-    lines += [f"  {name}: failed: {why}" for name, why in failures.items()]
-    return "\n".join(lines)
-
-
 def chosen(args: argparse.Namespace, server: peer.Peer) -> list[scenarios.Scenario]:
     """The scenarios to run: those asked for that the server can serve."""
     found = [s for s in scenarios.ALL if not args.only or any(word.lower() in s.name.lower() for word in args.only)]
@@ -136,6 +85,7 @@ def chosen(args: argparse.Namespace, server: peer.Peer) -> list[scenarios.Scenar
         for scenario in found
         if not (scenario.tls and not server.wss)
         and not (scenario.kind == "decode" and not server.feed_messages)
+        and not (scenario.kind in scenarios.OURS and not server.counts)
         and (offers_thought or not scenario.think_us)
     ]
 
@@ -152,6 +102,20 @@ def probe(server: peer.Peer, scenario: scenarios.Scenario) -> bool:
     except Exception:
         return False
     return True
+
+
+def result(scenario: scenarios.Scenario, samples: Samples, failures: dict[str, str]) -> dict[str, Any]:
+    """A scenario's part of the JSON: what was measured, and of each sample the figure that the table compares."""
+    of = figure(scenario)
+    return {
+        "scenario": scenario.name,
+        "kind": scenario.kind,
+        "unit": of.unit,
+        "better": of.better,
+        "values": {name: [of.of(sample) for sample in taken] for name, taken in samples.items()},
+        "samples": {name: [asdict(sample) for sample in taken] for name, taken in samples.items()},
+        "failures": failures,
+    }
 
 
 def save(args: argparse.Namespace, results: list[dict[str, Any]], about: dict[str, Any]) -> Path:
@@ -202,8 +166,7 @@ def main() -> int:
             able = [name for name in names if measure.is_possible(clients.named(name), scenario)]
             samples, failures = run_rounds(scenario, able, server, args)
             print(f"\n{table(scenario, samples, failures)}", flush=True)
-            rounds = {name: [asdict(sample) for sample in taken] for name, taken in samples.items()}
-            results.append({"scenario": scenario.name, "samples": rounds, "failures": failures})
+            results.append(result(scenario, samples, failures))
     about["load after"] = machine.load()
     print(f"\nsaved in {save(args, results, about)}")
     return 0

@@ -8,29 +8,70 @@ import peer
 
 TCP_AND_TLS = (False, True)
 
+PAUSE = 1.5
+"""Seconds that a stopped consumer stops, or a server that does not read."""
+
+FLOOD = 100_000
+"""Messages of the flood before a stopped consumer: more than any server sends in that time, unless it is read."""
+
+KINDS = (
+    "round-trip",
+    "ingest",
+    "decode",
+    "send",
+    "send-each-turn",
+    "latency",
+    "connect",
+    "idle",
+    "connections",
+    "stopped-consumer",
+    "unawaited-sends",
+)
+
+FIXED = ("decode", "latency", "connections", "stopped-consumer", "unawaited-sends")
+"""Kinds in which a slow client does as much as a fast one."""
+
+OURS = ("latency", "connections", "stopped-consumer", "unawaited-sends")
+"""Kinds that need the server of fastws.testing."""
+
+IN_MEMORY = ("idle", "stopped-consumer", "unawaited-sends")
+"""Kinds that measure memory: in a fresh process, where nothing of before can be used again."""
+
 
 @dataclass(frozen=True)
 class Scenario:
     """One thing to measure."""
 
     kind: str
-    """``round-trip``, ``ingest``, ``decode``, ``send``, ``connect`` or ``idle``."""
+    """One of KINDS."""
     size: int = 0
     tls: bool = False
     think_us: int = 0
     """Time that the server takes for each answer, so that a client which never sleeps gains nothing by it."""
     count: int = 1
-    """Operations of a fast client; slower ones do a fraction."""
+    """Operations of a fast client; slower ones do a fraction, but for FIXED kinds."""
+    rate: int = 0
+    """Messages per second that the server sends on a connection."""
+    connections: int = 1
 
     @property
     def name(self) -> str:
         parts = [self.kind]
+        if self.connections > 1:
+            parts = [f"{self.connections:,} connections"]
+        if self.rate:
+            parts.append(f"{self.rate:,}/s")
         if self.size:
             parts.append(_size(self.size))
         parts.append("TLS" if self.tls else "TCP")
         if self.think_us:
             parts.append(f"think {self.think_us} µs")
         return " ".join(parts)
+
+    @property
+    def is_punctual(self) -> bool:
+        """Whether the server must do things at their time, so that it may not sleep meanwhile."""
+        return self.kind == "latency" or self.think_us > 0
 
     def target(self, count: int) -> str:
         match self.kind:
@@ -40,14 +81,26 @@ class Scenario:
                 return f"/blast?size={self.size}&n={count}"
             case "decode":
                 return f"/replay/{peer.FEED}?speed=0"
-            case "send":
-                return "/sink"
+            case "send" | "send-each-turn":
+                return f"/sink?fault=close:1000@{count}"
+            case "latency":
+                return f"/paced?rate={self.rate}&size={self.size}&n={count}"
+            case "connections":
+                return f"/paced?rate={self.rate}&size={self.size}"
+            case "stopped-consumer":
+                return f"/blast?seq=1&size={self.size}&n={FLOOD}"
+            case "unawaited-sends":
+                return f"/sink?fault=stall:{PAUSE * 1000:.0f}&fault=close:1000@{count}"
             case _:
                 return "/echo"
 
     def scaled(self, factor: float) -> Scenario:
         """The same with fewer operations."""
         return self if self.kind == "decode" else replace(self, count=max(10, int(self.count * factor)))
+
+    def shared(self, share: float) -> Scenario:
+        """The same for a client that does this share of the operations."""
+        return self if self.kind in FIXED else self.scaled(share)
 
 
 def _size(size: int) -> str:
@@ -69,7 +122,25 @@ INGEST = tuple(
 )
 DECODE = tuple(Scenario("decode", tls=tls, count=peer.FEED_SIZE) for tls in TCP_AND_TLS)
 SEND = (Scenario("send", 128, count=400_000), Scenario("send", 16 << 10, count=100_000))
+SEND_EACH_TURN = (Scenario("send-each-turn", 128, count=200_000),)
+LATENCY = tuple(Scenario("latency", 128, tls, count=30_000, rate=10_000) for tls in TCP_AND_TLS)
 CONNECT = (Scenario("connect", count=2_000), Scenario("connect", tls=True, count=400))
 IDLE = (Scenario("idle", count=2_000), Scenario("idle", tls=True, count=500))
+CONNECTIONS = (Scenario("connections", 128, count=60_000, rate=20, connections=1_000),)
+STOPPED_CONSUMER = (Scenario("stopped-consumer", 16 << 10, count=20_000),)
+UNAWAITED_SENDS = (Scenario("unawaited-sends", 16 << 10, count=40_000),)
 
-ALL = ROUND_TRIPS + THOUGHTFUL + INGEST + DECODE + SEND + CONNECT + IDLE
+ALL = (
+    ROUND_TRIPS
+    + THOUGHTFUL
+    + INGEST
+    + DECODE
+    + SEND
+    + SEND_EACH_TURN
+    + LATENCY
+    + CONNECT
+    + IDLE
+    + CONNECTIONS
+    + STOPPED_CONSUMER
+    + UNAWAITED_SENDS
+)

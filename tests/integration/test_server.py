@@ -61,6 +61,15 @@ async def test_echo_in_kind(server):
             assert await ws.recv() == message
 
 
+async def test_an_answer_that_takes_thought_comes_that_much_later(server):
+    async with connect(server, "/echo?think_us=30000") as ws:
+        for message in ("text", b"x" * 300_000):
+            start = time.perf_counter()
+            await ws.send(message)
+            assert await ws.recv() == message
+            assert time.perf_counter() - start >= 0.03
+
+
 async def test_blast_is_as_long_and_as_numbered_as_asked_for(server):
     async with connect(server, "/blast?n=5000&size=64&seq=1") as ws:
         messages, error = await receive_all(ws)

@@ -157,9 +157,10 @@ class Server:
     def url(self, target: str = "/echo") -> str:
         """The URL of ``target``: a path, and parameters as its query.
 
-        ``/echo``; ``/blast?n=&size=&text=1&seq=1`` (a flood, then Close); ``/paced?rate=&n=&size=``;
-        ``/replay/NAME?speed=&subscribe=1`` (a feed added before; speed 0 is flat out); ``/sink``; ``/silence``;
-        ``/close?code=&reason=``; ``/status/CODE?header=Name:value&body=`` (refuses the upgrade); ``/raw?hex=``.
+        ``/echo?think_us=`` (each answer takes so long); ``/blast?n=&size=&text=1&seq=1`` (a flood, then Close);
+        ``/paced?rate=&n=&size=``; ``/replay/NAME?speed=&subscribe=1`` (a feed added before; speed 0 is flat out);
+        ``/sink``; ``/silence``; ``/close?code=&reason=``; ``/status/CODE?header=Name:value&body=`` (refuses the
+        upgrade); ``/raw?hex=``.
 
         On every path: ``fault=KIND[:ARGUMENT…][@WHEN]`` (``close:4001@100``, ``reset``, ``eof``, ``truncate``,
         ``half-close``, ``silence``, ``freeze``, ``stall:MS``, ``drip:BYTES:MS``, ``ignore-pings``, ``garbage:HEX``,

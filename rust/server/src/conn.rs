@@ -42,6 +42,9 @@ pub(crate) struct Conn {
     pub(super) answers_pings: bool,
     /// Interval and next time of our own pings.
     pub(super) pings: Option<(Nanos, Nanos)>,
+    /// How long after its message an echo leaves, and when the next one may.
+    pub(super) think: Nanos,
+    answer_at: Option<Nanos>,
     /// Received, but not to be consumed yet.
     held: Vec<u8>,
     /// A frame of the core's was written in part.
@@ -100,6 +103,8 @@ impl Conn {
             muted: false,
             answers_pings: true,
             pings: None,
+            think: 0,
+            answer_at: None,
             held: Vec::new(),
             core_mid: false,
             blocked: false,
@@ -151,6 +156,7 @@ impl Conn {
             let _ = self.core.ping(None, now);
             self.pings = Some((interval, next.saturating_add(interval).max(now)));
         }
+        self.answer_at = self.answer_at.filter(|&at| at > now);
         if matches!(self.phase, Phase::Opening(until) if until <= now) {
             self.log.error("no request came in time");
             self.phase = Phase::Over;
@@ -169,7 +175,7 @@ impl Conn {
         let step = if self.blocked { self.stream.drip_deadline() } else { self.active.deadline() };
         let pings = self.pings.filter(|_| self.core.state() == State::Open).map(|(_, next)| next);
         let stalled = self.stalled.filter(|&until| until != Nanos::MAX);
-        [phase, step, pings, stalled, self.give_up].into_iter().flatten().min()
+        [phase, step, pings, stalled, self.answer_at, self.give_up].into_iter().flatten().min()
     }
 
     /// Reads once, or goes on with what was held back. Whether anything moved.
@@ -234,7 +240,7 @@ impl Conn {
         let (core, mut intake) = self.intake(now);
         core.landed(count, now, &mut intake);
         let tally = intake.tally;
-        self.took(tally);
+        self.took(tally, now);
         Some(true)
     }
 
@@ -269,7 +275,7 @@ impl Conn {
             let used = core.receive(&mut input[at..], now, &mut intake);
             let tally = intake.tally;
             at += used;
-            self.took(tally);
+            self.took(tally, now);
             if used == 0 || !self.may_consume() {
                 break;
             }
@@ -277,13 +283,16 @@ impl Conn {
         at
     }
 
-    fn took(&mut self, tally: Tally) {
+    fn took(&mut self, tally: Tally, now: Nanos) {
         if tally.messages > 0 || tally.bytes > 0 {
             self.log.received(tally.messages, tally.bytes);
             self.early += tally.early;
         }
         if tally.echoed > 0 || tally.echoed_bytes > 0 {
             self.log.sent(tally.echoed, tally.echoed_bytes);
+            if self.think > 0 {
+                self.answer_at = Some(now.saturating_add(self.think));
+            }
         }
         if let Some(payload) = tally.ping.filter(|_| self.answers_pings) {
             // Where the lane is full the peer sends pings and reads nothing.
@@ -360,6 +369,9 @@ impl Conn {
             return Ok(Some(count));
         }
         if !self.outbox.is_empty() {
+            if self.answer_at.is_some() {
+                return Ok(Some(0));
+            }
             let (slices, used) = self.outbox.slices();
             let count = self.stream.write(&slices[..used], now)?;
             self.outbox.wrote(count);

@@ -2,7 +2,7 @@
 //!
 //! | path | what it does | parameters |
 //! | --- | --- | --- |
-//! | `/`, `/echo` | echoes messages in kind | `n` |
+//! | `/`, `/echo` | echoes messages in kind | `n`, `think_us` |
 //! | `/blast` | sends as fast as the socket takes it, then Close 1000 | `n`, `size`, `text=1`, `seq=1` |
 //! | `/paced` | sends at a steady rate, then Close 1000 | `rate`, `n`, `size` |
 //! | `/replay/NAME` | plays a registered feed, then Close 1000 | `speed`, `subscribe=1` or `json`, `stamps=1` |
@@ -50,7 +50,11 @@ impl From<String> for Wrong {
 
 fn steps(path: &str, query: &mut Query<'_>) -> Result<Vec<Step>, Wrong> {
     let steps = match path {
-        "/" | "/echo" => vec![Step::Echo(query.number("n", u64::MAX)?)],
+        "/" | "/echo" => {
+            let echo = Step::Echo(query.number("n", u64::MAX)?);
+            let think = query.number("think_us", 0)?;
+            if think > 0 { vec![Step::Think(Duration::from_micros(think)), echo] } else { vec![echo] }
+        }
         "/sink" => vec![Step::Expect(u64::MAX)],
         "/silence" => {
             vec![Step::Fault(Fault::Silence { read: query.flag("read", true)? }), Step::Expect(u64::MAX)]
@@ -293,6 +297,8 @@ mod tests {
     #[test]
     fn paths_name_what_a_connection_does() {
         assert_eq!(good("/"), [accept(), Step::Echo(u64::MAX)]);
+        let think = Step::Think(Duration::from_micros(50));
+        assert_eq!(good("/echo?think_us=50&n=3"), [accept(), think, Step::Echo(3)]);
         assert_eq!(good("/sink"), [accept(), Step::Expect(u64::MAX)]);
         let blast = Blast { size: 5, text: true, numbered: false };
         assert_eq!(good("/blast?n=1_000&size=5&text=1"), [accept(), Step::Blast(0..1000, blast), Step::End]);

@@ -147,6 +147,7 @@ impl Conn {
                 self.active = Active::Expect(if count == u64::MAX { count } else { count - seen });
             }
             Step::Echo(count) => self.active = Active::Echo(count),
+            Step::Think(span) => self.think = clock::nanos(span),
             Step::PingEvery(interval) => {
                 let interval = clock::nanos(interval).max(1);
                 self.pings = Some((interval, now.saturating_add(interval)));

@@ -1,0 +1,128 @@
+import argparse
+import json
+import sys
+
+import pytest
+
+import clients
+import measure
+import meter
+import peer
+import rivals
+import scenarios
+from meter import Sample
+from scenarios import Scenario
+
+
+def sample(**values):
+    return Sample(**{"operations": 10, "seconds": 2.0, "cpu_seconds": 0.5, "switches": 4} | values)
+
+
+def test_a_result_holds_what_a_chart_needs():
+    taken = {"fastws": [sample(p50_us=12.0, p999_us=99.0), sample(p50_us=14.0)]}
+    result = rivals.result(Scenario("latency", 128, rate=100), taken, {"aiohttp": "gone"})
+    assert (result["scenario"], result["unit"], result["better"]) == ("latency 100/s 128 B TCP", "µs", "less")
+    assert result["values"] == {"fastws": [12.0, 14.0]}
+    assert result["failures"] == {"aiohttp": "gone"}
+    again = json.loads(json.dumps(result))
+    assert [Sample(**one) for one in again["samples"]["fastws"]] == taken["fastws"]
+
+
+def run_rounds(monkeypatch, outcomes):
+    def run_once(client, scenario, server, args):
+        asked.append(client)
+        return outcomes[client]
+
+    asked = []
+    monkeypatch.setattr(rivals, "run_once", run_once)
+    args = argparse.Namespace(rounds=2)
+    return asked, *rivals.run_rounds(Scenario("ingest"), list(outcomes), peer.Peer("ws://x"), args)
+
+
+def test_rounds_are_interleaved_and_go_on_when_a_client_fails(monkeypatch):
+    outcomes = {"one": sample(), "two": "exit status 139", "three": sample()}
+    asked, samples, failures = run_rounds(monkeypatch, outcomes)
+    assert asked == ["one", "two", "three", "one", "three"]
+    assert {name: len(taken) for name, taken in samples.items()} == {"one": 2, "three": 2}
+    assert failures == {"two": "exit status 139"}
+
+
+def test_another_server_is_asked_only_for_what_it_has_to_offer():
+    args = argparse.Namespace(only=["latency", "1,000", "stopped", "unawaited", "send", "decode", "TLS"])
+    found = rivals.chosen(args, peer.Peer("ws://x"))
+    assert {scenario.kind for scenario in found} == {"send", "send-each-turn"}
+
+
+def test_who_is_measured_in_what():
+    latency = Scenario("latency", 128, rate=100)
+    able = {client.name for client in clients.ALL if measure.is_possible(client, latency)}
+    assert {"fastws", "fastws callback", "fastws busy poll", "fastws spin", "websocket-rs sync"} <= able
+    assert not {"fastws batches", "fastws send_many", "fastws gather"} & able
+    secure = Scenario("latency", 128, tls=True, rate=100)
+    assert not measure.is_possible(clients.WebsocketRsSync, secure)
+
+
+def test_slow_clients_do_less_but_not_of_what_is_paced_or_held_in_memory():
+    assert Scenario("send", count=1000).shared(0.1).count == 100
+    for kind in scenarios.FIXED:
+        assert Scenario(kind, count=1000).shared(0.1).count == 1000
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the peak can be reset on Linux only")
+def test_growth_is_of_the_peak_since_then():
+    size = 48 << 20
+    held = bytearray(b"x") * size
+    del held
+    growth = meter.Growth()
+    assert growth.bytes() < size // 4
+    held = bytearray(b"x") * (size // 2)
+    assert growth.bytes() > size // 4
+    del held
+    assert size // 4 < growth.bytes() < size
+
+
+@pytest.mark.parametrize(
+    "scenario",
+    [
+        Scenario("send-each-turn", 128, count=200),
+        Scenario("latency", 128, count=200, rate=2000),
+        Scenario("connections", 128, count=1500, rate=50, connections=60),
+    ],
+    ids=lambda scenario: scenario.kind,
+)
+@pytest.mark.parametrize("client", [clients.FastwsIterate, clients.FastwsListener, clients.FastwsSendNowait])
+def test_our_clients_do_what_they_are_measured_in(client, scenario, bench_peer, monkeypatch):
+    monkeypatch.setattr(measure, "OPENING", 0.2)
+    if not measure.is_possible(client, scenario):
+        pytest.skip("another entry's")
+    taken = measure.run(measure.measure(client(""), scenario, bench_peer), "asyncio")
+    if scenario.kind == "connections":
+        assert taken.operations > 0
+    else:
+        assert taken.operations == scenario.count
+    if scenario.kind == "latency":
+        assert 0 < taken.p50_us <= taken.p99_us <= taken.p999_us <= taken.worst_us
+
+
+@pytest.mark.parametrize("client", [clients.FastwsIterate, clients.FastwsSendNowait, clients.FastwsGathered])
+def test_of_unawaited_sends_each_is_received_or_refused_with_a_word(client, bench_peer, monkeypatch):
+    monkeypatch.setattr(scenarios, "PAUSE", 0.1)
+    few = Scenario("unawaited-sends", 16 << 10, count=2_000)
+    most = 500
+
+    async def open_small(self, url):
+        import fastws
+
+        return await fastws.connect(url, max_send_queue=most)
+
+    monkeypatch.setattr(clients.FastwsIterate, "open", open_small)
+    taken = measure.run(measure.measure(client(""), few, bench_peer), "asyncio")
+    assert (taken.operations, taken.lost) == (2_000, 0)
+    assert (taken.refused == 0) if client is clients.FastwsGathered else (0 < taken.refused <= 1_500)
+
+
+def test_a_consumer_that_stops_gets_every_message_in_its_order(bench_peer, monkeypatch):
+    monkeypatch.setattr(scenarios, "PAUSE", 0.1)
+    flood = Scenario("stopped-consumer", 1 << 10, count=500)
+    taken = measure.run(measure.measure(clients.FastwsIterate(""), flood, bench_peer), "asyncio")
+    assert taken.operations == 500
