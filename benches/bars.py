@@ -1,7 +1,8 @@
 """Bar charts as SVG: panels of horizontal bars on one scale, with whiskers from the least to the most of all rounds.
 
-Written by hand since nothing else is needed: no script, no font, no library, the same bytes for the same figures. Colours
-follow the reader's light or dark mode, and a meaning never hangs on a colour alone: who is behind says so in words.
+Written by hand since nothing else is needed: no script, no font, no library, the same bytes for the same figures.
+Colours follow the reader's light or dark mode, and a meaning never hangs on a colour alone: who is behind says so in
+words.
 """
 
 from __future__ import annotations
@@ -95,9 +96,9 @@ class Chart:
         scale = (WIDTH - LEFT - RIGHT) / max(highest, step)
         bottom = TOP + sum(panel.height for panel in self.panels)
         height = bottom + BOTTOM
+        size = f'viewBox="0 0 {WIDTH} {height}" width="{WIDTH}" height="{height}"'
         lines = [
-            f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}" width="{WIDTH}" height="{height}" '
-            f'role="img" aria-labelledby="{slug}-title {slug}-desc">',
+            f'<svg xmlns="http://www.w3.org/2000/svg" {size} role="img" aria-labelledby="{slug}-title {slug}-desc">',
             f'<title id="{slug}-title">{escape(self.title)}</title>',
             f'<desc id="{slug}-desc">{escape(self.description)}</desc>',
             f"<style>{STYLE}</style>",

@@ -1,8 +1,9 @@
 """Charts and tables of the documentation, from what `make bench-rivals` saved.
 
-``charts.py`` draws what is recorded in ``benches/results.json``: the charts in ``docs/benchmarks/`` and the generated
-parts of ``docs/benchmarks.md``, and of ``README.md`` if it has the marks. ``charts.py FILE…`` makes these files of a run the record first. The same record gives
-the same bytes, so a test can tell whether the pictures are of the figures that are committed.
+``charts.py`` draws what is recorded in ``benches/results.json``: the charts in ``docs/benchmarks/``, the generated
+parts of ``docs/benchmarks.md``, and that of ``README.md`` if it has the marks. ``charts.py FILE…`` makes these files of
+a run the record first. The same record gives the same bytes, so a test can tell whether the pictures are of the figures
+that are committed.
 """
 
 from __future__ import annotations
@@ -11,10 +12,10 @@ import argparse
 import re
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 from bars import Bar, Chart, Panel
+from groups import Group, measured
 from results import BASELINE, PLAIN, SECOND, SPINNING, Record, Row, Scenario, compact, is_ours, read
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -28,91 +29,6 @@ ENOUGH = 5
 CROWDED = 4
 """Scenarios that a chart has room for; a group of more has a chart for TCP and one for TLS."""
 
-
-@dataclass(frozen=True)
-class Group:
-    """Scenarios of one kind, which share a chart and a section."""
-
-    kind: str
-    slug: str
-    title: str
-    about: str
-    absolute: bool = False
-    """Amounts, not ratios: where the baseline may be nothing at all."""
-
-    def scenarios(self, record: Record) -> list[Scenario]:
-        return [scenario for scenario in record.scenarios if scenario.kind == self.kind]
-
-
-GROUPS = (
-    Group(
-        "round-trip",
-        "round-trips",
-        "Round trips",
-        "One message out, its echo back, the next one out. *fastws* is `await ws.send()` and `await ws.recv()`; *busy poll* and"
-        " *spin* do not sleep between the two. Where the server thinks for 50 µs, a client gains little by never sleeping.",
-    ),
-    Group(
-        "ingest",
-        "ingest",
-        "Receiving",
-        "The server sends as fast as the socket takes it; the consumer counts messages and adds their lengths. *fastws* is"
-        " `async for message in ws`, *batches* is `async for batch in ws.batches()`.",
-    ),
-    Group(
-        "decode",
-        "decode",
-        "Receiving and decoding",
-        "A generated exchange feed in JSON, each message through `orjson.loads`.",
-    ),
-    Group(
-        "send",
-        "send",
-        "Sending",
-        "As fast as messages are accepted, until the server's Close says that it has them all. *fastws* is `await ws.send()`.",
-    ),
-    Group(
-        "send-each-turn",
-        "send-each-turn",
-        "Sending one message in each turn of the loop",
-        "Nothing can be put together here: each message is a system call of its own, for every client.",
-    ),
-    Group(
-        "latency",
-        "latency",
-        "One-way latency",
-        "From the server's send to the consumer's first line, at a steady rate: the middle, and what one in a hundred and one in"
-        " a thousand exceed.",
-    ),
-    Group("connect", "connect", "Connecting", "Opened and closed again, one after the other, with all handshakes."),
-    Group(
-        "idle",
-        "idle",
-        "Memory of an idle connection",
-        "What the process grows by for each connection that is open and quiet.",
-    ),
-    Group(
-        "connections",
-        "connections",
-        "Many connections",
-        "CPU time of a message where a thousand connections each receive a few a second: mostly the kernel's.",
-    ),
-    Group(
-        "stopped-consumer",
-        "stopped-consumer",
-        "A consumer that stops",
-        "What the process grows by while its consumer does nothing for 1.5 s and the server goes on sending.",
-        absolute=True,
-    ),
-    Group(
-        "unawaited-sends",
-        "unawaited-sends",
-        "Sends that nobody awaits",
-        "What the process grows by when 40,000 messages of 16 KiB are sent to a server that does not read for 1.5 s, and nobody"
-        " waits for room. *Refused* had an error or a warning each; *lost* were accepted and never arrived.",
-        absolute=True,
-    ),
-)
 
 README_COLUMNS = (
     ("fastws", PLAIN),
@@ -140,7 +56,7 @@ README_ROWS = (
 
 def charts(record: Record) -> Iterator[tuple[Group, str, Chart]]:
     """Each chart with its group and the name of its file."""
-    for group in groups(record):
+    for group in measured(record):
         found = group.scenarios(record)
         parts = [(group.slug, found)]
         if len(found) > CROWDED and len({scenario.is_tls for scenario in found}) > 1:
@@ -150,14 +66,6 @@ def charts(record: Record) -> Iterator[tuple[Group, str, Chart]]:
 
 
 TRANSPORTS = (("tcp", False), ("tls", True))
-
-
-def groups(record: Record) -> list[Group]:
-    """Those that were measured, in the order of the page; kinds that it does not know come last."""
-    kinds = {scenario.kind: None for scenario in record.scenarios}
-    known = [group for group in GROUPS if group.kind in kinds]
-    unknown = [kind for kind in kinds if all(kind != group.kind for group in GROUPS)]
-    return known + [Group(kind, kind, kind.replace("-", " ").capitalize(), "") for kind in unknown]
 
 
 def chart(group: Group, scenarios: list[Scenario]) -> Chart:
@@ -317,11 +225,10 @@ def readme_cell(scenario: Scenario, client: str) -> str:
 def machine(record: Record) -> str:
     about = record.machine
     packages = ", ".join(f"{name} {version}" for name, version in about.get("packages", {}).items())
-    lines = [
-        f"{about['cpu']}, {about['cores']} cores, {about['kernel']}; {about.get('implementation', 'Python')}"
-        f" {about['python']}, {record.loop}; {packages}. {record.rounds} rounds; load average {about['load']:.1f} before and"
-        f" {about.get('load after', about['load']):.1f} after."
-    ]
+    load = f"{about['load']:.1f} before and {about.get('load after', about['load']):.1f} after"
+    python = f"{about.get('implementation', 'Python')} {about['python']}, {record.loop}"
+    lines = [f"{about['cpu']}, {about['cores']} cores, {about['kernel']}; {python}; {packages}."]
+    lines.append(f"{record.rounds} rounds; load average {load}.")
     if record.rounds < ENOUGH:
         lines.append(
             f"\n**A look, no figures to quote:** these are {record.rounds} short rounds on a machine that others used."
@@ -351,7 +258,9 @@ def pictures(record: Record) -> str:
         if group != last:
             parts += [f"### {group.title}", *([group.about] if group.about else [])]
             last = group
-        parts.append(f"![{drawn.title}: bars of each client; the figures are in the table below]({CHARTS.name}/{slug}.svg)")
+        parts.append(
+            f"![{drawn.title}: bars of each client; the figures are in the table below]({CHARTS.name}/{slug}.svg)"
+        )
     return "\n\n".join(parts)
 
 
@@ -390,7 +299,11 @@ def generated(record: Record) -> dict[Path, str]:
 def options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="make charts ARGS=…", description=__doc__.splitlines()[0])
     parser.add_argument(
-        "runs", nargs="*", type=Path, metavar="FILE", help="saved by make bench-rivals: becomes the record, several as one"
+        "runs",
+        nargs="*",
+        type=Path,
+        metavar="FILE",
+        help="saved by make bench-rivals: becomes the record, several as one",
     )
     parser.add_argument("--table", action="store_true", help="print the table of all figures, write nothing")
     parser.add_argument("--readme", action="store_true", help="print the README's table, write nothing")

@@ -2,7 +2,8 @@
 
 ``perf`` samples the process by the CPU's clock, kernel included, and ``inferno`` folds and draws. Between the two the
 stacks are cut at the loop's wake-up, so that starting and importing are left out, and frames get the names that our
-sources have. The picture keeps no script, takes its colours from whose code a frame is, and follows light and dark mode.
+sources have. The picture keeps no script, takes its colours from whose code a frame is, and follows light and dark
+mode.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ import sys
 from collections import Counter
 from dataclasses import asdict
 from pathlib import Path
-from xml.etree import ElementTree
+from xml.etree import ElementTree as ET
 
 import clients
 import machine
@@ -40,7 +41,9 @@ WAKE_UP = "uv__io_poll"
 """libuv's wait for events and what it calls: the root of the picture."""
 INTERRUPT = re.compile(r"(asm_)?(sysvec|common_interrupt|exc)_")
 SYSCALL = re.compile(r"entry_SYSCALL_64|do_syscall_64")
-PASSED = re.compile(r"__pyx_f_6uvloop_4loop_6Handle__run|__Pyx_PyObject|pyo3::impl_::|cfunction_vectorcall|PyObject_CallOneArg")
+PASSED = re.compile(
+    r"__pyx_f_6uvloop_4loop_6Handle__run|__Pyx_PyObject|pyo3::impl_::|cfunction_vectorcall|PyObject_CallOneArg"
+)
 """Frames that only call the next one: what little is their own is counted as their caller's."""
 NAMES = {
     WAKE_UP: "uvloop: a socket is readable",
@@ -147,7 +150,7 @@ def in_kernel(stack: tuple[str, ...]) -> list[str]:
 
 
 def shortened(frame: str) -> str:
-    """``_core::driver::<impl _core::conn::Conn>::receive`` is ``driver::receive``; of ours the last two parts are kept."""
+    """``_core::driver::<impl _core::conn::Conn>::receive`` is ``driver::receive``: the last two parts are kept."""
     frame = re.sub(r"<impl [^<>]*(<[^<>]*>)?[^<>]*>::", "", frame)
     frame = re.sub(r"<([\w:]+) as [\w:<>]+>", r"\1", frame)
     parts = re.sub(r"__pymethod_+(\w+?)__$", r"\1", frame).split("::")
@@ -163,7 +166,16 @@ def draw(stacks: Counter[tuple[str, ...]], title: str, subtitle: str) -> str:
     flamegraph = tool("inferno-flamegraph", "cargo install inferno --root build/tools")
     lines = "\n".join(sorted(f"{';'.join(stack)} {count}" for stack, count in stacks.items()))
     command = [flamegraph, "--title", title, "--subtitle", subtitle, "--width", str(WIDTH), "--minwidth", str(THINNEST)]
-    command += ["--deterministic", "--truncate-text-right", "--fontsize", "11", "--fontwidth", "0.62", "--countname", "ns"]
+    command += [
+        "--deterministic",
+        "--truncate-text-right",
+        "--fontsize",
+        "11",
+        "--fontwidth",
+        "0.62",
+        "--countname",
+        "ns",
+    ]
     done = subprocess.run(command, input=lines.encode(), capture_output=True, check=False)
     if done.returncode != 0:
         raise CannotDraw(done.stderr.decode().strip())
@@ -172,8 +184,8 @@ def draw(stacks: Counter[tuple[str, ...]], title: str, subtitle: str) -> str:
 
 def restyled(picture: str, title: str, subtitle: str) -> str:
     """Without script and buttons; coloured by owner; with a legend and words for those who do not see it."""
-    ElementTree.register_namespace("", SVG)
-    root = ElementTree.fromstring(picture)
+    ET.register_namespace("", SVG)
+    root = ET.fromstring(picture)
     for element in list(root):
         kept = element.get("id") in ("title", "subtitle", "frames") or element.tag.endswith("style")
         if not kept:
@@ -202,17 +214,19 @@ def restyled(picture: str, title: str, subtitle: str) -> str:
     height = float(root.get("height", "0"))
     x = 12.0
     for name, whose in WHOSE.items():
-        ElementTree.SubElement(
-            root, f"{{{SVG}}}rect", {"class": name, "x": f"{x:g}", "y": f"{height - 22:g}", "width": "12", "height": "12"}
+        ET.SubElement(
+            root,
+            f"{{{SVG}}}rect",
+            {"class": name, "x": f"{x:g}", "y": f"{height - 22:g}", "width": "12", "height": "12"},
         )
-        words = ElementTree.SubElement(root, f"{{{SVG}}}text", {"class": "legend", "x": f"{x + 17:g}", "y": f"{height - 12:g}"})
+        words = ET.SubElement(root, f"{{{SVG}}}text", {"class": "legend", "x": f"{x + 17:g}", "y": f"{height - 12:g}"})
         words.text = whose
         x += 17 + 7 * len(whose) + 22
     for tag, words_of in (("desc", f"{subtitle}. Frames: {', '.join(names)}."), ("title", title)):
-        element = ElementTree.Element(f"{{{SVG}}}{tag}")
+        element = ET.Element(f"{{{SVG}}}{tag}")
         element.text = words_of
         root.insert(0, element)
-    return ElementTree.tostring(root, encoding="unicode").replace("<g>", "\n<g>") + "\n"
+    return ET.tostring(root, encoding="unicode").replace("<g>", "\n<g>") + "\n"
 
 
 def owner(frame: str) -> str:
@@ -229,14 +243,20 @@ def shares(stacks: Counter[tuple[str, ...]]) -> str:
         for frame in set(stack):
             whole[frame] += count
     lines = [f"{'own':>6}  {'whole':>6}  frame"]
-    lines += [f"{own[name] / total:6.1%}  {count / total:6.1%}  {name.removeprefix(OURS)}" for name, count in whole.most_common() if count >= total / 100]
+    lines += [
+        f"{own[name] / total:6.1%}  {count / total:6.1%}  {name.removeprefix(OURS)}"
+        for name, count in whole.most_common()
+        if count >= total / 100
+    ]
     return "\n".join(lines)
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="make flamegraph ARGS=…", description=__doc__.splitlines()[0])
     parser.add_argument("--client", default=clients.FastwsIterate.name, choices=[client.name for client in clients.ALL])
-    parser.add_argument("--scenario", default="ingest 128 B TCP", choices=[s.name for s in scenarios.ALL], metavar="NAME")
+    parser.add_argument(
+        "--scenario", default="ingest 128 B TCP", choices=[s.name for s in scenarios.ALL], metavar="NAME"
+    )
     parser.add_argument("--scale", type=float, default=3.0, help="times the scenario's operations (default: 3)")
     parser.add_argument("--output", type=Path, default=ROOT / "docs" / "benchmarks" / "async-for.svg", metavar="PATH")
     parser.add_argument("--data", type=Path, metavar="PATH", help="draw this recording of perf's, make none")

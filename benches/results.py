@@ -1,8 +1,8 @@
 """What `rivals.py` saved, read back: each scenario's clients with their median, spread, and ratio to picows' callback.
 
-A ratio is that of two medians; its spread is that of the rounds, each client's sample against the baseline's of the same
-round, since whatever the machine does meanwhile strikes both. A ratio larger than 1 is always the better one: also of
-memory and of latency, where the smaller figure wins.
+A ratio is that of two medians; its spread is that of the rounds, each client's sample against the baseline's of the
+same round, since whatever the machine does meanwhile strikes both. A ratio larger than 1 is always the better one: also
+of memory and of latency, where the smaller figure wins.
 """
 
 from __future__ import annotations

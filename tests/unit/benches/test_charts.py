@@ -1,13 +1,21 @@
 import json
-from xml.etree import ElementTree
+from xml.etree import ElementTree as ET
+
+import pytest
 
 import charts
-import pytest
 import results
 from results import BASELINE, compact, read
 
 SVG = "{http://www.w3.org/2000/svg}"
-MACHINE = {"cpu": "a processor", "cores": 2, "kernel": "Linux 6", "python": "3.13.0", "packages": {"x": "1"}, "load": 0.1}
+MACHINE = {
+    "cpu": "a processor",
+    "cores": 2,
+    "kernel": "Linux 6",
+    "python": "3.13.0",
+    "packages": {"x": "1"},
+    "load": 0.1,
+}
 
 
 def sample(**more):
@@ -129,7 +137,9 @@ def test_runs_that_cannot_be_compared_are_refused(record, other):
 
 
 def test_the_compact_form_keeps_six_digits_and_a_line_a_scenario(record, tmp_path):
-    found = read([record(result("send 128 B TCP", {"fastws": [1234567.891]}), result("idle TCP", {"fastws": [0.1234567891]}))])
+    found = read(
+        [record(result("send 128 B TCP", {"fastws": [1234567.891]}), result("idle TCP", {"fastws": [0.1234567891]}))]
+    )
     path = tmp_path / "compact.json"
     path.write_text(compact(found.raw), encoding="utf-8")
     again = read([path])
@@ -140,7 +150,7 @@ def test_the_compact_form_keeps_six_digits_and_a_line_a_scenario(record, tmp_pat
 
 def drawing(record, *found):
     (_, slug, chart), *_ = charts.charts(read([record(*found)]))
-    return ElementTree.fromstring(chart.svg(slug)), chart
+    return ET.fromstring(chart.svg(slug)), chart
 
 
 def widths(root):
@@ -165,8 +175,8 @@ def test_a_chart_says_everything_in_words_and_runs_nothing(record):
     )
     root, chart = drawing(record, found)
     words = root.findtext(f"{SVG}desc")
-    assert "fastws 0.85× · 85/s (behind)" in words
-    assert f"{BASELINE} 1.00× · 100/s" in words
+    assert "fastws 0.85\u00d7 · 85/s (behind)" in words
+    assert f"{BASELINE} 1.00\u00d7 · 100/s" in words
     assert "aiohttp failed" in words
     assert root.findtext(f"{SVG}title") == chart.title == "Sending, TCP"
     assert root.get("aria-labelledby").split() == [root.find(f"{SVG}{tag}").get("id") for tag in ("title", "desc")]
@@ -178,9 +188,7 @@ def test_a_chart_says_everything_in_words_and_runs_nothing(record):
 def test_amounts_are_drawn_where_a_ratio_says_nothing(record):
     samples = {"fastws": [sample(refused=7)], "websocket-rs": [sample(lost=9)], BASELINE: [sample()]}
     values = {"fastws": [2.0], "websocket-rs": [600.0], BASELINE: [0.0]}
-    _, chart = drawing(
-        record, result("unawaited-sends 16 KiB TCP", values, unit="MiB", better="less", samples=samples)
-    )
+    _, chart = drawing(record, result("unawaited-sends 16 KiB TCP", values, unit="MiB", better="less", samples=samples))
     assert chart.reference is None
     assert [(bar.name, bar.label) for bar in chart.panels[0].bars] == [
         (BASELINE, "0.00 MiB"),
@@ -200,7 +208,9 @@ def test_the_readme_has_ratios_amounts_for_memory_and_bold_for_who_leads(record)
     found = read(
         [
             record(
-                result("ingest 128 B TCP", {"fastws": [4e6], "fastws callback": [1.5e6], BASELINE: [1e6], "aiohttp": [2e6]}),
+                result(
+                    "ingest 128 B TCP", {"fastws": [4e6], "fastws callback": [1.5e6], BASELINE: [1e6], "aiohttp": [2e6]}
+                ),
                 result("idle TCP", {"fastws": [3.8], BASELINE: [28.6]}, unit="KiB", better="less"),
             )
         ]
@@ -218,7 +228,13 @@ def test_a_page_without_a_part_to_write_is_refused(record):
 
 @pytest.mark.parametrize(
     ("value", "unit", "words"),
-    [(4.2e6, "/s", "4.20 M/s"), (33_210, "/s", "33.2 k/s"), (763, "/s", "763/s"), (24.51, "µs", "24.5 µs"), (1179.4, "MiB", "1,179 MiB")],
+    [
+        (4.2e6, "/s", "4.20 M/s"),
+        (33_210, "/s", "33.2 k/s"),
+        (763, "/s", "763/s"),
+        (24.51, "µs", "24.5 µs"),
+        (1179.4, "MiB", "1,179 MiB"),
+    ],
 )
 def test_amounts_have_three_digits_and_a_unit_that_suits_them(value, unit, words):
     assert charts.amount(value, unit) == words

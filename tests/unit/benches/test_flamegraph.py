@@ -1,5 +1,5 @@
 from collections import Counter
-from xml.etree import ElementTree
+from xml.etree import ElementTree as ET
 
 import flamegraph
 
@@ -8,7 +8,8 @@ SVG = "{http://www.w3.org/2000/svg}"
 DRAWN = """<svg version="1.1" width="860" height="400" onload="init(evt)" xmlns="http://www.w3.org/2000/svg"
  xmlns:fg="http://example.com/fg"><defs/><style>text {}</style><script>alert()</script><rect fill="url(#background)"/>
 <text id="title">T</text><text id="subtitle">S</text><text id="search">Search</text>
-<svg id="frames" total_samples="10"><g><title>all (10 ns, 100%)</title><rect fill="rgb(1,2,3)" fg:x="0"/><text>all</text></g>
+<svg id="frames" total_samples="10">
+<g><title>all (10 ns, 100%)</title><rect fill="rgb(1,2,3)" fg:x="0"/><text>all</text></g>
 <g><title>::look (10 ns, 100%)</title><rect fill="rgb(1,2,3)" fg:x="0"/><text>::look</text></g>
 <g><title>kernel: recvfrom (5 ns, 50%)</title><rect fill="rgb(1,2,3)" fg:x="0"/><text>kern..</text></g></svg></svg>"""
 
@@ -45,11 +46,13 @@ def test_the_kernel_is_one_frame_and_what_it_copies():
 
 
 def test_interrupts_are_counted_apart_from_what_they_struck():
-    assert tidied("_PyLong_Add", "asm_sysvec_apic_timer_interrupt_[k]", "handle_softirqs_[k]") == ("kernel: interrupts",)
+    assert tidied("_PyLong_Add", "asm_sysvec_apic_timer_interrupt_[k]", "handle_softirqs_[k]") == (
+        "kernel: interrupts",
+    )
 
 
 def test_the_picture_runs_nothing_and_has_its_colours_from_whose_code_it_is():
-    root = ElementTree.fromstring(flamegraph.restyled(DRAWN, "a title", "a subtitle"))
+    root = ET.fromstring(flamegraph.restyled(DRAWN, "a title", "a subtitle"))
     frames = next(element for element in root if element.get("id") == "frames")
     assert [(g.find(f"{SVG}text").text, g.find(f"{SVG}rect").attrib) for g in frames] == [
         ("look", {"class": "ours"}),
