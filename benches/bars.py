@@ -108,7 +108,7 @@ class Chart:
         for tick in range(int(highest / step) + 1):
             x = LEFT + tick * step * scale
             lines.append(f'<path class="grid" d="M{x:.1f} {TOP}V{bottom}"/>')
-            lines.append(text(x, bottom + 16, f"{tick * step:g}{self.suffix}", "quiet middle"))
+            lines.append(text(x, bottom + 16, f"{tick * step:,g}{self.suffix}", "quiet middle"))
         if self.reference is not None:
             x = LEFT + self.reference * scale
             lines.append(f'<path class="one" d="M{x:.1f} {TOP}V{bottom}"/>')
@@ -153,7 +153,7 @@ def panel_lines(panel: Panel, top: float, scale: float) -> Iterable[str]:
 
 
 def legend(y: float, roles: set[str]) -> Iterable[str]:
-    x = float(LEFT)
+    x = 0.0
     for role, name in LEGEND.items():
         if role in roles:
             yield f'<rect class="{role}" x="{x:g}" y="{y - 10:g}" width="12" height="12"/>'
