@@ -163,33 +163,35 @@ def times(ratio: float) -> str:
 
 def table(record: Record) -> str:
     """Every figure, as one Markdown table."""
-    columns = ["scenario", "client", "median", "min … max", BASELINE, "its spread", SECOND, "CPU µs", "switches", ""]
-    lines = [f"| {' | '.join(columns)} |", f"| --- | --- |{' ---: |' * (len(columns) - 3)} --- |"]
+    columns = ["", "median<br>least … most", below(BASELINE, "least … most"), SECOND, "CPU µs", "switches"]
+    lines = [f"| {' | '.join(columns)} |", f"| --- |{' ---: |' * (len(columns) - 1)}"]
     for scenario in record.scenarios:
-        name = scenario.name
-        for row in scenario.ranked():
-            lines.append(f"| {' | '.join([name, *table_row(scenario, row)])} |")
-            name = ""
+        lines.append(f"| ***{scenario.name}*** |{' |' * (len(columns) - 1)}")
+        lines += [f"| {' | '.join(table_row(scenario, row))} |" for row in scenario.ranked()]
         for client, why in scenario.failures.items():
-            lines.append(f"| {name} | {client} | failed: {why.replace('|', '/')} |{' |' * (len(columns) - 3)}")
-            name = ""
+            lines.append(f"| {client} | failed: {why.replace('|', '/')} |{' |' * (len(columns) - 2)}")
     return "\n".join(lines)
 
 
 def table_row(scenario: Scenario, row: Row) -> list[str]:
     spread = f"{amount(min(row.values), scenario.unit)} … {amount(max(row.values), scenario.unit)}"
     ratio, second = scenario.ratio(row.client), scenario.ratio(row.client, SECOND)
+    compared = f"×{times(ratio.middle)}" if ratio else ""
+    if ratio and row.client != BASELINE:
+        compared = below(compared, f"{times(ratio.low)} … {times(ratio.high)}")
     return [
         f"**{row.client}**" if is_ours(row.client) else row.client,
-        amount(row.median, scenario.unit),
-        spread,
-        f"×{times(ratio.middle)}" if ratio else "",
-        f"{times(ratio.low)} … {times(ratio.high)}" if ratio and row.client != BASELINE else "",
+        below(", ".join([amount(row.median, scenario.unit), *outcomes(row)]), spread),
+        compared,
         f"×{times(second.middle)}" if second else "",
         f"{row.each('cpu_seconds') * 1e6:,.2f}",
         f"{row.each('switches'):.3f}",
-        ", ".join(outcomes(row)),
     ]
+
+
+def below(words: str, others: str) -> str:
+    """Two lines in a cell, the second of which stays in one."""
+    return f"{words}<br>{others.replace(' ', '&nbsp;')}"
 
 
 def readme(record: Record) -> str:

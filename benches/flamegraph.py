@@ -33,7 +33,7 @@ FREQUENCY = 1999
 """Samples a second; a prime, so that nothing periodic is in step with it."""
 STACK = 16384
 """Bytes of stack kept with each sample, to unwind without frame pointers."""
-WIDTH = 860
+WIDTH = 720
 THINNEST = 0.3
 """Percent; frames that are thinner are left out of the picture."""
 
@@ -210,7 +210,7 @@ def restyled(picture: str, title: str, subtitle: str) -> str:
             rect.set("class", owner(name))
             names[name.removeprefix(OURS)] = None
         for words in group:
-            words.text = (words.text or "").removeprefix(OURS) or None
+            words.text = (words.text or "").lstrip(":") or None
     height = float(root.get("height", "0"))
     x = 12.0
     for name, whose in WHOSE.items():

@@ -47,7 +47,7 @@ class Row:
 
     def each(self, key: str) -> float:
         """The median of a sample's figure for one operation."""
-        return statistics.median(sample[key] / sample["operations"] for sample in self.samples)
+        return statistics.median(float(sample[key] / sample["operations"]) for sample in self.samples)
 
     def most(self, key: str) -> int:
         """The largest of all rounds; 0 where the samples have no such figure."""
