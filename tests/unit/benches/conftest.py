@@ -17,7 +17,6 @@ else:
 def bench_peer():
     """The benchmarks' peer, in this process."""
     import peer
-
     from fastws.testing import Server
 
     with Server() as server, peer.Counts([server]) as counts:
