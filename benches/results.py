@@ -25,6 +25,9 @@ LEVEL = 0.97
 TIE = 0.995
 """One that is ahead by less than this is as fast anyway."""
 
+NOISE = {"MiB": 1.0}
+"""Of a unit, what is not told apart: processes grow by as much for reasons of their own."""
+
 PERCENTILES = (("p50", "p50_us"), ("p99", "p99_us"), ("p99.9", "p999_us"))
 
 
@@ -86,6 +89,8 @@ class Scenario:
             return None
         one, other = self.rows[client], self.rows[to]
         pairs = [(one.median, other.median), *zip(one.values, other.values, strict=False)]
+        noise = NOISE.get(self.unit, 0.0)
+        pairs = [(max(ours, noise), max(theirs, noise)) for ours, theirs in pairs]
         if any(value <= 0 for pair in pairs for value in pair):
             return None
         middle, *rounds = (ours / theirs if self.more_is_better else theirs / ours for ours, theirs in pairs)
@@ -103,7 +108,8 @@ class Scenario:
         rival = self.best_rival()
         if rival is None or not is_ours(client):
             return None
-        ours, theirs = self.rows[client].median, rival.median
+        noise = NOISE.get(self.unit, 0.0)
+        ours, theirs = max(self.rows[client].median, noise), max(rival.median, noise)
         if ours == theirs or (ours > theirs) is self.more_is_better:
             return None
         return Loss(self.name, client, rival.client, self.ratio(client, rival.client))

@@ -92,6 +92,13 @@ def test_a_loss_says_whether_it_was_one_in_every_round(record, ours, certain, le
     assert (loss.rival, loss.is_certain, loss.is_level) == ("aiohttp", certain, level)
 
 
+def test_what_a_process_grows_by_anyway_is_no_loss(record):
+    values = {"fastws": [0.9], "aiohttp": [0.0], BASELINE: [600.0]}
+    scenario = only(record, result("stopped-consumer 16 KiB TCP", values, unit="MiB", better="less"))
+    assert scenario.loss("fastws") is None
+    assert scenario.ratio("fastws").middle == 600
+
+
 def test_losses_are_against_the_best_rival_and_the_greatest_comes_first(record):
     found = read(
         [
