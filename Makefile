@@ -11,7 +11,7 @@
 .DELETE_ON_ERROR:
 .PHONY: help demo test test-all test-rust test-python lint lint-rust lint-python types bench bench-rivals \
 	bench-instructions charts flamegraph conformance \
-	fuzz soak docs examples build fmt pythons clean distclean force
+	fuzz soak sanitize docs examples build wheel-pgo fmt pythons clean distclean force
 
 GOALS := $(or $(MAKECMDGOALS),help)
 needs = $(filter $(1),$(GOALS))
@@ -19,8 +19,8 @@ needs = $(filter $(1),$(GOALS))
 # ---- the machine -----------------------------------------------------------------------------------------------------
 
 ifneq ($(call needs,demo test test-rust test-python lint lint-rust lint-python types bench bench-rivals \
-	bench-instructions charts flamegraph conformance soak docs \
-	examples build fmt),)
+	bench-instructions charts flamegraph conformance soak sanitize docs \
+	examples build wheel-pgo fmt),)
   ifdef PYTHON
     FOUND := $(shell scripts/find-pythons "$(PYTHON)")
     ifeq ($(FOUND),)
@@ -39,7 +39,7 @@ endif
 
 ifneq ($(call needs,demo test test-all test-rust test-python lint lint-rust types bench bench-rivals \
 	bench-instructions flamegraph conformance fuzz \
-	soak examples build fmt),)
+	soak sanitize examples build wheel-pgo fmt),)
   CARGO := $(firstword $(shell command -v cargo 2>/dev/null; ls "$$HOME/.cargo/bin/cargo" 2>/dev/null))
   ifeq ($(CARGO),)
     $(error No cargo found. Install Rust >= 1.89 from https://rustup.rs and try again)
@@ -211,8 +211,11 @@ conformance: $(RELEASE)/.stamps/fastws ## the Autobahn test suite, on asyncio an
 fuzz: ## hostile bytes for the protocol core (ARGS="TARGET SECONDS")
 	@rust/fuzz/run.sh $(ARGS)
 
-soak: $(RELEASE)/.stamps/fastws ## hours under load: nothing lost, memory flat
+soak: $(RELEASE)/.stamps/fastws ## hours under load: nothing lost, memory flat (ARGS=--scale: 10,000 idle connections)
 	@$(RELEASE)/bin/python benches/soak.py $(ARGS)
+
+sanitize: $(TEST)/.stamps/test ## all unsafe code under AddressSanitizer or valgrind (ARGS="rust", "python TEST…")
+	@PYTHON="$(CURDIR)/$(TEST)/bin/python" scripts/sanitize $(ARGS)
 
 examples: $(RELEASE)/.stamps/fastws ## run every program of examples/ against the embedded server
 	@for example in $(wildcard examples/*.py); do \
@@ -228,6 +231,9 @@ build/docs/index.html: mkdocs.yml $(shell find docs -type f 2>/dev/null) $(PACKA
 build: $(RELEASE)/.stamps/build ## a wheel for this platform and the source distribution, in dist/
 	@$(RELEASE)/bin/maturin build --release --target-dir "$(RELEASE_TARGET)" --interpreter $(RELEASE)/bin/python --out dist $(CARGO_FLAGS)
 	@$(RELEASE)/bin/maturin sdist --out dist
+
+wheel-pgo: $(RELEASE)/.stamps/build ## a profile-guided wheel in dist/: instrumented, trained by benches/, built again
+	@PYTHON="$(CURDIR)/$(RELEASE)/bin/python" CARGO_FLAGS="$(CARGO_FLAGS)" scripts/wheel-pgo
 
 fmt: $(TEST)/.stamps/lint ## format everything
 	@cargo fmt --all

@@ -14,6 +14,7 @@ from dataclasses import asdict
 from typing import Any
 
 import clients
+import descriptors
 import machine
 import meter
 import scenarios
@@ -66,7 +67,7 @@ async def measure(client: clients.Client, scenario: scenarios.Scenario, peer: Pe
 
 async def _idle(client: clients.Client, url: str, count: int, stopwatch: meter.Meter) -> meter.Sample:
     """Memory of a connection that is open and quiet, from the growth of the process."""
-    _check_descriptors(count)
+    descriptors.ensure(count + MANY, "the client")
     rounds = max(1, count // MANY)
     connections: list[Any] = [await client.open(url) for _ in range(MANY)]
     gc.collect()
@@ -81,17 +82,6 @@ async def _idle(client: clients.Client, url: str, count: int, stopwatch: meter.M
     for connection in connections:
         await client.close(connection)
     return sample
-
-
-def _check_descriptors(count: int) -> None:
-    import resource
-
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = count + MANY + 100
-    if soft < wanted and hard != resource.RLIM_INFINITY and hard < wanted:
-        raise SystemExit(f"{count} connections need {wanted} file descriptors; the limit is {hard} (ulimit -n)")
-    if soft < wanted:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 def run(coroutine: Any, loop: str) -> Any:

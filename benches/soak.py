@@ -3,6 +3,8 @@
 Several connections at once, over TCP and TLS, in turn by each API: numbered floods, whose order is checked, echoes of
 random sizes, and connections that come and go. Memory is looked at after every cycle; it may not grow from the end of
 the first tenth of the run on by more than ``--growth`` MiB.
+
+``--scale`` is another run: many connections at once, see scale.py.
 """
 
 from __future__ import annotations
@@ -20,6 +22,7 @@ import machine
 import measure
 import meter
 import peer
+import scale
 
 FLOOD = 200_000
 SIZE = 64
@@ -137,11 +140,14 @@ async def soak(args: argparse.Namespace, server: peer.Peer) -> int:
 
 
 def main() -> int:
+    if "--scale" in sys.argv[1:]:
+        return scale.main([argument for argument in sys.argv[1:] if argument != "--scale"])
     parser = argparse.ArgumentParser(prog="make soak ARGS=…", description=__doc__.splitlines()[0])
     parser.add_argument("--seconds", type=float, default=3600.0, help="how long (default: an hour)")
     parser.add_argument("--connections", type=int, default=6, help="connections of each kind at a time (default: 6)")
     parser.add_argument("--growth", type=float, default=8.0, help="MiB that memory may grow (default: 8)")
     parser.add_argument("--loop", choices=("uvloop", "asyncio"), default="uvloop")
+    parser.add_argument("--scale", action="store_true", help="10,000 idle and 100 busy connections instead; --scale -h")
     args = parser.parse_args()
     core, _ = machine.cores()
     with peer.running() as server:

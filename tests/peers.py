@@ -292,6 +292,18 @@ class Peer:
             raise self._errors[0]
 
 
+def answering(answer: Callable[[bytes], bytes]) -> Script:
+    """A script that sends `answer(payload)` for each message, until the client closes."""
+
+    def script(wire: Wire) -> None:
+        while (received := wire.read_frame()).opcode != CLOSE:
+            wire.send(answer(received.payload))
+        wire.send(frame(CLOSE, received.payload))
+        wire.end()
+
+    return script
+
+
 def ignoring_the_end(script: Script) -> Script:
     """A script whose client may go away at any moment."""
 

@@ -35,6 +35,7 @@ from .errors import (
     PayloadTooBig,
     ProtocolError,
     SendQueueFull,
+    SocketOptionError,
     TlsError,
 )
 from .http import Headers, Request, Response
@@ -70,6 +71,7 @@ __all__ = [
     "Request",
     "Response",
     "SendQueueFull",
+    "SocketOptionError",
     "State",
     "TlsConfig",
     "TlsError",

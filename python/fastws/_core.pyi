@@ -113,6 +113,12 @@ class Connection:
     def received_mono_ns(self) -> int:
         """The same moment on CLOCK_MONOTONIC, nanoseconds."""
     @property
+    def kernel_ns(self) -> int | None:
+        """When the kernel received the message last taken: CLOCK_REALTIME, nanoseconds; the last segment of its read.
+
+        None without ``kernel_timestamps=True``, before the first message, and where the kernel gave none.
+        """
+    @property
     def seq(self) -> int:
         """Number of the message last taken, from 1; 0 before the first."""
     @property
@@ -194,6 +200,12 @@ class Batch(Sequence[Any]):
     @property
     def received_mono_ns(self) -> int:
         """The same moment on CLOCK_MONOTONIC, nanoseconds."""
+    @property
+    def kernel_ns(self) -> int | None:
+        """When the kernel received the last message: CLOCK_REALTIME, nanoseconds; the last segment of its read.
+
+        None without ``kernel_timestamps=True``, and where the kernel gave none.
+        """
     def __len__(self) -> int: ...
     @overload
     def __getitem__(self, index: int, /) -> Any: ...

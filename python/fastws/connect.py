@@ -8,22 +8,20 @@ import os
 import socket
 import sys
 import warnings
-from collections.abc import Generator, Iterable, Sequence
-from datetime import timedelta
+from collections.abc import Generator, Sequence
 from types import TracebackType
 from typing import Any, Literal
 
-from . import _core, _policy, dial
+from . import _core, _options, _policy, dial
+from ._options import Seconds, SocketOptions
 from .connection import Addresses, Connection
-from .errors import DialError, InvalidURI, OpenTimeout, Phase
-from .http import Headers, HeadersLike
+from .errors import DialError, InvalidURI, OpenTimeout, Phase, SocketOptionError
+from .http import HeadersLike
 from .listener import Callbacks, Listener
 from .tls import TlsConfig, context_for
 from .version import __version__
 
 __all__ = ["connect"]
-
-Seconds = float | timedelta | None
 
 USER_AGENT = f"fastws/{__version__}"
 
@@ -63,7 +61,17 @@ class connect:  # noqa: N801 - a function to its users, as in websockets
         max_send_bytes: Bytes that the send queue holds at most.
         messages: ``"auto"`` gives text as ``str`` and binary as ``bytes``; ``"bytes"`` gives both as ``bytes``;
             ``"view"`` gives both as zero-copy ``fastws.MessageView``.
-        nodelay: Set TCP_NODELAY.
+        nodelay: Set TCP_NODELAY. False leaves it as it is.
+        quickack: Keep TCP_QUICKACK set: what comes is acknowledged at once, not some 40 ms later or with what we send.
+            For a peer that waits for that before it sends more (Nagle's algorithm). A system call a read. Linux.
+        so_busy_poll: SO_BUSY_POLL: where nothing is there to read, a read asks the network card itself. Older
+            kernels want CAP_NET_ADMIN for it. None leaves it as it is. Linux.
+        incoming_cpu: SO_INCOMING_CPU: the core that is to handle the socket's packets. A hint that the kernel
+            overwrites with the one that does. None leaves it as it is. Linux.
+        sockopts: More options of the socket, ``(level, option, value)`` as ``socket.setsockopt`` takes them, set in
+            order behind those above and before it connects.
+        kernel_timestamps: Let the kernel say when it received what was read (SO_TIMESTAMPNS): ``Connection.kernel_ns``
+            and ``Batch.kernel_ns``. Linux.
         busy_poll: After a message was handled, look for the next one for so long before the event loop may sleep: a
             core's time for microseconds. It holds the loop and the interpreter's lock; it ends early when the consumer
             awaits something else. None: sleep.
@@ -75,6 +83,7 @@ class connect:  # noqa: N801 - a function to its users, as in websockets
     Raises:
         InvalidURI: The URI cannot be used.
         DialError: The host was not found, or no address of it could be connected to.
+        SocketOptionError: The kernel refused an option of the socket.
         TlsError: The TLS handshake failed; CertificateError if it was the certificate.
         InvalidHandshake: The server's answer is not a WebSocket upgrade; InvalidStatus if it refused it.
         OpenTimeout: Not open within ``open_timeout``.
@@ -110,6 +119,11 @@ class connect:  # noqa: N801 - a function to its users, as in websockets
         max_send_bytes: int = 64 * 2**20,
         messages: Literal["auto", "bytes", "view"] = "auto",
         nodelay: bool = True,
+        quickack: bool = False,
+        so_busy_poll: Seconds = None,
+        incoming_cpu: int | None = None,
+        sockopts: SocketOptions = (),
+        kernel_timestamps: bool = False,
         busy_poll: Seconds = None,
         busy_poll_max: Seconds = 0.001,
         _delivery: Literal["messages", "fragments", "frames"] = "messages",
@@ -118,32 +132,13 @@ class connect:  # noqa: N801 - a function to its users, as in websockets
             raise ValueError(f"compression={compression!r}: this version of fastws offers no compression; use None")
         if messages not in ("auto", "bytes", "view"):
             raise ValueError(f'messages must be "auto", "bytes" or "view", not {messages!r}')
-        if not isinstance(uri, str):
-            raise TypeError(f'uri is a str such as "wss://example.com/feed", not {uri!r}')
-        for name, given in (("host", host), ("server_hostname", server_hostname)):
-            if given is not None and not isinstance(given, str):
-                raise TypeError(f"{name} is a name or an address (str), not {given!r}")
-            if given is not None and (not given or any(character.isspace() for character in given)):
-                raise ValueError(f"{name} must be a name or an address, not {given!r}")
-        if sock is not None and (host is not None or port is not None):
-            raise ValueError("sock is connected already; leave out host and port")
-        if port is not None and (isinstance(port, bool) or not isinstance(port, int)):
-            raise TypeError(f"port is a number from 1 to 65535, not {port!r}")
-        if port is not None and not 0 < port < 65_536:
-            raise ValueError(f"port must be from 1 to 65535, not {port!r}")
-        if sock is not None and not isinstance(sock, socket.socket):
-            raise TypeError(f"sock is a socket.socket, not {sock!r}")
-        if sock is not None and sock.fileno() < 0:
-            raise ValueError("sock is closed")
-        if sock is not None and dial.is_listening(sock):
-            raise ValueError("sock listens for connections; a connection needs a socket that is, or will be, connected")
+        _options.check_target(uri, host, port, server_hostname)
+        _options.check_sock(sock, host, port)
         if max_send_queue is None or max_send_bytes is None:
             raise TypeError("max_send_queue and max_send_bytes are numbers: a send queue is always bounded")
         for name, given in (("origin", origin), ("user_agent_header", user_agent_header)):
             if given is not None and not isinstance(given, str):
                 raise TypeError(f"{name} is a header's value (str) or None, not {given!r}")
-        if not isinstance(nodelay, bool):
-            raise TypeError(f"nodelay is True or False, not {nodelay!r}")
         try:
             target = _core.parse_uri(uri)
         except ValueError as error:
@@ -153,7 +148,7 @@ class connect:  # noqa: N801 - a function to its users, as in websockets
         self._sock = sock
         self._dial_host = host if host is not None else self._host
         self._dial_port = port if port is not None else self._port
-        self._tls = _tls_config(tls, server_hostname, secure=self._secure)
+        self._tls = _options.tls_config(tls, server_hostname, secure=self._secure)
         if self._tls is not None and not self._tls.verify:
             warnings.warn(
                 "TlsConfig(verify=False): the server's certificate is not checked; anybody on the way can read and "
@@ -162,32 +157,42 @@ class connect:  # noqa: N801 - a function to its users, as in websockets
                 stacklevel=2,
             )
         self._callbacks = Callbacks(listener) if listener is not None else None
-        self._nodelay = nodelay
-        self._headers = _headers(additional_headers)
-        self._subprotocols = _names(subprotocols)
+        self._socket_options = _options.socket_options(
+            sock=sock,
+            nodelay=nodelay,
+            quickack=quickack,
+            so_busy_poll=so_busy_poll,
+            incoming_cpu=incoming_cpu,
+            kernel_timestamps=kernel_timestamps,
+            sockopts=sockopts,
+        )
+        self._headers = _options.header_fields(additional_headers)
+        self._subprotocols = _options.subprotocol_names(subprotocols)
         self._origin = origin
         self._user_agent = user_agent_header
-        self._open_timeout = _seconds("open_timeout", open_timeout)
-        high, low = _marks("max_queue", max_queue)
-        high_bytes, low_bytes = _marks("max_queue_bytes", max_queue_bytes)
+        self._open_timeout = _options.seconds("open_timeout", open_timeout)
+        high, low = _options.marks("max_queue", max_queue)
+        high_bytes, low_bytes = _options.marks("max_queue_bytes", max_queue_bytes)
         if write_limit is None:
             raise TypeError("write_limit is a number of bytes or a pair (high, low): await send() always has a limit")
-        self._write_limit = _marks("write_limit", write_limit)
+        self._write_limit = _options.marks("write_limit", write_limit)
         self._options = {
-            "max_size": _limit("max_size", max_size),
-            "max_frame_size": _limit("max_frame_size", max_frame_size if max_frame_size is not None else max_size),
-            "max_fragments": _limit("max_fragments", max_fragments),
-            "max_send_bytes": _bound("max_send_bytes", max_send_bytes),
-            "max_send_messages": _bound("max_send_queue", max_send_queue),
-            "ping_interval": _seconds("ping_interval", ping_interval),
-            "ping_timeout": _seconds("ping_timeout", ping_timeout),
-            "close_timeout": _seconds("close_timeout", close_timeout),
+            "max_size": _options.limit("max_size", max_size),
+            "max_frame_size": _options.limit("max_frame_size", max_size if max_frame_size is None else max_frame_size),
+            "max_fragments": _options.limit("max_fragments", max_fragments),
+            "max_send_bytes": _options.bound("max_send_bytes", max_send_bytes),
+            "max_send_messages": _options.bound("max_send_queue", max_send_queue),
+            "ping_interval": _options.seconds("ping_interval", ping_interval),
+            "ping_timeout": _options.seconds("ping_timeout", ping_timeout),
+            "close_timeout": _options.seconds("close_timeout", close_timeout),
             "auto_pong": True,
             "delivery": _delivery,
             "messages": messages,
             "water": (high, low, high_bytes, low_bytes),
             "write_limit": self._write_limit,
-            "busy_poll": _busy_poll(busy_poll, busy_poll_max),
+            "busy_poll": _options.busy_poll(busy_poll, busy_poll_max),
+            "quickack": quickack,
+            "kernel_timestamps": kernel_timestamps,
         }
         # What is wrong with the headers is said here, not at the first attempt.
         self._request()
@@ -235,6 +240,11 @@ class connect:  # noqa: N801 - a function to its users, as in websockets
                 raise RuntimeError("sock= was taken over by an earlier attempt; a connection needs a socket of its own")
             self._sock.setblocking(False)
             try:
+                dial.configure(self._sock, self._socket_options, self._shown)
+            except SocketOptionError:
+                self._sock.close()
+                raise
+            try:
                 return await self._attempt(state, loop, self._sock, context)
             except DialError as error:
                 raise DialError(f"{self._shown}: {error}", uri=self._shown, phase="tcp") from None
@@ -243,8 +253,10 @@ class connect:  # noqa: N801 - a function to its users, as in websockets
         for address in addresses:
             state.phase = "tcp"
             try:
-                sock = dial.start(address, nodelay=self._nodelay)
+                sock = dial.start(address, self._socket_options, self._shown)
                 return await self._attempt(state, loop, sock, context)
+            except SocketOptionError:
+                raise  # it would be the same for the next address
             except DialError as error:
                 state.ws = state.opening = None
                 failures.append((dial.name(address), str(error)))
@@ -370,95 +382,3 @@ def _require_asyncio() -> None:
             with contextlib.suppress(sniffio.AsyncLibraryNotFoundError):
                 found = sniffio.current_async_library()
         raise RuntimeError(f"fastws needs asyncio; found {found}") from None
-
-
-def _tls_config(
-    tls: TlsConfig | Literal["system", "webpki"] | None, server_hostname: str | None, *, secure: bool
-) -> TlsConfig | None:
-    if not secure:
-        if tls is not None or server_hostname is not None:
-            raise ValueError("tls and server_hostname are for wss:// URIs; this one is ws://")
-        return None
-    match tls:
-        case None:
-            config = TlsConfig()
-        case TlsConfig():
-            config = tls
-        case "system" | "webpki":
-            config = TlsConfig(roots=tls)
-        case _:
-            raise TypeError(f'tls must be a TlsConfig, "system" or "webpki", not {tls!r}')
-    if server_hostname is None:
-        return config
-    return TlsConfig(config.roots, config.ca, config.verify, server_hostname)
-
-
-def _headers(headers: HeadersLike | None) -> list[tuple[str, str]]:
-    try:
-        fields = list(Headers(headers or ()).raw_items())
-    except (TypeError, ValueError):
-        fields = None
-    # A string of two characters unpacks into a pair too.
-    if fields is None or (isinstance(headers, Sequence) and any(isinstance(pair, str) for pair in headers)):
-        raise TypeError(f"additional_headers is a mapping or pairs of strings, name and value, not {headers!r}")
-    return fields
-
-
-def _names(subprotocols: Sequence[str] | None) -> list[str]:
-    is_many = isinstance(subprotocols, Iterable) and not isinstance(subprotocols, str | bytes)
-    names = list(subprotocols) if subprotocols is not None and is_many else []
-    if (subprotocols is not None and not is_many) or not all(isinstance(name, str) for name in names):
-        raise TypeError(f'subprotocols is a sequence of names (str), such as ["a", "b"], not {subprotocols!r}')
-    return names
-
-
-def _seconds(name: str, value: Seconds) -> float | None:
-    if value is None:
-        return None
-    try:
-        seconds = _core.seconds(name, value)
-    except ValueError:
-        seconds = 0
-    if seconds == 0:
-        raise ValueError(f"{name} must be more than 0 seconds, or None for no limit; not {value!r}")
-    return seconds
-
-
-def _busy_poll(idle: Seconds, most: Seconds) -> tuple[float, float] | None:
-    wait, bound = _seconds("busy_poll", idle), _seconds("busy_poll_max", most)
-    if bound is None:
-        raise TypeError("busy_poll_max is seconds (float) or a timedelta: the event loop must have its turns")
-    if wait is None:
-        return None
-    if wait > bound:
-        raise ValueError(f"busy_poll_max ({most!r}) must be at least busy_poll ({idle!r})")
-    return wait, bound
-
-
-def _limit(name: str, value: int | None) -> int | None:
-    return None if value is None else _bound(name, value, ", or None for no limit")
-
-
-def _bound(name: str, value: int, otherwise: str = "") -> int:
-    if isinstance(value, bool) or not isinstance(value, int):
-        raise TypeError(f"{name} is a number (int){otherwise}; not {value!r}")
-    if value < 1:
-        raise ValueError(f"{name} must be at least 1{otherwise}; not {value!r}")
-    return min(value, 2**62)
-
-
-def _marks(name: str, value: int | tuple[int, int] | None) -> tuple[int, int]:
-    """High and low water: a number stands for itself and its quarter, as in ``websockets``."""
-    if value is None:
-        return 2**62, 2**62
-    if isinstance(value, list) or (isinstance(value, tuple) and len(value) != 2):
-        raise ValueError(f"{name} is a number or a pair (high, low), a tuple; not {value!r}")
-    high, low = value if isinstance(value, tuple) else (value, None)
-    if high is None:
-        return 2**62, 2**62
-    checked = _bound(name, high, " or a pair (high, low)")
-    if low is None:
-        low = checked // 4
-    if isinstance(low, bool) or not isinstance(low, int) or not 0 <= low <= checked:
-        raise ValueError(f"{name}: the low-water mark must be between 0 and {checked}, not {low!r}")
-    return checked, low

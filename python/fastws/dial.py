@@ -8,11 +8,12 @@ import errno
 import ipaddress
 import os
 import socket
+from collections.abc import Iterable
 from typing import Any, NamedTuple
 
-from .errors import DialError
+from .errors import DialError, SocketOptionError
 
-__all__ = ["Address", "ends", "name", "resolve", "start"]
+__all__ = ["Address", "SocketOption", "configure", "ends", "name", "resolve", "start"]
 
 
 class Address(NamedTuple):
@@ -20,6 +21,17 @@ class Address(NamedTuple):
 
     family: int
     sockaddr: tuple[Any, ...]
+
+
+class SocketOption(NamedTuple):
+    """An option of a socket, as ``socket.setsockopt`` takes it; ``shown`` is what asked for it, for people."""
+
+    shown: str
+    level: int
+    option: int
+    value: int | bytes
+    remedy: str = ""
+    """What to do where the kernel does not permit it."""
 
 
 async def resolve(loop: asyncio.AbstractEventLoop, host: str, port: int, uri: str) -> list[Address]:
@@ -38,13 +50,15 @@ async def resolve(loop: asyncio.AbstractEventLoop, host: str, port: int, uri: st
     return list(dict.fromkeys(Address(family, sockaddr) for family, _, _, _, sockaddr in found))
 
 
-def start(address: Address, *, nodelay: bool) -> socket.socket:
-    """A non-blocking socket that is connecting to ``address``. Raises OSError."""
+def start(address: Address, options: Iterable[SocketOption], uri: str) -> socket.socket:
+    """A non-blocking socket with these options that is connecting to ``address``.
+
+    Raises OSError; SocketOptionError if an option was refused.
+    """
     sock = socket.socket(address.family, socket.SOCK_STREAM)
     try:
         sock.setblocking(False)
-        if nodelay:
-            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        configure(sock, options, uri)
         code = sock.connect_ex(address.sockaddr)
         if code not in (0, errno.EINPROGRESS, errno.EWOULDBLOCK):
             raise OSError(code, os.strerror(code))
@@ -52,6 +66,18 @@ def start(address: Address, *, nodelay: bool) -> socket.socket:
         sock.close()
         raise
     return sock
+
+
+def configure(sock: socket.socket, options: Iterable[SocketOption], uri: str) -> None:
+    """Sets ``options``, in order. Raises SocketOptionError."""
+    for option in options:
+        try:
+            sock.setsockopt(option.level, option.option, option.value)
+        except OSError as error:
+            refused = f"{uri}: the socket does not take {option.shown}: {error.strerror or error}"
+            if option.remedy and error.errno in (errno.EPERM, errno.EACCES):
+                refused += f"; {option.remedy}"
+            raise SocketOptionError(refused, uri=uri, option=option.shown, errno=error.errno) from error
 
 
 def is_listening(sock: socket.socket) -> bool:

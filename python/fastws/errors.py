@@ -32,6 +32,7 @@ __all__ = [
     "Phase",
     "ProtocolError",
     "SendQueueFull",
+    "SocketOptionError",
     "TlsError",
 ]
 
@@ -73,6 +74,24 @@ class DialError(ConnectError, OSError):
     def __init__(self, message: str, *, uri: str, phase: Phase, attempts: tuple[tuple[str, str], ...] = ()) -> None:
         super().__init__(message, uri=uri, phase=phase)
         self.attempts = attempts
+
+
+class SocketOptionError(ConnectError, OSError):
+    """The kernel refused an option of the socket: it does not know it, the value is wrong, or it is not permitted.
+
+    Attributes:
+        option: The option and its value, as they were asked for.
+        errno: Why, as ``errno`` has it: EPERM, EINVAL, ENOPROTOOPT and others.
+    """
+
+    def __init__(self, message: str, *, uri: str, option: str, errno: int | None) -> None:
+        super().__init__(message, uri=uri, phase="tcp")
+        self.option = option
+        self.errno = errno
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        restore, arguments, state = super().__reduce__()
+        return restore, arguments, state | {"errno": self.errno}
 
 
 class TlsError(ConnectError):

@@ -5,6 +5,7 @@ test_ownership.py.
 import asyncio
 import contextlib
 import gc
+import itertools
 import os
 import re
 import socket
@@ -329,6 +330,51 @@ async def test_connections_whose_callbacks_are_slow_take_turns():
         for ws in connections:
             ws._abort("done")
     assert min(shares) >= 10, shares
+
+
+async def test_timers_that_are_due_together_are_spread_over_turns():
+    """Thousands of connections that were opened together ping together: the loop has its turns meanwhile."""
+    loop = asyncio.get_running_loop()
+    number = 300
+    turns = []
+
+    def pinged():
+        return sum(ws.stats().pings_sent > 0 for ws in connections)
+
+    def heartbeat():
+        turns.append(pinged())
+        if turns[-1] < number:
+            loop.call_soon(heartbeat)
+        else:
+            done.set()
+
+    done = asyncio.Event()
+    with Server() as server:
+        connections = [await fastws.connect(server.url("/echo"), ping_interval=2) for _ in range(number)]
+        time.sleep(2)  # all are due now
+        heartbeat()
+        await done.wait()
+        while any(ws.latency == 0 for ws in connections):
+            await asyncio.sleep(0.001)
+        await asyncio.gather(*(ws.close() for ws in connections))
+    most = max(after - before for before, after in itertools.pairwise(turns))
+    assert 0 < most <= 256
+
+
+async def test_of_many_that_ask_for_another_turn_a_few_get_it_at_a_time():
+    """A turn has time for one of them, twice at most where the socket tells too; who was left out comes first in the next."""
+    with Server() as server:
+        slow = [Slow() for _ in range(8)]
+        # One read is more than a turn's work: what is left of it is asked for, not told by the socket.
+        connections = [await fastws.connect(server.url("/blast?size=32"), listener=one) for one in slow]
+        start, most = [one.count for one in slow], 0
+        while any(one.count < before + 5 for one, before in zip(slow, start, strict=True)):
+            total = sum(one.count for one in slow)
+            await asyncio.sleep(0)
+            most = max(most, sum(one.count for one in slow) - total)
+        for ws in connections:
+            ws._abort("done")
+    assert most <= 6
 
 
 async def test_a_descriptor_number_that_is_reused_at_once_gets_no_events_of_the_old_one():

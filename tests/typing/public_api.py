@@ -23,6 +23,11 @@ async def opening() -> None:
     await fastws.connect("ws://host", additional_headers=[("A", "b"), ("A", "c")])
     await fastws.connect("ws://host", sock=socket.socket(), subprotocols=["a"])
     await fastws.connect("wss://host", tls=fastws.TlsConfig(roots="webpki", ca=b"", verify=False))
+    await fastws.connect("ws://host", kernel_timestamps=True, quickack=True, so_busy_poll=50e-6, incoming_cpu=3)
+    await fastws.connect("ws://host", so_busy_poll=timedelta(microseconds=50), incoming_cpu=None)
+    await fastws.connect("ws://host", sockopts=[(socket.SOL_SOCKET, socket.SO_RCVBUF, 2**20), (6, 13, b"reno")])
+    await fastws.connect("ws://host", sockopts={(1, 2, "three")})  # type: ignore[arg-type]
+    await fastws.connect("ws://host", quickack=1)  # type: ignore[arg-type]
     await fastws.connect("ws://host", compression="deflate")  # type: ignore[arg-type]
     await fastws.connect("ws://host", messages="str")  # type: ignore[arg-type]
     await fastws.connect("ws://host", reconnect=True)  # type: ignore[call-arg]
@@ -53,8 +58,10 @@ async def receiving(ws: fastws.Connection) -> None:
     async for batch in ws.batches(max_messages=100, max_wait=0.01):
         assert_type(batch, fastws.Batch)
         assert_type(batch.received_ns, int)
+        assert_type(batch.kernel_ns, int | None)
         assert_type(len(batch), int)
     assert_type(ws.received_ns, int)
+    assert_type(ws.kernel_ns, int | None)
     assert_type(ws.seq, int)
     ws.batches(max_message=1)  # type: ignore[call-arg]
 
@@ -105,6 +112,9 @@ def errors(error: Exception) -> None:
             assert_type(error.response, fastws.Response)
         case fastws.ConnectionClosed():
             assert_type(error.rcvd, fastws.Close | None)
+        case fastws.SocketOptionError():
+            assert_type(error.option, str)
+            assert_type(error.errno, int | None)
         case fastws.OpenTimeout():
             assert_type(error.uri, str)
         case _:

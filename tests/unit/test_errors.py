@@ -25,6 +25,7 @@ def test_every_exception_is_a_fastws_error_and_public():
     [
         (fastws.InvalidURI, ValueError),
         (fastws.DialError, OSError),
+        (fastws.SocketOptionError, OSError),
         (fastws.OpenTimeout, TimeoutError),
         (fastws.KeepaliveTimeout, TimeoutError),
         (fastws.ConcurrencyError, RuntimeError),
@@ -85,6 +86,7 @@ def test_errors_of_opening_say_where_and_when():
     "error",
     [
         errors.DialError("no connection", uri="ws://h/", phase="tcp", attempts=(("[::1]:80", "refused"),)),
+        errors.SocketOptionError("no such option", uri="ws://h/", option="quickack=True", errno=92),
         errors.OpenTimeout("not open", uri="ws://h/", phase="tls"),
         errors.InvalidHandshake("no upgrade", uri="ws://h/"),
         errors.TlsError("not TLS", uri="wss://h/", phase="tls"),
@@ -98,3 +100,4 @@ def test_an_exception_survives_pickling_as_process_pools_do(error):
     assert type(restored) is type(error)
     assert str(restored) == str(error)
     assert vars(restored) == vars(error)
+    assert getattr(restored, "errno", None) == getattr(error, "errno", None)

@@ -298,7 +298,8 @@ mod tests {
     fn every_implementation_equals_the_definition_for_every_length_offset_and_alignment() {
         let data: Vec<u8> = (0..400u32).map(|i| (i * 31 % 251) as u8).collect();
         let implementations = implementations();
-        for length in 0..=260 {
+        // Miri takes a thousand times as long: with it every seventh length, which is odd and even, near and far.
+        for length in (0..=260).step_by(if cfg!(miri) { 7 } else { 1 }) {
             for (start, offset) in (0..8).flat_map(|start| (0..8).map(move |offset| (start, offset))) {
                 let what = format!("length {length}, start {start}, offset {offset}");
                 let source = &data[start..start + length];

@@ -19,6 +19,11 @@ pub struct Batch {
     /// The same moment on CLOCK_MONOTONIC, nanoseconds.
     #[pyo3(get)]
     pub received_mono_ns: u64,
+    /// When the kernel received the last message: CLOCK_REALTIME, nanoseconds; the last segment of its read.
+    ///
+    /// None without ``kernel_timestamps=True``, and where the kernel gave none.
+    #[pyo3(get)]
+    pub kernel_ns: Option<u64>,
 }
 
 #[pymethods]

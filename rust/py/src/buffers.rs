@@ -10,7 +10,11 @@ pub const READ_SIZE: usize = 256 << 10;
 /// What a send queue starts with: a power of two, as its ring wants.
 const SEND_SIZE: usize = 64 << 10;
 
+/// What TLS records are written into: as many as leave in one write, see `transfer::TLS_CHUNK`, and what they add to it.
+const RECORDS_SIZE: usize = 72 << 10;
+
 thread_local! {
+    static SPARE_RECORDS: RefCell<Vec<Vec<u8>>> = const { RefCell::new(Vec::new()) };
     static SPARE: RefCell<Vec<Box<[u8]>>> = const { RefCell::new(Vec::new()) };
     static SPARE_SEND: RefCell<Vec<Vec<u8>>> = const { RefCell::new(Vec::new()) };
 }
@@ -26,6 +30,22 @@ pub fn take_send() -> Vec<u8> {
 pub fn give_send(storage: Vec<u8>) {
     SPARE_SEND.with_borrow_mut(|spare| {
         if spare.len() < MAX_SPARE && storage.len() == SEND_SIZE {
+            spare.push(storage);
+        }
+    });
+}
+
+/// Storage for TLS records to send.
+#[inline]
+pub fn take_records() -> Vec<u8> {
+    SPARE_RECORDS.with_borrow_mut(Vec::pop).unwrap_or_else(|| vec![0; RECORDS_SIZE])
+}
+
+/// Takes storage of TLS records back; what has grown is freed.
+#[inline]
+pub fn give_records(storage: Vec<u8>) {
+    SPARE_RECORDS.with_borrow_mut(|spare| {
+        if spare.len() < MAX_SPARE && storage.len() == RECORDS_SIZE {
             spare.push(storage);
         }
     });

@@ -505,6 +505,14 @@ impl Conn {
         self.inner.borrow_mut().queue.stamp().map_or(0, |(_, monotonic)| monotonic)
     }
 
+    /// When the kernel received the message last taken: CLOCK_REALTIME, nanoseconds; the last segment of its read.
+    ///
+    /// None without ``kernel_timestamps=True``, before the first message, and where the kernel gave none.
+    #[getter]
+    fn kernel_ns(&self) -> Option<u64> {
+        self.inner.borrow_mut().kernel_stamp()
+    }
+
     /// Number of the message last taken, from 1; 0 before the first.
     #[getter]
     fn seq(&self) -> u64 {

@@ -454,8 +454,15 @@ impl Inner {
         let list = self.take_list(py, messages, bytes)?;
         let last_seq = self.queue.taken();
         let (received_ns, received_mono_ns) = self.queue.stamp().unwrap_or((0, 0));
+        let kernel_ns = self.kernel_stamp();
         let _paused = gc::pause(py);
-        Ok(Py::new(py, Batch { messages: list, first_seq, last_seq, received_ns, received_mono_ns })?.into_any())
+        let batch = Batch { messages: list, first_seq, last_seq, received_ns, received_mono_ns, kernel_ns };
+        Ok(Py::new(py, batch)?.into_any())
+    }
+
+    /// When the kernel received the message last taken, if it was asked for and said so.
+    pub(crate) fn kernel_stamp(&mut self) -> Option<Nanos> {
+        self.extras.as_mut()?.stamp(self.queue.taken())
     }
 
     fn batch_may_leave(&self, messages: usize, bytes: usize, wait: u64) -> bool {

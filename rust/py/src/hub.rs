@@ -25,6 +25,7 @@ use crate::poller::Interest;
 
 pub use busy::BusyPoll;
 use busy::Verdict;
+use look::DISPATCH_BUDGET;
 use registry::{Entry, State};
 pub use registry::{Mail, Token};
 
@@ -174,7 +175,7 @@ impl Hub {
                 weak: Some(weak),
                 strong: Some(conn.clone().unbind()),
                 interest,
-                deadline: None,
+                ..Entry::default()
             };
             state.live += 1;
             let watch = (!std::mem::replace(&mut state.watching, true)).then(|| state.poller.fd());
@@ -292,11 +293,17 @@ impl Hub {
         let this = slf.get();
         {
             let mut state = this.state.borrow_mut();
-            if state.soon.contains(&token) {
+            let Some(entry) = state.entry(token) else { return Ok(()) };
+            if std::mem::replace(&mut entry.is_soon, true) {
                 return Ok(());
             }
-            state.soon.push(token);
+            state.soon.push_back(token);
         }
+        Self::schedule_soon(slf)
+    }
+
+    fn schedule_soon(slf: &Bound<'_, Self>) -> PyResult<()> {
+        let this = slf.get();
         if this.soon_scheduled.replace(true) {
             return Ok(());
         }
@@ -345,29 +352,26 @@ impl Hub {
         outcome.unwrap_or_else(|panic| Conn::on_panic(conn, panic.as_ref()))
     }
 
+    /// Runs the timers that are due, as many as a turn has time for: the moments of thousands of connections that were
+    /// opened together come together.
     fn run_timers(slf: &Bound<'_, Self>) -> PyResult<()> {
         let this = slf.get();
-        let now = clock::monotonic();
-        // One look at the clock and at the timers: a moment that is set meanwhile, and is past, is for the next turn.
-        let mut due = Vec::new();
-        {
+        let start = clock::monotonic();
+        // One look at the timers: a moment that is set meanwhile, and is past, is for the next turn.
+        let due = {
             let mut state = this.state.borrow_mut();
             state.armed = None;
-            while let Some((at, index)) = state.timers.first().copied().filter(|(at, _)| *at <= now) {
-                state.timers.remove(&(at, index));
-                let entry = &mut state.entries[index as usize];
-                entry.deadline = None;
-                due.push((at, Token { index, generation: entry.generation }));
-            }
-        }
-        let mut outcome = Ok(());
+            state.take_due(start)
+        };
+        let (mut outcome, mut late) = (Ok(()), false);
         for (at, token) in due {
-            if outcome.is_err() {
-                // What ends the program is on its way: the others keep their moment.
+            if outcome.is_err() || late {
+                // The others keep their moment, for the next turn; if what ends the program leaves one.
                 this.set_deadline(token, Some(at));
             } else if let Some(conn) = this.connection(slf.py(), token) {
-                let done = this.busy_with(&conn, Some(token), |conn| Conn::on_timer(conn, now - at));
+                let done = this.busy_with(&conn, Some(token), |conn| Conn::on_timer(conn, start - at));
                 outcome = Self::handle(slf, &conn, done);
+                late = clock::monotonic() - start > DISPATCH_BUDGET;
             }
         }
         this.state.borrow_mut().arm();
@@ -396,6 +400,15 @@ impl Hub {
             }
         }
         outcome
+    }
+
+    fn next_soon(&self) -> Option<Token> {
+        let mut state = self.state.borrow_mut();
+        let token = state.soon.pop_front()?;
+        if let Some(entry) = state.entry(token) {
+            entry.is_soon = false;
+        }
+        Some(token)
     }
 
     fn next_to_flush(&self) -> Option<Token> {
@@ -498,19 +511,25 @@ impl Hub {
     fn _on_soon(slf: &Bound<'_, Self>) -> PyResult<()> {
         let this = slf.get();
         this.soon_scheduled.set(false);
-        let tokens = std::mem::take(&mut this.state.borrow_mut().soon);
         let _deeper = Deeper::new(&this.depth);
+        let start = clock::monotonic();
+        let asked = this.state.borrow().soon.len();
         let mut outcome = Ok(());
-        for token in tokens {
-            if outcome.is_ok()
-                && let Some(conn) = this.connection(slf.py(), token)
-            {
+        // Those who ask meanwhile are for the next turn. What is left, as there was no time or as something ends the
+        // program, keeps its place.
+        for _ in 0..asked {
+            let Some(token) = this.next_soon() else { break };
+            if let Some(conn) = this.connection(slf.py(), token) {
                 let done = this.busy_with(&conn, Some(token), Conn::on_soon);
                 outcome = Self::handle(slf, &conn, done);
-            } else if outcome.is_err() {
-                // What is left keeps its turn.
-                let _ = Self::run_soon(slf, token);
             }
+            if outcome.is_err() || clock::monotonic() - start > DISPATCH_BUDGET {
+                break;
+            }
+        }
+        let is_left = !this.state.borrow().soon.is_empty();
+        if is_left {
+            outcome = outcome.and(Self::schedule_soon(slf));
         }
         let flushed = Self::flush(slf);
         outcome.and(flushed)

@@ -12,6 +12,7 @@ mod conn;
 mod deliver;
 mod driver;
 mod entropy;
+mod extras;
 mod fault;
 mod fork;
 mod future;

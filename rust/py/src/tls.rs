@@ -12,6 +12,8 @@ use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::unbuffered::{ConnectionState, EncodeError, EncryptError, UnbufferedStatus};
 use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
 
+use crate::buffers;
+
 /// A rustls client configuration, shared by the connections made with it (and with it their session tickets).
 #[pyclass(frozen, module = "fastws._core")]
 pub struct TlsContext {
@@ -39,8 +41,7 @@ impl TlsContext {
         Ok(TlsStream {
             connection,
             incoming: Vec::new(),
-            outgoing: Vec::new(),
-            written: 0,
+            outgoing: Outgoing::default(),
             established: false,
             end: None,
             notified: false,
@@ -99,13 +100,19 @@ pub struct TlsStream {
     connection: UnbufferedClientConnection,
     /// The beginning of a record whose rest has not arrived.
     incoming: Vec<u8>,
-    /// Records to send, and how many bytes of them were.
-    outgoing: Vec<u8>,
-    written: usize,
+    outgoing: Outgoing,
     established: bool,
     /// How the receiving half ended, once it has: by `close_notify`, or by an error.
     end: Option<Result<(), String>>,
     notified: bool,
+}
+
+/// Records to send, in storage of the thread's that is lent while there are some.
+#[derive(Default)]
+struct Outgoing {
+    storage: Vec<u8>,
+    written: usize,
+    filled: usize,
 }
 
 impl TlsStream {
@@ -119,32 +126,24 @@ impl TlsStream {
         self.end.as_ref()
     }
 
-    /// Bytes of an incomplete record that the next read is to be put behind.
-    pub fn take_incoming(&mut self, buffer: &mut [u8]) -> usize {
+    /// Puts the bytes of an incomplete record to the start of `buffer`; the next read goes behind them. Returns how many.
+    pub fn put_incoming(&self, buffer: &mut [u8]) -> usize {
         let held = self.incoming.len();
         buffer[..held].copy_from_slice(&self.incoming);
-        self.incoming = Vec::new();
         held
     }
 
-    /// Takes them back: nothing came to put behind them.
-    pub fn keep_incoming(&mut self, bytes: &[u8]) {
-        self.incoming = bytes.to_vec();
-    }
-
-    /// Works through records, writing what they carry to the start of `plain`, and keeps an incomplete one. Returns how
-    /// much was written; see [`TlsStream::end`] for an end among the records.
-    pub fn receive(&mut self, cipher: &mut [u8], plain: &mut [u8]) -> usize {
-        let mut filled = 0;
+    /// Works through records, gives what they carry to `take`, one by one, and keeps an incomplete one. See
+    /// [`TlsStream::end`] for an end among them.
+    pub fn receive(&mut self, cipher: &mut [u8], take: impl FnMut(&[u8])) {
         if self.end.is_none()
-            && let Err(error) = self.work_through(cipher, plain, &mut filled)
+            && let Err(error) = self.work_through(cipher, take)
         {
             self.end = Some(Err(error));
         }
-        filled
     }
 
-    fn work_through(&mut self, cipher: &mut [u8], plain: &mut [u8], filled: &mut usize) -> Result<(), String> {
+    fn work_through(&mut self, cipher: &mut [u8], mut take: impl FnMut(&[u8])) -> Result<(), String> {
         let mut at = 0;
         loop {
             let UnbufferedStatus { mut discard, state } = self.connection.process_tls_records(&mut cipher[at..]);
@@ -159,17 +158,11 @@ impl TlsStream {
                     while let Some(record) = traffic.next_record() {
                         let record = record.map_err(|e| e.to_string())?;
                         discard += record.discard;
-                        let end = *filled + record.payload.len();
-                        // Plaintext is never longer than its records, which fit the buffer.
-                        plain
-                            .get_mut(*filled..end)
-                            .ok_or_else(|| "a TLS record is larger than its ciphertext".to_owned())?
-                            .copy_from_slice(record.payload);
-                        *filled = end;
+                        take(record.payload);
                     }
                 }
                 Ok(ConnectionState::EncodeTlsData(mut encode)) => {
-                    grow(&mut self.outgoing, |out| match encode.encode(out) {
+                    self.outgoing.append(|out| match encode.encode(out) {
                         Ok(n) => Ok(Ok(n)),
                         Err(EncodeError::InsufficientSize(size)) => Ok(Err(size.required_size)),
                         Err(error) => Err(error.to_string()),
@@ -188,7 +181,8 @@ impl TlsStream {
             }
             at += discard;
             if !more {
-                self.incoming = cipher[at..].to_vec();
+                self.incoming.clear();
+                self.incoming.extend_from_slice(&cipher[at..]);
                 return Ok(());
             }
         }
@@ -199,7 +193,7 @@ impl TlsStream {
         let UnbufferedStatus { state, .. } = self.connection.process_tls_records(rest);
         if let Ok(ConnectionState::EncodeTlsData(mut encode)) = state {
             // Best effort: the connection is over either way.
-            let _ = grow(&mut self.outgoing, |out| match encode.encode(out) {
+            let _ = self.outgoing.append(|out| match encode.encode(out) {
                 Ok(n) => Ok(Ok(n)),
                 Err(EncodeError::InsufficientSize(size)) => Ok(Err(size.required_size)),
                 Err(error) => Err(error.to_string()),
@@ -210,7 +204,7 @@ impl TlsStream {
     /// Lets the handshake go on without input: its first message, or an alert.
     pub fn pump(&mut self) -> Result<(), String> {
         let mut incoming = std::mem::take(&mut self.incoming);
-        self.work_through(&mut incoming, &mut [], &mut 0)
+        self.work_through(&mut incoming, |_| {})
     }
 
     /// Encrypts what is to be sent.
@@ -218,7 +212,7 @@ impl TlsStream {
         let UnbufferedStatus { state, .. } = self.connection.process_tls_records(&mut []);
         match state.map_err(|e| e.to_string())? {
             ConnectionState::WriteTraffic(mut traffic) => {
-                grow(&mut self.outgoing, |out| match traffic.encrypt(plain, out) {
+                self.outgoing.append(|out| match traffic.encrypt(plain, out) {
                     Ok(n) => Ok(Ok(n)),
                     Err(EncryptError::InsufficientSize(size)) => Ok(Err(size.required_size)),
                     Err(error) => Err(error.to_string()),
@@ -237,7 +231,7 @@ impl TlsStream {
         let UnbufferedStatus { state, .. } = self.connection.process_tls_records(&mut []);
         match state.map_err(|e| e.to_string())? {
             ConnectionState::WriteTraffic(mut traffic) => {
-                grow(&mut self.outgoing, |out| match traffic.queue_close_notify(out) {
+                self.outgoing.append(|out| match traffic.queue_close_notify(out) {
                     Ok(n) => Ok(Ok(n)),
                     Err(EncryptError::InsufficientSize(size)) => Ok(Err(size.required_size)),
                     Err(error) => Err(error.to_string()),
@@ -248,46 +242,49 @@ impl TlsStream {
     }
 
     /// Records to send.
+    #[inline]
     pub fn output(&self) -> &[u8] {
-        &self.outgoing[self.written..]
+        &self.outgoing.storage[self.outgoing.written..self.outgoing.filled]
     }
 
     /// Takes note that some were sent.
+    #[inline]
     pub fn wrote(&mut self, count: usize) {
-        self.written += count;
-        if self.written == self.outgoing.len() {
-            self.written = 0;
-            self.outgoing.clear();
-            if self.outgoing.capacity() > KEEP {
-                self.outgoing = Vec::new();
-            }
+        let out = &mut self.outgoing;
+        out.written += count;
+        if out.written == out.filled {
+            (out.written, out.filled) = (0, 0);
+            buffers::give_records(std::mem::take(&mut out.storage));
         }
     }
 
     /// Gives memory back: the connection has nothing to do.
     pub fn rest(&mut self) {
-        if self.outgoing.is_empty() {
-            self.outgoing = Vec::new();
+        if self.incoming.is_empty() {
+            self.incoming = Vec::new();
         }
     }
 }
 
-/// Appends to `out` what `write` writes into the room it says it needs.
-fn grow(
-    out: &mut Vec<u8>,
-    mut write: impl FnMut(&mut [u8]) -> Result<Result<usize, usize>, String>,
-) -> Result<(), String> {
-    let start = out.len();
-    let mut room = FIRST_ROOM;
-    loop {
-        out.resize(start + room, 0);
-        match write(&mut out[start..])? {
-            Ok(used) => {
-                out.truncate(start + used);
-                return Ok(());
+impl Outgoing {
+    /// Appends what `write` writes into the room that is there, or that it says it needs.
+    fn append(
+        &mut self,
+        mut write: impl FnMut(&mut [u8]) -> Result<Result<usize, usize>, String>,
+    ) -> Result<(), String> {
+        if self.storage.is_empty() {
+            self.storage = buffers::take_records();
+        }
+        loop {
+            let room = self.storage.len() - self.filled;
+            match write(&mut self.storage[self.filled..])? {
+                Ok(used) => {
+                    self.filled += used;
+                    return Ok(());
+                }
+                Err(needed) if needed > room => self.storage.resize(self.filled + needed, 0),
+                Err(needed) => return Err(format!("TLS asked for {needed} bytes and refused {room}")),
             }
-            Err(needed) if needed > room => room = needed,
-            Err(needed) => return Err(format!("TLS asked for {needed} bytes and refused {room}")),
         }
     }
 }
@@ -330,9 +327,3 @@ impl ServerCertVerifier for NoVerification {
         self.0.signature_verification_algorithms.supported_schemes()
     }
 }
-
-/// Room for a small record; rustls says what more it needs.
-const FIRST_ROOM: usize = 512;
-
-/// Output buffers up to this size are kept for the next record while the connection is busy.
-const KEEP: usize = 64 << 10;

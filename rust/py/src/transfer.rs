@@ -4,15 +4,16 @@ use std::io;
 use std::mem::MaybeUninit;
 
 use fastws_core::connection::StreamEnd;
-use fastws_core::{Nanos, State};
+use fastws_core::{Nanos, PayloadBuf, State};
 use pyo3::prelude::*;
 
 use crate::conn::{Conn, Inner};
 use crate::driver::Phase;
+use crate::extras::{receive, receive_raw};
 use crate::hub::{Hub, Token};
 use crate::poller::Interest;
 use crate::sink::QueueSink;
-use crate::syscall::{receive, receive_raw, send_two};
+use crate::syscall::send_two;
 use crate::view::PinnedBuffer;
 use crate::{buffers, clock, fault};
 
@@ -178,7 +179,7 @@ impl Inner {
             let (spare, size) = landing.buf.spare();
             let room = landing.room.min(size);
             // SAFETY: `room` bytes may be written at `spare`.
-            let got = unsafe { receive_raw(self.fd, spare, room) }?;
+            let got = unsafe { receive_raw(self.fd, &mut self.extras, &self.queue, spare, room) }?;
             // SAFETY: the kernel wrote `got` bytes there.
             unsafe { landing.buf.advance(got) };
             self.reads = self.reads.wrapping_add(1);
@@ -191,7 +192,7 @@ impl Inner {
         }
         let mut input = self.take_input();
         let room = input.buffer.len();
-        let got = receive(self.fd, &mut input.buffer);
+        let got = receive(self.fd, &mut self.extras, &self.queue, &mut input.buffer);
         let got = match got {
             Ok(got) => got,
             Err(error) => {
@@ -213,28 +214,47 @@ impl Inner {
             Some(Err(error)) => return Err(io::Error::other(format!("TLS: {error}"))),
         }
         let mut cipher = buffers::take();
-        let held = tls.take_incoming(&mut cipher);
+        let held = tls.put_incoming(&mut cipher);
         let room = cipher.len() - held;
-        let got = match receive(self.fd, &mut cipher[held..]) {
+        let got = match receive(self.fd, &mut self.extras, &self.queue, &mut cipher[held..]) {
             Ok(got) => got,
             Err(error) => {
-                tls.keep_incoming(&cipher[..held]);
                 buffers::give(cipher);
                 return Err(error);
             }
         };
-        let mut input = self.input.take().unwrap_or_else(|| Input { buffer: buffers::take(), start: 0, end: 0 });
-        (input.start, input.end) = (0, tls.receive(&mut cipher[..held + got], &mut input.buffer));
-        let (established, ended) = (tls.is_established(), tls.end().is_some());
-        buffers::give(cipher);
-        self.input = Some(input);
         self.reads = self.reads.wrapping_add(1);
+        let mut input = self.input.take().unwrap_or_else(|| Input { buffer: buffers::take(), start: 0, end: 0 });
+        let now = clock::monotonic();
+        let (core, plain) = (&mut self.core, &mut input.buffer);
+        let mut sink = QueueSink::new(py, &mut self.queue, &mut self.events, self.delivery);
+        let mut filled = 0;
+        tls.receive(&mut cipher[..held + got], |payload| {
+            if filled == 0
+                && let Some(landing) = core.landing()
+                && landing.room >= payload.len()
+            {
+                // All of it belongs to a large message: it is copied once, to where it will live.
+                landing.buf.extend(payload);
+                let _ = core.landed(payload.len(), now, &mut sink);
+                return;
+            }
+            // Plaintext is never longer than its records, which fit a buffer of the same size.
+            plain[filled..filled + payload.len()].copy_from_slice(payload);
+            filled += payload.len();
+        });
+        let outcome = sink.outcome();
+        buffers::give(cipher);
+        (input.start, input.end) = (0, filled);
+        self.input = Some(input);
+        let (established, ended) = (tls.is_established(), tls.end().is_some());
         if established && self.phase == Phase::Tls {
             self.phase = Phase::Upgrade;
         }
         self.flush();
         // An end among the records is told by the next read, when what came before it was parsed.
-        Ok(self.parse(py).map(|()| if got < room && !ended { Read::Drained } else { Read::More }))
+        let read = if got < room && !ended { Read::Drained } else { Read::More };
+        Ok(outcome.and_then(|()| self.parse(py)).map(|()| read))
     }
 
     /// Parses what is in the read buffer.

@@ -10,6 +10,7 @@ use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
 use crate::driver::Phase;
+use crate::extras::Extras;
 use crate::hub::{BusyPoll, Token};
 use crate::landing::Landing;
 use crate::poller::Interest;
@@ -35,6 +36,8 @@ pub(crate) struct Inner {
     pub delivery: Delivery,
     /// The read buffer while it is lent, with what of it is not parsed yet.
     pub input: Option<Input>,
+    /// What is asked of a read besides its bytes, if anything is.
+    pub extras: Option<Box<Extras>>,
     /// Counts the reads that gave something.
     pub reads: u32,
     pub events: VecDeque<Event>,
@@ -151,6 +154,7 @@ impl Inner {
             queue: Queue::new(form),
             delivery,
             input: None,
+            extras: Extras::new(get("kernel_timestamps")?.extract()?, get("quickack")?.extract()?),
             events: VecDeque::new(),
             water: Water { high_messages, low_messages, high_bytes, low_bytes },
             is_ending: false,

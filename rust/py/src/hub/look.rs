@@ -10,7 +10,7 @@ use crate::conn::Conn;
 use crate::poller::{Ready, TIMER, WAKE};
 
 /// Time after which a dispatch returns to the loop; what is ready stays so.
-const DISPATCH_BUDGET: Nanos = 4_000_000;
+pub(super) const DISPATCH_BUDGET: Nanos = 4_000_000;
 
 impl Hub {
     /// Lets those connections work that are ready, and writes what they sent. True: there was one, or a timer. With

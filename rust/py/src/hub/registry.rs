@@ -1,6 +1,6 @@
 //! What a hub knows of its connections: registrations, what is ready of them, and when their timers are due.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, VecDeque};
 use std::io;
 use std::os::fd::RawFd;
 
@@ -25,7 +25,7 @@ pub(super) struct State {
     /// Connections that have something to write at the end of this turn.
     pub flush: Vec<Token>,
     /// Connections that asked for another turn.
-    pub soon: Vec<Token>,
+    pub soon: VecDeque<Token>,
     pub mail: Vec<Mail>,
     /// What was last ready: the list is used again.
     pub ready: Vec<Ready>,
@@ -45,6 +45,8 @@ pub(super) struct Entry {
     pub strong: Option<Py<Conn>>,
     pub interest: Interest,
     pub deadline: Option<Nanos>,
+    /// It is in the list of those that asked for another turn.
+    pub is_soon: bool,
 }
 
 /// Names a registration.
@@ -63,6 +65,9 @@ pub enum Mail {
 /// Reads in a row without asking the poller: what other threads bring waits that long at most.
 const MAX_GUESSES: u32 = 16;
 
+/// Timers taken a turn; the rest comes with the next one.
+const MAX_DUE: usize = 256;
+
 impl State {
     pub fn new() -> io::Result<Self> {
         Ok(Self {
@@ -74,7 +79,7 @@ impl State {
             armed: None,
             watching: false,
             flush: Vec::new(),
-            soon: Vec::new(),
+            soon: VecDeque::new(),
             mail: Vec::new(),
             ready: Vec::new(),
             alone: None,
@@ -85,6 +90,20 @@ impl State {
 
     pub fn entry(&mut self, token: Token) -> Option<&mut Entry> {
         self.entries.get_mut(token.index as usize).filter(|e| e.generation == token.generation && e.weak.is_some())
+    }
+
+    /// Takes the timers that are due, the earliest first.
+    pub fn take_due(&mut self, now: Nanos) -> Vec<(Nanos, Token)> {
+        let mut due = Vec::new();
+        while due.len() < MAX_DUE
+            && let Some((at, index)) = self.timers.first().copied().filter(|(at, _)| *at <= now)
+        {
+            self.timers.pop_first();
+            let entry = &mut self.entries[index as usize];
+            entry.deadline = None;
+            due.push((at, Token { index, generation: entry.generation }));
+        }
+        due
     }
 
     /// What is ready, in a list that is to be given back.

@@ -1,0 +1,237 @@
+"""What the arguments of ``connect()`` may be, and what a connection makes of them."""
+
+from __future__ import annotations
+
+import socket
+import sys
+from collections.abc import Iterable, Sequence
+from datetime import timedelta
+from typing import Any, Literal
+
+from . import _core, dial
+from .http import Headers, HeadersLike
+from .tls import TlsConfig
+
+Seconds = float | timedelta | None
+
+SocketOptions = Iterable[tuple[int, int, int | bytes]]
+
+
+def check_target(uri: str, host: str | None, port: int | None, server_hostname: str | None) -> None:
+    """Where to connect to, and under which name."""
+    if not isinstance(uri, str):
+        raise TypeError(f'uri is a str such as "wss://example.com/feed", not {uri!r}')
+    for name, given in (("host", host), ("server_hostname", server_hostname)):
+        if given is not None and not isinstance(given, str):
+            raise TypeError(f"{name} is a name or an address (str), not {given!r}")
+        if given is not None and (not given or any(character.isspace() for character in given)):
+            raise ValueError(f"{name} must be a name or an address, not {given!r}")
+    if port is not None and (isinstance(port, bool) or not isinstance(port, int)):
+        raise TypeError(f"port is a number from 1 to 65535, not {port!r}")
+    if port is not None and not 0 < port < 65_536:
+        raise ValueError(f"port must be from 1 to 65535, not {port!r}")
+
+
+def check_sock(sock: socket.socket | None, host: str | None, port: int | None) -> None:
+    """A socket of the user's own."""
+    if sock is None:
+        return
+    if host is not None or port is not None:
+        raise ValueError("sock is connected already; leave out host and port")
+    if not isinstance(sock, socket.socket):
+        raise TypeError(f"sock is a socket.socket, not {sock!r}")
+    if sock.fileno() < 0:
+        raise ValueError("sock is closed")
+    if dial.is_listening(sock):
+        raise ValueError("sock listens for connections; a connection needs a socket that is, or will be, connected")
+
+
+def tls_config(
+    tls: TlsConfig | Literal["system", "webpki"] | None, server_hostname: str | None, *, secure: bool
+) -> TlsConfig | None:
+    """The TLS settings of a ``wss://`` URI; None for a ``ws://`` URI."""
+    if not secure:
+        if tls is not None or server_hostname is not None:
+            raise ValueError("tls and server_hostname are for wss:// URIs; this one is ws://")
+        return None
+    match tls:
+        case None:
+            config = TlsConfig()
+        case TlsConfig():
+            config = tls
+        case "system" | "webpki":
+            config = TlsConfig(roots=tls)
+        case _:
+            raise TypeError(f'tls must be a TlsConfig, "system" or "webpki", not {tls!r}')
+    if server_hostname is None:
+        return config
+    return TlsConfig(config.roots, config.ca, config.verify, server_hostname)
+
+
+def header_fields(headers: HeadersLike | None) -> list[tuple[str, str]]:
+    """``additional_headers`` as pairs."""
+    try:
+        fields = list(Headers(headers or ()).raw_items())
+    except (TypeError, ValueError):
+        fields = None
+    # A string of two characters unpacks into a pair too.
+    if fields is None or (isinstance(headers, Sequence) and any(isinstance(pair, str) for pair in headers)):
+        raise TypeError(f"additional_headers is a mapping or pairs of strings, name and value, not {headers!r}")
+    return fields
+
+
+def subprotocol_names(subprotocols: Sequence[str] | None) -> list[str]:
+    """``subprotocols`` as a list."""
+    is_many = isinstance(subprotocols, Iterable) and not isinstance(subprotocols, str | bytes)
+    names = list(subprotocols) if subprotocols is not None and is_many else []
+    if (subprotocols is not None and not is_many) or not all(isinstance(name, str) for name in names):
+        raise TypeError(f'subprotocols is a sequence of names (str), such as ["a", "b"], not {subprotocols!r}')
+    return names
+
+
+def seconds(name: str, value: Seconds) -> float | None:
+    """A duration that is more than nothing, or none."""
+    if value is None:
+        return None
+    try:
+        number = _core.seconds(name, value)
+    except ValueError:
+        number = 0
+    if number == 0:
+        raise ValueError(f"{name} must be more than 0 seconds, or None for no limit; not {value!r}")
+    return number
+
+
+def busy_poll(idle: Seconds, most: Seconds) -> tuple[float, float] | None:
+    """The two bounds of busy polling: without a message, and in all."""
+    wait, most_seconds = seconds("busy_poll", idle), seconds("busy_poll_max", most)
+    if most_seconds is None:
+        raise TypeError("busy_poll_max is seconds (float) or a timedelta: the event loop must have its turns")
+    if wait is None:
+        return None
+    if wait > most_seconds:
+        raise ValueError(f"busy_poll_max ({most!r}) must be at least busy_poll ({idle!r})")
+    return wait, most_seconds
+
+
+def socket_options(
+    *,
+    sock: socket.socket | None,
+    nodelay: bool,
+    quickack: bool,
+    so_busy_poll: Seconds,
+    incoming_cpu: int | None,
+    kernel_timestamps: bool,
+    sockopts: SocketOptions,
+) -> list[dial.SocketOption]:
+    """What is set on the socket before it connects, in order."""
+    options = []
+    # On by default, it is no reason to refuse a socket of one's own that is not TCP.
+    if switch("nodelay", nodelay) and (sock is None or sock.family in (socket.AF_INET, socket.AF_INET6)):
+        options.append(dial.SocketOption("nodelay=True", socket.IPPROTO_TCP, socket.TCP_NODELAY, 1))
+    if switch("kernel_timestamps", kernel_timestamps):
+        on_linux("kernel_timestamps", True)
+        options.append(dial.SocketOption("kernel_timestamps=True", socket.SOL_SOCKET, _SO_TIMESTAMPNS, 1))
+    if switch("quickack", quickack):
+        on_linux("quickack", True)
+        options.append(dial.SocketOption("quickack=True", socket.IPPROTO_TCP, _TCP_QUICKACK, 1))
+    if so_busy_poll is not None:
+        on_linux("so_busy_poll", so_busy_poll)
+        shown = f"so_busy_poll={so_busy_poll!r}"
+        time = _microseconds("so_busy_poll", so_busy_poll)
+        options.append(dial.SocketOption(shown, socket.SOL_SOCKET, _SO_BUSY_POLL, time, _BUSY_POLL_REMEDY))
+    if incoming_cpu is not None:
+        if isinstance(incoming_cpu, bool) or not isinstance(incoming_cpu, int):
+            raise TypeError(f"incoming_cpu is the number of a core (int) or None, not {incoming_cpu!r}")
+        if not 0 <= incoming_cpu < 2**31:
+            raise ValueError(f"incoming_cpu is the number of a core, from 0 on, not {incoming_cpu!r}")
+        on_linux("incoming_cpu", incoming_cpu)
+        shown = f"incoming_cpu={incoming_cpu}"
+        options.append(dial.SocketOption(shown, socket.SOL_SOCKET, _SO_INCOMING_CPU, incoming_cpu))
+    options.extend(_socket_option(entry) for entry in _entries(sockopts))
+    return options
+
+
+def _entries(sockopts: Any) -> list[Any]:
+    if isinstance(sockopts, str | bytes) or not isinstance(sockopts, Iterable):
+        raise TypeError(f"sockopts is a sequence of (level, option, value), not {sockopts!r}")
+    return list(sockopts)
+
+
+def _socket_option(entry: Any) -> dial.SocketOption:
+    if not isinstance(entry, tuple) or len(entry) != 3:
+        raise TypeError(f"sockopts has tuples (level, option, value), not {entry!r}")
+    level, option, value = entry
+    if isinstance(value, bytearray | memoryview):
+        value = bytes(value)
+    if not (isinstance(level, int) and isinstance(option, int) and isinstance(value, int | bytes)):
+        raise TypeError(f"sockopts: level and option are numbers (int), the value is int or bytes, not {entry!r}")
+    numbers = [number for number in (level, option, value) if isinstance(number, int)]
+    if not all(-(2**31) <= number < 2**31 for number in numbers):
+        raise ValueError(f"sockopts: the numbers of {entry!r} must fit a C int; give a larger value as bytes")
+    return dial.SocketOption(f"sockopts ({level:d}, {option:d}, {value!r})", level, option, value)
+
+
+def switch(name: str, value: bool) -> bool:
+    """True or False."""
+    if not isinstance(value, bool):
+        raise TypeError(f"{name} is True or False, not {value!r}")
+    return value
+
+
+def on_linux(name: str, value: object) -> None:
+    """An argument that has a meaning on Linux only."""
+    if sys.platform != "linux":
+        raise ValueError(f"{name}={value!r}: there is no such thing on this platform ({sys.platform}), only on Linux")
+
+
+def _microseconds(name: str, value: Seconds) -> int:
+    number = seconds(name, value)
+    assert number is not None
+    if number > 1:
+        raise ValueError(f"{name} is seconds, at most 1, not {value!r}; 50 µs are 50e-6")
+    return max(1, round(number * 1e6))
+
+
+def limit(name: str, value: int | None) -> int | None:
+    """A number from 1 on, or none for no limit."""
+    return None if value is None else bound(name, value, ", or None for no limit")
+
+
+def bound(name: str, value: int, otherwise: str = "") -> int:
+    """A number from 1 on."""
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise TypeError(f"{name} is a number (int){otherwise}; not {value!r}")
+    if value < 1:
+        raise ValueError(f"{name} must be at least 1{otherwise}; not {value!r}")
+    return min(value, 2**62)
+
+
+def marks(name: str, value: int | tuple[int, int] | None) -> tuple[int, int]:
+    """High and low water: a number stands for itself and its quarter, as in ``websockets``."""
+    if value is None:
+        return 2**62, 2**62
+    if isinstance(value, list) or (isinstance(value, tuple) and len(value) != 2):
+        raise ValueError(f"{name} is a number or a pair (high, low), a tuple; not {value!r}")
+    high, low = value if isinstance(value, tuple) else (value, None)
+    if high is None:
+        return 2**62, 2**62
+    checked = bound(name, high, " or a pair (high, low)")
+    if low is None:
+        low = checked // 4
+    if isinstance(low, bool) or not isinstance(low, int) or not 0 <= low <= checked:
+        raise ValueError(f"{name}: the low-water mark must be between 0 and {checked}, not {low!r}")
+    return checked, low
+
+
+# asm-generic/socket.h; `socket` has not all of them in all versions, and none where they do not exist.
+_SO_TIMESTAMPNS = 35
+_SO_BUSY_POLL = 46
+_SO_INCOMING_CPU = 49
+_TCP_QUICKACK = 12
+
+_BUSY_POLL_REMEDY = (
+    "this kernel wants CAP_NET_ADMIN for more than the sysctl net.core.busy_read: give the process that capability "
+    "(AmbientCapabilities= of systemd, --cap-add=NET_ADMIN of a container), or set that sysctl to the microseconds "
+    "wanted and leave so_busy_poll out"
+)

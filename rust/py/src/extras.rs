@@ -1,0 +1,116 @@
+//! What a connection may ask of a read besides its bytes: the kernel's timestamp, and that TCP acknowledges at once.
+//!
+//! Few connections do, so this is boxed, and a read without it is a plain recv(2).
+
+use std::collections::VecDeque;
+use std::io;
+
+use fastws_core::Nanos;
+
+use crate::queue::Queue;
+use crate::syscall;
+
+/// What is asked of each read.
+pub struct Extras {
+    stamps: Option<Stamps>,
+    /// TCP_QUICKACK is set again after each read: the kernel forgets it.
+    quickack: bool,
+}
+
+/// When the kernel received what was read.
+#[derive(Default)]
+struct Stamps {
+    reads: VecDeque<Stamp>,
+}
+
+#[derive(Clone, Copy)]
+struct Stamp {
+    /// The newest message before the read: the read ended those behind it.
+    behind: u64,
+    at: Option<Nanos>,
+}
+
+impl Extras {
+    pub fn new(stamps: bool, quickack: bool) -> Option<Box<Self>> {
+        (stamps || quickack).then(|| Box::new(Self { stamps: stamps.then(Stamps::default), quickack }))
+    }
+
+    /// When the kernel received the last segment of the read that ended message number `taken`, on CLOCK_REALTIME.
+    pub fn stamp(&mut self, taken: u64) -> Option<Nanos> {
+        self.stamps.as_mut()?.of(taken)
+    }
+
+    /// # Safety
+    /// `size` bytes may be written at `buffer`.
+    #[cold]
+    unsafe fn receive(&mut self, fd: i32, queue: &Queue, buffer: *mut u8, size: usize) -> io::Result<usize> {
+        let got = match &mut self.stamps {
+            // SAFETY: the caller's promise.
+            None => unsafe { syscall::receive_raw(fd, buffer, size) }?,
+            Some(stamps) => {
+                // SAFETY: the caller's promise.
+                let (got, at) = unsafe { syscall::receive_stamped(fd, buffer, size) }?;
+                stamps.forget(queue.taken());
+                stamps.add(Stamp { behind: queue.newest(), at });
+                got
+            }
+        };
+        if self.quickack {
+            syscall::acknowledge_at_once(fd);
+        }
+        Ok(got)
+    }
+}
+
+/// One recv(2), or what `extras` makes of it. `queue` has what was received before.
+#[inline]
+pub fn receive(fd: i32, extras: &mut Option<Box<Extras>>, queue: &Queue, buffer: &mut [u8]) -> io::Result<usize> {
+    // SAFETY: the buffer has that many bytes.
+    unsafe { receive_raw(fd, extras, queue, buffer.as_mut_ptr(), buffer.len()) }
+}
+
+/// # Safety
+/// `size` bytes may be written at `buffer`.
+#[inline]
+pub unsafe fn receive_raw(
+    fd: i32,
+    extras: &mut Option<Box<Extras>>,
+    queue: &Queue,
+    buffer: *mut u8,
+    size: usize,
+) -> io::Result<usize> {
+    match extras {
+        // SAFETY: the caller's promise.
+        None => unsafe { syscall::receive_raw(fd, buffer, size) },
+        // SAFETY: the caller's promise.
+        Some(extras) => unsafe { extras.receive(fd, queue, buffer, size) },
+    }
+}
+
+impl Stamps {
+    fn add(&mut self, stamp: Stamp) {
+        // Reads that ended no message, and those whose messages were let go, tell nothing.
+        while self.reads.back().is_some_and(|last| last.behind >= stamp.behind) {
+            self.reads.pop_back();
+        }
+        self.reads.push_back(stamp);
+    }
+
+    fn of(&mut self, taken: u64) -> Option<Nanos> {
+        self.forget(taken);
+        self.reads.front().filter(|stamp| stamp.behind < taken)?.at
+    }
+
+    /// The stamp of the message last taken is kept, older ones are not.
+    fn forget(&mut self, taken: u64) {
+        while self.reads.get(1).is_some_and(|next| next.behind < taken) {
+            self.reads.pop_front();
+        }
+        if self.reads.len() < KEEP / 2 && self.reads.capacity() > KEEP {
+            self.reads.shrink_to(KEEP / 2);
+        }
+    }
+}
+
+/// Stamps for which room is kept when a burst is over.
+const KEEP: usize = 64;
