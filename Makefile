@@ -10,7 +10,7 @@
 .SUFFIXES:
 .DELETE_ON_ERROR:
 .PHONY: help demo test test-all test-rust test-python lint lint-rust lint-python types bench bench-rivals \
-	bench-instructions conformance \
+	bench-instructions charts flamegraph conformance \
 	fuzz soak sanitize docs examples build wheel-pgo fmt pythons clean distclean force
 
 GOALS := $(or $(MAKECMDGOALS),help)
@@ -19,7 +19,7 @@ needs = $(filter $(1),$(GOALS))
 # ---- the machine -----------------------------------------------------------------------------------------------------
 
 ifneq ($(call needs,demo test test-rust test-python lint lint-rust lint-python types bench bench-rivals \
-	bench-instructions conformance soak sanitize docs \
+	bench-instructions charts flamegraph conformance soak sanitize docs \
 	examples build wheel-pgo fmt),)
   ifdef PYTHON
     FOUND := $(shell scripts/find-pythons "$(PYTHON)")
@@ -38,7 +38,7 @@ ifneq ($(call needs,demo test test-rust test-python lint lint-rust lint-python t
 endif
 
 ifneq ($(call needs,demo test test-all test-rust test-python lint lint-rust types bench bench-rivals \
-	bench-instructions conformance fuzz \
+	bench-instructions flamegraph conformance fuzz \
 	soak sanitize examples build wheel-pgo fmt),)
   CARGO := $(firstword $(shell command -v cargo 2>/dev/null; ls "$$HOME/.cargo/bin/cargo" 2>/dev/null))
   ifeq ($(CARGO),)
@@ -194,6 +194,16 @@ bench-rivals: $(RELEASE)/.stamps/bench $(RELEASE)/.stamps/fastws ## fastws besid
 
 bench-instructions: $(RELEASE)/.stamps/build $(RELEASE)/.stamps/fastws ## instructions of an operation, counted by valgrind, against the budget
 	@$(RELEASE)/bin/python benches/instructions.py $(ARGS)
+
+charts: ## the charts and tables of docs/benchmarks.md from benches/results.json (ARGS=build/bench/rivals-….json makes that the record)
+	@"$(PYTHON_PATH)" benches/charts.py $(ARGS)
+
+flamegraph: $(RELEASE)/.stamps/fastws build/tools/bin/inferno-flamegraph ## docs/benchmarks/async-for.svg: where the time of `async for` goes, sampled by perf
+	@$(RELEASE)/bin/python benches/flamegraph.py $(ARGS)
+
+build/tools/bin/inferno-flamegraph:
+	@$(call say,inferno, which folds and draws flame graphs)
+	@cargo install --quiet --locked inferno --version 0.12.8 --no-default-features --features cli,nameattr --root build/tools
 
 conformance: $(RELEASE)/.stamps/fastws ## the Autobahn test suite, on asyncio and on uvloop
 	@PYTHON="$(CURDIR)/$(RELEASE)/bin/python" tests/conformance/run.sh $(ARGS)
