@@ -144,7 +144,6 @@ def main() -> int:
     args = parser.parse_args()
     machine.pin(args.core)
     descriptors.ensure(args.connections, "the server")
-
     with contextlib.suppress(descriptors.TooFew):  # the client, which needs as many, says so
         descriptors.ensure(CONNECTIONS, "the server")
 
@@ -160,10 +159,6 @@ def main() -> int:
     with (
         Server(args.host, max_connections=most) as plain,
         Server(args.host, tls=True, names=[args.host], max_connections=most) as secure,
-
-    with (
-        Server() as plain,
-        Server(tls=True) as secure,
         Server(spin=SPIN) as punctual,
         Server(tls=True, spin=SPIN) as punctual_secure,
     ):
