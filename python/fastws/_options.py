@@ -95,7 +95,7 @@ def subprotocol_names(subprotocols: Sequence[str] | None) -> list[str]:
 
 
 def settings(**given: Any) -> _core.Settings:
-    """What connections of a kind share, checked: made once for the same arguments, since most programs have one kind."""
+    """What connections of a kind share, checked. Made once for the same arguments: most programs have one kind."""
     try:
         hash(tuple(given.values()))
     except TypeError:

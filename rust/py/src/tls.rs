@@ -162,7 +162,7 @@ impl TlsStream {
                     }
                 }
                 Ok(ConnectionState::EncodeTlsData(mut encode)) => {
-                    self.outgoing.append(|out| match encode.encode(out) {
+                    self.outgoing.append(false, |out| match encode.encode(out) {
                         Ok(n) => Ok(Ok(n)),
                         Err(EncodeError::InsufficientSize(size)) => Ok(Err(size.required_size)),
                         Err(error) => Err(error.to_string()),
@@ -193,7 +193,7 @@ impl TlsStream {
         let UnbufferedStatus { state, .. } = self.connection.process_tls_records(rest);
         if let Ok(ConnectionState::EncodeTlsData(mut encode)) = state {
             // Best effort: the connection is over either way.
-            let _ = self.outgoing.append(|out| match encode.encode(out) {
+            let _ = self.outgoing.append(false, |out| match encode.encode(out) {
                 Ok(n) => Ok(Ok(n)),
                 Err(EncodeError::InsufficientSize(size)) => Ok(Err(size.required_size)),
                 Err(error) => Err(error.to_string()),
@@ -212,7 +212,7 @@ impl TlsStream {
         let UnbufferedStatus { state, .. } = self.connection.process_tls_records(&mut []);
         match state.map_err(|e| e.to_string())? {
             ConnectionState::WriteTraffic(mut traffic) => {
-                self.outgoing.append(|out| match traffic.encrypt(plain, out) {
+                self.outgoing.append(true, |out| match traffic.encrypt(plain, out) {
                     Ok(n) => Ok(Ok(n)),
                     Err(EncryptError::InsufficientSize(size)) => Ok(Err(size.required_size)),
                     Err(error) => Err(error.to_string()),
@@ -231,7 +231,7 @@ impl TlsStream {
         let UnbufferedStatus { state, .. } = self.connection.process_tls_records(&mut []);
         match state.map_err(|e| e.to_string())? {
             ConnectionState::WriteTraffic(mut traffic) => {
-                self.outgoing.append(|out| match traffic.queue_close_notify(out) {
+                self.outgoing.append(false, |out| match traffic.queue_close_notify(out) {
                     Ok(n) => Ok(Ok(n)),
                     Err(EncryptError::InsufficientSize(size)) => Ok(Err(size.required_size)),
                     Err(error) => Err(error.to_string()),
@@ -267,12 +267,14 @@ impl TlsStream {
 }
 
 impl Outgoing {
-    /// Appends what `write` writes into the room that is there, or that it says it needs.
+    /// Appends what `write` writes into the room that is there, or that it says it needs. What is `large` gets storage of
+    /// the thread's: a handshake does not, since many may be under way.
     fn append(
         &mut self,
+        large: bool,
         mut write: impl FnMut(&mut [u8]) -> Result<Result<usize, usize>, String>,
     ) -> Result<(), String> {
-        if self.storage.is_empty() {
+        if large && self.storage.is_empty() {
             self.storage = buffers::take_records();
         }
         loop {
