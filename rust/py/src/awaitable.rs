@@ -122,6 +122,29 @@ unsafe fn rearm(this: *mut Awaitable, conn: &Bound<'_, Conn>, want: Want) {
     }
 }
 
+/// The message of an awaitable that has not waited, where nothing is in its way: the common case of `step`, without its
+/// results through memory. Null: an exception is set.
+///
+/// # Safety
+/// Attached; `this` is an awaitable.
+#[inline]
+unsafe fn take_at_once(this: *mut Awaitable, py: Python<'_>) -> Option<*mut ffi::PyObject> {
+    // SAFETY: the fields of an awaitable are null or references of the stated types.
+    unsafe {
+        let conn = (*this).conn;
+        if conn.is_null() || !(*this).waiter.is_null() {
+            return None;
+        }
+        if !matches!((*this).want, Want::Next | Want::Message(Decode::Default)) {
+            return None;
+        }
+        let conn = Borrowed::from_ptr(py, conn);
+        let object = conn.cast_unchecked::<Conn>().get().take_at_once(py)?;
+        finish(this);
+        Some(object)
+    }
+}
+
 /// Goes one step: a value (returned), a waiter (yielded), or an exception.
 ///
 /// # Safety
@@ -215,6 +238,10 @@ unsafe extern "C" fn awaitable_send(
         *result = null_mut();
         guarded(ffi::PySendResult::PYGEN_ERROR, || {
             let py = Python::assume_attached();
+            if let Some(value) = take_at_once(this.cast(), py) {
+                *result = value;
+                return if value.is_null() { ffi::PySendResult::PYGEN_ERROR } else { ffi::PySendResult::PYGEN_RETURN };
+            }
             match step(this.cast(), py) {
                 Ok(Ok(value)) => {
                     *result = value;
@@ -238,6 +265,12 @@ unsafe extern "C" fn awaitable_next(this: *mut ffi::PyObject) -> *mut ffi::PyObj
     unsafe {
         guarded(null_mut(), || {
             let py = Python::assume_attached();
+            if let Some(value) = take_at_once(this.cast(), py) {
+                if !value.is_null() {
+                    stop_with(this.cast(), value);
+                }
+                return null_mut();
+            }
             match step(this.cast(), py) {
                 Ok(Ok(value)) => {
                     stop_with(this.cast(), value);

@@ -2,6 +2,7 @@
 //! connection's state is held while any of them runs.
 
 use std::cell::RefCell;
+use std::ptr::null_mut;
 
 use fastws_core::{Nanos, State};
 use pyo3::exceptions::{PyKeyboardInterrupt, PySystemExit};
@@ -23,11 +24,17 @@ use crate::{clock, fault, gc};
 /// A listener's callbacks, and the context that they run in.
 pub struct Listener {
     on_open: Option<Py<PyAny>>,
-    on_message: Option<Py<PyAny>>,
+    on_message: Option<Function>,
     on_batch: Option<Py<PyAny>>,
     on_close: Option<Py<PyAny>>,
     context: Py<PyAny>,
     running: RefCell<()>,
+}
+
+/// A callback, with a bound method taken apart: its own call would do that each time.
+struct Function {
+    function: Py<PyAny>,
+    this: Option<Py<PyAny>>,
 }
 
 /// Time for which a consumer may take messages without giving the loop a turn.
@@ -47,7 +54,7 @@ impl Listener {
         let context = unsafe { Bound::from_owned_ptr_or_err(py, ffi::PyContext_CopyCurrent()) }?.unbind();
         Ok(Self {
             on_open: get("on_open")?,
-            on_message: get("on_message")?,
+            on_message: get("on_message")?.map(|callback| Function::new(callback.bind(py))).transpose()?,
             on_batch: get("on_batch")?,
             on_close: get("on_close")?,
             context,
@@ -61,8 +68,12 @@ impl Listener {
     }
 
     pub fn traverse(&self, visit: &PyVisit<'_>) -> Result<(), PyTraverseError> {
-        for callback in [&self.on_open, &self.on_message, &self.on_batch, &self.on_close].into_iter().flatten() {
+        for callback in [&self.on_open, &self.on_batch, &self.on_close].into_iter().flatten() {
             visit.call(callback)?;
+        }
+        if let Some(on_message) = &self.on_message {
+            visit.call(&on_message.function)?;
+            visit.call(&on_message.this)?;
         }
         visit.call(&self.context)
     }
@@ -86,6 +97,28 @@ impl Listener {
     }
 }
 
+impl Function {
+    fn new(callback: &Bound<'_, PyAny>) -> PyResult<Self> {
+        let py = callback.py();
+        let (function, this) = if callback.get_type().is(&py.import("types")?.getattr("MethodType")?) {
+            (callback.getattr("__func__")?, Some(callback.getattr("__self__")?.unbind()))
+        } else {
+            (callback.clone(), None)
+        };
+        Ok(Self { function: function.unbind(), this })
+    }
+
+    /// What to call. A Python function's own entry is called at once: its result needs no check.
+    fn entry(&self) -> ffi::vectorcallfunc {
+        // SAFETY: attached.
+        let direct = unsafe {
+            let is_function = ffi::PyFunction_Check(self.function.as_ptr()) != 0;
+            if is_function { ffi::PyVectorcall_Function(self.function.as_ptr()) } else { None }
+        };
+        direct.unwrap_or(ffi::PyObject_Vectorcall)
+    }
+}
+
 impl Conn {
     /// Gives what is in the queue to whoever consumes it.
     pub(crate) fn deliver(slf: &Bound<'_, Self>) -> PyResult<()> {
@@ -104,6 +137,27 @@ impl Conn {
             Some(waiter) => Waiter::wake(waiter.bind(slf.py()), this.hub.get()),
             None => Ok(()),
         }
+    }
+
+    /// Takes a message for a reader that has not waited, unless there is something else to look at, which `poll` does.
+    /// Null: an exception is set.
+    #[inline]
+    pub(crate) fn take_at_once(&self, py: Python<'_>) -> Option<*mut ffi::PyObject> {
+        let mut inner = self.inner.borrow_mut();
+        fault::point(fault::Place::Poll);
+        if inner.waiter.is_some()
+            || inner.queue.is_empty()
+            || inner.queue.form == Form::View
+            || (inner.paused.is_some() && inner.queue.len() <= inner.settings.water.low_messages + 1)
+            || inner.batch.is_some()
+            || inner.run_left <= 1
+            || self.is_forked()
+            || self.listener.get().is_some()
+        {
+            return None;
+        }
+        inner.run_left -= 1;
+        Some(inner.queue.take_object(py))
     }
 
     /// One step of a reader.
@@ -328,20 +382,25 @@ impl Conn {
         listener.run(slf.py(), calls)
     }
 
-    fn call_messages(slf: &Bound<'_, Self>, on_message: &Py<PyAny>) -> PyResult<()> {
+    fn call_messages(slf: &Bound<'_, Self>, on_message: &Function) -> PyResult<()> {
         let (py, this) = (slf.py(), slf.get());
+        let call = on_message.entry();
+        let (me, bound) = on_message.this.as_ref().map_or((null_mut(), 0), |me| (me.as_ptr(), 1));
+        // The first place is the callee's to write to, as the flag says; so is the second of what is not bound.
+        let mut args = [null_mut(), me, slf.as_ptr(), null_mut()];
+        let count = (2 + bound) | ffi::PY_VECTORCALL_ARGUMENTS_OFFSET;
         loop {
             let message = {
                 let mut inner = this.inner.borrow_mut();
                 if inner.queue.is_empty() || (inner.has_used_its_run() && inner.token.is_some()) {
                     return Ok(());
                 }
-                inner.take(py, Decode::Default)?
+                inner.take_default(py)?.into_bound(py)
             };
-            let args = [slf.as_ptr(), message.as_ptr()];
-            // SAFETY: attached; two borrowed references that live through the call.
+            args[3] = message.as_ptr();
+            // SAFETY: attached; borrowed references that live through the call, behind a place to write to.
             let result =
-                unsafe { ffi::PyObject_Vectorcall(on_message.as_ptr(), args.as_ptr(), 2, std::ptr::null_mut()) };
+                unsafe { call(on_message.function.as_ptr(), args.as_mut_ptr().add(2 - bound), count, null_mut()) };
             if result.is_null() {
                 return Err(PyErr::fetch(py));
             }
@@ -407,8 +466,18 @@ impl Conn {
 }
 
 impl Inner {
-    /// Takes a message as the object that its consumer gets.
+    /// Takes the oldest message, which is there, as the connection's form says.
     #[inline]
+    fn take_default(&mut self, py: Python<'_>) -> PyResult<Py<PyAny>> {
+        if self.queue.form == Form::View {
+            return self.take(py, Decode::Default);
+        }
+        let object = self.queue.take_object(py);
+        // SAFETY: attached; a new reference or null with an exception.
+        unsafe { Bound::from_owned_ptr_or_err(py, object) }.map(Bound::unbind)
+    }
+
+    /// Takes a message as the object that its consumer gets.
     fn take(&mut self, py: Python<'_>, decode: Decode) -> PyResult<Py<PyAny>> {
         let form = self.queue.form;
         let Some(taken) = self.queue.pop(py) else { return Ok(py.None()) };
@@ -439,18 +508,16 @@ impl Inner {
 
     fn take_list(&mut self, py: Python<'_>, messages: usize, bytes: usize) -> PyResult<Py<PyList>> {
         let _paused = gc::pause(py);
-        let list = PyList::empty(py);
-        let (mut count, mut size) = (0, 0usize);
-        while count < messages {
-            let Some(next) = self.queue.front_length() else { break };
-            if count > 0 && size.saturating_add(next) > bytes {
-                break;
-            }
-            size = size.saturating_add(next);
-            count += 1;
-            let message = self.take(py, Decode::Default)?;
-            list.append(message)?;
+        let count = self.queue.count_within(messages, bytes);
+        // SAFETY: attached; a new list or null with an exception.
+        let list = unsafe { Bound::from_owned_ptr_or_err(py, ffi::PyList_New(count as isize)) }?;
+        for at in 0..count {
+            let message = self.take_default(py)?.into_ptr();
+            // SAFETY: the place is empty, in a list of `count` places that nobody else has.
+            unsafe { ffi::PyList_SET_ITEM(list.as_ptr(), at as isize, message) };
         }
+        // SAFETY: it was made as one.
+        let list = unsafe { list.cast_into_unchecked::<PyList>() };
         Ok(list.unbind())
     }
 

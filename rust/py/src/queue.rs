@@ -179,9 +179,36 @@ impl Queue {
         Some(Taken { body, text: slot.tag & TEXT != 0, ascii: slot.tag & ASCII != 0 })
     }
 
-    /// Size of the oldest message, in bytes.
-    pub fn front_length(&self) -> Option<usize> {
-        self.slots.front().map(|slot| slot.length as usize)
+    /// Takes the oldest message as the object that `form` says, which is not a view; null: an exception is set, or
+    /// there is none.
+    #[inline]
+    pub fn take_object(&mut self, _: Python<'_>) -> *mut ffi::PyObject {
+        let Some(slot) = self.slots.pop_front() else { return std::ptr::null_mut() };
+        self.taken += 1;
+        self.bytes -= slot.length as usize;
+        if slot.tag & SLICE == 0 {
+            // Objects were made as the form says.
+            return slot.address as *mut ffi::PyObject;
+        }
+        self.slices -= 1;
+        if slot.tag & TEXT != 0 && self.form == Form::Auto {
+            return raw_str(slot.address as *const u8, slot.length as usize, slot.tag & ASCII != 0);
+        }
+        raw_bytes(slot.address as *const u8, slot.length as usize)
+    }
+
+    /// How many of the oldest messages are within these limits; a larger one alone is.
+    pub fn count_within(&self, messages: usize, bytes: usize) -> usize {
+        let most = self.slots.len().min(messages);
+        if self.bytes <= bytes {
+            return most;
+        }
+        let mut size = 0usize;
+        let fits = |slot: &&Slot| {
+            size = size.saturating_add(slot.length as usize);
+            size <= bytes
+        };
+        self.slots.iter().take(most).take_while(fits).count().max(most.min(1))
     }
 
     /// Makes objects of all messages that are still places in the read buffer: it is about to be used again.
@@ -287,33 +314,40 @@ fn tag_of(unit: Unit) -> u8 {
 /// A `bytes` of `length` bytes at `address`.
 #[inline]
 fn make_bytes(py: Python<'_>, address: *const u8, length: usize) -> PyResult<Py<PyAny>> {
-    // SAFETY: `length` bytes may be read at `address` (a slice of the read buffer).
-    unsafe {
-        let object = ffi::PyBytes_FromStringAndSize(address.cast(), length as isize);
-        Bound::from_owned_ptr_or_err(py, object).map(Bound::unbind)
-    }
+    // SAFETY: attached; a new reference or null with an exception.
+    unsafe { Bound::from_owned_ptr_or_err(py, raw_bytes(address, length)).map(Bound::unbind) }
+}
+
+/// The same; null: an exception is set.
+#[inline]
+fn raw_bytes(address: *const u8, length: usize) -> *mut ffi::PyObject {
+    // SAFETY: attached; `length` bytes may be read at `address` (a slice of the read buffer).
+    unsafe { ffi::PyBytes_FromStringAndSize(address.cast(), length as isize) }
 }
 
 /// A `str` of `length` bytes of UTF-8 at `address`, which may be known to be ASCII.
 #[inline]
 fn make_str(py: Python<'_>, address: *const u8, length: usize, ascii: bool) -> PyResult<Py<PyAny>> {
-    // SAFETY: `length` bytes may be read at `address`. A new ASCII string has room for `length` bytes and a zero, which
-    // is there already; nobody else has it.
+    // SAFETY: attached; a new reference or null with an exception.
+    unsafe { Bound::from_owned_ptr_or_err(py, raw_str(address, length, ascii)).map(Bound::unbind) }
+}
+
+/// The same; null: an exception is set.
+#[inline]
+fn raw_str(address: *const u8, length: usize, ascii: bool) -> *mut ffi::PyObject {
+    // SAFETY: attached; `length` bytes may be read at `address`. A new ASCII string has room for `length` bytes and a
+    // zero, which is there already; nobody else has it.
     unsafe {
         if !ascii {
             // Binary that is asked for as text may fail here.
-            let object = ffi::PyUnicode_DecodeUTF8(address.cast(), length as isize, std::ptr::null());
-            return Bound::from_owned_ptr_or_err(py, object).map(Bound::unbind);
+            return ffi::PyUnicode_DecodeUTF8(address.cast(), length as isize, std::ptr::null());
         }
         let object = ffi::PyUnicode_New(length as isize, 0x7f);
-        if object.is_null() {
-            return Err(PyErr::fetch(py));
-        }
-        if length > 0 {
+        if !object.is_null() && length > 0 {
             let data = ffi::PyUnicode_DATA(object).cast::<u8>();
             std::ptr::copy_nonoverlapping(address, data, length);
         }
-        Ok(Bound::from_owned_ptr(py, object).unbind())
+        object
     }
 }
 
