@@ -2,7 +2,8 @@
 
 An entry says with ``kinds`` what it can do, or does otherwise than another entry of the same library; its methods start
 the meter after a warm-up and stop it at the last operation. What a consumer does with a message is the same
-everywhere: count it, add its length (or decode it, or read its clock).
+everywhere: count it, add its length (or decode it, or read its clock). All callbacks count in variables of the
+function around them, whether they are methods of a listener or plain functions, so that none pays for attributes.
 """
 
 from __future__ import annotations

@@ -99,14 +99,15 @@ class FastwsListener(FastwsIterate):
     async def round_trip(self, url: str, payload: bytes, count: int, meter: Meter) -> Sample:
         done: asyncio.Future[Sample] = asyncio.get_running_loop().create_future()
 
-        class Echo(fastws.Listener):
-            left = count + WARM_UP
+        left = count + WARM_UP
 
+        class Echo(fastws.Listener):
             def on_message(self, ws: fastws.Connection, _message: str | bytes) -> None:
-                self.left -= 1
-                if self.left == count:
+                nonlocal left
+                left -= 1
+                if left == count:
                     meter.start()
-                elif self.left == 0:
+                elif left == 0:
                     done.set_result(meter.stop(count))
                     return
                 ws.send_nowait(payload)
@@ -118,18 +119,18 @@ class FastwsListener(FastwsIterate):
         return sample
 
     async def ingest(self, url: str, count: int, meter: Meter, take: Callable[[Any], int]) -> Sample:
+        seen = size = 0
+
         class Take(fastws.Listener):
-            seen = size = 0
-
             def on_message(self, _ws: fastws.Connection, message: str | bytes) -> None:
-                self.seen += 1
-                self.size += take(message)
+                nonlocal seen, size
+                seen += 1
+                size += take(message)
 
-        listener = Take()
         meter.start()
-        ws = await fastws.connect(url, listener=listener, **self.options(url))
+        ws = await fastws.connect(url, listener=Take(), **self.options(url))
         await ws.wait_closed()
-        return whole(meter.stop(listener.seen), count)
+        return whole(meter.stop(seen), count)
 
     async def watch(self, url: str, counter: Counter) -> tuple[Any, None]:
         class Count(fastws.Listener):

@@ -40,17 +40,18 @@ class Picows(Client):
         done: asyncio.Future[Sample] = asyncio.get_running_loop().create_future()
         binary = WSMsgType.BINARY
 
-        class Echo(WSListener):
-            left = count + WARM_UP
+        left = count + WARM_UP
 
+        class Echo(WSListener):
             def on_ws_frame(self, transport: WSTransport, frame: WSFrame) -> None:
+                nonlocal left
                 if done.done():
                     return
                 frame.get_payload_as_bytes()
-                self.left -= 1
-                if self.left == count:
+                left -= 1
+                if left == count:
                     meter.start()
-                elif self.left == 0:
+                elif left == 0:
                     done.set_result(meter.stop(count))
                     return
                 transport.send(binary, payload)
@@ -66,22 +67,22 @@ class Picows(Client):
 
         close = WSMsgType.CLOSE
 
-        class Take(WSListener):
-            seen = size = 0
+        seen = size = 0
 
+        class Take(WSListener):
             def on_ws_frame(self, transport: WSTransport, frame: WSFrame) -> None:
+                nonlocal seen, size
                 if frame.msg_type == close:
                     transport.send_close(frame.get_close_code())
                     transport.disconnect()
                     return
-                self.seen += 1
-                self.size += take(frame.get_payload_as_bytes())
+                seen += 1
+                size += take(frame.get_payload_as_bytes())
 
-        listener = Take()
         meter.start()
-        transport = await self.listen(url, listener)
+        transport = await self.listen(url, Take())
         await transport.wait_disconnected()
-        return whole(meter.stop(listener.seen), count)
+        return whole(meter.stop(seen), count)
 
     async def send(self, url: str, payload: bytes, count: int, meter: Meter) -> Sample:
         from picows import WSListener, WSMsgType
