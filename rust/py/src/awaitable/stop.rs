@@ -69,14 +69,9 @@ pub(super) unsafe fn forget(_this: *mut Awaitable) {}
 /// # Safety
 /// Attached; nobody else has the exception.
 #[cfg(all(Py_3_12, not(Py_GIL_DISABLED)))]
-#[inline]
 unsafe fn clear_around(fields: *mut ffi::PyStopIterationObject) {
     // SAFETY: the struct is CPython's public one; each field is null or a reference of the exception's own.
     unsafe {
-        let any = (*fields).traceback.addr() | (*fields).context.addr();
-        if any | (*fields).cause.addr() | (*fields).notes.addr() == 0 {
-            return;
-        }
         if !(*fields).traceback.is_null() {
             replace(&raw mut (*fields).traceback, null_mut());
         }
