@@ -1,7 +1,7 @@
 //! The two ends of a socket, small while nobody asks for them, and as Python's `socket` module gives them.
 
 use std::mem::MaybeUninit;
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddrV4, SocketAddrV6};
 use std::os::fd::RawFd;
 
 use pyo3::prelude::*;
@@ -12,8 +12,9 @@ pub enum Address {
     /// Not known, or of a family without addresses that people read.
     #[default]
     Unknown,
-    Inet(SocketAddr),
-    /// A path; empty for a socket without one.
+    Inet(SocketAddrV4),
+    Inet6(Box<SocketAddrV6>),
+    /// A path, or an abstract name, which begins with a zero; empty for a socket without one.
     Unix(Box<[u8]>),
 }
 
@@ -44,13 +45,13 @@ impl Address {
                 libc::AF_INET => {
                     let inet = &*address.as_ptr().cast::<libc::sockaddr_in>();
                     let host = Ipv4Addr::from(u32::from_be(inet.sin_addr.s_addr));
-                    Self::Inet(SocketAddrV4::new(host, u16::from_be(inet.sin_port)).into())
+                    Self::Inet(SocketAddrV4::new(host, u16::from_be(inet.sin_port)))
                 }
                 libc::AF_INET6 => {
                     let inet = &*address.as_ptr().cast::<libc::sockaddr_in6>();
                     let (host, port) = (Ipv6Addr::from(inet.sin6_addr.s6_addr), u16::from_be(inet.sin6_port));
                     let flow = u32::from_be(inet.sin6_flowinfo);
-                    Self::Inet(SocketAddrV6::new(host, port, flow, inet.sin6_scope_id).into())
+                    Self::Inet6(Box::new(SocketAddrV6::new(host, port, flow, inet.sin6_scope_id)))
                 }
                 libc::AF_UNIX => {
                     let unix = &*address.as_ptr().cast::<libc::sockaddr_un>();
@@ -69,8 +70,8 @@ impl Address {
     pub fn to_python<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
         match self {
             Self::Unknown => Ok(py.None().into_bound(py)),
-            Self::Inet(SocketAddr::V4(inet)) => Ok((inet.ip().to_string(), inet.port()).into_pyobject(py)?.into_any()),
-            Self::Inet(SocketAddr::V6(inet)) => {
+            Self::Inet(inet) => Ok((inet.ip().to_string(), inet.port()).into_pyobject(py)?.into_any()),
+            Self::Inet6(inet) => {
                 let mut host = inet.ip().to_string();
                 if let Some(name) = interface(inet.scope_id()) {
                     host = format!("{host}%{name}");

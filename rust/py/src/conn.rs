@@ -124,7 +124,7 @@ impl Conn {
         inner.token = Some(token);
         inner.strong = true;
         inner.interest = Interest { read: false, write: true };
-        inner.waits.opening = Some(future.clone().unbind());
+        inner.rare.opening = Some(future.clone().unbind());
         inner.uri = Some(uri);
         Ok(future)
     }
@@ -320,7 +320,7 @@ impl Conn {
         let number = outcome.map_err(|misuse| this.misuse(slf, &misuse))?;
         let future = this.future(py)?;
         Self::forget_cancelled_pings(slf)?;
-        this.inner.borrow_mut().waits.pings.push((number, now, future.clone().unbind()));
+        this.inner.borrow_mut().rare.pings.push((number, now, future.clone().unbind()));
         Self::after_send(slf)?;
         Self::hold(slf);
         Ok(future)
@@ -375,7 +375,7 @@ impl Conn {
         if this.inner.borrow().ended {
             future.call_method1("set_result", (py.None(),))?;
         } else {
-            this.inner.borrow_mut().waits.closing.push(future.clone().unbind());
+            this.inner.borrow_mut().rare.closing.push(future.clone().unbind());
             Self::sync(slf)?;
         }
         Ok(future)
@@ -396,7 +396,7 @@ impl Conn {
         if low || over {
             future.call_method1("set_result", (py.None(),))?;
         } else {
-            this.inner.borrow_mut().waits.draining.push(future.clone().unbind());
+            this.inner.borrow_mut().rare.draining.push(future.clone().unbind());
         }
         Ok(future)
     }
@@ -409,9 +409,9 @@ impl Conn {
         let offers = {
             let mut inner = this.inner.borrow_mut();
             if again {
-                inner.waits.rooms.push_front(future.clone().unbind());
+                inner.rare.rooms.push_front(future.clone().unbind());
             } else {
-                inner.waits.rooms.push_back(future.clone().unbind());
+                inner.rare.rooms.push_back(future.clone().unbind());
             }
             // Room may have come before somebody waited for it. Who tried in vain needs more than there was: all of it.
             !again || inner.core.queued_bytes() == 0 || inner.core.state() != State::Open
@@ -428,8 +428,8 @@ impl Conn {
         this.check()?;
         let gone = {
             let mut inner = this.inner.borrow_mut();
-            let at = inner.waits.closing.iter().position(|known| known.is(future));
-            at.map(|at| inner.waits.closing.swap_remove(at))
+            let at = inner.rare.closing.iter().position(|known| known.is(future));
+            at.map(|at| inner.rare.closing.swap_remove(at))
         };
         drop(gone);
         Self::sync(slf)
@@ -474,7 +474,7 @@ impl Conn {
     /// The exception of a listener's callback, if one ended the connection.
     #[getter]
     fn _listener_error(&self, py: Python<'_>) -> Option<Py<PyAny>> {
-        self.inner.borrow().waits.listener_error.as_ref().map(|error| error.clone_ref(py))
+        self.inner.borrow().rare.listener_error.as_ref().map(|error| error.clone_ref(py))
     }
 
     /// The response: (status, reason, headers, body), or none.

@@ -290,7 +290,7 @@ impl Conn {
         };
         {
             let mut inner = this.inner.borrow_mut();
-            if inner.waits.listener_error.is_some() {
+            if inner.rare.listener_error.is_some() {
                 inner.queue.clear(py);
             }
             if inner.queue.is_empty() {
@@ -373,7 +373,7 @@ impl Conn {
         let text = "exception in a listener's callback; the connection is closed with 1011";
         {
             let mut inner = this.inner.borrow_mut();
-            inner.waits.listener_error.get_or_insert_with(|| error.value(py).clone().into_any().unbind());
+            inner.rare.listener_error.get_or_insert_with(|| error.value(py).clone().into_any().unbind());
             inner.queue.clear(py);
             // 1011 may be sent, and the reason is short.
             let _ = inner.core.close(Some(1011), "a listener raised an exception", clock::monotonic());
@@ -425,7 +425,7 @@ impl Inner {
         let view = match taken.body {
             Body::Slice(address, length) => {
                 let view = MessageView::of_slice(py, address, length, taken.text)?;
-                self.views.push(view.clone_ref(py));
+                self.rare.views.push(view.clone_ref(py));
                 view
             }
             Body::Object(object) => match object.bind(py).cast::<pyo3::types::PyBytes>() {
@@ -482,7 +482,7 @@ impl Inner {
 
     /// Whether `on_close` waits for the callback that ran.
     fn take_on_close(&mut self) -> bool {
-        self.waits.on_close_waits && std::mem::take(&mut self.waits.on_close_waits)
+        self.rare.on_close_waits && std::mem::take(&mut self.rare.on_close_waits)
     }
 
     /// No batch is waited for any more: another reader must not wait for its limits.

@@ -233,8 +233,8 @@ impl Conn {
                         inner.phase = Phase::Open;
                         // What a quiet connection has no use for any more.
                         inner.events = VecDeque::new();
-                        let opening = inner.waits.opening.take();
-                        inner.waits.rest();
+                        let opening = inner.rare.opening.take();
+                        inner.rare.rest();
                         opening
                     };
                     this.hub.get().owe_a_turn();
@@ -246,7 +246,7 @@ impl Conn {
                     let (opening, phase) = {
                         let mut inner = this.inner.borrow_mut();
                         inner.response = response.as_deref().map(payload::pack_response);
-                        (inner.waits.opening.take(), inner.phase)
+                        (inner.rare.opening.take(), inner.phase)
                     };
                     let kind = match &error {
                         fastws_core::Error::PeerIncompatible(fastws_core::Incompatible::Status(_)) => "status",
@@ -259,10 +259,13 @@ impl Conn {
                     let now = clock::monotonic();
                     let answered = {
                         let mut inner = this.inner.borrow_mut();
+                        if inner.rare.pings.is_empty() {
+                            continue;
+                        }
                         let (answered, waiting) =
-                            std::mem::take(&mut inner.waits.pings).into_iter().partition(|(n, _, _)| *n <= number);
-                        inner.waits.pings = waiting;
-                        inner.waits.rest();
+                            std::mem::take(&mut inner.rare.pings).into_iter().partition(|(n, _, _)| *n <= number);
+                        inner.rare.pings = waiting;
+                        inner.rare.rest();
                         let answered: Vec<(u64, Nanos, Py<PyAny>)> = answered;
                         answered
                     };
@@ -331,13 +334,13 @@ impl Conn {
         let (py, this) = (slf.py(), slf.get());
         let drained = {
             let mut inner = this.inner.borrow_mut();
-            if inner.waits.draining.is_empty() && inner.waits.rooms.is_empty() {
+            if inner.rare.draining.is_empty() && inner.rare.rooms.is_empty() {
                 return Ok(());
             }
             if inner.core.queued_bytes() > inner.settings.write_low {
                 return Ok(());
             }
-            std::mem::take(&mut inner.waits.draining)
+            std::mem::take(&mut inner.rare.draining)
         };
         this.hub.get().owe_a_turn();
         for future in drained {
@@ -357,7 +360,7 @@ impl Conn {
                 {
                     return Ok(());
                 }
-                inner.waits.rooms.pop_front()
+                inner.rare.rooms.pop_front()
             };
             let Some(future) = future else { return Ok(()) };
             // One that was cancelled meanwhile passes its turn on.
@@ -374,21 +377,14 @@ impl Conn {
         let delivered = Self::deliver(slf);
         let (opening, failing, pings, closing, phase, why) = {
             let mut inner = this.inner.borrow_mut();
-            let mut waits = std::mem::take(&mut *inner.waits);
-            let mut failing = std::mem::take(&mut waits.draining);
-            failing.extend(std::mem::take(&mut waits.rooms));
-            inner.waits.listener_error = waits.listener_error.take();
-            inner.waits.on_close_waits = waits.on_close_waits;
-            inner.waits.rest();
             let phase = std::mem::replace(&mut inner.phase, Phase::Closed);
-            (
-                waits.opening.take(),
-                failing,
-                waits.pings,
-                waits.closing,
-                phase,
-                inner.core.close_info().cause.as_ref().map(payload::cause_text),
-            )
+            let rare = &mut *inner.rare;
+            let opening = rare.opening.take();
+            let mut failing = std::mem::take(&mut rare.draining);
+            failing.extend(std::mem::take(&mut rare.rooms));
+            let (pings, closing) = (std::mem::take(&mut rare.pings), std::mem::take(&mut rare.closing));
+            inner.rare.rest();
+            (opening, failing, pings, closing, phase, inner.core.close_info().cause.as_ref().map(payload::cause_text))
         };
         if opening.is_some() {
             let error = this.error(py, "open_failed", (slf, phase.name(), "lost", why.unwrap_or_default()));
@@ -400,7 +396,7 @@ impl Conn {
         }
         let called = if this.listener.get().is_some_and(|listener| listener.is_running()) {
             // A callback gave the connection up: what it was called for goes on, and `on_close` is last.
-            this.inner.borrow_mut().waits.on_close_waits = true;
+            this.inner.borrow_mut().rare.on_close_waits = true;
             Ok(())
         } else {
             Self::call_on_close(slf)

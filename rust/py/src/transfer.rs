@@ -97,7 +97,7 @@ impl Inner {
             if error.kind() == io::ErrorKind::WouldBlock {
                 self.blocked = true;
             } else {
-                self.broken = Some(error.to_string());
+                self.broken = Some(error.to_string().into());
                 if self.core.has_stream_ended() {
                     // Nothing more comes and nothing more leaves.
                     self.core.stream_closed();
@@ -150,7 +150,7 @@ impl Inner {
             Ok(read) => return read,
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => match self.broken.take() {
                 // Nothing more came, and nothing can be sent.
-                Some(why) => StreamEnd::Error(why),
+                Some(why) => StreamEnd::Error(why.into()),
                 None => return Ok(Read::Drained),
             },
             Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => match &self.tls {
@@ -160,7 +160,7 @@ impl Inner {
             Err(error) => StreamEnd::Error(error.to_string()),
         };
         // What could not be written tells more than an end does, and nothing that is queued can leave any more.
-        let end = self.broken.take().map_or(end, StreamEnd::Error);
+        let end = self.broken.take().map_or(end, |why| StreamEnd::Error(why.into()));
         let mut sink = QueueSink::new(py, &mut self.queue, &mut self.events, self.delivery);
         self.core.stream_ended(end, clock::monotonic(), &mut sink);
         Ok(Read::Ended)
@@ -266,8 +266,8 @@ impl Inner {
     /// What came is in the queue: it gets its moment.
     pub(crate) fn arrived(&mut self, py: Python<'_>, now: Nanos) {
         self.queue.mark(clock::realtime(), now);
-        if let Some(last) = self.discards_behind {
-            self.discarded += self.queue.drop_behind(py, last);
+        if let Some(last) = self.rare.discards_behind {
+            self.rare.discarded += self.queue.drop_behind(py, last);
         }
     }
 
@@ -287,7 +287,7 @@ impl Inner {
             && !self.core.data_over();
         if full && !listening && self.core.state() == State::Closing {
             let newest = self.queue.newest();
-            self.discards_behind.get_or_insert(newest);
+            self.rare.discards_behind.get_or_insert(newest);
             return false;
         }
         if full {
@@ -301,10 +301,10 @@ impl Inner {
     /// The wake-up ends, or the buffer is used again: nothing may point into it.
     fn settle_slices(&mut self, py: Python<'_>) -> PyResult<()> {
         self.queue.settle(py)?;
-        if self.views.is_empty() {
+        if self.rare.views.is_empty() {
             return Ok(());
         }
-        let views = std::mem::take(&mut self.views);
+        let views = std::mem::take(&mut self.rare.views);
         let mut pinning = Vec::new();
         for view in views {
             // SAFETY: attached. A count of one is ours: nobody kept the view.
@@ -369,9 +369,9 @@ impl Inner {
             || self.blocked
             || self.broken.is_some()
             || self.core.state() != State::Open
-            || !self.waits.pings.is_empty()
-            || !self.waits.closing.is_empty()
-            || self.waits.opening.is_some()
+            || !self.rare.pings.is_empty()
+            || !self.rare.closing.is_empty()
+            || self.rare.opening.is_some()
     }
 
     /// Writing goes on without a caller. A registration that is returned wants another turn: writing failed.

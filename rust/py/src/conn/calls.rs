@@ -25,11 +25,11 @@ impl Conn {
     pub(super) fn forget_cancelled_pings(slf: &Bound<'_, Self>) -> PyResult<()> {
         let waiting: Vec<Py<PyAny>> = {
             let inner = slf.get().inner.borrow();
-            let count = inner.waits.pings.len();
+            let count = inner.rare.pings.len();
             if count < 64 || !count.is_power_of_two() {
                 return Ok(());
             }
-            inner.waits.pings.iter().map(|(_, _, future)| future.clone_ref(slf.py())).collect()
+            inner.rare.pings.iter().map(|(_, _, future)| future.clone_ref(slf.py())).collect()
         };
         let mut gone = HashSet::new();
         for future in &waiting {
@@ -38,7 +38,7 @@ impl Conn {
             }
         }
         // They are dropped with `waiting`, after the borrow.
-        slf.get().inner.borrow_mut().waits.pings.retain(|(_, _, future)| !gone.contains(&future.as_ptr()));
+        slf.get().inner.borrow_mut().rare.pings.retain(|(_, _, future)| !gone.contains(&future.as_ptr()));
         Ok(())
     }
 
