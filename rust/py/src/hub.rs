@@ -50,6 +50,7 @@ pub struct Hub {
     owes_turn: Cell<bool>,
     turn_end_scheduled: Cell<bool>,
     soon_scheduled: Cell<bool>,
+    leave_scheduled: Cell<bool>,
     fork: u32,
 }
 
@@ -61,10 +62,22 @@ unsafe impl Sync for Hub {}
 
 static HUBS: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
 
+thread_local! {
+    /// The hub last made on this thread: nearly always the one that is asked for.
+    static LAST: RefCell<Option<Py<PyWeakrefReference>>> = const { RefCell::new(None) };
+}
+
 impl Hub {
     /// The hub of `event_loop`, made where there is none yet.
     pub fn of<'py>(py: Python<'py>, event_loop: &Bound<'py, PyAny>) -> PyResult<Bound<'py, Hub>> {
         fork::watch();
+        let last = LAST.with_borrow(|last| last.as_ref().and_then(|weak| weak.bind(py).upgrade()));
+        if let Some(hub) = last.and_then(|hub| hub.cast_into::<Hub>().ok())
+            && hub.get().event_loop.is(event_loop)
+            && !hub.get().is_forked()
+        {
+            return Ok(hub);
+        }
         let hubs = HUBS
             .get_or_try_init(py, || py.import("weakref")?.getattr("WeakKeyDictionary")?.call0().map(Bound::unbind))?
             .bind(py);
@@ -73,7 +86,7 @@ impl Hub {
             && let Some(hub) = weak.upgrade()
         {
             let hub = hub.cast_into::<Hub>()?;
-            if hub.get().fork == fork::generation() {
+            if !hub.get().is_forked() {
                 return Ok(hub);
             }
         }
@@ -91,10 +104,13 @@ impl Hub {
                 owes_turn: Cell::new(false),
                 turn_end_scheduled: Cell::new(false),
                 soon_scheduled: Cell::new(false),
+                leave_scheduled: Cell::new(false),
                 fork: fork::generation(),
             },
         )?;
-        hubs.set_item(event_loop, PyWeakrefReference::new(&hub)?)?;
+        let weak = PyWeakrefReference::new(&hub)?;
+        hubs.set_item(event_loop, &weak)?;
+        LAST.set(Some(weak.unbind()));
         Ok(hub)
     }
 
@@ -210,8 +226,8 @@ impl Hub {
             }
             state.free.push(token.index);
             state.live -= 1;
-            if state.live == 0 && state.watching && !self.is_forked() {
-                // The loop is left in its next turn, on its own thread.
+            if state.live == 0 && state.watching && self.depth.get() == 0 && !self.is_forked() {
+                // The loop is left in its next turn, on its own thread. A dispatch looks by itself.
                 state.poller.wake();
             }
             (entry.strong, entry.weak)
@@ -331,11 +347,11 @@ impl Hub {
         let start = clock::monotonic();
         this.owes_turn.set(false);
         this.verdict.set(Verdict::Silent);
-        Self::look(slf, start, false)?;
-        if this.verdict.get() != Verdict::Silent && this.may_step() {
-            Self::spin(slf, start)?;
+        let mut outcome = Self::look(slf, start, false).map(|_| ());
+        if outcome.is_ok() && this.verdict.get() != Verdict::Silent && this.may_step() {
+            outcome = Self::spin(slf, start);
         }
-        this.leave_if_empty(slf.py())
+        outcome.and(Self::leave_soon(slf))
     }
 
     /// Lets a connection work. A panic, which would be a fault of ours, costs that connection and nothing else.
@@ -463,10 +479,25 @@ impl Hub {
         entry.weak.as_ref()?.bind(py).upgrade()?.cast_into::<Conn>().ok()
     }
 
+    /// Leaves the loop in its next turn if there is no connection then: whoever was told of the end of the last one may
+    /// make another.
+    fn leave_soon(slf: &Bound<'_, Self>) -> PyResult<()> {
+        let this = slf.get();
+        let is_empty = this.state.borrow().is_idle();
+        if !is_empty || this.leave_scheduled.replace(true) {
+            return Ok(());
+        }
+        let outcome = Self::call_soon(slf, "_on_empty");
+        if outcome.is_err() {
+            this.leave_scheduled.set(false);
+        }
+        outcome
+    }
+
     fn leave_if_empty(&self, py: Python<'_>) -> PyResult<()> {
         let fd = {
             let mut state = self.state.borrow_mut();
-            if state.live > 0 || !state.watching {
+            if !state.is_idle() {
                 return Ok(());
             }
             state.watching = false;
@@ -508,6 +539,11 @@ impl Hub {
         Self::flush(slf)
     }
 
+    fn _on_empty(slf: &Bound<'_, Self>) -> PyResult<()> {
+        slf.get().leave_scheduled.set(false);
+        slf.get().leave_if_empty(slf.py())
+    }
+
     fn _on_soon(slf: &Bound<'_, Self>) -> PyResult<()> {
         let this = slf.get();
         this.soon_scheduled.set(false);
@@ -532,7 +568,7 @@ impl Hub {
             outcome = outcome.and(Self::schedule_soon(slf));
         }
         let flushed = Self::flush(slf);
-        outcome.and(flushed)
+        outcome.and(flushed).and(Self::leave_soon(slf))
     }
 
     /// Connections that are registered.
