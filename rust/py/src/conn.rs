@@ -277,7 +277,7 @@ impl Conn {
             this.check_loop(py)?;
             let outcome = {
                 let mut inner = this.inner.borrow_mut();
-                inner.lend_for_sending();
+                inner.lend_for_sending(bytes.len());
                 let outcome = match fin {
                     None => inner.core.send(opcode, bytes),
                     Some(fin) => inner.core.send_fragment(opcode, bytes, fin),
