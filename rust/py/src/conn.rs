@@ -18,6 +18,7 @@ mod inner;
 mod owner;
 
 use crate::awaitable::{self, Want};
+use crate::cork::Cork;
 use crate::deliver::Listener;
 use crate::driver::Phase;
 use crate::hub::{BusyPoll, Hub};
@@ -262,6 +263,37 @@ impl Conn {
             Sent::Queued { .. } => Ok(()),
             Sent::Full(misuse) => Err(this.misuse(slf, &misuse)),
         }
+    }
+
+    /// Lets what is queued leave now, as far as the kernel takes it, instead of at the end of the loop's turn.
+    ///
+    /// It waits for nothing: what the kernel does not take leaves when it does. Does nothing where nothing is queued, and
+    /// on a closed connection.
+    ///
+    /// Raises:
+    ///     RuntimeError: The connection belongs to another thread, event loop or process.
+    fn flush(slf: &Bound<'_, Self>) -> PyResult<()> {
+        slf.get().check_loop(slf.py())?;
+        Self::flush_now(slf)
+    }
+
+    /// Collects what is sent in a ``with`` block, so that it leaves together when the block ends::
+    ///
+    ///     with ws.cork():
+    ///         ws.send_nowait(cancel)
+    ///         ws.send_nowait(replace)
+    ///
+    /// Outside of such a block the first message of a turn leaves alone, at once. In it, what is queued leaves before the
+    /// end of the block only if it is worth a system call (64 KiB, or more than ``write_limit``), at the end of the loop's
+    /// turn if the block awaits, and by ``flush()``. An exception changes nothing: what was accepted leaves. Blocks may be
+    /// nested, the outermost one counts. It concerns the connection: what other tasks send meanwhile is collected too. Does
+    /// nothing on a closed connection.
+    ///
+    /// Raises:
+    ///     RuntimeError: The connection belongs to another thread, event loop or process.
+    fn cork(slf: &Bound<'_, Self>) -> PyResult<Cork> {
+        slf.get().check_loop(slf.py())?;
+        Ok(Cork::new(slf))
     }
 
     /// Tries to send a message or a fragment of one for somebody who waited for room. True: it was accepted.

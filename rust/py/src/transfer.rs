@@ -116,6 +116,7 @@ impl Inner {
                 return Ok(());
             }
             let (sent, total) = (send_two(self.fd, first, second)?, first.len() + second.len());
+            self.writes += 1;
             self.core.wrote(sent);
             if sent < total {
                 return Err(io::ErrorKind::WouldBlock.into());
@@ -128,6 +129,7 @@ impl Inner {
         loop {
             while !tls.output().is_empty() {
                 let sent = send_two(self.fd, tls.output(), &[])?;
+                self.writes += 1;
                 tls.wrote(sent);
             }
             if !tls.is_established() {
