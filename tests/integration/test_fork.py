@@ -61,6 +61,8 @@ def test_a_forked_child_is_refused_every_call_and_the_parent_goes_on(process):
             refused(lambda: ws.send_nowait("x"))
             refused(lambda: ws.send(["x", "y"]).send(None))
             refused(lambda: ws.send_threadsafe("x"))
+            refused(ws.flush)
+            refused(ws.cork)
             refused(lambda: ws.ping().send(None))
             refused(lambda: ws.pong().send(None))
             refused(lambda: ws.close().send(None))

@@ -18,6 +18,7 @@ mod inner;
 mod owner;
 
 use crate::awaitable::{self, Want};
+use crate::cork::Cork;
 use crate::deliver::Listener;
 use crate::driver::Phase;
 use crate::hub::{BusyPoll, Hub};
@@ -264,6 +265,37 @@ impl Conn {
         }
     }
 
+    /// Lets what is queued leave now, as far as the kernel takes it, instead of at the end of the loop's turn.
+    ///
+    /// It waits for nothing: what the kernel does not take leaves when it does. Does nothing where nothing is queued, and
+    /// on a closed connection.
+    ///
+    /// Raises:
+    ///     RuntimeError: The connection belongs to another thread, event loop or process.
+    fn flush(slf: &Bound<'_, Self>) -> PyResult<()> {
+        slf.get().check_loop(slf.py())?;
+        Self::flush_now(slf)
+    }
+
+    /// Collects what is sent in a ``with`` block, so that it leaves together when the block ends::
+    ///
+    ///     with ws.cork():
+    ///         ws.send_nowait(cancel)
+    ///         ws.send_nowait(replace)
+    ///
+    /// Outside of such a block the first message of a turn leaves alone, at once. In it, what is queued leaves before the
+    /// end of the block only if it is worth a system call (64 KiB, or more than ``write_limit``), at the end of the loop's
+    /// turn if the block awaits, and by ``flush()``. An exception changes nothing: what was accepted leaves. Blocks may be
+    /// nested, the outermost one counts. It concerns the connection: what other tasks send meanwhile is collected too. Does
+    /// nothing on a closed connection.
+    ///
+    /// Raises:
+    ///     RuntimeError: The connection belongs to another thread, event loop or process.
+    fn cork(slf: &Bound<'_, Self>) -> PyResult<Cork> {
+        slf.get().check_loop(slf.py())?;
+        Ok(Cork::new(slf))
+    }
+
     /// Tries to send a message or a fragment of one for somebody who waited for room. True: it was accepted.
     #[pyo3(signature = (message, text=None, fin=None))]
     fn _try_send(
@@ -277,7 +309,7 @@ impl Conn {
             this.check_loop(py)?;
             let outcome = {
                 let mut inner = this.inner.borrow_mut();
-                inner.lend_for_sending();
+                inner.lend_for_sending(bytes.len());
                 let outcome = match fin {
                     None => inner.core.send(opcode, bytes),
                     Some(fin) => inner.core.send_fragment(opcode, bytes, fin),

@@ -425,8 +425,8 @@ impl Conn {
         spawned.map(|_| ()).map_err(PyErr::from)
     }
 
-    /// Writes what a call queued: at once if it is the first of the turn, else at the turn's end. True: the queue is
-    /// above its limit.
+    /// Writes what a call queued: at once if it is the first of the turn and nobody collects, else at the turn's end.
+    /// True: the queue is above its limit.
     #[inline]
     pub(crate) fn after_send(slf: &Bound<'_, Self>) -> PyResult<bool> {
         let this = slf.get();
@@ -437,11 +437,12 @@ impl Conn {
             let inner = &mut *this.inner.borrow_mut();
             let (mut first, mut later, mut broken) = (false, None, None);
             if !inner.blocked {
-                if inner.sent_turn != turn {
+                let queued = inner.core.queued_bytes();
+                if inner.sent_turn != turn && inner.corks == 0 {
                     inner.sent_turn = turn;
                     first = true;
                     inner.flush();
-                } else if inner.core.queued_bytes() >= COALESCE {
+                } else if queued >= COALESCE || queued > inner.settings.write_high {
                     inner.flush();
                 } else if !inner.flush_listed {
                     later = inner.token;
@@ -466,6 +467,47 @@ impl Conn {
             Self::run_work(slf, work)?;
         }
         Ok(above_limit)
+    }
+}
+
+impl Conn {
+    /// Writes what is queued, as far as the kernel takes it. Who waits for the queue to shrink goes on when the turn
+    /// ends, as ever.
+    pub(crate) fn flush_now(slf: &Bound<'_, Self>) -> PyResult<()> {
+        let this = slf.get();
+        let hub = this.hub.bind(slf.py());
+        let broken = {
+            let inner = &mut *this.inner.borrow_mut();
+            if inner.blocked || !inner.core.wants_write() {
+                return Ok(());
+            }
+            // What is queued is listed for the turn's end already, so the turn is counted.
+            inner.sent_turn = hub.get().turn();
+            inner.flush();
+            let is_kept = inner.blocked || inner.broken.is_some() || !inner.strong && inner.core.wants_write();
+            if is_kept { inner.keep_for_writing(slf, hub.get()) } else { None }
+        };
+        broken.map_or(Ok(()), |token| Hub::run_soon(hub, token))
+    }
+
+    /// From here on nothing is the first of its turn: it waits for [`Conn::uncork`], the turn's end or a full write.
+    pub(crate) fn cork_up(slf: &Bound<'_, Self>) -> PyResult<()> {
+        let this = slf.get();
+        this.check_loop(slf.py())?;
+        this.inner.borrow_mut().corks += 1;
+        Ok(())
+    }
+
+    /// Ends a [`Conn::cork_up`]; the last one lets out what is queued.
+    pub(crate) fn uncork(slf: &Bound<'_, Self>) -> PyResult<()> {
+        let this = slf.get();
+        this.check_loop(slf.py())?;
+        let last = {
+            let mut inner = this.inner.borrow_mut();
+            inner.corks -= 1;
+            inner.corks == 0
+        };
+        if last { Self::flush_now(slf) } else { Ok(()) }
     }
 }
 

@@ -14,9 +14,10 @@ use std::os::fd::RawFd;
 use fastws_core::Nanos;
 use pyo3::exceptions::{PyKeyboardInterrupt, PyRuntimeError, PySystemExit};
 use pyo3::gc::{PyTraverseError, PyVisit};
+use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
-use pyo3::types::{PyDict, PyWeakrefReference};
+use pyo3::types::{PyDict, PyString, PyWeakrefReference};
 
 use crate::clock;
 use crate::conn::Conn;
@@ -49,6 +50,8 @@ pub struct Hub {
     /// Somebody who was woken in this call of the loop's waits for its next turn.
     owes_turn: Cell<bool>,
     turn_end_scheduled: Cell<bool>,
+    /// `_on_turn_end` of this hub, for `call_soon`, while it has connections: a cycle that ends with the last of them.
+    turn_end: RefCell<Option<Py<PyAny>>>,
     soon_scheduled: Cell<bool>,
     leave_scheduled: Cell<bool>,
     fork: u32,
@@ -103,6 +106,7 @@ impl Hub {
                 verdict: Cell::new(Verdict::Silent),
                 owes_turn: Cell::new(false),
                 turn_end_scheduled: Cell::new(false),
+                turn_end: RefCell::new(None),
                 soon_scheduled: Cell::new(false),
                 leave_scheduled: Cell::new(false),
                 fork: fork::generation(),
@@ -226,13 +230,17 @@ impl Hub {
             }
             state.free.push(token.index);
             state.live -= 1;
+            let turn_end = if state.live == 0 { self.turn_end.take() } else { None };
             if state.live == 0 && state.watching && self.depth.get() == 0 && !self.is_forked() {
                 // The loop is left in its next turn, on its own thread. A dispatch looks by itself.
                 state.poller.wake();
             }
-            (entry.strong, entry.weak)
+            (entry.strong, entry.weak, turn_end)
         };
-        let (strong, weak) = gone;
+        let (strong, weak, turn_end) = gone;
+        if let Some(turn_end) = turn_end {
+            turn_end.drop_ref(py);
+        }
         if let Some(strong) = strong {
             strong.drop_ref(py);
         }
@@ -295,7 +303,7 @@ impl Hub {
     pub fn mark_turn(slf: &Bound<'_, Self>) -> PyResult<()> {
         let this = slf.get();
         if this.depth.get() == 0 && !this.turn_end_scheduled.replace(true) {
-            let outcome = Self::call_soon(slf, "_on_turn_end");
+            let outcome = Self::call_at_turn_end(slf);
             if outcome.is_err() {
                 this.turn_end_scheduled.set(false);
             }
@@ -323,7 +331,7 @@ impl Hub {
         if this.soon_scheduled.replace(true) {
             return Ok(());
         }
-        let outcome = Self::call_soon(slf, "_on_soon");
+        let outcome = Self::call_soon(slf, intern!(slf.py(), "_on_soon"));
         if outcome.is_err() {
             this.soon_scheduled.set(false);
         }
@@ -337,9 +345,26 @@ impl Hub {
         state.poller.wake();
     }
 
-    fn call_soon(slf: &Bound<'_, Self>, method: &str) -> PyResult<()> {
-        let event_loop = slf.get().event_loop.bind(slf.py());
-        event_loop.call_method1("call_soon", (slf.getattr(method)?,)).map(|_| ())
+    fn call_at_turn_end(slf: &Bound<'_, Self>) -> PyResult<()> {
+        let (py, this) = (slf.py(), slf.get());
+        let known = this.turn_end.borrow().as_ref().map(|method| method.bind(py).clone());
+        if let Some(method) = known {
+            return this.schedule(&method);
+        }
+        let method = slf.getattr(intern!(py, "_on_turn_end"))?;
+        if this.state.borrow().live > 0 {
+            this.turn_end.replace(Some(method.clone().unbind()));
+        }
+        this.schedule(&method)
+    }
+
+    fn call_soon(slf: &Bound<'_, Self>, method: &Bound<'_, PyString>) -> PyResult<()> {
+        slf.get().schedule(&slf.getattr(method)?)
+    }
+
+    fn schedule(&self, callback: &Bound<'_, PyAny>) -> PyResult<()> {
+        let py = callback.py();
+        self.event_loop.bind(py).call_method1(intern!(py, "call_soon"), (callback,)).map(|_| ())
     }
 
     fn dispatch(slf: &Bound<'_, Self>) -> PyResult<()> {
@@ -487,7 +512,7 @@ impl Hub {
         if !is_empty || this.leave_scheduled.replace(true) {
             return Ok(());
         }
-        let outcome = Self::call_soon(slf, "_on_empty");
+        let outcome = Self::call_soon(slf, intern!(slf.py(), "_on_empty"));
         if outcome.is_err() {
             this.leave_scheduled.set(false);
         }
@@ -581,6 +606,11 @@ impl Hub {
         if let Some(future) = self.done.get() {
             visit.call(future)?;
         }
+        if let Ok(turn_end) = self.turn_end.try_borrow()
+            && let Some(method) = &*turn_end
+        {
+            visit.call(method)?;
+        }
         if let Ok(state) = self.state.try_borrow() {
             for entry in &state.entries {
                 if let Some(conn) = &entry.strong {
@@ -597,5 +627,6 @@ impl Hub {
             Err(_) => Vec::new(),
         };
         drop(strong);
+        drop(self.turn_end.take());
     }
 }

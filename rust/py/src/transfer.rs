@@ -70,12 +70,15 @@ impl Inner {
         self.phase = if self.tls.is_some() { Phase::Tls } else { Phase::Upgrade };
     }
 
-    /// Gives the send queue storage, if it has none: it is about to be used.
+    /// Gives the send queue storage, if it has none: it is about to take a message of so many bytes.
     #[inline]
-    pub(crate) fn lend_for_sending(&mut self) {
+    pub(crate) fn lend_for_sending(&mut self, size: usize) {
         let queue = self.core.queue_mut();
         if !queue.has_storage() {
-            queue.lend_storage(buffers::take_send());
+            let storage = buffers::take_send(size);
+            if !storage.is_empty() {
+                queue.lend_storage(storage);
+            }
         }
     }
 
@@ -113,6 +116,7 @@ impl Inner {
                 return Ok(());
             }
             let (sent, total) = (send_two(self.fd, first, second)?, first.len() + second.len());
+            self.writes += 1;
             self.core.wrote(sent);
             if sent < total {
                 return Err(io::ErrorKind::WouldBlock.into());
@@ -125,6 +129,7 @@ impl Inner {
         loop {
             while !tls.output().is_empty() {
                 let sent = send_two(self.fd, tls.output(), &[])?;
+                self.writes += 1;
                 tls.wrote(sent);
             }
             if !tls.is_established() {

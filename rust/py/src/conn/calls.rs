@@ -82,7 +82,7 @@ impl Conn {
                 let (messages, bytes) = (inner.core.queued_messages(), inner.core.queued_bytes());
                 return Ok(Sent::Full(Misuse::QueueFull { messages, bytes }));
             }
-            inner.lend_for_sending();
+            inner.lend_for_sending(bytes.len());
             let outcome = inner.core.send(opcode, bytes);
             if outcome.is_err() {
                 inner.take_back_storage();

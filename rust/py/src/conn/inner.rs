@@ -67,6 +67,10 @@ pub(crate) struct Inner {
     pub broken: Option<Box<str>>,
     pub sent_turn: u64,
     pub flush_listed: bool,
+    /// Blocks of `cork()` that are open: what is sent in them leaves together.
+    pub corks: u32,
+    /// System calls that wrote.
+    pub writes: u64,
     pub blocked_senders: usize,
     pub half_closed: bool,
     pub rare: Rare,
@@ -196,6 +200,8 @@ impl Inner {
             broken: None,
             sent_turn: 0,
             flush_listed: false,
+            corks: 0,
+            writes: 0,
             blocked_senders: 0,
             half_closed: false,
             rare: Rare::default(),
