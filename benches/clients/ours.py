@@ -118,18 +118,18 @@ class FastwsListener(FastwsIterate):
         return sample
 
     async def ingest(self, url: str, count: int, meter: Meter, take: Callable[[Any], int]) -> Sample:
+        seen = size = 0
+
         class Take(fastws.Listener):
-            seen = size = 0
-
             def on_message(self, _ws: fastws.Connection, message: str | bytes) -> None:
-                self.seen += 1
-                self.size += take(message)
+                nonlocal seen, size
+                seen += 1
+                size += take(message)
 
-        listener = Take()
         meter.start()
-        ws = await fastws.connect(url, listener=listener, **self.options(url))
+        ws = await fastws.connect(url, listener=Take(), **self.options(url))
         await ws.wait_closed()
-        return whole(meter.stop(listener.seen), count)
+        return whole(meter.stop(seen), count)
 
     async def watch(self, url: str, counter: Counter) -> tuple[Any, None]:
         class Count(fastws.Listener):

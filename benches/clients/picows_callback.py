@@ -66,22 +66,22 @@ class Picows(Client):
 
         close = WSMsgType.CLOSE
 
-        class Take(WSListener):
-            seen = size = 0
+        seen = size = 0
 
+        class Take(WSListener):
             def on_ws_frame(self, transport: WSTransport, frame: WSFrame) -> None:
+                nonlocal seen, size
                 if frame.msg_type == close:
                     transport.send_close(frame.get_close_code())
                     transport.disconnect()
                     return
-                self.seen += 1
-                self.size += take(frame.get_payload_as_bytes())
+                seen += 1
+                size += take(frame.get_payload_as_bytes())
 
-        listener = Take()
         meter.start()
-        transport = await self.listen(url, listener)
+        transport = await self.listen(url, Take())
         await transport.wait_disconnected()
-        return whole(meter.stop(listener.seen), count)
+        return whole(meter.stop(seen), count)
 
     async def send(self, url: str, payload: bytes, count: int, meter: Meter) -> Sample:
         from picows import WSListener, WSMsgType

@@ -23,11 +23,18 @@ use crate::{clock, fault, gc};
 /// A listener's callbacks, and the context that they run in.
 pub struct Listener {
     on_open: Option<Py<PyAny>>,
-    on_message: Option<Py<PyAny>>,
+    on_message: Option<OnMessage>,
     on_batch: Option<Py<PyAny>>,
     on_close: Option<Py<PyAny>>,
     context: Py<PyAny>,
     running: RefCell<()>,
+}
+
+/// The callback of a message. A bound method is kept in its two parts: what calls it anew for each message would take it
+/// apart each time.
+struct OnMessage {
+    function: Py<PyAny>,
+    receiver: Option<Py<PyAny>>,
 }
 
 /// Time for which a consumer may take messages without giving the loop a turn.
@@ -47,7 +54,7 @@ impl Listener {
         let context = unsafe { Bound::from_owned_ptr_or_err(py, ffi::PyContext_CopyCurrent()) }?.unbind();
         Ok(Self {
             on_open: get("on_open")?,
-            on_message: get("on_message")?,
+            on_message: get("on_message")?.map(|callback| OnMessage::new(callback.bind(py))).transpose()?,
             on_batch: get("on_batch")?,
             on_close: get("on_close")?,
             context,
@@ -61,8 +68,12 @@ impl Listener {
     }
 
     pub fn traverse(&self, visit: &PyVisit<'_>) -> Result<(), PyTraverseError> {
-        for callback in [&self.on_open, &self.on_message, &self.on_batch, &self.on_close].into_iter().flatten() {
+        for callback in [&self.on_open, &self.on_batch, &self.on_close].into_iter().flatten() {
             visit.call(callback)?;
+        }
+        if let Some(on_message) = &self.on_message {
+            visit.call(&on_message.function)?;
+            visit.call(&on_message.receiver)?;
         }
         visit.call(&self.context)
     }
@@ -83,6 +94,37 @@ impl Listener {
             }
         }
         outcome
+    }
+}
+
+impl OnMessage {
+    fn new(callback: &Bound<'_, PyAny>) -> PyResult<Self> {
+        let method = callback.py().import("types")?.getattr("MethodType")?;
+        if !callback.get_type().is(&method) {
+            return Ok(Self { function: callback.clone().unbind(), receiver: None });
+        }
+        let (function, receiver) = (callback.getattr("__func__")?, callback.getattr("__self__")?);
+        Ok(Self { function: function.unbind(), receiver: Some(receiver.unbind()) })
+    }
+
+    #[inline]
+    fn call(&self, conn: &Bound<'_, PyAny>, message: &Bound<'_, PyAny>) -> PyResult<()> {
+        // The first place is the callee's to use: that is what the flag says.
+        let null = std::ptr::null_mut();
+        let receiver = self.receiver.as_ref().map_or(null, Py::as_ptr);
+        let mut args = [null, receiver, conn.as_ptr(), message.as_ptr()];
+        let from = if receiver.is_null() { 2 } else { 1 };
+        let count = (args.len() - from) | ffi::PY_VECTORCALL_ARGUMENTS_OFFSET;
+        // SAFETY: attached; borrowed references that live through the call, with a place before them.
+        unsafe {
+            let result =
+                ffi::PyObject_Vectorcall(self.function.as_ptr(), args.as_mut_ptr().add(from).cast_const(), count, null);
+            if result.is_null() {
+                return Err(PyErr::fetch(conn.py()));
+            }
+            ffi::Py_DECREF(result);
+        }
+        Ok(())
     }
 }
 
@@ -328,7 +370,7 @@ impl Conn {
         listener.run(slf.py(), calls)
     }
 
-    fn call_messages(slf: &Bound<'_, Self>, on_message: &Py<PyAny>) -> PyResult<()> {
+    fn call_messages(slf: &Bound<'_, Self>, on_message: &OnMessage) -> PyResult<()> {
         let (py, this) = (slf.py(), slf.get());
         loop {
             let message = {
@@ -336,17 +378,9 @@ impl Conn {
                 if inner.queue.is_empty() || (inner.has_used_its_run() && inner.token.is_some()) {
                     return Ok(());
                 }
-                inner.take(py, Decode::Default)?
+                inner.take(py, Decode::Default)?.into_bound(py)
             };
-            let args = [slf.as_ptr(), message.as_ptr()];
-            // SAFETY: attached; two borrowed references that live through the call.
-            let result =
-                unsafe { ffi::PyObject_Vectorcall(on_message.as_ptr(), args.as_ptr(), 2, std::ptr::null_mut()) };
-            if result.is_null() {
-                return Err(PyErr::fetch(py));
-            }
-            // SAFETY: a new reference that is ours.
-            unsafe { ffi::Py_DECREF(result) };
+            on_message.call(slf.as_any(), &message)?;
         }
     }
 
@@ -439,19 +473,17 @@ impl Inner {
 
     fn take_list(&mut self, py: Python<'_>, messages: usize, bytes: usize) -> PyResult<Py<PyList>> {
         let _paused = gc::pause(py);
-        let list = PyList::empty(py);
-        let (mut count, mut size) = (0, 0usize);
-        while count < messages {
-            let Some(next) = self.queue.front_length() else { break };
-            if count > 0 && size.saturating_add(next) > bytes {
-                break;
+        let count = self.queue.count_within(messages, bytes);
+        // SAFETY: attached. The list has room for `count`, no item is there yet, and nobody else has seen it; one that is
+        // not filled may be dropped.
+        unsafe {
+            let list = Bound::from_owned_ptr_or_err(py, ffi::PyList_New(count as isize))?;
+            for at in 0..count {
+                let message = self.take(py, Decode::Default)?;
+                ffi::PyList_SET_ITEM(list.as_ptr(), at as isize, message.into_ptr());
             }
-            size = size.saturating_add(next);
-            count += 1;
-            let message = self.take(py, Decode::Default)?;
-            list.append(message)?;
+            Ok(list.cast_into_unchecked::<PyList>().unbind())
         }
-        Ok(list.unbind())
     }
 
     fn take_batch(&mut self, py: Python<'_>, messages: usize, bytes: usize) -> PyResult<Py<PyAny>> {

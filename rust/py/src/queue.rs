@@ -179,9 +179,18 @@ impl Queue {
         Some(Taken { body, text: slot.tag & TEXT != 0, ascii: slot.tag & ASCII != 0 })
     }
 
-    /// Size of the oldest message, in bytes.
-    pub fn front_length(&self) -> Option<usize> {
-        self.slots.front().map(|slot| slot.length as usize)
+    /// How many of the oldest messages are within these limits; one that alone is larger than `bytes` counts.
+    pub fn count_within(&self, messages: usize, bytes: usize) -> usize {
+        let most = self.slots.len().min(messages);
+        if self.bytes <= bytes {
+            return most;
+        }
+        let mut size = 0usize;
+        let fitting = self.slots.iter().take(most).take_while(|slot| {
+            size = size.saturating_add(slot.length as usize);
+            size <= bytes
+        });
+        fitting.count().max(most.min(1))
     }
 
     /// Makes objects of all messages that are still places in the read buffer: it is about to be used again.
