@@ -7,7 +7,7 @@ use std::cell::{OnceCell, RefCell};
 use std::os::fd::RawFd;
 use std::sync::Arc;
 
-use fastws_core::{Connection, Misuse, State};
+use fastws_core::{Connection, State};
 use pyo3::exceptions::{PyRuntimeError, PyValueError};
 use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::prelude::*;
@@ -304,31 +304,7 @@ impl Conn {
         text: Option<bool>,
         fin: Option<bool>,
     ) -> PyResult<bool> {
-        let (py, this) = (slf.py(), slf.get());
-        let outcome = payload::with_bytes(message, text, fin.is_some(), |opcode, bytes| {
-            this.check_loop(py)?;
-            let outcome = {
-                let mut inner = this.inner.borrow_mut();
-                inner.lend_for_sending(bytes.len());
-                let outcome = match fin {
-                    None => inner.core.send(opcode, bytes),
-                    Some(fin) => inner.core.send_fragment(opcode, bytes, fin),
-                };
-                if outcome.is_err() {
-                    inner.take_back_storage();
-                }
-                outcome
-            };
-            match outcome {
-                Ok(()) => Self::after_send(slf).map(|_| true),
-                Err(Misuse::QueueFull { .. } | Misuse::FragmentOrder) => Ok(false),
-                Err(misuse) => Err(this.misuse(slf, &misuse)),
-            }
-        })?;
-        match outcome {
-            Some(outcome) => outcome,
-            None => Err(this.error(py, "not_sendable", (message,))),
-        }
+        Self::try_send(slf, message, text, fin)
     }
 
     /// Whether a message is being sent in fragments.
@@ -417,41 +393,12 @@ impl Conn {
     /// `again` the mark did not suffice: it is done when something more was written.
     #[pyo3(signature = (again=false))]
     fn _drain_future<'py>(slf: &Bound<'py, Self>, again: bool) -> PyResult<Bound<'py, PyAny>> {
-        let (py, this) = (slf.py(), slf.get());
-        this.check_loop(py)?;
-        let future = this.future(py)?;
-        let (low, over) = {
-            let inner = this.inner.borrow();
-            let enough = if again { 0 } else { inner.settings.write_low };
-            (inner.core.queued_bytes() <= enough, inner.core.state() == State::Closed)
-        };
-        if low || over {
-            future.call_method1("set_result", (py.None(),))?;
-        } else {
-            this.inner.borrow_mut().rare.draining.push(future.clone().unbind());
-        }
-        Ok(future)
+        Self::drain_future(slf, again)
     }
 
     /// A future that is done when it is its owner's turn to try to send; `again` if it tried in vain.
     fn _room_future<'py>(slf: &Bound<'py, Self>, again: bool) -> PyResult<Bound<'py, PyAny>> {
-        let (py, this) = (slf.py(), slf.get());
-        this.check_loop(py)?;
-        let future = this.future(py)?;
-        let offers = {
-            let mut inner = this.inner.borrow_mut();
-            if again {
-                inner.rare.rooms.push_front(future.clone().unbind());
-            } else {
-                inner.rare.rooms.push_back(future.clone().unbind());
-            }
-            // Room may have come before somebody waited for it. Who tried in vain needs more than there was: all of it.
-            !again || inner.core.queued_bytes() == 0 || inner.core.state() != State::Open
-        };
-        if offers {
-            Self::offer_room(slf)?;
-        }
-        Ok(future)
+        Self::room_future(slf, again)
     }
 
     /// Nobody waits for the end by this future any more.
