@@ -72,29 +72,11 @@ impl Address {
             Self::Unknown => Ok(py.None().into_bound(py)),
             Self::Inet(inet) => Ok((inet.ip().to_string(), inet.port()).into_pyobject(py)?.into_any()),
             Self::Inet6(inet) => {
-                let mut host = inet.ip().to_string();
-                if let Some(name) = interface(inet.scope_id()) {
-                    host = format!("{host}%{name}");
-                }
-                Ok((host, inet.port(), inet.flowinfo(), inet.scope_id()).into_pyobject(py)?.into_any())
+                let address = (inet.ip().to_string(), inet.port(), inet.flowinfo(), inet.scope_id());
+                Ok(address.into_pyobject(py)?.into_any())
             }
             Self::Unix(name) if name.first() == Some(&0) => Ok(name.as_ref().into_pyobject(py)?.into_any()),
             Self::Unix(path) => py.import("os")?.call_method1("fsdecode", (path.as_ref().into_pyobject(py)?,)),
         }
     }
-}
-
-/// The name of a network interface; none where the address needs none.
-fn interface(scope: u32) -> Option<String> {
-    if scope == 0 {
-        return None;
-    }
-    let mut name = [0u8; libc::IF_NAMESIZE];
-    // SAFETY: the buffer has the size that the call asks for.
-    let found = unsafe { libc::if_indextoname(scope, name.as_mut_ptr().cast()) };
-    if found.is_null() {
-        return Some(scope.to_string());
-    }
-    let end = name.iter().position(|&byte| byte == 0).unwrap_or(name.len());
-    Some(String::from_utf8_lossy(&name[..end]).into_owned())
 }

@@ -408,7 +408,9 @@ impl Conn {
         let gone = {
             let mut inner = this.inner.borrow_mut();
             let at = inner.rare.closing.iter().position(|known| known.is(future));
-            at.map(|at| inner.rare.closing.swap_remove(at))
+            let gone = at.map(|at| inner.rare.closing.swap_remove(at));
+            inner.rare.rest();
+            gone
         };
         drop(gone);
         Self::sync(slf)

@@ -360,6 +360,10 @@ impl Conn {
                 {
                     return Ok(());
                 }
+                if inner.rare.rooms.is_empty() {
+                    inner.rare.rest();
+                    return Ok(());
+                }
                 inner.rare.rooms.pop_front()
             };
             let Some(future) = future else { return Ok(()) };

@@ -437,17 +437,27 @@ impl Hub {
         Self::dispatch(slf)
     }
 
+    // A forked child that goes on in its parent's loop shares the sockets and the set with it: it touches neither.
     fn _on_turn_end(slf: &Bound<'_, Self>) -> PyResult<()> {
+        if slf.get().is_forked() {
+            return Ok(());
+        }
         slf.get().turn_end_scheduled.set(false);
         Self::flush(slf)
     }
 
     fn _on_empty(slf: &Bound<'_, Self>) -> PyResult<()> {
+        if slf.get().is_forked() {
+            return Ok(());
+        }
         slf.get().leave_scheduled.set(false);
         slf.get().leave_if_empty(slf.py())
     }
 
     fn _on_soon(slf: &Bound<'_, Self>) -> PyResult<()> {
+        if slf.get().is_forked() {
+            return Ok(());
+        }
         Self::give_turns(slf)
     }
 

@@ -239,6 +239,7 @@ impl Inner {
                 return;
             }
             // Plaintext is never longer than its records, which fit a buffer of the same size.
+            debug_assert!(filled + payload.len() <= plain.len());
             plain[filled..filled + payload.len()].copy_from_slice(payload);
             filled += payload.len();
         });
