@@ -109,8 +109,8 @@ class Connection:
     def flush(self) -> None:
         """Lets what is queued leave now, as far as the kernel takes it, instead of at the end of the loop's turn.
 
-        It waits for nothing: what the kernel does not take leaves when it does. Does nothing where nothing is queued, and
-        on a closed connection.
+        It waits for nothing: what the kernel does not take leaves when it does. Does nothing where nothing is queued,
+        and on a closed connection.
 
         Raises:
             RuntimeError: The connection belongs to another thread, event loop or process.
@@ -122,11 +122,11 @@ class Connection:
                 ws.send_nowait(cancel)
                 ws.send_nowait(replace)
 
-        Outside of such a block the first message of a turn leaves alone, at once. In it, what is queued leaves before the
-        end of the block only if it is worth a system call (64 KiB, or more than ``write_limit``), at the end of the loop's
-        turn if the block awaits, and by ``flush()``. An exception changes nothing: what was accepted leaves. Blocks may be
-        nested, the outermost one counts. It concerns the connection: what other tasks send meanwhile is collected too. Does
-        nothing on a closed connection.
+        Outside of such a block the first message of a turn leaves alone, at once. In it, what is queued leaves before
+        the end of the block only if it is worth a system call (64 KiB, or more than ``write_limit``), at the end of the
+        loop's turn if the block awaits, and by ``flush()``. An exception changes nothing: what was accepted leaves.
+        Blocks may be nested, the outermost one counts. It concerns the connection: what other tasks send meanwhile is
+        collected too. Does nothing on a closed connection.
 
         Raises:
             RuntimeError: The connection belongs to another thread, event loop or process.

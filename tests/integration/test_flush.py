@@ -132,7 +132,7 @@ async def test_corks_are_nested_and_one_may_be_used_again():
 async def test_an_exception_in_a_cork_passes_and_what_was_accepted_leaves():
     with answering() as peer:
         async with opened(peer) as (ws, writes):
-            with pytest.raises(TypeError, match="int"), ws.cork():  # noqa: PT012
+            with pytest.raises(TypeError, match="int"), ws.cork():
                 ws.send_nowait("1")
                 ws.send_nowait("2")
                 ws.send_nowait(3)
