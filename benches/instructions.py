@@ -52,6 +52,7 @@ class Case:
 
 
 ITERATE, LISTENER, BATCHES = clients.FastwsIterate, clients.FastwsListener, clients.FastwsBatches
+NOWAIT = clients.FastwsSendNowait
 CASES = (
     Case(ITERATE, "round-trip 256 B TCP", 1_000, 5_000),
     Case(LISTENER, "round-trip 256 B TCP", 1_000, 5_000),
@@ -61,6 +62,8 @@ CASES = (
     Case(BATCHES, "ingest 128 B TCP", 100_000, 500_000),
     Case(ITERATE, "ingest 128 B TLS", 50_000, 250_000),
     Case(ITERATE, "send 128 B TCP", 20_000, 100_000),
+    Case(ITERATE, "send 16 KiB TCP", 2_000, 10_000),
+    Case(NOWAIT, "send-each-turn 128 B TCP", 5_000, 25_000),
 )
 
 

@@ -11,6 +11,7 @@ from typing_extensions import disjoint_base
 __all__ = [
     "Batch",
     "Connection",
+    "Cork",
     "Hub",
     "MessageView",
     "Request",
@@ -105,6 +106,31 @@ class Connection:
             ConcurrencyError: A message is being sent in fragments.
             TypeError: The message cannot be sent.
         """
+    def flush(self) -> None:
+        """Lets what is queued leave now, as far as the kernel takes it, instead of at the end of the loop's turn.
+
+        It waits for nothing: what the kernel does not take leaves when it does. Does nothing where nothing is queued,
+        and on a closed connection.
+
+        Raises:
+            RuntimeError: The connection belongs to another thread, event loop or process.
+        """
+    def cork(self) -> Cork:
+        """Collects what is sent in a ``with`` block, so that it leaves together when the block ends::
+
+            with ws.cork():
+                ws.send_nowait(cancel)
+                ws.send_nowait(replace)
+
+        Outside of such a block the first message of a turn leaves alone, at once. In it, what is queued leaves before
+        the end of the block only if it is worth a system call (64 KiB, or more than ``write_limit``), at the end of the
+        loop's turn if the block awaits, and by ``flush()``. An exception changes nothing: what was accepted leaves.
+        Blocks may be nested, the outermost one counts. It concerns the connection: what other tasks send meanwhile is
+        collected too. Does nothing on a closed connection.
+
+        Raises:
+            RuntimeError: The connection belongs to another thread, event loop or process.
+        """
     def fileno(self) -> int:
         """The socket's descriptor, or -1 when it is closed. Do not read, write or close it."""
     @property
@@ -186,6 +212,13 @@ class Connection:
     def _loop(self) -> asyncio.AbstractEventLoop: ...
     @property
     def _is_live(self) -> bool: ...
+
+@final
+class Cork:
+    """A block in which what is sent is collected; made by ``Connection.cork()``."""
+
+    def __enter__(self) -> None: ...
+    def __exit__(self, *_exc: object) -> None: ...
 
 class _Iteration(Generic[_T]):
     def __aiter__(self) -> Self: ...

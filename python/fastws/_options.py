@@ -95,17 +95,13 @@ def subprotocol_names(subprotocols: Sequence[str] | None) -> list[str]:
 
 
 def settings(**given: Any) -> _core.Settings:
-    """What connections of a kind share, checked. Made once for the same arguments: most programs have one kind."""
-    try:
-        hash(tuple(given.values()))
-    except TypeError:
-        return _core.Settings(checked(**given))
-    return _settings(**given)
+    """What connections of a kind share, checked. Made once for the same settings: most programs have one kind."""
+    return _settings(tuple(checked(**given).items()))
 
 
-@functools.lru_cache(maxsize=64, typed=True)
-def _settings(**given: Any) -> _core.Settings:
-    return _core.Settings(checked(**given))
+@functools.lru_cache(maxsize=64)
+def _settings(items: tuple[tuple[str, Any], ...]) -> _core.Settings:
+    return _core.Settings(dict(items))
 
 
 def checked(

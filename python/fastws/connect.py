@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import os
 import socket
 import sys
@@ -244,18 +245,24 @@ class connect:  # noqa: N801 - a function to its users, as in websockets
                 raise DialError(f"{self._shown}: {error}", uri=self._shown, phase="tcp") from None
         addresses = await dial.resolve(loop, self._dial_host, self._dial_port, self._shown)
         failures: list[tuple[str, str]] = []
+        refused: list[SocketOptionError] = []
         for address in addresses:
             state.phase = "tcp"
             try:
                 sock = dial.start(address, self._socket_options, self._shown)
                 return await self._attempt(state, loop, sock, context)
-            except SocketOptionError:
-                raise  # it would be the same for the next address
+            except SocketOptionError as error:
+                if error.errno != errno.ENOPROTOOPT:
+                    raise  # it would be the same for the next address
+                refused.append(error)
+                failures.append((dial.name(address), str(error).removeprefix(f"{self._shown}: ")))
             except DialError as error:
                 state.ws = state.opening = None
                 failures.append((dial.name(address), str(error)))
             except OSError as error:
                 failures.append((dial.name(address), error.strerror or str(error)))
+        if refused and len(refused) == len(failures):
+            raise refused[0]
         tried = "; ".join(f"{address}: {why}" for address, why in failures)
         raise DialError(
             f"{self._shown}: no connection: {tried}", uri=self._shown, phase="tcp", attempts=tuple(failures)

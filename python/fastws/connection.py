@@ -39,7 +39,7 @@ class ConnectionStats:
 
     ``receive_paused`` says that our own receive queue is full and nothing is read, ``receive_paused_seconds`` for how
     long by now. ``messages_discarded`` are those that came while ``close()`` waited for the peer and our own queue was
-    full.
+    full. ``writes`` are the system calls that wrote something.
     """
 
     messages_received: int
@@ -50,6 +50,7 @@ class ConnectionStats:
     payload_sent: int
     bytes_received: int
     bytes_sent: int
+    writes: int
     pings_received: int
     pings_sent: int
     pongs_received: int
@@ -73,15 +74,16 @@ class Connection(_core.Connection):
     __slots__ = ()
 
     async def send_many(self, messages: Iterable[str | bytes]) -> None:
-        """Sends messages in order, waiting for room where there is none. They leave together, in few system calls."""
+        """Sends messages in order, waiting for room where there is none. They leave together, as in ``cork()``."""
         if isinstance(messages, str | bytes | bytearray | memoryview):
             raise TypeError(
                 f"send_many() takes several messages, such as a list; send() takes one {type(messages).__name__}"
             )
         if isinstance(messages, Mapping | AbstractSet) or not isinstance(messages, Iterable):
             raise TypeError(f"send_many() takes messages in order, such as a list, not {type(messages).__name__}")
-        for message in messages:
-            await self.send(message)
+        with self.cork():
+            for message in messages:
+                await self.send(message)
 
     async def send_json(self, value: object) -> None:
         """Sends ``value`` as JSON text (by orjson)."""

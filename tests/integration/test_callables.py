@@ -1,4 +1,4 @@
-"""rust/py/src/deliver.rs: what `on_message` may be. A bound method is taken apart when the connection is made, and a
+"""rust/py/src/listener.rs: what `on_message` may be. A bound method is taken apart when the connection is made, and a
 Python function is called by its own entry; everything else is called as any callable is.
 """
 

@@ -1,6 +1,7 @@
 """Where a connection goes: addresses, sockets of one's own, and descriptors that are not to be had (dial.py)."""
 
 import asyncio
+import os
 import socket
 import subprocess
 import sys
@@ -8,7 +9,7 @@ import sys
 import pytest
 
 import fastws
-from peers import Peer, no_descriptor_left, request_of
+from peers import Peer, Wire, no_descriptor_left, request_of
 
 
 async def test_ipv6_literals():
@@ -30,6 +31,45 @@ async def test_addresses_are_those_of_the_socket():
             assert ws.local_address[0] == "127.0.0.1"
             assert ws.local_address[1] != peer.port
             assert ws.uri == peer.url
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
+async def test_addresses_read_as_python_reads_them_and_stay_when_the_connection_is_over(host):
+    with Peer(host=host) as peer:
+        async with peer.connect() as ws:
+            with socket.socket(fileno=os.dup(ws.fileno())) as same:
+                known = same.getsockname(), same.getpeername()
+            assert (ws.local_address, ws.remote_address) == known
+        assert ws.fileno() == -1
+        assert (ws.local_address, ws.remote_address) == known
+
+
+@pytest.mark.parametrize("kind", ["path", "abstract", "none"])
+async def test_addresses_of_a_unix_socket(kind, tmp_path):
+    if kind == "abstract" and sys.platform != "linux":
+        pytest.skip("abstract names are Linux's")
+    name = {"path": str(tmp_path / "sock"), "abstract": b"\0fastws-" + os.urandom(8).hex().encode(), "none": ""}[kind]
+    if kind == "none":
+        ours, theirs = socket.socketpair()
+    else:
+        with socket.socket(socket.AF_UNIX) as listener:
+            listener.bind(name)
+            listener.listen()
+            ours = socket.socket(socket.AF_UNIX)
+            ours.connect(name)
+            theirs, _ = listener.accept()
+    wire = Wire(theirs)
+
+    def serve():
+        wire.upgrade()
+        wire.answer_close()
+
+    serving = asyncio.create_task(asyncio.to_thread(serve))
+    async with fastws.connect("ws://unix.example/", sock=ours) as ws:
+        assert ws.remote_address == name
+        assert ws.local_address == ""
+    await serving
+    theirs.close()
 
 
 async def test_the_next_address_is_tried_when_one_refuses(monkeypatch):

@@ -61,6 +61,8 @@ def test_a_forked_child_is_refused_every_call_and_the_parent_goes_on(process):
             refused(lambda: ws.send_nowait("x"))
             refused(lambda: ws.send(["x", "y"]).send(None))
             refused(lambda: ws.send_threadsafe("x"))
+            refused(ws.flush)
+            refused(ws.cork)
             refused(lambda: ws.ping().send(None))
             refused(lambda: ws.pong().send(None))
             refused(lambda: ws.close().send(None))
@@ -149,6 +151,33 @@ def test_multiprocessing_by_fork_with_an_open_connection(process):
                 assert await ws.recv() == "a"
 
         with Peer(script) as peer:
+            run(main())
+        print("ok")
+        """
+    )
+
+
+def test_a_child_that_runs_the_loop_does_not_make_its_parent_deaf(process):
+    """The hub leaves its loop in the turn after its last connection ended: a child forked in between must not."""
+    process(
+        """
+        async def main():
+            async with first.connect() as ws:
+                pass
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                child = os.fork()
+            if child == 0:
+                await asyncio.sleep(0)
+                await asyncio.sleep(0)
+                os._exit(0)
+            _, status = os.waitpid(child, 0)
+            assert status == 0, status
+            async with asyncio.timeout(10), second.connect() as ws:
+                await ws.send("a")
+                assert await ws.recv() == "b"
+
+        with Peer() as first, Peer(answering(lambda payload: text("b"))) as second:
             run(main())
         print("ok")
         """

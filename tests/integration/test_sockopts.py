@@ -175,6 +175,26 @@ async def test_incoming_cpu_is_set_and_is_the_kernels_afterwards():
             assert 0 <= option_of(ws, socket.SOL_SOCKET, socket.SO_INCOMING_CPU) < os.cpu_count()
 
 
+async def test_an_option_of_the_other_protocol_is_no_reason_to_give_up_a_host(monkeypatch):
+    """IPv6's options are unknown to an IPv4 socket: the next address is tried, and without one the option is named."""
+    option = (socket.IPPROTO_IPV6, socket.IPV6_TCLASS, 0)
+    with Peer(host="::1") as peer:
+
+        async def both(*_):
+            four, six = (socket.AF_INET, ("127.0.0.1", peer.port)), (socket.AF_INET6, ("::1", peer.port, 0, 0))
+            return [dial.Address(*four), dial.Address(*six)]
+
+        async def only_the_first(*arguments):
+            return (await both(*arguments))[:1]
+
+        monkeypatch.setattr(dial, "resolve", both)
+        async with fastws.connect("ws://two.example/", sockopts=[option]) as ws:
+            assert ws.remote_address[0] == "::1"
+        monkeypatch.setattr(dial, "resolve", only_the_first)
+        with pytest.raises(fastws.SocketOptionError, match="does not take sockopts"):
+            await fastws.connect("ws://two.example/", sockopts=[option])
+
+
 async def test_nodelay_is_no_reason_to_refuse_a_socket_that_is_not_tcp():
     one, two = socket.socketpair()
     with one, two:

@@ -1,5 +1,6 @@
 """TLS against the embedded server: what is trusted, and what is said when it is not."""
 
+import asyncio
 import contextlib
 import shutil
 import socket
@@ -16,8 +17,6 @@ from fastws.runner import loop_factory
 
 
 def run(loop, main):
-    import asyncio
-
     with asyncio.Runner(loop_factory=loop_factory(loop)) as runner:
         return runner.run(asyncio.wait_for(main, 30))
 
@@ -150,6 +149,43 @@ def test_equal_configurations_share_their_sessions(loop, fastws_tls_server):
         warnings.simplefilter("error")
         run(loop, main())
     assert fastws_tls_server.stats().resumed == 2
+
+
+def test_sessions_are_resumed_by_authorities_not_by_the_object(loop, server, tmp_path):
+    """Under TLS 1.3 and 1.2; what trusts something else does a whole handshake."""
+    path = tmp_path / "ca.pem"
+    path.write_bytes(server.ca_pem)
+    other = fastws.TlsConfig(ca=server.ca_pem + b"\n# the same authority, by other bytes\n")
+
+    async def main():
+        seen = []
+        for tls in (fastws.TlsConfig(ca=server.ca_pem), fastws.TlsConfig(ca=path), other, other):
+            before = server.stats().resumed
+            async with fastws.connect(server.url(), tls=tls) as ws:
+                await ws.send("x")
+                assert await ws.recv() == "x"
+            seen.append(server.stats().resumed - before)
+        return seen
+
+    assert run(loop, main()) == [0, 1, 0, 1]
+
+
+def test_many_connections_at_once_resume_what_tickets_there_are(loop, fastws_tls_server):
+    """Each ticket is used once: no two connections share one, and who finds none does a whole handshake."""
+    tls = fastws.TlsConfig(ca=fastws_tls_server.ca_pem)
+
+    async def main():
+        async def one():
+            async with fastws.connect(fastws_tls_server.url(), tls=tls) as ws:
+                await ws.send("x")
+                await ws.recv()
+
+        await one()
+        await asyncio.gather(*(one() for _ in range(20)))
+        await one()
+
+    run(loop, main())
+    assert 2 <= fastws_tls_server.stats().resumed <= 21
 
 
 def openssl_certificate(folder):

@@ -43,6 +43,12 @@ async def sending(ws: fastws.Connection, parts: list[str], stream: AsyncIterator
     await ws.send(stream)
     assert_type(ws.send_nowait("text"), None)
     await ws.send_many(["a", b"b"])
+    assert_type(ws.flush(), None)
+    with ws.cork() as nothing:
+        assert_type(nothing, None)
+        ws.send_nowait("text")
+    async with ws.cork():  # type: ignore[attr-defined]
+        pass
     await ws.send_json({"op": "subscribe"})
     pong = await ws.ping(b"data")
     _: Awaitable[float] = pong

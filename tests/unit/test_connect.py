@@ -176,10 +176,12 @@ def test_connections_of_a_kind_share_their_settings():
     first, second, other = (fastws.connect("ws://h/", max_queue=mark)._settings for mark in (10, 10, 11))
     assert first is second
     assert first is not other
-    # True is 1 to a dictionary, but no size; and what cannot be looked up in one is refused as ever.
-    fastws.connect("ws://h/", max_size=1)
+    # What equals an argument that was good is not good by that.
+    fastws.connect("ws://h/", max_size=1, max_queue=(4, 1))
     with pytest.raises(TypeError, match="max_size"):
         fastws.connect("ws://h/", max_size=True)
+    with pytest.raises(TypeError, match="max_queue"):
+        fastws.connect("ws://h/", max_queue=(4.0, 1))
     with pytest.raises(ValueError, match="max_queue"):
         fastws.connect("ws://h/", max_queue=[10, 2])
 

@@ -11,8 +11,10 @@ use crate::{Nanos, SECOND};
 /// The keepalive of one connection.
 #[derive(Debug)]
 pub struct Keepalive {
-    interval: Option<Nanos>,
-    timeout: Option<Nanos>,
+    /// Zero: no pings.
+    interval: Nanos,
+    /// Zero: for ever.
+    timeout: Nanos,
     /// Outstanding pings, the oldest first.
     pings: VecDeque<Outstanding>,
     next_number: u64,
@@ -57,8 +59,8 @@ impl Keepalive {
     /// pings of the interval are judged, not those of the user.
     pub fn new(interval: Option<Nanos>, timeout: Option<Nanos>) -> Self {
         Self {
-            interval: interval.filter(|span| *span > 0),
-            timeout: timeout.filter(|span| *span > 0),
+            interval: interval.unwrap_or(0),
+            timeout: timeout.unwrap_or(0),
             pings: VecDeque::new(),
             next_number: 1,
             due: None,
@@ -76,7 +78,7 @@ impl Keepalive {
     /// The connection is open.
     pub fn start(&mut self, now: Nanos) {
         self.heard = now;
-        self.due = self.interval.map(|interval| now.saturating_add(interval));
+        self.due = (self.interval > 0).then(|| now.saturating_add(self.interval));
     }
 
     /// Bytes arrived.
@@ -152,7 +154,7 @@ impl Keepalive {
         if let Some(since) = self.unanswered_since() {
             self.late += lag.min(now.saturating_sub(since));
             if self.death().is_some_and(|death| now >= death) {
-                let was_blocked = self.timeout.is_some_and(|timeout| self.late.saturating_mul(2) >= timeout);
+                let was_blocked = self.timeout > 0 && self.late.saturating_mul(2) >= self.timeout;
                 if !was_blocked || self.pardoned {
                     return Action::Dead(self.verdict(now, since));
                 }
@@ -168,7 +170,7 @@ impl Keepalive {
         }
         let Some(due) = self.due.filter(|due| now >= *due) else { return Action::Nothing };
         // Pings keep their rhythm; those that a blocked loop missed are not made up for.
-        let interval = self.interval.unwrap_or(SECOND);
+        let interval = if self.interval > 0 { self.interval } else { SECOND };
         let missed = now.saturating_sub(due) / interval;
         self.due = Some(due.saturating_add(interval.saturating_mul(missed + 1)));
         let (_, payload) = self.ping(None, now);
@@ -190,7 +192,10 @@ impl Keepalive {
     }
 
     fn death(&self) -> Option<Nanos> {
-        Some(self.unanswered_since()?.saturating_add(self.timeout?))
+        if self.timeout == 0 {
+            return None;
+        }
+        Some(self.unanswered_since()?.saturating_add(self.timeout))
     }
 
     /// The cause that made us blind for longer than we listened, else the peer. What we listened before the loop was

@@ -1,7 +1,7 @@
 //! The two ends of a socket, small while nobody asks for them, and as Python's `socket` module gives them.
 
 use std::mem::MaybeUninit;
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddrV4, SocketAddrV6};
 use std::os::fd::RawFd;
 
 use pyo3::prelude::*;
@@ -12,8 +12,9 @@ pub enum Address {
     /// Not known, or of a family without addresses that people read.
     #[default]
     Unknown,
-    Inet(SocketAddr),
-    /// A path; empty for a socket without one.
+    Inet(SocketAddrV4),
+    Inet6(Box<SocketAddrV6>),
+    /// A path, or an abstract name, which begins with a zero; empty for a socket without one.
     Unix(Box<[u8]>),
 }
 
@@ -44,13 +45,13 @@ impl Address {
                 libc::AF_INET => {
                     let inet = &*address.as_ptr().cast::<libc::sockaddr_in>();
                     let host = Ipv4Addr::from(u32::from_be(inet.sin_addr.s_addr));
-                    Self::Inet(SocketAddrV4::new(host, u16::from_be(inet.sin_port)).into())
+                    Self::Inet(SocketAddrV4::new(host, u16::from_be(inet.sin_port)))
                 }
                 libc::AF_INET6 => {
                     let inet = &*address.as_ptr().cast::<libc::sockaddr_in6>();
                     let (host, port) = (Ipv6Addr::from(inet.sin6_addr.s6_addr), u16::from_be(inet.sin6_port));
                     let flow = u32::from_be(inet.sin6_flowinfo);
-                    Self::Inet(SocketAddrV6::new(host, port, flow, inet.sin6_scope_id).into())
+                    Self::Inet6(Box::new(SocketAddrV6::new(host, port, flow, inet.sin6_scope_id)))
                 }
                 libc::AF_UNIX => {
                     let unix = &*address.as_ptr().cast::<libc::sockaddr_un>();
@@ -69,31 +70,13 @@ impl Address {
     pub fn to_python<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
         match self {
             Self::Unknown => Ok(py.None().into_bound(py)),
-            Self::Inet(SocketAddr::V4(inet)) => Ok((inet.ip().to_string(), inet.port()).into_pyobject(py)?.into_any()),
-            Self::Inet(SocketAddr::V6(inet)) => {
-                let mut host = inet.ip().to_string();
-                if let Some(name) = interface(inet.scope_id()) {
-                    host = format!("{host}%{name}");
-                }
-                Ok((host, inet.port(), inet.flowinfo(), inet.scope_id()).into_pyobject(py)?.into_any())
+            Self::Inet(inet) => Ok((inet.ip().to_string(), inet.port()).into_pyobject(py)?.into_any()),
+            Self::Inet6(inet) => {
+                let address = (inet.ip().to_string(), inet.port(), inet.flowinfo(), inet.scope_id());
+                Ok(address.into_pyobject(py)?.into_any())
             }
             Self::Unix(name) if name.first() == Some(&0) => Ok(name.as_ref().into_pyobject(py)?.into_any()),
             Self::Unix(path) => py.import("os")?.call_method1("fsdecode", (path.as_ref().into_pyobject(py)?,)),
         }
     }
-}
-
-/// The name of a network interface; none where the address needs none.
-fn interface(scope: u32) -> Option<String> {
-    if scope == 0 {
-        return None;
-    }
-    let mut name = [0u8; libc::IF_NAMESIZE];
-    // SAFETY: the buffer has the size that the call asks for.
-    let found = unsafe { libc::if_indextoname(scope, name.as_mut_ptr().cast()) };
-    if found.is_null() {
-        return Some(scope.to_string());
-    }
-    let end = name.iter().position(|&byte| byte == 0).unwrap_or(name.len());
-    Some(String::from_utf8_lossy(&name[..end]).into_owned())
 }

@@ -7,7 +7,7 @@ use std::cell::{OnceCell, RefCell};
 use std::os::fd::RawFd;
 use std::sync::Arc;
 
-use fastws_core::{Connection, Misuse, State};
+use fastws_core::{Connection, State};
 use pyo3::exceptions::{PyRuntimeError, PyValueError};
 use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::prelude::*;
@@ -18,9 +18,10 @@ mod inner;
 mod owner;
 
 use crate::awaitable::{self, Want};
-use crate::deliver::Listener;
+use crate::cork::Cork;
 use crate::driver::Phase;
 use crate::hub::{BusyPoll, Hub};
+use crate::listener::Listener;
 use crate::poller::Interest;
 use crate::queue::Decode;
 use crate::request::Request;
@@ -124,7 +125,7 @@ impl Conn {
         inner.token = Some(token);
         inner.strong = true;
         inner.interest = Interest { read: false, write: true };
-        inner.waits.opening = Some(future.clone().unbind());
+        inner.rare.opening = Some(future.clone().unbind());
         inner.uri = Some(uri);
         Ok(future)
     }
@@ -264,6 +265,37 @@ impl Conn {
         }
     }
 
+    /// Lets what is queued leave now, as far as the kernel takes it, instead of at the end of the loop's turn.
+    ///
+    /// It waits for nothing: what the kernel does not take leaves when it does. Does nothing where nothing is queued,
+    /// and on a closed connection.
+    ///
+    /// Raises:
+    ///     RuntimeError: The connection belongs to another thread, event loop or process.
+    fn flush(slf: &Bound<'_, Self>) -> PyResult<()> {
+        slf.get().check_loop(slf.py())?;
+        Self::flush_now(slf)
+    }
+
+    /// Collects what is sent in a ``with`` block, so that it leaves together when the block ends::
+    ///
+    ///     with ws.cork():
+    ///         ws.send_nowait(cancel)
+    ///         ws.send_nowait(replace)
+    ///
+    /// Outside of such a block the first message of a turn leaves alone, at once. In it, what is queued leaves before
+    /// the end of the block only if it is worth a system call (64 KiB, or more than ``write_limit``), at the end of the
+    /// loop's turn if the block awaits, and by ``flush()``. An exception changes nothing: what was accepted leaves.
+    /// Blocks may be nested, the outermost one counts. It concerns the connection: what other tasks send meanwhile is
+    /// collected too. Does nothing on a closed connection.
+    ///
+    /// Raises:
+    ///     RuntimeError: The connection belongs to another thread, event loop or process.
+    fn cork(slf: &Bound<'_, Self>) -> PyResult<Cork> {
+        slf.get().check_loop(slf.py())?;
+        Ok(Cork::new(slf))
+    }
+
     /// Tries to send a message or a fragment of one for somebody who waited for room. True: it was accepted.
     #[pyo3(signature = (message, text=None, fin=None))]
     fn _try_send(
@@ -272,31 +304,7 @@ impl Conn {
         text: Option<bool>,
         fin: Option<bool>,
     ) -> PyResult<bool> {
-        let (py, this) = (slf.py(), slf.get());
-        let outcome = payload::with_bytes(message, text, fin.is_some(), |opcode, bytes| {
-            this.check_loop(py)?;
-            let outcome = {
-                let mut inner = this.inner.borrow_mut();
-                inner.lend_for_sending();
-                let outcome = match fin {
-                    None => inner.core.send(opcode, bytes),
-                    Some(fin) => inner.core.send_fragment(opcode, bytes, fin),
-                };
-                if outcome.is_err() {
-                    inner.take_back_storage();
-                }
-                outcome
-            };
-            match outcome {
-                Ok(()) => Self::after_send(slf).map(|_| true),
-                Err(Misuse::QueueFull { .. } | Misuse::FragmentOrder) => Ok(false),
-                Err(misuse) => Err(this.misuse(slf, &misuse)),
-            }
-        })?;
-        match outcome {
-            Some(outcome) => outcome,
-            None => Err(this.error(py, "not_sendable", (message,))),
-        }
+        Self::try_send(slf, message, text, fin)
     }
 
     /// Whether a message is being sent in fragments.
@@ -320,7 +328,7 @@ impl Conn {
         let number = outcome.map_err(|misuse| this.misuse(slf, &misuse))?;
         let future = this.future(py)?;
         Self::forget_cancelled_pings(slf)?;
-        this.inner.borrow_mut().waits.pings.push((number, now, future.clone().unbind()));
+        this.inner.borrow_mut().rare.pings.push((number, now, future.clone().unbind()));
         Self::after_send(slf)?;
         Self::hold(slf);
         Ok(future)
@@ -375,7 +383,7 @@ impl Conn {
         if this.inner.borrow().ended {
             future.call_method1("set_result", (py.None(),))?;
         } else {
-            this.inner.borrow_mut().waits.closing.push(future.clone().unbind());
+            this.inner.borrow_mut().rare.closing.push(future.clone().unbind());
             Self::sync(slf)?;
         }
         Ok(future)
@@ -385,41 +393,12 @@ impl Conn {
     /// `again` the mark did not suffice: it is done when something more was written.
     #[pyo3(signature = (again=false))]
     fn _drain_future<'py>(slf: &Bound<'py, Self>, again: bool) -> PyResult<Bound<'py, PyAny>> {
-        let (py, this) = (slf.py(), slf.get());
-        this.check_loop(py)?;
-        let future = this.future(py)?;
-        let (low, over) = {
-            let inner = this.inner.borrow();
-            let enough = if again { 0 } else { inner.settings.write_low };
-            (inner.core.queued_bytes() <= enough, inner.core.state() == State::Closed)
-        };
-        if low || over {
-            future.call_method1("set_result", (py.None(),))?;
-        } else {
-            this.inner.borrow_mut().waits.draining.push(future.clone().unbind());
-        }
-        Ok(future)
+        Self::drain_future(slf, again)
     }
 
     /// A future that is done when it is its owner's turn to try to send; `again` if it tried in vain.
     fn _room_future<'py>(slf: &Bound<'py, Self>, again: bool) -> PyResult<Bound<'py, PyAny>> {
-        let (py, this) = (slf.py(), slf.get());
-        this.check_loop(py)?;
-        let future = this.future(py)?;
-        let offers = {
-            let mut inner = this.inner.borrow_mut();
-            if again {
-                inner.waits.rooms.push_front(future.clone().unbind());
-            } else {
-                inner.waits.rooms.push_back(future.clone().unbind());
-            }
-            // Room may have come before somebody waited for it. Who tried in vain needs more than there was: all of it.
-            !again || inner.core.queued_bytes() == 0 || inner.core.state() != State::Open
-        };
-        if offers {
-            Self::offer_room(slf)?;
-        }
-        Ok(future)
+        Self::room_future(slf, again)
     }
 
     /// Nobody waits for the end by this future any more.
@@ -428,8 +407,10 @@ impl Conn {
         this.check()?;
         let gone = {
             let mut inner = this.inner.borrow_mut();
-            let at = inner.waits.closing.iter().position(|known| known.is(future));
-            at.map(|at| inner.waits.closing.swap_remove(at))
+            let at = inner.rare.closing.iter().position(|known| known.is(future));
+            let gone = at.map(|at| inner.rare.closing.swap_remove(at));
+            inner.rare.rest();
+            gone
         };
         drop(gone);
         Self::sync(slf)
@@ -474,7 +455,7 @@ impl Conn {
     /// The exception of a listener's callback, if one ended the connection.
     #[getter]
     fn _listener_error(&self, py: Python<'_>) -> Option<Py<PyAny>> {
-        self.inner.borrow().waits.listener_error.as_ref().map(|error| error.clone_ref(py))
+        self.inner.borrow().rare.listener_error.as_ref().map(|error| error.clone_ref(py))
     }
 
     /// The response: (status, reason, headers, body), or none.

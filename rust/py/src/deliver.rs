@@ -1,13 +1,9 @@
 //! How messages reach their consumer: a waiting task, a listener's callbacks, or a list of many. No borrow of the
 //! connection's state is held while any of them runs.
 
-use std::cell::RefCell;
-use std::ptr::null_mut;
-
 use fastws_core::{Nanos, State};
 use pyo3::exceptions::{PyKeyboardInterrupt, PySystemExit};
 use pyo3::ffi;
-use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::prelude::*;
 use pyo3::types::PyList;
 
@@ -16,108 +12,17 @@ use crate::batch::Batch;
 use crate::conn::{Awaited, Conn, Inner, Polled};
 use crate::driver::Phase;
 use crate::hub::Hub;
+use crate::listener::{Listener, OnMessage};
 use crate::queue::{Body, Decode, Form, Taken};
 use crate::view::MessageView;
 use crate::waiter::Waiter;
 use crate::{clock, fault, gc};
-
-/// A listener's callbacks, and the context that they run in.
-pub struct Listener {
-    on_open: Option<Py<PyAny>>,
-    on_message: Option<Function>,
-    on_batch: Option<Py<PyAny>>,
-    on_close: Option<Py<PyAny>>,
-    context: Py<PyAny>,
-    running: RefCell<()>,
-}
-
-/// A callback, with a bound method taken apart: its own call would do that each time.
-struct Function {
-    function: Py<PyAny>,
-    this: Option<Py<PyAny>>,
-}
 
 /// Time for which a consumer may take messages without giving the loop a turn.
 const RUN_BUDGET: u64 = 500_000;
 
 /// Messages after which the time is looked at, at most. A slow consumer has its time looked at more often.
 const RUN_CHECK: u32 = 64;
-
-impl Listener {
-    /// `listener` has the attributes `on_open`, `on_message`, `on_batch`, `on_close`: callables or none.
-    pub fn new(py: Python<'_>, listener: &Bound<'_, PyAny>) -> PyResult<Self> {
-        let get = |name: &str| -> PyResult<Option<Py<PyAny>>> {
-            let callback = listener.getattr(name)?;
-            Ok((!callback.is_none()).then(|| callback.unbind()))
-        };
-        // SAFETY: attached; a new reference or null with an exception.
-        let context = unsafe { Bound::from_owned_ptr_or_err(py, ffi::PyContext_CopyCurrent()) }?.unbind();
-        Ok(Self {
-            on_open: get("on_open")?,
-            on_message: get("on_message")?.map(|callback| Function::new(callback.bind(py))).transpose()?,
-            on_batch: get("on_batch")?,
-            on_close: get("on_close")?,
-            context,
-            running: RefCell::new(()),
-        })
-    }
-
-    /// Whether a callback of messages is on the stack.
-    pub fn is_running(&self) -> bool {
-        self.running.try_borrow_mut().is_err()
-    }
-
-    pub fn traverse(&self, visit: &PyVisit<'_>) -> Result<(), PyTraverseError> {
-        for callback in [&self.on_open, &self.on_batch, &self.on_close].into_iter().flatten() {
-            visit.call(callback)?;
-        }
-        if let Some(on_message) = &self.on_message {
-            visit.call(&on_message.function)?;
-            visit.call(&on_message.this)?;
-        }
-        visit.call(&self.context)
-    }
-
-    /// Runs `calls` in the listener's context.
-    fn run<'py, R>(&self, py: Python<'py>, calls: impl FnOnce() -> PyResult<R>) -> PyResult<R> {
-        // SAFETY: attached; the context is ours. It is entered already where a callback runs a nested loop.
-        let entered = unsafe { ffi::PyContext_Enter(self.context.as_ptr()) } == 0;
-        if !entered {
-            drop(PyErr::take(py));
-        }
-        let outcome = calls();
-        if entered {
-            // SAFETY: entered above. An exception of the calls was taken out of the interpreter by their result.
-            let left = unsafe { ffi::PyContext_Exit(self.context.as_ptr()) };
-            if left < 0 {
-                return outcome.and(Err(PyErr::fetch(py)));
-            }
-        }
-        outcome
-    }
-}
-
-impl Function {
-    fn new(callback: &Bound<'_, PyAny>) -> PyResult<Self> {
-        let py = callback.py();
-        let (function, this) = if callback.get_type().is(&py.import("types")?.getattr("MethodType")?) {
-            (callback.getattr("__func__")?, Some(callback.getattr("__self__")?.unbind()))
-        } else {
-            (callback.clone(), None)
-        };
-        Ok(Self { function: function.unbind(), this })
-    }
-
-    /// What to call. A Python function's own entry is called at once: its result needs no check.
-    fn entry(&self) -> ffi::vectorcallfunc {
-        // SAFETY: attached.
-        let direct = unsafe {
-            let is_function = ffi::PyFunction_Check(self.function.as_ptr()) != 0;
-            if is_function { ffi::PyVectorcall_Function(self.function.as_ptr()) } else { None }
-        };
-        direct.unwrap_or(ffi::PyObject_Vectorcall)
-    }
-}
 
 impl Conn {
     /// Gives what is in the queue to whoever consumes it.
@@ -344,7 +249,7 @@ impl Conn {
         };
         {
             let mut inner = this.inner.borrow_mut();
-            if inner.waits.listener_error.is_some() {
+            if inner.rare.listener_error.is_some() {
                 inner.queue.clear(py);
             }
             if inner.queue.is_empty() {
@@ -382,13 +287,9 @@ impl Conn {
         listener.run(slf.py(), calls)
     }
 
-    fn call_messages(slf: &Bound<'_, Self>, on_message: &Function) -> PyResult<()> {
+    fn call_messages(slf: &Bound<'_, Self>, on_message: &OnMessage) -> PyResult<()> {
         let (py, this) = (slf.py(), slf.get());
-        let call = on_message.entry();
-        let (me, bound) = on_message.this.as_ref().map_or((null_mut(), 0), |me| (me.as_ptr(), 1));
-        // The first place is the callee's to write to, as the flag says; so is the second of what is not bound.
-        let mut args = [null_mut(), me, slf.as_ptr(), null_mut()];
-        let count = (2 + bound) | ffi::PY_VECTORCALL_ARGUMENTS_OFFSET;
+        let entry = on_message.entry();
         loop {
             let message = {
                 let mut inner = this.inner.borrow_mut();
@@ -397,15 +298,7 @@ impl Conn {
                 }
                 inner.take_default(py)?.into_bound(py)
             };
-            args[3] = message.as_ptr();
-            // SAFETY: attached; borrowed references that live through the call, behind a place to write to.
-            let result =
-                unsafe { call(on_message.function.as_ptr(), args.as_mut_ptr().add(2 - bound), count, null_mut()) };
-            if result.is_null() {
-                return Err(PyErr::fetch(py));
-            }
-            // SAFETY: a new reference that is ours.
-            unsafe { ffi::Py_DECREF(result) };
+            on_message.call(entry, slf.as_any(), &message)?;
         }
     }
 
@@ -432,7 +325,7 @@ impl Conn {
         let text = "exception in a listener's callback; the connection is closed with 1011";
         {
             let mut inner = this.inner.borrow_mut();
-            inner.waits.listener_error.get_or_insert_with(|| error.value(py).clone().into_any().unbind());
+            inner.rare.listener_error.get_or_insert_with(|| error.value(py).clone().into_any().unbind());
             inner.queue.clear(py);
             // 1011 may be sent, and the reason is short.
             let _ = inner.core.close(Some(1011), "a listener raised an exception", clock::monotonic());
@@ -478,6 +371,7 @@ impl Inner {
     }
 
     /// Takes a message as the object that its consumer gets.
+    #[inline]
     fn take(&mut self, py: Python<'_>, decode: Decode) -> PyResult<Py<PyAny>> {
         let form = self.queue.form;
         let Some(taken) = self.queue.pop(py) else { return Ok(py.None()) };
@@ -494,7 +388,7 @@ impl Inner {
         let view = match taken.body {
             Body::Slice(address, length) => {
                 let view = MessageView::of_slice(py, address, length, taken.text)?;
-                self.views.push(view.clone_ref(py));
+                self.rare.views.push(view.clone_ref(py));
                 view
             }
             Body::Object(object) => match object.bind(py).cast::<pyo3::types::PyBytes>() {
@@ -509,16 +403,16 @@ impl Inner {
     fn take_list(&mut self, py: Python<'_>, messages: usize, bytes: usize) -> PyResult<Py<PyList>> {
         let _paused = gc::pause(py);
         let count = self.queue.count_within(messages, bytes);
-        // SAFETY: attached; a new list or null with an exception.
-        let list = unsafe { Bound::from_owned_ptr_or_err(py, ffi::PyList_New(count as isize)) }?;
-        for at in 0..count {
-            let message = self.take_default(py)?.into_ptr();
-            // SAFETY: the place is empty, in a list of `count` places that nobody else has.
-            unsafe { ffi::PyList_SET_ITEM(list.as_ptr(), at as isize, message) };
+        // SAFETY: attached. The list has room for `count`, no item is there yet, and nobody else has seen it; one that is
+        // not filled may be dropped.
+        unsafe {
+            let list = Bound::from_owned_ptr_or_err(py, ffi::PyList_New(count as isize))?;
+            for at in 0..count {
+                let message = self.take_default(py)?;
+                ffi::PyList_SET_ITEM(list.as_ptr(), at as isize, message.into_ptr());
+            }
+            Ok(list.cast_into_unchecked::<PyList>().unbind())
         }
-        // SAFETY: it was made as one.
-        let list = unsafe { list.cast_into_unchecked::<PyList>() };
-        Ok(list.unbind())
     }
 
     fn take_batch(&mut self, py: Python<'_>, messages: usize, bytes: usize) -> PyResult<Py<PyAny>> {
@@ -549,7 +443,7 @@ impl Inner {
 
     /// Whether `on_close` waits for the callback that ran.
     fn take_on_close(&mut self) -> bool {
-        self.waits.on_close_waits && std::mem::take(&mut self.waits.on_close_waits)
+        self.rare.on_close_waits && std::mem::take(&mut self.rare.on_close_waits)
     }
 
     /// No batch is waited for any more: another reader must not wait for its limits.

@@ -233,8 +233,8 @@ impl Conn {
                         inner.phase = Phase::Open;
                         // What a quiet connection has no use for any more.
                         inner.events = VecDeque::new();
-                        let opening = inner.waits.opening.take();
-                        inner.waits.rest();
+                        let opening = inner.rare.opening.take();
+                        inner.rare.rest();
                         opening
                     };
                     this.hub.get().owe_a_turn();
@@ -246,7 +246,7 @@ impl Conn {
                     let (opening, phase) = {
                         let mut inner = this.inner.borrow_mut();
                         inner.response = response.as_deref().map(payload::pack_response);
-                        (inner.waits.opening.take(), inner.phase)
+                        (inner.rare.opening.take(), inner.phase)
                     };
                     let kind = match &error {
                         fastws_core::Error::PeerIncompatible(fastws_core::Incompatible::Status(_)) => "status",
@@ -259,10 +259,13 @@ impl Conn {
                     let now = clock::monotonic();
                     let answered = {
                         let mut inner = this.inner.borrow_mut();
+                        if inner.rare.pings.is_empty() {
+                            continue;
+                        }
                         let (answered, waiting) =
-                            std::mem::take(&mut inner.waits.pings).into_iter().partition(|(n, _, _)| *n <= number);
-                        inner.waits.pings = waiting;
-                        inner.waits.rest();
+                            std::mem::take(&mut inner.rare.pings).into_iter().partition(|(n, _, _)| *n <= number);
+                        inner.rare.pings = waiting;
+                        inner.rare.rest();
                         let answered: Vec<(u64, Nanos, Py<PyAny>)> = answered;
                         answered
                     };
@@ -331,13 +334,13 @@ impl Conn {
         let (py, this) = (slf.py(), slf.get());
         let drained = {
             let mut inner = this.inner.borrow_mut();
-            if inner.waits.draining.is_empty() && inner.waits.rooms.is_empty() {
+            if inner.rare.draining.is_empty() && inner.rare.rooms.is_empty() {
                 return Ok(());
             }
             if inner.core.queued_bytes() > inner.settings.write_low {
                 return Ok(());
             }
-            std::mem::take(&mut inner.waits.draining)
+            std::mem::take(&mut inner.rare.draining)
         };
         this.hub.get().owe_a_turn();
         for future in drained {
@@ -357,7 +360,11 @@ impl Conn {
                 {
                     return Ok(());
                 }
-                inner.waits.rooms.pop_front()
+                if inner.rare.rooms.is_empty() {
+                    inner.rare.rest();
+                    return Ok(());
+                }
+                inner.rare.rooms.pop_front()
             };
             let Some(future) = future else { return Ok(()) };
             // One that was cancelled meanwhile passes its turn on.
@@ -374,21 +381,14 @@ impl Conn {
         let delivered = Self::deliver(slf);
         let (opening, failing, pings, closing, phase, why) = {
             let mut inner = this.inner.borrow_mut();
-            let mut waits = std::mem::take(&mut *inner.waits);
-            let mut failing = std::mem::take(&mut waits.draining);
-            failing.extend(std::mem::take(&mut waits.rooms));
-            inner.waits.listener_error = waits.listener_error.take();
-            inner.waits.on_close_waits = waits.on_close_waits;
-            inner.waits.rest();
             let phase = std::mem::replace(&mut inner.phase, Phase::Closed);
-            (
-                waits.opening.take(),
-                failing,
-                waits.pings,
-                waits.closing,
-                phase,
-                inner.core.close_info().cause.as_ref().map(payload::cause_text),
-            )
+            let rare = &mut *inner.rare;
+            let opening = rare.opening.take();
+            let mut failing = std::mem::take(&mut rare.draining);
+            failing.extend(std::mem::take(&mut rare.rooms));
+            let (pings, closing) = (std::mem::take(&mut rare.pings), std::mem::take(&mut rare.closing));
+            inner.rare.rest();
+            (opening, failing, pings, closing, phase, inner.core.close_info().cause.as_ref().map(payload::cause_text))
         };
         if opening.is_some() {
             let error = this.error(py, "open_failed", (slf, phase.name(), "lost", why.unwrap_or_default()));
@@ -400,7 +400,7 @@ impl Conn {
         }
         let called = if this.listener.get().is_some_and(|listener| listener.is_running()) {
             // A callback gave the connection up: what it was called for goes on, and `on_close` is last.
-            this.inner.borrow_mut().waits.on_close_waits = true;
+            this.inner.borrow_mut().rare.on_close_waits = true;
             Ok(())
         } else {
             Self::call_on_close(slf)
@@ -429,8 +429,8 @@ impl Conn {
         spawned.map(|_| ()).map_err(PyErr::from)
     }
 
-    /// Writes what a call queued: at once if it is the first of the turn, else at the turn's end. True: the queue is
-    /// above its limit.
+    /// Writes what a call queued: at once if it is the first of the turn and nobody collects, else at the turn's end.
+    /// True: the queue is above its limit.
     #[inline]
     pub(crate) fn after_send(slf: &Bound<'_, Self>) -> PyResult<bool> {
         let this = slf.get();
@@ -441,11 +441,12 @@ impl Conn {
             let inner = &mut *this.inner.borrow_mut();
             let (mut first, mut later, mut broken) = (false, None, None);
             if !inner.blocked {
-                if inner.sent_turn != turn {
+                let queued = inner.core.queued_bytes();
+                if inner.sent_turn != turn && inner.corks == 0 {
                     inner.sent_turn = turn;
                     first = true;
                     inner.flush();
-                } else if inner.core.queued_bytes() >= COALESCE {
+                } else if queued >= COALESCE || queued > inner.settings.write_high {
                     inner.flush();
                 } else if !inner.flush_listed {
                     later = inner.token;
@@ -470,6 +471,47 @@ impl Conn {
             Self::run_work(slf, work)?;
         }
         Ok(above_limit)
+    }
+}
+
+impl Conn {
+    /// Writes what is queued, as far as the kernel takes it. Who waits for the queue to shrink goes on when the turn
+    /// ends, as ever.
+    pub(crate) fn flush_now(slf: &Bound<'_, Self>) -> PyResult<()> {
+        let this = slf.get();
+        let hub = this.hub.bind(slf.py());
+        let broken = {
+            let inner = &mut *this.inner.borrow_mut();
+            if inner.blocked || !inner.core.wants_write() {
+                return Ok(());
+            }
+            // What is queued is listed for the turn's end already, so the turn is counted.
+            inner.sent_turn = hub.get().turn();
+            inner.flush();
+            let is_kept = inner.blocked || inner.broken.is_some() || !inner.strong && inner.core.wants_write();
+            if is_kept { inner.keep_for_writing(slf, hub.get()) } else { None }
+        };
+        broken.map_or(Ok(()), |token| Hub::run_soon(hub, token))
+    }
+
+    /// From here on nothing is the first of its turn: it waits for [`Conn::uncork`], the turn's end or a full write.
+    pub(crate) fn cork_up(slf: &Bound<'_, Self>) -> PyResult<()> {
+        let this = slf.get();
+        this.check_loop(slf.py())?;
+        this.inner.borrow_mut().corks += 1;
+        Ok(())
+    }
+
+    /// Ends a [`Conn::cork_up`]; the last one lets out what is queued.
+    pub(crate) fn uncork(slf: &Bound<'_, Self>) -> PyResult<()> {
+        let this = slf.get();
+        this.check_loop(slf.py())?;
+        let last = {
+            let mut inner = this.inner.borrow_mut();
+            inner.corks -= 1;
+            inner.corks == 0
+        };
+        if last { Self::flush_now(slf) } else { Ok(()) }
     }
 }
 

@@ -7,6 +7,7 @@
 mod busy;
 mod look;
 mod registry;
+mod turns;
 
 use std::cell::{Cell, OnceCell, RefCell};
 use std::os::fd::RawFd;
@@ -49,7 +50,10 @@ pub struct Hub {
     /// Somebody who was woken in this call of the loop's waits for its next turn.
     owes_turn: Cell<bool>,
     turn_end_scheduled: Cell<bool>,
+    /// `_on_turn_end` of this hub, for `call_soon`, while it has connections: a cycle that ends with the last of them.
+    turn_end: RefCell<Option<Py<PyAny>>>,
     soon_scheduled: Cell<bool>,
+    leave_scheduled: Cell<bool>,
     fork: u32,
 }
 
@@ -61,10 +65,22 @@ unsafe impl Sync for Hub {}
 
 static HUBS: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
 
+thread_local! {
+    /// The hub last made on this thread: nearly always the one that is asked for.
+    static LAST: RefCell<Option<Py<PyWeakrefReference>>> = const { RefCell::new(None) };
+}
+
 impl Hub {
     /// The hub of `event_loop`, made where there is none yet.
     pub fn of<'py>(py: Python<'py>, event_loop: &Bound<'py, PyAny>) -> PyResult<Bound<'py, Hub>> {
         fork::watch();
+        let last = LAST.with_borrow(|last| last.as_ref().and_then(|weak| weak.bind(py).upgrade()));
+        if let Some(hub) = last.and_then(|hub| hub.cast_into::<Hub>().ok())
+            && hub.get().event_loop.is(event_loop)
+            && !hub.get().is_forked()
+        {
+            return Ok(hub);
+        }
         let hubs = HUBS
             .get_or_try_init(py, || py.import("weakref")?.getattr("WeakKeyDictionary")?.call0().map(Bound::unbind))?
             .bind(py);
@@ -73,7 +89,7 @@ impl Hub {
             && let Some(hub) = weak.upgrade()
         {
             let hub = hub.cast_into::<Hub>()?;
-            if hub.get().fork == fork::generation() {
+            if !hub.get().is_forked() {
                 return Ok(hub);
             }
         }
@@ -90,11 +106,15 @@ impl Hub {
                 verdict: Cell::new(Verdict::Silent),
                 owes_turn: Cell::new(false),
                 turn_end_scheduled: Cell::new(false),
+                turn_end: RefCell::new(None),
                 soon_scheduled: Cell::new(false),
+                leave_scheduled: Cell::new(false),
                 fork: fork::generation(),
             },
         )?;
-        hubs.set_item(event_loop, PyWeakrefReference::new(&hub)?)?;
+        let weak = PyWeakrefReference::new(&hub)?;
+        hubs.set_item(event_loop, &weak)?;
+        LAST.set(Some(weak.unbind()));
         Ok(hub)
     }
 
@@ -210,13 +230,17 @@ impl Hub {
             }
             state.free.push(token.index);
             state.live -= 1;
-            if state.live == 0 && state.watching && !self.is_forked() {
-                // The loop is left in its next turn, on its own thread.
+            let turn_end = if state.live == 0 { self.turn_end.take() } else { None };
+            if state.live == 0 && state.watching && self.depth.get() == 0 && !self.is_forked() {
+                // The loop is left in its next turn, on its own thread. A dispatch looks by itself.
                 state.poller.wake();
             }
-            (entry.strong, entry.weak)
+            (entry.strong, entry.weak, turn_end)
         };
-        let (strong, weak) = gone;
+        let (strong, weak, turn_end) = gone;
+        if let Some(turn_end) = turn_end {
+            turn_end.drop_ref(py);
+        }
         if let Some(strong) = strong {
             strong.drop_ref(py);
         }
@@ -268,52 +292,6 @@ impl Hub {
         state.arm();
     }
 
-    /// Wants the connection flushed at the end of this turn.
-    pub fn flush_later(slf: &Bound<'_, Self>, token: Token) -> PyResult<()> {
-        slf.get().state.borrow_mut().flush.push(token);
-        Self::mark_turn(slf)
-    }
-
-    /// Sees to it that the turn is counted when it ends.
-    #[inline]
-    pub fn mark_turn(slf: &Bound<'_, Self>) -> PyResult<()> {
-        let this = slf.get();
-        if this.depth.get() == 0 && !this.turn_end_scheduled.replace(true) {
-            let outcome = Self::call_soon(slf, "_on_turn_end");
-            if outcome.is_err() {
-                this.turn_end_scheduled.set(false);
-            }
-            return outcome;
-        }
-        Ok(())
-    }
-
-    /// Wants another turn for the connection, without waiting for its descriptor.
-    pub fn run_soon(slf: &Bound<'_, Self>, token: Token) -> PyResult<()> {
-        let this = slf.get();
-        {
-            let mut state = this.state.borrow_mut();
-            let Some(entry) = state.entry(token) else { return Ok(()) };
-            if std::mem::replace(&mut entry.is_soon, true) {
-                return Ok(());
-            }
-            state.soon.push_back(token);
-        }
-        Self::schedule_soon(slf)
-    }
-
-    fn schedule_soon(slf: &Bound<'_, Self>) -> PyResult<()> {
-        let this = slf.get();
-        if this.soon_scheduled.replace(true) {
-            return Ok(());
-        }
-        let outcome = Self::call_soon(slf, "_on_soon");
-        if outcome.is_err() {
-            this.soon_scheduled.set(false);
-        }
-        outcome
-    }
-
     /// Brings something from another thread.
     pub fn post(&self, mail: Mail) {
         let mut state = self.state.borrow_mut();
@@ -321,21 +299,16 @@ impl Hub {
         state.poller.wake();
     }
 
-    fn call_soon(slf: &Bound<'_, Self>, method: &str) -> PyResult<()> {
-        let event_loop = slf.get().event_loop.bind(slf.py());
-        event_loop.call_method1("call_soon", (slf.getattr(method)?,)).map(|_| ())
-    }
-
     fn dispatch(slf: &Bound<'_, Self>) -> PyResult<()> {
         let this = slf.get();
         let start = clock::monotonic();
         this.owes_turn.set(false);
         this.verdict.set(Verdict::Silent);
-        Self::look(slf, start, false)?;
-        if this.verdict.get() != Verdict::Silent && this.may_step() {
-            Self::spin(slf, start)?;
+        let mut outcome = Self::look(slf, start, false).map(|_| ());
+        if outcome.is_ok() && this.verdict.get() != Verdict::Silent && this.may_step() {
+            outcome = Self::spin(slf, start);
         }
-        this.leave_if_empty(slf.py())
+        outcome.and(Self::leave_soon(slf))
     }
 
     /// Lets a connection work. A panic, which would be a fault of ours, costs that connection and nothing else.
@@ -402,33 +375,6 @@ impl Hub {
         outcome
     }
 
-    fn next_soon(&self) -> Option<Token> {
-        let mut state = self.state.borrow_mut();
-        let token = state.soon.pop_front()?;
-        if let Some(entry) = state.entry(token) {
-            entry.is_soon = false;
-        }
-        Some(token)
-    }
-
-    fn next_to_flush(&self) -> Option<Token> {
-        self.state.borrow_mut().flush.pop()
-    }
-
-    fn flush(slf: &Bound<'_, Self>) -> PyResult<()> {
-        let this = slf.get();
-        this.turn.set(this.turn.get() + 1);
-        let mut outcome = Ok(());
-        while let Some(token) = this.next_to_flush() {
-            if let Some(conn) = this.connection(slf.py(), token) {
-                let done = this.busy_with(&conn, Some(token), Conn::on_flush);
-                // Also with what ends the program on its way: what was sent leaves.
-                outcome = outcome.and(Self::handle(slf, &conn, done));
-            }
-        }
-        outcome
-    }
-
     /// An exception of one connection never skips the others; those that end the program pass, since all state is
     /// consistent and what was not looked at stays ready.
     fn handle(slf: &Bound<'_, Self>, conn: &Bound<'_, Conn>, outcome: PyResult<()>) -> PyResult<()> {
@@ -462,18 +408,6 @@ impl Hub {
         }
         entry.weak.as_ref()?.bind(py).upgrade()?.cast_into::<Conn>().ok()
     }
-
-    fn leave_if_empty(&self, py: Python<'_>) -> PyResult<()> {
-        let fd = {
-            let mut state = self.state.borrow_mut();
-            if state.live > 0 || !state.watching {
-                return Ok(());
-            }
-            state.watching = false;
-            state.poller.fd()
-        };
-        self.event_loop.bind(py).call_method1("remove_reader", (fd,)).map(|_| ())
-    }
 }
 
 /// Something of which more than one may be on the stack.
@@ -503,36 +437,28 @@ impl Hub {
         Self::dispatch(slf)
     }
 
+    // A forked child that goes on in its parent's loop shares the sockets and the set with it: it touches neither.
     fn _on_turn_end(slf: &Bound<'_, Self>) -> PyResult<()> {
+        if slf.get().is_forked() {
+            return Ok(());
+        }
         slf.get().turn_end_scheduled.set(false);
         Self::flush(slf)
     }
 
+    fn _on_empty(slf: &Bound<'_, Self>) -> PyResult<()> {
+        if slf.get().is_forked() {
+            return Ok(());
+        }
+        slf.get().leave_scheduled.set(false);
+        slf.get().leave_if_empty(slf.py())
+    }
+
     fn _on_soon(slf: &Bound<'_, Self>) -> PyResult<()> {
-        let this = slf.get();
-        this.soon_scheduled.set(false);
-        let _deeper = Deeper::new(&this.depth);
-        let start = clock::monotonic();
-        let asked = this.state.borrow().soon.len();
-        let mut outcome = Ok(());
-        // Those who ask meanwhile are for the next turn. What is left, as there was no time or as something ends the
-        // program, keeps its place.
-        for _ in 0..asked {
-            let Some(token) = this.next_soon() else { break };
-            if let Some(conn) = this.connection(slf.py(), token) {
-                let done = this.busy_with(&conn, Some(token), Conn::on_soon);
-                outcome = Self::handle(slf, &conn, done);
-            }
-            if outcome.is_err() || clock::monotonic() - start > DISPATCH_BUDGET {
-                break;
-            }
+        if slf.get().is_forked() {
+            return Ok(());
         }
-        let is_left = !this.state.borrow().soon.is_empty();
-        if is_left {
-            outcome = outcome.and(Self::schedule_soon(slf));
-        }
-        let flushed = Self::flush(slf);
-        outcome.and(flushed)
+        Self::give_turns(slf)
     }
 
     /// Connections that are registered.
@@ -544,6 +470,11 @@ impl Hub {
         visit.call(&self.event_loop)?;
         if let Some(future) = self.done.get() {
             visit.call(future)?;
+        }
+        if let Ok(turn_end) = self.turn_end.try_borrow()
+            && let Some(method) = &*turn_end
+        {
+            visit.call(method)?;
         }
         if let Ok(state) = self.state.try_borrow() {
             for entry in &state.entries {
@@ -561,5 +492,6 @@ impl Hub {
             Err(_) => Vec::new(),
         };
         drop(strong);
+        drop(self.turn_end.take());
     }
 }

@@ -10,6 +10,7 @@ mod batch;
 mod buffers;
 mod clock;
 mod conn;
+mod cork;
 mod deliver;
 mod driver;
 mod entropy;
@@ -20,6 +21,7 @@ mod future;
 mod gc;
 mod hub;
 mod landing;
+mod listener;
 mod payload;
 mod poller;
 mod queue;
@@ -46,6 +48,8 @@ mod _core {
     use super::clock::seconds;
     #[pymodule_export]
     use super::conn::Conn;
+    #[pymodule_export]
+    use super::cork::Cork;
     #[pymodule_export]
     use super::fault::{panic_at, work_elsewhere};
     #[pymodule_export]

@@ -197,18 +197,18 @@ impl Queue {
         raw_bytes(slot.address as *const u8, slot.length as usize)
     }
 
-    /// How many of the oldest messages are within these limits; a larger one alone is.
+    /// How many of the oldest messages are within these limits; one that alone is larger than `bytes` counts.
     pub fn count_within(&self, messages: usize, bytes: usize) -> usize {
         let most = self.slots.len().min(messages);
         if self.bytes <= bytes {
             return most;
         }
         let mut size = 0usize;
-        let fits = |slot: &&Slot| {
+        let fitting = self.slots.iter().take(most).take_while(|slot| {
             size = size.saturating_add(slot.length as usize);
             size <= bytes
-        };
-        self.slots.iter().take(most).take_while(fits).count().max(most.min(1))
+        });
+        fitting.count().max(most.min(1))
     }
 
     /// Makes objects of all messages that are still places in the read buffer: it is about to be used again.

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
-use rustls::client::UnbufferedClientConnection;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::client::{Resumption, UnbufferedClientConnection};
 use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
 use rustls::pki_types::pem::{self, PemObject};
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
@@ -90,10 +90,15 @@ fn build(roots: &str, ca: Option<&[u8]>) -> Result<ClientConfig, String> {
             .with_no_client_auth(),
         other => return Err(format!("unknown roots {other:?}: use \"system\", \"webpki\", \"ca\" or \"none\"")),
     };
+    config.resumption = Resumption::in_memory_sessions(MAX_SESSIONS);
     // WebSocket over HTTP/1.1 (RFC 6455) is what we speak; servers that also speak HTTP/2 must not choose it.
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
     Ok(config)
 }
+
+/// Sessions kept for resumption: rustls keeps up to 8 tickets of a server name, so this is 32 names. A client has few; what
+/// is kept has the server's certificates with it, some KiB a name.
+const MAX_SESSIONS: usize = 256;
 
 /// One TLS connection, between buffers that the driver owns.
 pub struct TlsStream {

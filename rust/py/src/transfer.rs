@@ -70,12 +70,15 @@ impl Inner {
         self.phase = if self.tls.is_some() { Phase::Tls } else { Phase::Upgrade };
     }
 
-    /// Gives the send queue storage, if it has none: it is about to be used.
+    /// Gives the send queue storage, if it has none: it is about to take a message of so many bytes.
     #[inline]
-    pub(crate) fn lend_for_sending(&mut self) {
+    pub(crate) fn lend_for_sending(&mut self, size: usize) {
         let queue = self.core.queue_mut();
         if !queue.has_storage() {
-            queue.lend_storage(buffers::take_send());
+            let storage = buffers::take_send(size);
+            if !storage.is_empty() {
+                queue.lend_storage(storage);
+            }
         }
     }
 
@@ -97,7 +100,7 @@ impl Inner {
             if error.kind() == io::ErrorKind::WouldBlock {
                 self.blocked = true;
             } else {
-                self.broken = Some(error.to_string());
+                self.broken = Some(error.to_string().into());
                 if self.core.has_stream_ended() {
                     // Nothing more comes and nothing more leaves.
                     self.core.stream_closed();
@@ -113,6 +116,7 @@ impl Inner {
                 return Ok(());
             }
             let (sent, total) = (send_two(self.fd, first, second)?, first.len() + second.len());
+            self.writes += 1;
             self.core.wrote(sent);
             if sent < total {
                 return Err(io::ErrorKind::WouldBlock.into());
@@ -125,6 +129,7 @@ impl Inner {
         loop {
             while !tls.output().is_empty() {
                 let sent = send_two(self.fd, tls.output(), &[])?;
+                self.writes += 1;
                 tls.wrote(sent);
             }
             if !tls.is_established() {
@@ -150,7 +155,7 @@ impl Inner {
             Ok(read) => return read,
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => match self.broken.take() {
                 // Nothing more came, and nothing can be sent.
-                Some(why) => StreamEnd::Error(why),
+                Some(why) => StreamEnd::Error(why.into()),
                 None => return Ok(Read::Drained),
             },
             Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => match &self.tls {
@@ -160,7 +165,7 @@ impl Inner {
             Err(error) => StreamEnd::Error(error.to_string()),
         };
         // What could not be written tells more than an end does, and nothing that is queued can leave any more.
-        let end = self.broken.take().map_or(end, StreamEnd::Error);
+        let end = self.broken.take().map_or(end, |why| StreamEnd::Error(why.into()));
         let mut sink = QueueSink::new(py, &mut self.queue, &mut self.events, self.delivery);
         self.core.stream_ended(end, clock::monotonic(), &mut sink);
         Ok(Read::Ended)
@@ -234,6 +239,7 @@ impl Inner {
                 return;
             }
             // Plaintext is never longer than its records, which fit a buffer of the same size.
+            debug_assert!(filled + payload.len() <= plain.len());
             plain[filled..filled + payload.len()].copy_from_slice(payload);
             filled += payload.len();
         });
@@ -266,8 +272,8 @@ impl Inner {
     /// What came is in the queue: it gets its moment.
     pub(crate) fn arrived(&mut self, py: Python<'_>, now: Nanos) {
         self.queue.mark(clock::realtime(), now);
-        if let Some(last) = self.discards_behind {
-            self.discarded += self.queue.drop_behind(py, last);
+        if let Some(last) = self.rare.discards_behind {
+            self.rare.discarded += self.queue.drop_behind(py, last);
         }
     }
 
@@ -287,7 +293,7 @@ impl Inner {
             && !self.core.data_over();
         if full && !listening && self.core.state() == State::Closing {
             let newest = self.queue.newest();
-            self.discards_behind.get_or_insert(newest);
+            self.rare.discards_behind.get_or_insert(newest);
             return false;
         }
         if full {
@@ -301,10 +307,10 @@ impl Inner {
     /// The wake-up ends, or the buffer is used again: nothing may point into it.
     fn settle_slices(&mut self, py: Python<'_>) -> PyResult<()> {
         self.queue.settle(py)?;
-        if self.views.is_empty() {
+        if self.rare.views.is_empty() {
             return Ok(());
         }
-        let views = std::mem::take(&mut self.views);
+        let views = std::mem::take(&mut self.rare.views);
         let mut pinning = Vec::new();
         for view in views {
             // SAFETY: attached. A count of one is ours: nobody kept the view.
@@ -369,9 +375,9 @@ impl Inner {
             || self.blocked
             || self.broken.is_some()
             || self.core.state() != State::Open
-            || !self.waits.pings.is_empty()
-            || !self.waits.closing.is_empty()
-            || self.waits.opening.is_some()
+            || !self.rare.pings.is_empty()
+            || !self.rare.closing.is_empty()
+            || self.rare.opening.is_some()
     }
 
     /// Writing goes on without a caller. A registration that is returned wants another turn: writing failed.

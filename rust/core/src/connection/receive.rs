@@ -222,6 +222,9 @@ impl<B: PayloadBuf> Connection<B> {
                     None => {}
                     Some(Outcome::Accepted(response, _)) => {
                         opening.side = OpeningSide::Decided;
+                        if opening.written == opening.output.len() {
+                            self.opening = None;
+                        }
                         self.opened(now);
                         sink.event(Event::Opened(Box::new(response)));
                         // The driver may have a wire extension to set before the bytes behind the response are frames.

@@ -7,6 +7,7 @@ use pyo3::prelude::*;
 
 use super::Conn;
 use crate::awaitable::{self, Want};
+use crate::payload;
 
 /// What became of a message that was to be sent.
 pub(crate) enum Sent {
@@ -25,11 +26,11 @@ impl Conn {
     pub(super) fn forget_cancelled_pings(slf: &Bound<'_, Self>) -> PyResult<()> {
         let waiting: Vec<Py<PyAny>> = {
             let inner = slf.get().inner.borrow();
-            let count = inner.waits.pings.len();
+            let count = inner.rare.pings.len();
             if count < 64 || !count.is_power_of_two() {
                 return Ok(());
             }
-            inner.waits.pings.iter().map(|(_, _, future)| future.clone_ref(slf.py())).collect()
+            inner.rare.pings.iter().map(|(_, _, future)| future.clone_ref(slf.py())).collect()
         };
         let mut gone = HashSet::new();
         for future in &waiting {
@@ -38,7 +39,7 @@ impl Conn {
             }
         }
         // They are dropped with `waiting`, after the borrow.
-        slf.get().inner.borrow_mut().waits.pings.retain(|(_, _, future)| !gone.contains(&future.as_ptr()));
+        slf.get().inner.borrow_mut().rare.pings.retain(|(_, _, future)| !gone.contains(&future.as_ptr()));
         Ok(())
     }
 
@@ -82,7 +83,7 @@ impl Conn {
                 let (messages, bytes) = (inner.core.queued_messages(), inner.core.queued_bytes());
                 return Ok(Sent::Full(Misuse::QueueFull { messages, bytes }));
             }
-            inner.lend_for_sending();
+            inner.lend_for_sending(bytes.len());
             let outcome = inner.core.send(opcode, bytes);
             if outcome.is_err() {
                 inner.take_back_storage();
@@ -94,5 +95,78 @@ impl Conn {
             Err(full @ (Misuse::QueueFull { .. } | Misuse::FragmentOrder)) => Ok(Sent::Full(full)),
             Err(misuse) => Err(this.misuse(slf, &misuse)),
         }
+    }
+
+    /// Tries to send a message or a fragment of one for somebody who waited for room. True: it was accepted.
+    pub(super) fn try_send(
+        slf: &Bound<'_, Self>,
+        message: &Bound<'_, PyAny>,
+        text: Option<bool>,
+        fin: Option<bool>,
+    ) -> PyResult<bool> {
+        let (py, this) = (slf.py(), slf.get());
+        let outcome = payload::with_bytes(message, text, fin.is_some(), |opcode, bytes| {
+            this.check_loop(py)?;
+            let outcome = {
+                let mut inner = this.inner.borrow_mut();
+                inner.lend_for_sending(bytes.len());
+                let outcome = match fin {
+                    None => inner.core.send(opcode, bytes),
+                    Some(fin) => inner.core.send_fragment(opcode, bytes, fin),
+                };
+                if outcome.is_err() {
+                    inner.take_back_storage();
+                }
+                outcome
+            };
+            match outcome {
+                Ok(()) => Self::after_send(slf).map(|_| true),
+                Err(Misuse::QueueFull { .. } | Misuse::FragmentOrder) => Ok(false),
+                Err(misuse) => Err(this.misuse(slf, &misuse)),
+            }
+        })?;
+        match outcome {
+            Some(outcome) => outcome,
+            None => Err(this.error(py, "not_sendable", (message,))),
+        }
+    }
+
+    /// A future that is done when it is its owner's turn to try to send; `again` if it tried in vain.
+    pub(super) fn room_future<'py>(slf: &Bound<'py, Self>, again: bool) -> PyResult<Bound<'py, PyAny>> {
+        let (py, this) = (slf.py(), slf.get());
+        this.check_loop(py)?;
+        let future = this.future(py)?;
+        let offers = {
+            let mut inner = this.inner.borrow_mut();
+            if again {
+                inner.rare.rooms.push_front(future.clone().unbind());
+            } else {
+                inner.rare.rooms.push_back(future.clone().unbind());
+            }
+            // Room may have come before somebody waited for it. Who tried in vain needs more than there was: all of it.
+            !again || inner.core.queued_bytes() == 0 || inner.core.state() != State::Open
+        };
+        if offers {
+            Self::offer_room(slf)?;
+        }
+        Ok(future)
+    }
+
+    /// A future that is done when the send queue is at its low-water mark or, `again`, empty.
+    pub(super) fn drain_future<'py>(slf: &Bound<'py, Self>, again: bool) -> PyResult<Bound<'py, PyAny>> {
+        let (py, this) = (slf.py(), slf.get());
+        this.check_loop(py)?;
+        let future = this.future(py)?;
+        let (low, over) = {
+            let inner = this.inner.borrow();
+            let enough = if again { 0 } else { inner.settings.write_low };
+            (inner.core.queued_bytes() <= enough, inner.core.state() == State::Closed)
+        };
+        if low || over {
+            future.call_method1("set_result", (py.None(),))?;
+        } else {
+            this.inner.borrow_mut().rare.draining.push(future.clone().unbind());
+        }
+        Ok(future)
     }
 }

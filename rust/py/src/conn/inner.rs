@@ -48,10 +48,6 @@ pub(crate) struct Inner {
     pub is_ending: bool,
     /// Since when our own full queue has paused reading.
     pub paused: Option<Nanos>,
-    /// Our queue was full while our Close waited for its answer: messages behind this number are let go.
-    pub discards_behind: Option<u64>,
-    /// How many were.
-    pub discarded: u64,
     /// The reader that waits, or was woken and has not come back.
     pub waiter: Option<Py<Waiter>>,
     pub spare: Option<Py<PyAny>>,
@@ -64,17 +60,20 @@ pub(crate) struct Inner {
     pub run_step: u32,
     /// The loop's turn in which the run began, or was last found long.
     pub run_turn: u64,
-    pub views: Vec<Py<MessageView>>,
     // Sending.
     /// The kernel takes no more for now.
     pub blocked: bool,
     /// Writing failed: the connection is read to its end, then it is over.
-    pub broken: Option<String>,
+    pub broken: Option<Box<str>>,
     pub sent_turn: u64,
     pub flush_listed: bool,
+    /// Blocks of `cork()` that are open: what is sent in them leaves together.
+    pub corks: u32,
+    /// System calls that wrote.
+    pub writes: u64,
     pub blocked_senders: usize,
     pub half_closed: bool,
-    pub waits: Rare,
+    pub rare: Rare,
     /// The answer to the upgrade, see `payload::pack_response`.
     pub response: Option<Box<[u8]>>,
     pub request: Option<Box<[u8]>>,
@@ -95,9 +94,9 @@ pub(crate) struct Awaited {
     pub due: Option<Nanos>,
 }
 
-/// Who waits for something rare: asyncio futures, and what is kept for them.
+/// What few connections have at a time: who waits for something else than a message (asyncio futures), and the like.
 #[derive(Default)]
-pub(crate) struct Waits {
+pub(crate) struct Seldom {
     pub opening: Option<Py<PyAny>>,
     pub draining: Vec<Py<PyAny>>,
     pub rooms: VecDeque<Py<PyAny>>,
@@ -107,18 +106,24 @@ pub(crate) struct Waits {
     pub on_close_waits: bool,
     /// The exception of a listener, raised by `wait_closed`.
     pub listener_error: Option<Py<PyAny>>,
+    /// Views of the read buffer that this wake-up made.
+    pub views: Vec<Py<MessageView>>,
+    /// Our queue was full while our Close waited for its answer: messages behind this number are let go.
+    pub discards_behind: Option<u64>,
+    /// How many were.
+    pub discarded: u64,
 }
 
 /// Has storage only while there is something in it: most connections wait for a message, and for nothing else.
 #[derive(Default)]
-pub(crate) struct Rare(Option<Box<Waits>>);
+pub(crate) struct Rare(Option<Box<Seldom>>);
 
 impl Deref for Rare {
-    type Target = Waits;
+    type Target = Seldom;
 
     #[inline]
-    fn deref(&self) -> &Waits {
-        static NOBODY: Waits = Waits {
+    fn deref(&self) -> &Seldom {
+        static NOTHING: Seldom = Seldom {
             opening: None,
             draining: Vec::new(),
             rooms: VecDeque::new(),
@@ -126,28 +131,31 @@ impl Deref for Rare {
             closing: Vec::new(),
             on_close_waits: false,
             listener_error: None,
+            views: Vec::new(),
+            discards_behind: None,
+            discarded: 0,
         };
-        self.0.as_deref().unwrap_or(&NOBODY)
+        self.0.as_deref().unwrap_or(&NOTHING)
     }
 }
 
 impl DerefMut for Rare {
-    fn deref_mut(&mut self) -> &mut Waits {
+    fn deref_mut(&mut self) -> &mut Seldom {
         self.0.get_or_insert_default()
     }
 }
 
 impl Rare {
-    /// Gives the storage back, if nobody waits.
+    /// Gives the storage back, if there is nothing.
     pub fn rest(&mut self) {
-        if self.0.as_ref().is_some_and(|waits| waits.is_nobody()) {
+        if self.0.as_ref().is_some_and(|seldom| seldom.is_empty()) {
             self.0 = None;
         }
     }
 }
 
-impl Waits {
-    fn is_nobody(&self) -> bool {
+impl Seldom {
+    fn is_empty(&self) -> bool {
         self.opening.is_none()
             && self.draining.is_empty()
             && self.rooms.is_empty()
@@ -155,6 +163,8 @@ impl Waits {
             && self.closing.is_empty()
             && !self.on_close_waits
             && self.listener_error.is_none()
+            && self.views.is_empty()
+            && self.discards_behind.is_none()
     }
 }
 
@@ -186,16 +196,15 @@ impl Inner {
             run_left: 1,
             run_step: 1,
             run_turn: 0,
-            views: Vec::new(),
             blocked: false,
             broken: None,
             sent_turn: 0,
             flush_listed: false,
+            corks: 0,
+            writes: 0,
             blocked_senders: 0,
             half_closed: false,
-            waits: Rare::default(),
-            discards_behind: None,
-            discarded: 0,
+            rare: Rare::default(),
             response: None,
             request: None,
             local: Address::Unknown,
@@ -206,17 +215,17 @@ impl Inner {
     }
 
     pub(super) fn traverse(&self, visit: &PyVisit<'_>) -> Result<(), PyTraverseError> {
-        let waits = &*self.waits;
-        for object in [&self.spare, &waits.opening, &waits.listener_error].into_iter().flatten() {
+        let rare = &*self.rare;
+        for object in [&self.spare, &rare.opening, &rare.listener_error].into_iter().flatten() {
             visit.call(object)?;
         }
         if let Some(waiter) = &self.waiter {
             visit.call(waiter)?;
         }
-        for future in waits.draining.iter().chain(&waits.closing).chain(&waits.rooms) {
+        for future in rare.draining.iter().chain(&rare.closing).chain(&rare.rooms) {
             visit.call(future)?;
         }
-        for (_, _, future) in &waits.pings {
+        for (_, _, future) in &rare.pings {
             visit.call(future)?;
         }
         Ok(())
@@ -224,6 +233,6 @@ impl Inner {
 
     /// Lets all references to Python go; what is returned is to be dropped when nothing is borrowed.
     pub(super) fn clear(&mut self) -> impl Sized + use<> {
-        (self.spare.take(), self.waiter.take(), std::mem::take(&mut self.waits))
+        (self.spare.take(), self.waiter.take(), std::mem::take(&mut self.rare))
     }
 }

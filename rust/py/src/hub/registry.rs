@@ -88,6 +88,11 @@ impl State {
         })
     }
 
+    /// Whether the loop watches the poller for nothing.
+    pub fn is_idle(&self) -> bool {
+        self.live == 0 && self.watching
+    }
+
     pub fn entry(&mut self, token: Token) -> Option<&mut Entry> {
         self.entries.get_mut(token.index as usize).filter(|e| e.generation == token.generation && e.weak.is_some())
     }
