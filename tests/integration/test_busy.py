@@ -176,9 +176,11 @@ async def test_a_timer_beside_two_polled_feeds_is_kept_within_the_bound(feed):
             if median < 0.005 and late <= 4:
                 break
         assert (median < 0.005, late <= 4) == (True, True), (median, late, max(gaps))
-        # It is the bound that keeps the timer: with a larger one the gaps are larger.
-        gaps = await gaps_beside_two_feeds(server, feed, 40, busy_poll=0.0005, busy_poll_max=0.02)
-        assert statistics.median(gaps) > 0.015
+        if feed.startswith("/blast"):
+            # It is the bound that keeps the timer: with a larger one the gaps are larger. (A flood is never silent, however
+            # busy the machine is; the steady feed's server may be.)
+            gaps = await gaps_beside_two_feeds(server, feed, 40, busy_poll=0.0005, busy_poll_max=0.02)
+            assert statistics.median(gaps) > 0.015
 
 
 async def test_timers_of_the_connections_are_kept_while_one_is_polled(fastws_server):
