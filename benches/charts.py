@@ -322,6 +322,9 @@ def main() -> int:
     if args.table or args.readme:
         print(table(record) if args.table else readme(record))
         return 0
+    if not record.scenarios:
+        print(f"{', '.join(map(str, args.runs or [RECORD]))}: no scenario was measured there", file=sys.stderr)
+        return 1
     if args.runs:
         RECORD.write_text(compact(record.raw), encoding="utf-8")
         record = read([RECORD])

@@ -145,6 +145,14 @@ def options() -> argparse.Namespace:
     args = parser.parse_args()
     if args.quick:
         args.rounds, args.scale = min(args.rounds, 2), args.scale * 0.2
+    known = [scenario.name for scenario in scenarios.ALL]
+    here = [client.name for client in clients.installed()]
+    if args.rounds < 1 or args.scale <= 0:
+        parser.error("--rounds is at least 1, --scale more than 0")
+    if args.only and not any(word.lower() in name.lower() for word in args.only for name in known):
+        parser.error(f"--only: no scenario has that in its name; there are: {', '.join(known)}")
+    if args.clients and not set(args.clients) & set(here):
+        parser.error(f"--clients: none of them is here; there are: {', '.join(here)}")
     return args
 
 

@@ -149,6 +149,8 @@ def main() -> int:
     parser.add_argument("--loop", choices=("uvloop", "asyncio"), default="uvloop")
     parser.add_argument("--scale", action="store_true", help="10,000 idle and 100 busy connections instead; --scale -h")
     args = parser.parse_args()
+    if args.seconds <= 0 or args.connections < 1:
+        parser.error("--seconds is more than 0, --connections at least 1")
     core, _ = machine.cores()
     with peer.running() as server:
         machine.pin(core)

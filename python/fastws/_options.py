@@ -43,6 +43,8 @@ def check_sock(sock: socket.socket | None, host: str | None, port: int | None) -
         raise TypeError(f"sock is a socket.socket, not {sock!r}")
     if sock.fileno() < 0:
         raise ValueError("sock is closed")
+    if sock.type != socket.SOCK_STREAM:
+        raise ValueError(f"sock must be a stream socket such as TCP's, not {sock.type!r}")
     if dial.is_listening(sock):
         raise ValueError("sock listens for connections; a connection needs a socket that is, or will be, connected")
 
@@ -135,7 +137,7 @@ def checked(
         "max_fragments": limit("max_fragments", max_fragments),
         "max_send_bytes": bound("max_send_bytes", max_send_bytes),
         "max_send_messages": bound("max_send_queue", max_send_queue),
-        "ping_interval": seconds("ping_interval", ping_interval),
+        "ping_interval": seconds("ping_interval", ping_interval, _OR_OFF),
         "ping_timeout": seconds("ping_timeout", ping_timeout),
         "close_timeout": seconds("close_timeout", close_timeout),
         "auto_pong": True,
@@ -149,7 +151,7 @@ def checked(
     }
 
 
-def seconds(name: str, value: Seconds) -> float | None:
+def seconds(name: str, value: Seconds, otherwise: str = ", or None for no limit") -> float | None:
     """A duration that is more than nothing, or none."""
     if value is None:
         return None
@@ -158,19 +160,22 @@ def seconds(name: str, value: Seconds) -> float | None:
     except ValueError:
         number = 0
     if number == 0:
-        raise ValueError(f"{name} must be more than 0 seconds, or None for no limit; not {value!r}")
+        raise ValueError(f"{name} must be more than 0 seconds{otherwise}; not {value!r}")
     return number
 
 
 def polling(idle: Seconds, most: Seconds) -> tuple[float, float] | None:
     """The two bounds of busy polling: without a message, and in all."""
-    wait, most_seconds = seconds("busy_poll", idle), seconds("busy_poll_max", most)
+    wait, most_seconds = seconds("busy_poll", idle, _OR_OFF), seconds("busy_poll_max", most, "")
     if most_seconds is None:
         raise TypeError("busy_poll_max is seconds (float) or a timedelta: the event loop must have its turns")
     if wait is None:
         return None
     if wait > most_seconds:
-        raise ValueError(f"busy_poll_max ({most!r}) must be at least busy_poll ({idle!r})")
+        raise ValueError(
+            f"busy_poll={idle!r} is longer than busy_poll_max={most!r}, which bounds a turn of the loop; both are "
+            "seconds: 50 µs are 50e-6"
+        )
     return wait, most_seconds
 
 
@@ -246,7 +251,7 @@ def on_linux(name: str, value: object) -> None:
 
 
 def _microseconds(name: str, value: Seconds) -> int:
-    number = seconds(name, value)
+    number = seconds(name, value, _OR_OFF)
     assert number is not None
     if number > 1:
         raise ValueError(f"{name} is seconds, at most 1, not {value!r}; 50 µs are 50e-6")
@@ -283,6 +288,8 @@ def marks(name: str, value: int | tuple[int, int] | None) -> tuple[int, int]:
         raise ValueError(f"{name}: the low-water mark must be between 0 and {checked}, not {low!r}")
     return checked, low
 
+
+_OR_OFF = ", or None to leave it off"
 
 # asm-generic/socket.h; `socket` has not all of them in all versions, and none where they do not exist.
 _SO_TIMESTAMPNS = 35

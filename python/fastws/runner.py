@@ -36,6 +36,8 @@ def run(
         ValueError: There is no such core for this process, or ``loop`` is none of these.
     """
     try:
+        if not isinstance(spin, bool):
+            raise TypeError(f"spin is True or False, not {spin!r}")
         factory = loop_factory(loop)
         with _pinned(cpu), asyncio.Runner(debug=debug, loop_factory=factory) as runner:
             if spin:

@@ -176,9 +176,11 @@ async def test_a_timer_beside_two_polled_feeds_is_kept_within_the_bound(feed):
             if median < 0.005 and late <= 4:
                 break
         assert (median < 0.005, late <= 4) == (True, True), (median, late, max(gaps))
-        # It is the bound that keeps the timer: with a larger one the gaps are larger.
-        gaps = await gaps_beside_two_feeds(server, feed, 40, busy_poll=0.0005, busy_poll_max=0.02)
-        assert statistics.median(gaps) > 0.015
+        if feed.startswith("/blast"):
+            # It is the bound that keeps the timer: with a larger one the gaps are larger. (A flood is never silent, however
+            # busy the machine is; the steady feed's server may be.)
+            gaps = await gaps_beside_two_feeds(server, feed, 40, busy_poll=0.0005, busy_poll_max=0.02)
+            assert statistics.median(gaps) > 0.015
 
 
 async def test_timers_of_the_connections_are_kept_while_one_is_polled(fastws_server):
@@ -236,7 +238,7 @@ async def test_cancelling_works_from_a_timer(fastws_server):
     [
         ({"busy_poll": 0}, ValueError, "busy_poll must be more than 0"),
         ({"busy_poll": "1"}, TypeError, "busy_poll is seconds"),
-        ({"busy_poll": 0.01, "busy_poll_max": 0.001}, ValueError, "must be at least busy_poll"),
+        ({"busy_poll": 0.01, "busy_poll_max": 0.001}, ValueError, "is longer than busy_poll_max"),
         ({"busy_poll": 0.01, "busy_poll_max": None}, TypeError, "must have its turns"),
         ({"busy_poll_max": -1}, ValueError, "busy_poll_max"),
     ],

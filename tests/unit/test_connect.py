@@ -79,7 +79,7 @@ def test_a_uri_that_is_no_string_is_a_type_error(uri):
         ({"server_hostname": "x"}, ValueError, "wss://"),
         ({"typo": 1}, TypeError, "typo"),
         ({"open_timeout": -1}, ValueError, "open_timeout must be more than 0 seconds, or None"),
-        ({"ping_interval": float("inf")}, ValueError, "or None for no limit"),
+        ({"ping_interval": float("inf")}, ValueError, "or None to leave it off"),
         ({"max_send_queue": 0}, ValueError, "max_send_queue must be at least 1; not 0"),
         ({"max_send_bytes": "x"}, TypeError, r"max_send_bytes is a number \(int\); not"),
         ({"write_limit": 0}, ValueError, r"at least 1 or a pair \(high, low\); not 0"),
