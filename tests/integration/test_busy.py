@@ -177,8 +177,8 @@ async def test_a_timer_beside_two_polled_feeds_is_kept_within_the_bound(feed):
                 break
         assert (median < 0.005, late <= 4) == (True, True), (median, late, max(gaps))
         if feed.startswith("/blast"):
-            # It is the bound that keeps the timer: with a larger one the gaps are larger. A flood is never silent, as the
-            # steady feed may be on a busy machine.
+            # It is the bound that keeps the timer: with a larger one the gaps are larger. A flood is never silent, as
+            # the steady feed may be on a busy machine.
             gaps = await gaps_beside_two_feeds(server, feed, 40, busy_poll=0.0005, busy_poll_max=0.02)
             assert statistics.median(gaps) > 0.015
 
