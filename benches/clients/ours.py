@@ -45,14 +45,9 @@ class FastwsIterate(Client):
         seen = size = 0
         meter.start()
         ws = await self.open(url)
-        if take is len:
-            async for message in ws:
-                seen += 1
-                size += len(message)
-        else:
-            async for message in ws:
-                seen += 1
-                size += take(message)
+        async for message in ws:
+            seen += 1
+            size += take(message)
         return whole(meter.stop(seen), count)
 
     async def send(self, url: str, payload: bytes, count: int, meter: Meter) -> Sample:
