@@ -17,7 +17,7 @@ mod calls;
 mod inner;
 mod owner;
 
-use crate::awaitable::{self, Want};
+use crate::awaitable::{self, Source, Want};
 use crate::cork::Cork;
 use crate::driver::Phase;
 use crate::hub::{BusyPoll, Hub};
@@ -27,7 +27,6 @@ use crate::queue::Decode;
 use crate::request::Request;
 use crate::settings::{Settings, Shared};
 use crate::tls::TlsContext;
-use crate::waiter::Waiter;
 use crate::{clock, fork, gc, payload};
 
 pub(crate) use calls::Sent;
@@ -58,12 +57,6 @@ impl Conn {
     pub(crate) fn busy_poll(&self) -> Option<BusyPoll> {
         self.settings.busy_poll
     }
-}
-
-/// What a reader gets.
-pub enum Polled<'py> {
-    Ready(Py<PyAny>),
-    Wait(Bound<'py, Waiter>),
 }
 
 #[pymethods]

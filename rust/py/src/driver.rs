@@ -39,7 +39,7 @@ impl Conn {
         let this = slf.get();
         {
             let mut inner = this.inner.borrow_mut();
-            inner.begin_run();
+            inner.run.begin();
             if inner.paused.is_some() && ready.hangup {
                 // The peer ended its half or reset while we did not read: what is left in the kernel is bounded, and behind it is the end.
                 inner.is_ending = true;
@@ -89,7 +89,7 @@ impl Conn {
 
     /// Another turn was asked for: messages or parsed input are left, or writing failed.
     pub(crate) fn on_soon(slf: &Bound<'_, Self>) -> PyResult<()> {
-        slf.get().inner.borrow_mut().begin_run();
+        slf.get().inner.borrow_mut().run.begin();
         Self::handle_events(slf)?;
         Self::deliver(slf)?;
         Self::receive(slf)?;
@@ -109,7 +109,7 @@ impl Conn {
     /// A moment that was waited for has come, `lag` ago.
     pub(crate) fn on_timer(slf: &Bound<'_, Self>, lag: Nanos) -> PyResult<()> {
         // What has arrived is read before silence is judged.
-        slf.get().inner.borrow_mut().begin_run();
+        slf.get().inner.borrow_mut().run.begin();
         Self::receive(slf)?;
         {
             let inner = &mut *slf.get().inner.borrow_mut();
@@ -128,7 +128,7 @@ impl Conn {
     pub(crate) fn on_worked(slf: &Bound<'_, Self>, direction: Direction, done: WorkDone) -> PyResult<()> {
         {
             let inner = &mut *slf.get().inner.borrow_mut();
-            inner.begin_run();
+            inner.run.begin();
             let now = clock::monotonic();
             inner.queue.settle(slf.py())?;
             let mut sink = QueueSink::new(slf.py(), &mut inner.queue, &mut inner.events, inner.delivery);
@@ -173,7 +173,7 @@ impl Conn {
     fn receive_turn(slf: &Bound<'_, Self>) -> PyResult<()> {
         let (py, this) = (slf.py(), slf.get());
         // Each run of the consumer begins anew: the turn does not.
-        let start = this.inner.borrow().run_start;
+        let start = this.inner.borrow().run.start;
         loop {
             let read = {
                 let inner = &mut *this.inner.borrow_mut();

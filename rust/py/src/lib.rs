@@ -7,6 +7,7 @@ compile_error!("fastws needs the descriptors of a Unix system: its driver for Wi
 mod address;
 mod awaitable;
 mod batch;
+mod budget;
 mod buffers;
 mod clock;
 mod conn;
@@ -25,6 +26,7 @@ mod listener;
 mod payload;
 mod poller;
 mod queue;
+mod reader;
 mod request;
 mod settings;
 mod sink;

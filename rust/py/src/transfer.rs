@@ -42,12 +42,6 @@ const LANDING_MIN: usize = 16 << 10;
 const TLS_CHUNK: usize = 64 << 10;
 
 impl Inner {
-    pub(crate) fn begin_run(&mut self) {
-        self.run_start = clock::monotonic();
-        self.run_looked = self.run_start;
-        self.run_left = self.run_step;
-    }
-
     /// The socket is writable for the first time: connected, or not to be.
     pub(crate) fn connected(&mut self) {
         let mut error: libc::c_int = 0;

@@ -11,6 +11,7 @@ use pyo3::prelude::*;
 use pyo3::types::PyString;
 
 use crate::address::Address;
+use crate::budget::Budget;
 use crate::driver::Phase;
 use crate::extras::Extras;
 use crate::hub::Token;
@@ -52,14 +53,8 @@ pub(crate) struct Inner {
     pub waiter: Option<Py<Waiter>>,
     pub spare: Option<Py<PyAny>>,
     pub batch: Option<Box<Awaited>>,
-    /// When the present run of the consumer began, when the time was last looked at, and messages until the next look.
-    pub run_start: Nanos,
-    pub run_looked: Nanos,
-    pub run_left: u32,
-    /// Messages from look to look.
-    pub run_step: u32,
-    /// The loop's turn in which the run began, or was last found long.
-    pub run_turn: u64,
+    /// The present run of the consumer.
+    pub run: Budget,
     // Sending.
     /// The kernel takes no more for now.
     pub blocked: bool,
@@ -191,11 +186,7 @@ impl Inner {
             spare: None,
             batch: None,
             reads: 0,
-            run_start: 0,
-            run_looked: 0,
-            run_left: 1,
-            run_step: 1,
-            run_turn: 0,
+            run: Budget::new(),
             blocked: false,
             broken: None,
             sent_turn: 0,
