@@ -14,16 +14,17 @@ use std::ffi::{CStr, c_int, c_void};
 use std::ptr::null_mut;
 
 use pyo3::PyClass;
-use pyo3::exceptions::{PyRuntimeError, PyTypeError};
+use pyo3::exceptions::{PyRuntimeError, PyTypeError, PyValueError};
 use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::pyclass::boolean_struct::True;
 use pyo3::sync::PyOnceLock;
 
 use crate::conn::Conn;
-use crate::gc;
 use crate::queue::Decode;
+use crate::ring::Cursor;
 use crate::waiter::Waiter;
+use crate::{clock, gc};
 pub use iteration::iterate;
 use slots::{COLLECTED, NOT_CALLABLE, contained, coroutine_methods, free, guarded, instance, itself, make_type};
 use stop::{forget, stop_with};
@@ -67,6 +68,19 @@ pub enum Want {
     Batch { messages: usize, bytes: usize, wait: u64 },
 }
 
+impl Want {
+    /// A batch with these limits, as Python gives them. Raises ValueError.
+    pub fn batch(messages: i128, bytes: Option<i128>, wait: Option<&Bound<'_, PyAny>>) -> PyResult<Self> {
+        if messages < 1 || bytes.is_some_and(|bytes| bytes < 1) {
+            return Err(PyValueError::new_err("max_messages and max_bytes must be at least 1"));
+        }
+        let limit = |value: i128| usize::try_from(value).unwrap_or(usize::MAX);
+        let wait = wait.map(|wait| clock::seconds("max_wait", wait)).transpose()?;
+        let wait = clock::from_seconds(wait).unwrap_or(0);
+        Ok(Self::Batch { messages: limit(messages), bytes: bytes.map_or(usize::MAX, limit), wait })
+    }
+}
+
 #[repr(C)]
 struct Awaitable {
     base: ffi::PyObject,
@@ -89,6 +103,7 @@ pub struct Kinds {
 /// The types of all.
 pub struct Types {
     pub conn: Kinds,
+    pub cursor: Kinds,
     done: Py<PyAny>,
 }
 
@@ -101,7 +116,7 @@ pub fn prepare(py: Python<'_>) -> PyResult<()> {
         let done = done::make_type_of_done(py)?;
         abc.call_method1("register", (&done,))?;
         let done = done.bind(py).call0()?.unbind();
-        Ok::<_, PyErr>(Types { conn: make_kinds::<Conn>(&abc)?, done })
+        Ok::<_, PyErr>(Types { conn: make_kinds::<Conn>(&abc)?, cursor: make_kinds::<Cursor>(&abc)?, done })
     })?;
     Ok(())
 }

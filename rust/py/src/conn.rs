@@ -30,7 +30,8 @@ use crate::tls::TlsContext;
 use crate::{clock, fork, gc, payload};
 
 pub(crate) use calls::Sent;
-pub(crate) use inner::{Awaited, Inner};
+pub(crate) use inner::{Attached, Awaited, Inner};
+pub(crate) use owner::running_loop;
 
 /// A WebSocket connection on an event loop. The base of `fastws.Connection`.
 #[pyclass(frozen, subclass, weakref, module = "fastws._core", name = "Connection")]
@@ -176,16 +177,7 @@ impl Conn {
         max_wait: Option<&Bound<'_, PyAny>>,
     ) -> PyResult<Py<PyAny>> {
         slf.get().check()?;
-        if max_messages < 1 || max_bytes.is_some_and(|bytes| bytes < 1) {
-            return Err(PyValueError::new_err("max_messages and max_bytes must be at least 1"));
-        }
-        let limit = |value: i128| usize::try_from(value).unwrap_or(usize::MAX);
-        let wait = max_wait.map(|wait| clock::seconds("max_wait", wait)).transpose()?;
-        let wait = clock::from_seconds(wait).unwrap_or(0);
-        awaitable::iterate(
-            slf,
-            Want::Batch { messages: limit(max_messages), bytes: max_bytes.map_or(usize::MAX, limit), wait },
-        )
+        awaitable::iterate(slf, Want::batch(max_messages, max_bytes, max_wait)?)
     }
 
     /// Sends a message; waits only where the send queue is full.

@@ -26,6 +26,10 @@ impl Conn {
         }
         let waiter = {
             let inner = this.inner.borrow();
+            if inner.ring.is_some() {
+                drop(inner);
+                return Self::deliver_to_ring(slf);
+            }
             if !inner.is_batch_ready() {
                 return Ok(());
             }
@@ -220,7 +224,17 @@ impl Inner {
         let (received_ns, received_mono_ns) = self.queue.stamp().unwrap_or((0, 0));
         let kernel_ns = self.kernel_stamp();
         let _paused = gc::pause(py);
-        let batch = Batch { messages: list, first_seq, last_seq, received_ns, received_mono_ns, kernel_ns };
+        let batch = Batch {
+            messages: list,
+            first_seq,
+            last_seq,
+            generation: 0,
+            connection_id: 0,
+            source: None,
+            received_ns,
+            received_mono_ns,
+            kernel_ns,
+        };
         Ok(Py::new(py, batch)?.into_any())
     }
 
@@ -270,6 +284,9 @@ impl Inner {
     }
 
     pub(crate) fn is_below_low_water(&self) -> bool {
+        if let Some(attached) = &self.ring {
+            return attached.ring.get().store.borrow().is_low();
+        }
         self.queue.len() <= self.settings.water.low_messages && self.queue.bytes() <= self.settings.water.low_bytes
     }
 }

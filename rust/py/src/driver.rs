@@ -79,7 +79,9 @@ impl Conn {
             && inner.core.state() == State::Open
             && inner.paused.is_none()
             && inner.queue.is_empty()
-            && (self.listener.get().is_some() || inner.waiter.as_ref().is_some_and(|waiter| waiter.get().is_pending()))
+            && (self.listener.get().is_some()
+                || inner.waiter.as_ref().is_some_and(|waiter| waiter.get().is_pending())
+                || inner.ring.as_ref().is_some_and(|attached| attached.ring.get().store.borrow().is_awaited()))
     }
 
     /// Its registration with the hub, while it has one.
@@ -196,13 +198,14 @@ impl Conn {
                 // A batch that waits for more gets no more.
                 Self::deliver(slf)?;
             }
+            let owes_a_turn = this.owes_a_turn();
             let again = {
                 let inner = this.inner.borrow();
                 let left = inner.has_input();
                 if inner.fd < 0 || (read != Read::More && !left) {
                     break;
                 }
-                if !inner.core.is_failing() && clock::monotonic() - start <= TURN_BUDGET {
+                if !inner.core.is_failing() && !owes_a_turn && clock::monotonic() - start <= TURN_BUDGET {
                     continue;
                 }
                 // The socket stays ready; what is parsed in part is not the socket's any more.

@@ -28,6 +28,7 @@ mod poller;
 mod queue;
 mod reader;
 mod request;
+mod ring;
 mod settings;
 mod sink;
 mod syscall;
@@ -58,6 +59,8 @@ mod _core {
     use super::hub::Hub;
     #[pymodule_export]
     use super::request::{Request, parse_uri};
+    #[pymodule_export]
+    use super::ring::{Cursor, Message, Ring};
     #[pymodule_export]
     use super::settings::Settings;
     #[pymodule_export]

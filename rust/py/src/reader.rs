@@ -55,6 +55,10 @@ impl Source for Conn {
                 drop(inner);
                 return Err(this.error(py, "has_listener", ()));
             }
+            if inner.ring.is_some() {
+                drop(inner);
+                return Err(this.error(py, "has_streams", ()));
+            }
             if this.is_forked() {
                 drop(inner);
                 this.check()?;
@@ -185,7 +189,7 @@ impl Conn {
     }
 
     /// Nobody reads any more: the hub holds the connection weakly again, unless something else keeps it.
-    fn let_go(slf: &Bound<'_, Self>) {
+    pub(crate) fn let_go(slf: &Bound<'_, Self>) {
         let this = slf.get();
         let token = {
             let mut inner = this.inner.borrow_mut();

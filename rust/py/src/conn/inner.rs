@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::ops::{Deref, DerefMut};
 use std::os::fd::RawFd;
+use std::rc::Rc;
 use std::sync::Arc;
 
 use fastws_core::{Connection, Delivery, Event, Nanos};
@@ -18,6 +19,7 @@ use crate::hub::Token;
 use crate::landing::Landing;
 use crate::poller::Interest;
 use crate::queue::Queue;
+use crate::ring::{Origin, Ring};
 use crate::settings::Shared;
 use crate::tls::TlsStream;
 use crate::transfer::Input;
@@ -49,6 +51,8 @@ pub(crate) struct Inner {
     pub is_ending: bool,
     /// Since when our own full queue has paused reading.
     pub paused: Option<Nanos>,
+    /// The ring that what is received goes into, if not to a reader.
+    pub ring: Option<Box<Attached>>,
     /// The reader that waits, or was woken and has not come back.
     pub waiter: Option<Py<Waiter>>,
     pub spare: Option<Py<PyAny>>,
@@ -77,6 +81,12 @@ pub(crate) struct Inner {
     /// The URI, without its secrets.
     pub uri: Option<Py<PyString>>,
     pub ended: bool,
+}
+
+/// A ring, and as whose its messages come.
+pub(crate) struct Attached {
+    pub ring: Py<Ring>,
+    pub origin: Rc<Origin>,
 }
 
 /// A batch that is waited for.
@@ -182,6 +192,7 @@ impl Inner {
             settings,
             is_ending: false,
             paused: None,
+            ring: None,
             waiter: None,
             spare: None,
             batch: None,
@@ -213,6 +224,9 @@ impl Inner {
         if let Some(waiter) = &self.waiter {
             visit.call(waiter)?;
         }
+        if let Some(attached) = &self.ring {
+            visit.call(&attached.ring)?;
+        }
         for future in rare.draining.iter().chain(&rare.closing).chain(&rare.rooms) {
             visit.call(future)?;
         }
@@ -224,6 +238,6 @@ impl Inner {
 
     /// Lets all references to Python go; what is returned is to be dropped when nothing is borrowed.
     pub(super) fn clear(&mut self) -> impl Sized + use<> {
-        (self.spare.take(), self.waiter.take(), std::mem::take(&mut self.rare))
+        (self.spare.take(), self.waiter.take(), self.ring.take(), std::mem::take(&mut self.rare))
     }
 }
