@@ -123,5 +123,36 @@ def errors(error: Exception) -> None:
             assert_type(error.errno, int | None)
         case fastws.OpenTimeout():
             assert_type(error.uri, str)
+            assert_type(error.suggested_delay, float | None)
+            assert_type(error.is_retryable, bool)
+            raise error.context("while opening")
+        case fastws.ShutdownTimeout():
+            assert_type(error.unsent, tuple[fastws.Unsent, ...])
+        case fastws.DecodeError():
+            assert_type(error.data, str | bytes)
+        case fastws.HandshakeError():
+            assert_type(error.is_retryable, bool)
         case _:
             raise error
+
+
+async def told(hub: fastws.events.EventHub) -> None:
+    def ready(event: fastws.Ready) -> None:
+        assert_type(event.generation, int)
+
+    async def any_event(event: fastws.Event) -> None:
+        assert_type(event.at_ns, int)
+
+    remove = hub.on(fastws.Ready, ready)
+    assert_type(remove(), None)
+    hub.on(None, any_event)
+    hub.on(fastws.Connecting, ready)  # type: ignore[arg-type]
+    async for event in hub.stream():
+        match event:
+            case fastws.Disconnected():
+                assert_type(event.reason, fastws.DisconnectReason)
+                assert_type(event.unsent, tuple[fastws.Unsent, ...])
+            case fastws.events.Error():
+                assert_type(event.error, BaseException)
+            case _:
+                assert_type(event, fastws.Event)
