@@ -76,11 +76,26 @@ from .events import (
 )
 from .http import Headers, Request, Response
 from .listener import Listener
+from .retry import (
+    FINAL_CLOSE_CODES,
+    ClosePolicy,
+    CustomRetry,
+    ExponentialBackoff,
+    Failure,
+    FixedDelay,
+    NoRetry,
+    RetryStrategy,
+)
 from .runner import run
+from .state import (
+    ConnectionSnapshot,
+    Status,
+)
 from .tls import TlsConfig
 from .version import __version__
 
 __all__ = [
+    "FINAL_CLOSE_CODES",
     "AlreadyRunning",
     "AuthFailed",
     "Batch",
@@ -89,6 +104,7 @@ __all__ = [
     "ClientStopped",
     "Close",
     "CloseInfo",
+    "ClosePolicy",
     "ConcurrencyError",
     "ConfigError",
     "ConnectError",
@@ -100,7 +116,9 @@ __all__ = [
     "ConnectionClosedOK",
     "ConnectionContext",
     "ConnectionLost",
+    "ConnectionSnapshot",
     "ConnectionStats",
+    "CustomRetry",
     "DataTimeout",
     "DecodeError",
     "DialError",
@@ -108,8 +126,11 @@ __all__ = [
     "Disconnected",
     "Event",
     "EventStream",
+    "ExponentialBackoff",
     "ExtensionError",
+    "Failure",
     "FastwsError",
+    "FixedDelay",
     "HandshakeError",
     "HandshakeTimeout",
     "Headers",
@@ -120,6 +141,7 @@ __all__ = [
     "Listener",
     "MaybeSent",
     "MessageView",
+    "NoRetry",
     "NotConnected",
     "NotSent",
     "OpenTimeout",
@@ -133,12 +155,14 @@ __all__ = [
     "RequestTimeout",
     "Response",
     "RetriesExhausted",
+    "RetryStrategy",
     "SendError",
     "SendQueueFull",
     "Shutdown",
     "ShutdownTimeout",
     "SocketOptionError",
     "State",
+    "Status",
     "SubscriberOverflow",
     "TlsConfig",
     "TlsError",

@@ -125,7 +125,7 @@ def open_failed(ws: Connection, phase: str, kind: str, text: str) -> Exception:
         case ("tls", _) | (_, "handshake" | "lost") if phase == "tls" or text.startswith("TLS: "):
             # With TLS 1.3 the server judges the client's certificate after our part of the TLS handshake.
             made = errors.CertificateError if "peer certificate" in text.lower() else errors.TlsError
-            lost = kind == "lost" and not text.startswith("TLS: ")
+            lost = not text.startswith("TLS: ")
             return made(f"{uri}: TLS handshake failed: {_tls_reason(text)}", uri=uri, lost=lost)
         case _, "status":
             answer = response(ws)

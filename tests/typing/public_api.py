@@ -156,3 +156,23 @@ async def told(hub: fastws.events.EventHub) -> None:
                 assert_type(event.error, BaseException)
             case _:
                 assert_type(event, fastws.Event)
+
+
+def retrying(failure: fastws.Failure, snapshot: fastws.ConnectionSnapshot) -> fastws.RetryStrategy:
+    backoff = fastws.ExponentialBackoff(0.1, timedelta(seconds=5), 1.5, jitter=0.2, immediate_first=True)
+    assert_type(backoff.with_max_attempts(3).with_seed(1), fastws.ExponentialBackoff)
+    assert_type(backoff.next_delay(failure), float | None)
+    assert_type(backoff.initial, float)
+    backoff.initial = 2.0  # type: ignore[misc]
+    fastws.ExponentialBackoff(0.1)  # type: ignore[call-arg]
+    assert_type(failure.close_code, int | None)
+    assert_type(snapshot.status, fastws.Status)
+    assert_type(snapshot.connection_duration, float | None)
+    strategies: list[fastws.RetryStrategy] = [
+        fastws.FixedDelay(1).with_max_attempts(3),
+        fastws.NoRetry(),
+        fastws.CustomRetry(lambda failure: timedelta(seconds=failure.attempt)),
+    ]
+    fastws.CustomRetry(lambda failure: "1")  # type: ignore[arg-type, return-value]
+    fastws.ClosePolicy(frozenset(fastws.FINAL_CLOSE_CODES) | {4401})
+    return strategies[0]
