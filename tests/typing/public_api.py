@@ -123,5 +123,56 @@ def errors(error: Exception) -> None:
             assert_type(error.errno, int | None)
         case fastws.OpenTimeout():
             assert_type(error.uri, str)
+            assert_type(error.suggested_delay, float | None)
+            assert_type(error.is_retryable, bool)
+            raise error.context("while opening")
+        case fastws.ShutdownTimeout():
+            assert_type(error.unsent, tuple[fastws.Unsent, ...])
+        case fastws.DecodeError():
+            assert_type(error.data, str | bytes)
+        case fastws.HandshakeError():
+            assert_type(error.is_retryable, bool)
         case _:
             raise error
+
+
+async def told(hub: fastws.events.EventHub) -> None:
+    def ready(event: fastws.Ready) -> None:
+        assert_type(event.generation, int)
+
+    async def any_event(event: fastws.Event) -> None:
+        assert_type(event.at_ns, int)
+
+    remove = hub.on(fastws.Ready, ready)
+    assert_type(remove(), None)
+    hub.on(None, any_event)
+    hub.on(fastws.Connecting, ready)  # type: ignore[arg-type]
+    async for event in hub.stream():
+        match event:
+            case fastws.Disconnected():
+                assert_type(event.reason, fastws.DisconnectReason)
+                assert_type(event.unsent, tuple[fastws.Unsent, ...])
+            case fastws.events.Error():
+                assert_type(event.error, BaseException)
+            case _:
+                assert_type(event, fastws.Event)
+
+
+def retrying(failure: fastws.Failure, snapshot: fastws.ConnectionSnapshot) -> fastws.RetryStrategy:
+    backoff = fastws.ExponentialBackoff(0.1, timedelta(seconds=5), 1.5, jitter=0.2, immediate_first=True)
+    assert_type(backoff.with_max_attempts(3).with_seed(1), fastws.ExponentialBackoff)
+    assert_type(backoff.next_delay(failure), float | None)
+    assert_type(backoff.initial, float)
+    backoff.initial = 2.0  # type: ignore[misc]
+    fastws.ExponentialBackoff(0.1)  # type: ignore[call-arg]
+    assert_type(failure.close_code, int | None)
+    assert_type(snapshot.status, fastws.Status)
+    assert_type(snapshot.connection_duration, float | None)
+    strategies: list[fastws.RetryStrategy] = [
+        fastws.FixedDelay(1).with_max_attempts(3),
+        fastws.NoRetry(),
+        fastws.CustomRetry(lambda failure: timedelta(seconds=failure.attempt)),
+    ]
+    fastws.CustomRetry(lambda failure: "1")  # type: ignore[arg-type, return-value]
+    fastws.ClosePolicy(frozenset(fastws.FINAL_CLOSE_CODES) | {4401})
+    return strategies[0]

@@ -401,6 +401,47 @@ impl Conn {
         Self::sync(slf)
     }
 
+    /// Messages accepted since the connection opened, and of them: (not begun to be written, written in part).
+    #[getter]
+    fn _unsent(&self) -> PyResult<(u64, usize, usize)> {
+        Ok(self.borrow()?.accepted())
+    }
+
+    /// Whether the kernel has not taken everything that was accepted.
+    #[getter]
+    fn _has_unsent(&self) -> PyResult<bool> {
+        let inner = self.borrow()?;
+        Ok(inner.core.queued_bytes() > 0 || inner.has_ciphertext())
+    }
+
+    /// Whether the send queue is above its limit.
+    #[getter]
+    fn _is_above_write_limit(&self) -> PyResult<bool> {
+        Ok(self.borrow()?.core.queued_bytes() > self.settings.write_high)
+    }
+
+    /// Seconds without a byte from the peer, without those in which our own queue was full.
+    #[getter]
+    fn _silence(&self) -> PyResult<f64> {
+        Ok(clock::to_seconds(self.borrow()?.core.silence(clock::monotonic())))
+    }
+
+    /// Whether nothing is read, as our own queue is full.
+    #[getter]
+    fn _is_paused(&self) -> PyResult<bool> {
+        Ok(self.borrow()?.paused.is_some())
+    }
+
+    /// A future that is done when everything accepted by now is written, or fails when the connection ends.
+    fn _written_future<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
+        Self::written_future(slf)
+    }
+
+    /// A future that is done when no more messages will come.
+    fn _over_future<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
+        Self::over_future(slf)
+    }
+
     /// Counts those who wait for room; while there are any, nobody passes them.
     fn _waits_for_room(&self, change: isize) -> PyResult<()> {
         let mut inner = self.borrow()?;

@@ -337,13 +337,11 @@ impl Conn {
         let (py, this) = (slf.py(), slf.get());
         let drained = {
             let mut inner = this.inner.borrow_mut();
-            if inner.rare.draining.is_empty() && inner.rare.rooms.is_empty() {
+            let rare = &*inner.rare;
+            if rare.draining.is_empty() && rare.rooms.is_empty() && rare.writing.is_empty() && rare.overs.is_empty() {
                 return Ok(());
             }
-            if inner.core.queued_bytes() > inner.settings.write_low {
-                return Ok(());
-            }
-            std::mem::take(&mut inner.rare.draining)
+            inner.take_drained()
         };
         this.hub.get().owe_a_turn();
         for future in drained {
@@ -389,7 +387,9 @@ impl Conn {
             let opening = rare.opening.take();
             let mut failing = std::mem::take(&mut rare.draining);
             failing.extend(std::mem::take(&mut rare.rooms));
-            let (pings, closing) = (std::mem::take(&mut rare.pings), std::mem::take(&mut rare.closing));
+            failing.extend(std::mem::take(&mut rare.writing).into_iter().map(|(_, future)| future));
+            let (pings, mut closing) = (std::mem::take(&mut rare.pings), std::mem::take(&mut rare.overs));
+            closing.extend(std::mem::take(&mut rare.closing));
             inner.rare.rest();
             (opening, failing, pings, closing, phase, inner.core.close_info().cause.as_ref().map(payload::cause_text))
         };

@@ -134,6 +134,8 @@ impl Inner {
                 return Ok(());
             }
             let chunk = &first[..first.len().min(TLS_CHUNK)];
+            let (accepted, unsent) = self.core.accepted_messages();
+            tls.left_messages = accepted - (unsent.not_begun + unsent.begun) as u64;
             tls.send(chunk).map_err(io::Error::other)?;
             let count = chunk.len();
             self.core.wrote(count);
@@ -409,6 +411,40 @@ impl Inner {
         self.tls.as_ref().is_some_and(|tls| !tls.output().is_empty())
     }
 
+    /// Messages that TLS has made records of which the kernel has not taken wholly.
+    fn messages_in_records(&self) -> usize {
+        let Some(tls) = self.tls.as_ref().filter(|tls| !tls.output().is_empty()) else { return self.rare.in_records };
+        let (accepted, unsent) = self.core.accepted_messages();
+        let written = accepted.saturating_sub((unsent.not_begun + unsent.begun) as u64);
+        written.saturating_sub(tls.left_messages) as usize
+    }
+
+    /// Messages accepted since the connection opened; and those of them of which the kernel has taken nothing, and
+    /// maybe a part.
+    pub(crate) fn accepted(&self) -> (u64, usize, usize) {
+        let (accepted, unsent) = self.core.accepted_messages();
+        (accepted, unsent.not_begun, unsent.begun + self.messages_in_records())
+    }
+
+    /// Those who waited for what has happened now: the send queue is at its low-water mark, their messages are written,
+    /// no more messages will come.
+    pub(crate) fn take_drained(&mut self) -> Vec<Py<PyAny>> {
+        let mut drained: Vec<Py<PyAny>> = Vec::new();
+        if !self.rare.writing.is_empty() {
+            let (accepted, not_begun, begun) = self.accepted();
+            let written = accepted.saturating_sub((not_begun + begun) as u64);
+            let left = self.rare.writing.iter().take_while(|(number, _)| *number <= written).count();
+            drained = self.rare.writing.drain(..left).map(|(_, future)| future).collect();
+        }
+        if self.core.data_over() {
+            drained.append(&mut self.rare.overs);
+        }
+        if self.core.queued_bytes() <= self.settings.write_low {
+            drained.append(&mut self.rare.draining);
+        }
+        drained
+    }
+
     pub(crate) fn half_close(&mut self) {
         if std::mem::replace(&mut self.half_closed, true) {
             return;
@@ -440,6 +476,10 @@ impl Inner {
         // SAFETY: the descriptor is ours, out of the poller, and closed once.
         unsafe { libc::close(self.fd) };
         self.fd = -1;
+        let in_records = self.messages_in_records();
+        if in_records > 0 {
+            self.rare.in_records = in_records;
+        }
         self.tls = None;
         self.paused = None;
         self.broken = None;

@@ -142,6 +142,47 @@ impl Conn {
         Ok(future)
     }
 
+    /// A future that is done when everything accepted by now is written.
+    pub(super) fn written_future<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
+        let (py, this) = (slf.py(), slf.get());
+        this.check_loop(py)?;
+        let future = this.future(py)?;
+        let (is_done, is_over) = {
+            let mut inner = this.inner.borrow_mut();
+            let (accepted, not_begun, begun) = inner.accepted();
+            let (is_done, is_over) = (not_begun + begun == 0, inner.ended);
+            if !is_done && !is_over {
+                inner.rare.writing.push_back((accepted, future.clone().unbind()));
+            }
+            (is_done, is_over)
+        };
+        if is_done {
+            future.call_method1("set_result", (py.None(),))?;
+        } else if is_over {
+            future.call_method1("set_exception", (this.error(py, "closed", (slf,)),))?;
+        }
+        Ok(future)
+    }
+
+    /// A future that is done when no more messages will come.
+    pub(super) fn over_future<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
+        let (py, this) = (slf.py(), slf.get());
+        this.check_loop(py)?;
+        let future = this.future(py)?;
+        let is_over = {
+            let mut inner = this.inner.borrow_mut();
+            let is_over = inner.core.data_over() || inner.ended;
+            if !is_over {
+                inner.rare.overs.push(future.clone().unbind());
+            }
+            is_over
+        };
+        if is_over {
+            future.call_method1("set_result", (py.None(),))?;
+        }
+        Ok(future)
+    }
+
     /// A future that is done when the send queue is at its low-water mark or, `again`, empty.
     pub(super) fn drain_future<'py>(slf: &Bound<'py, Self>, again: bool) -> PyResult<Bound<'py, PyAny>> {
         let (py, this) = (slf.py(), slf.get());

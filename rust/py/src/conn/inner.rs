@@ -117,6 +117,12 @@ pub(crate) struct Seldom {
     pub discards_behind: Option<u64>,
     /// How many were.
     pub discarded: u64,
+    /// Who waits until so many messages are written.
+    pub writing: VecDeque<(u64, Py<PyAny>)>,
+    /// Who waits for the end of what is received.
+    pub overs: Vec<Py<PyAny>>,
+    /// Messages in TLS records that had not left when the connection ended.
+    pub in_records: usize,
 }
 
 /// Has storage only while there is something in it: most connections wait for a message, and for nothing else.
@@ -139,6 +145,9 @@ impl Deref for Rare {
             views: Vec::new(),
             discards_behind: None,
             discarded: 0,
+            writing: VecDeque::new(),
+            overs: Vec::new(),
+            in_records: 0,
         };
         self.0.as_deref().unwrap_or(&NOTHING)
     }
@@ -170,6 +179,9 @@ impl Seldom {
             && self.listener_error.is_none()
             && self.views.is_empty()
             && self.discards_behind.is_none()
+            && self.writing.is_empty()
+            && self.overs.is_empty()
+            && self.in_records == 0
     }
 }
 
@@ -227,7 +239,8 @@ impl Inner {
         if let Some(attached) = &self.ring {
             visit.call(&attached.ring)?;
         }
-        for future in rare.draining.iter().chain(&rare.closing).chain(&rare.rooms) {
+        let waiting = rare.draining.iter().chain(&rare.closing).chain(&rare.rooms).chain(&rare.overs);
+        for future in waiting.chain(rare.writing.iter().map(|(_, future)| future)) {
             visit.call(future)?;
         }
         for (_, _, future) in &rare.pings {

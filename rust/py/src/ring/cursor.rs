@@ -14,7 +14,6 @@ use super::state::{Policy, Stamp, State};
 use super::{Ring, release};
 use crate::awaitable::{self, Source, Want};
 use crate::queue::Decode;
-use crate::settings::Water;
 
 /// A place in a client's messages, from which they are read. The base of `fastws.Stream`.
 #[pyclass(frozen, subclass, weakref, generic, module = "fastws._core")]
@@ -97,14 +96,15 @@ impl Cursor {
 impl Cursor {
     /// A cursor with these options, which are complete and were checked.
     #[new]
-    #[pyo3(signature = (ring, *, oldest, markers, policy, water, filter=None, decode=None, skips=false, key=None))]
+    #[pyo3(signature = (ring, *, oldest, markers, policy, capacity, capacity_bytes, filter=None, decode=None, skips=false, key=None))]
     #[expect(clippy::too_many_arguments, reason = "its options, once")]
     fn new(
         ring: Bound<'_, Ring>,
         oldest: bool,
         markers: bool,
         policy: &str,
-        water: Option<(usize, usize, usize, usize)>,
+        capacity: Option<usize>,
+        capacity_bytes: Option<usize>,
         filter: Option<Bound<'_, PyAny>>,
         decode: Option<Bound<'_, PyAny>>,
         skips: bool,
@@ -119,12 +119,13 @@ impl Cursor {
             "conflate" => Policy::Conflate,
             other => return Err(PyValueError::new_err(format!("policy: there is no {other:?}"))),
         };
-        let water = match water {
-            Some((high_messages, low_messages, high_bytes, low_bytes)) => {
-                Water { high_messages, low_messages, high_bytes, low_bytes }
-            }
-            None => ring.get().store.borrow().water,
-        };
+        let mut water = ring.get().store.borrow().water;
+        if let Some(messages) = capacity {
+            (water.high_messages, water.low_messages) = (messages, messages / 4);
+        }
+        if let Some(bytes) = capacity_bytes {
+            (water.high_bytes, water.low_bytes) = (bytes, bytes / 4);
+        }
         let mut state = State::new(policy, water);
         state.markers = markers;
         let mut calls = Calls { skips, ..Calls::default() };
