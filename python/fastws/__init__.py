@@ -14,7 +14,7 @@
 """
 
 from . import events
-from ._core import Batch, MessageView
+from ._core import Batch, Message, MessageView
 from .connect import connect
 from .connection import Connection, ConnectionStats, State
 from .context import ConnectionContext
@@ -140,6 +140,7 @@ __all__ = [
     "KeepaliveTimeout",
     "Listener",
     "MaybeSent",
+    "Message",
     "MessageView",
     "NoRetry",
     "NotConnected",

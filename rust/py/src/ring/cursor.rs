@@ -15,7 +15,7 @@ use super::{Ring, release};
 use crate::awaitable::{self, Source, Want};
 use crate::queue::Decode;
 
-/// A place in a client's messages, from which they are read. The base of `fastws.Stream`.
+/// A place in a client's messages, from which they are read. The base of ``fastws.Stream``.
 #[pyclass(frozen, subclass, weakref, generic, module = "fastws._core")]
 pub struct Cursor {
     pub(super) ring: Py<Ring>,

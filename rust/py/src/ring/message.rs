@@ -10,7 +10,7 @@ use super::state::Stamp;
 /// A message with what is known of it: what a stream with ``markers=True`` gives.
 ///
 /// ``match`` takes it apart by its data: ``case Message(tick)``. Two are equal if all they say is.
-#[pyclass(frozen, module = "fastws._core")]
+#[pyclass(frozen, generic, module = "fastws._core")]
 pub struct Message {
     /// The message: ``str`` or ``bytes``, or what ``decode`` made of it.
     #[pyo3(get)]
