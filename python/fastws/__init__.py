@@ -76,6 +76,11 @@ from .events import (
 )
 from .http import Headers, Request, Response
 from .listener import Listener
+from .rate import (
+    ConnectLimiter,
+    RateLimit,
+    RateLimits,
+)
 from .retry import (
     FINAL_CLOSE_CODES,
     ClosePolicy,
@@ -108,6 +113,7 @@ __all__ = [
     "ConcurrencyError",
     "ConfigError",
     "ConnectError",
+    "ConnectLimiter",
     "Connected",
     "Connecting",
     "Connection",
@@ -147,6 +153,8 @@ __all__ = [
     "OpenTimeout",
     "PayloadTooBig",
     "ProtocolError",
+    "RateLimit",
+    "RateLimits",
     "Ready",
     "ReceiveError",
     "ReceiveTimeout",
