@@ -10,7 +10,6 @@ import codecs
 import contextlib
 import copy
 import threading
-import urllib.parse
 import warnings
 from collections.abc import AsyncIterable, Coroutine, Generator, Iterable, Mapping
 from collections.abc import Set as AbstractSet
@@ -18,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from . import errors, markers
 from .http import Headers, Response
+from .redact import printable, redact_uri
 
 if TYPE_CHECKING:
     from .connection import Connection
@@ -188,10 +188,10 @@ def open_failed(ws: Connection, phase: str, kind: str, text: str) -> Exception:
             answer = response(ws)
             assert answer is not None
             line = f"HTTP {answer.status_code} {answer.reason_phrase}".rstrip()
-            line += "".join(f" to {_without_secrets(place)}" for place in answer.headers.get_all("Location"))
+            line += "".join(f" to {redact_uri(place)}" for place in answer.headers.get_all("Location"))
             line += _excerpt(answer.body)
             return errors.InvalidStatus(
-                f"{uri}: the server refused the upgrade: {_printable(line)}", uri=uri, response=answer
+                f"{uri}: the server refused the upgrade: {printable(line)}", uri=uri, response=answer
             )
         case _, "lost" if not text:
             return errors.InvalidHandshake(f"{uri}: the connection was given up", uri=uri)
@@ -392,22 +392,6 @@ def _tls_reason(text: str) -> str:
 def _excerpt(body: bytes) -> str:
     text = " ".join(body[:200].decode("utf-8", "replace").split())
     return f": {text}" if text and not text.startswith("<") else ""
-
-
-def _without_secrets(place: str) -> str:
-    """A URI without its userinfo and query, which are often secret, as our own is shown."""
-    try:
-        parts = urllib.parse.urlsplit(place)
-    except ValueError:
-        return "a place that is no URI"
-    _, at, host = parts.netloc.rpartition("@")
-    query = "***" if parts.query else ""
-    return urllib.parse.urlunsplit((parts.scheme, "***@" + host if at else host, parts.path, query, ""))
-
-
-def _printable(text: str) -> str:
-    """What a server wrote, without what would write to a terminal."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
 
 
 _TLS_HINTS = {

@@ -176,3 +176,13 @@ def retrying(failure: fastws.Failure, snapshot: fastws.ConnectionSnapshot) -> fa
     fastws.CustomRetry(lambda failure: "1")  # type: ignore[arg-type, return-value]
     fastws.ClosePolicy(frozenset(fastws.FINAL_CLOSE_CODES) | {4401})
     return strategies[0]
+
+
+async def limiting() -> None:
+    limit = fastws.RateLimit(5, timedelta(seconds=1), burst=1, scope="shared")
+    assert_type(limit.per, float)
+    fastws.RateLimits(limit, {"orders": fastws.RateLimit(10, 60)})
+    fastws.RateLimit(5, 1, scope="client")  # type: ignore[arg-type]
+    limiter = fastws.ConnectLimiter(50, 1.0, max_concurrent=10)
+    async with limiter.slot() as nothing:
+        assert_type(nothing, None)
