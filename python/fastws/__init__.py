@@ -15,6 +15,9 @@
 
 from . import events
 from ._core import Batch, MessageView
+from .config import (
+    ClientConfig,
+)
 from .connect import connect
 from .connection import Connection, ConnectionStats, State
 from .context import ConnectionContext
@@ -98,13 +101,17 @@ from .state import (
 )
 from .tls import TlsConfig
 from .version import __version__
+from .builder import (
+    ClientBuilder,
+)
 
 __all__ = [
-    "FINAL_CLOSE_CODES",
     "AlreadyRunning",
     "AuthFailed",
     "Batch",
     "CertificateError",
+    "ClientBuilder",
+    "ClientConfig",
     "ClientError",
     "ClientStopped",
     "Close",
@@ -134,6 +141,7 @@ __all__ = [
     "EventStream",
     "ExponentialBackoff",
     "ExtensionError",
+    "FINAL_CLOSE_CODES",
     "Failure",
     "FastwsError",
     "FixedDelay",
