@@ -15,6 +15,9 @@
 
 from . import events
 from ._core import Batch, MessageView
+from .builder import (
+    ClientBuilder,
+)
 from .config import (
     ClientConfig,
 )
@@ -101,11 +104,9 @@ from .state import (
 )
 from .tls import TlsConfig
 from .version import __version__
-from .builder import (
-    ClientBuilder,
-)
 
 __all__ = [
+    "FINAL_CLOSE_CODES",
     "AlreadyRunning",
     "AuthFailed",
     "Batch",
@@ -141,7 +142,6 @@ __all__ = [
     "EventStream",
     "ExponentialBackoff",
     "ExtensionError",
-    "FINAL_CLOSE_CODES",
     "Failure",
     "FastwsError",
     "FixedDelay",
