@@ -13,7 +13,7 @@
     fastws.run(main())
 """
 
-from . import events
+from . import events, keys, markers
 from ._core import Batch, Message, MessageView
 from .connect import connect
 from .connection import Connection, ConnectionStats, State
@@ -76,6 +76,7 @@ from .events import (
 )
 from .http import Headers, Request, Response
 from .listener import Listener
+from .markers import Down, Dropped, Gap, Outage
 from .retry import (
     FINAL_CLOSE_CODES,
     ClosePolicy,
@@ -91,6 +92,7 @@ from .state import (
     ConnectionSnapshot,
     Status,
 )
+from .streams import Conflate, Stream
 from .tls import TlsConfig
 from .version import __version__
 
@@ -107,6 +109,7 @@ __all__ = [
     "ClosePolicy",
     "ConcurrencyError",
     "ConfigError",
+    "Conflate",
     "ConnectError",
     "Connected",
     "Connecting",
@@ -124,6 +127,8 @@ __all__ = [
     "DialError",
     "DisconnectReason",
     "Disconnected",
+    "Down",
+    "Dropped",
     "Event",
     "EventStream",
     "ExponentialBackoff",
@@ -131,6 +136,7 @@ __all__ = [
     "Failure",
     "FastwsError",
     "FixedDelay",
+    "Gap",
     "HandshakeError",
     "HandshakeTimeout",
     "Headers",
@@ -146,6 +152,7 @@ __all__ = [
     "NotConnected",
     "NotSent",
     "OpenTimeout",
+    "Outage",
     "PayloadTooBig",
     "ProtocolError",
     "Ready",
@@ -164,6 +171,7 @@ __all__ = [
     "SocketOptionError",
     "State",
     "Status",
+    "Stream",
     "SubscriberOverflow",
     "TlsConfig",
     "TlsError",
@@ -172,5 +180,7 @@ __all__ = [
     "connect",
     "events",
     "is_retryable",
+    "keys",
+    "markers",
     "run",
 ]

@@ -78,9 +78,7 @@ def wrong_thread(ident: int, what: Literal["connection", "client"] = "connection
     )
 
 
-def wrong_loop(
-    loop: asyncio.AbstractEventLoop, what: Literal["connection", "client"] = "connection"
-) -> Exception:
+def wrong_loop(loop: asyncio.AbstractEventLoop, what: Literal["connection", "client"] = "connection") -> Exception:
     """A call in another event loop than the connection's, or the client's, or after that one was closed."""
     return RuntimeError(
         f"this {what} belongs to the event loop {loop!r}, which "
@@ -128,10 +126,10 @@ def stream_over() -> Exception:
 
 
 def stream_failed(error: BaseException) -> BaseException:
-    """The end of a client, for one of the readers of its streams: each has an exception, and a traceback, of its own."""
+    """The end of a client, for a reader of one of its streams: each has an exception, and a traceback, of its own."""
     try:
         own = copy.copy(error)
-    except Exception:  # a class of the user's that cannot be copied
+    except Exception:  # noqa: BLE001 - a class of the user's that cannot be copied
         own = error
     if type(own) is not type(error):
         own = error
