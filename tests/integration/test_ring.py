@@ -477,6 +477,6 @@ async def test_bad_arguments_are_refused():
     with pytest.raises(TypeError):
         messages._push(3, 1, 1)
     with Peer() as peer:
-        async with peer.connect(delivery="frames") as ws:
+        async with peer.connect(_delivery="frames") as ws:
             with pytest.raises(ValueError, match="whole messages"):
                 messages._attach(ws, 1, 1)
