@@ -13,7 +13,7 @@
     fastws.run(main())
 """
 
-from . import events
+from . import events, keys, markers
 from ._core import Batch, Message, MessageView
 from .builder import ClientBuilder
 from .client import WebSocketClient
@@ -261,6 +261,7 @@ __all__ = [
     "connect",
     "events",
     "is_retryable",
+    "keys",
     "redact_headers",
     "redact_uri",
     "run",

@@ -15,6 +15,7 @@ __all__ = [
     "Cork",
     "Cursor",
     "Hub",
+    "Key",
     "Message",
     "MessageView",
     "Request",
@@ -253,10 +254,10 @@ class Batch(Sequence[Any]):
 
     @property
     def generation(self) -> int:
-        """The session of a client that they came in: +1 each time that it became Ready, from 1; 0 of a connection alone."""
+        """The session of a client that they came in: +1 each time that it became Ready, from 1; 0 without a client."""
     @property
     def connection_id(self) -> int:
-        """The connection of a client that they came over: +1 per upgrade; 0 of a connection alone."""
+        """The connection of a client that they came over: +1 per upgrade; 0 without a client."""
     @property
     def source(self) -> str | None:
         """The line of a client that they came over, as it is named; None where it is not."""
@@ -296,6 +297,21 @@ class Batch(Sequence[Any]):
         """
     def count(self, message: Any, /) -> int:
         """Messages that equal this one."""
+
+@final
+class Key:
+    """What a message is about: a callable that takes the payload as ``bytes`` and returns its key, or None.
+
+    Made by ``fastws.keys``; for ``Conflate``, or to be called.
+    """
+
+    @staticmethod
+    def json(path: list[str], text: str) -> Key: ...
+    @staticmethod
+    def slice(start: int, stop: int, text: str) -> Key: ...
+    @staticmethod
+    def regex(pattern: str, text: str) -> Key: ...
+    def __call__(self, payload: bytes, /) -> Any: ...
 
 @final
 class Message(Generic[_T_co]):
@@ -357,7 +373,7 @@ class Cursor(Generic[_T]):
         policy: str,
         capacity: int | None,
         capacity_bytes: int | None,
-        filter: Callable[[bytes], Any] | bytes | None = None,
+        filter: Callable[[bytes], Any] | bytes | None = None,  # noqa: A002 - the public name
         decode: Callable[[bytes], Any] | None = None,
         skips: bool = False,
         key: Callable[[bytes], Any] | None = None,

@@ -50,7 +50,13 @@ def _cause(ws: Connection, kind: str | None, text: str | None) -> errors.FastwsE
 
 def closed(ws: Connection) -> errors.ConnectionClosed:
     """The exception of reading from or sending on a connection that is closed or closing."""
-    info = close_info(ws)
+    error = closed_by(close_info(ws))
+    error.__cause__ = ws._listener_error or error.info.cause
+    return error
+
+
+def closed_by(info: errors.CloseInfo) -> errors.ConnectionClosed:
+    """The exception of a connection that ended so."""
     clean = (
         info.cause is None
         and (info.rcvd is None or info.rcvd.code in OK_CODES)
@@ -58,7 +64,7 @@ def closed(ws: Connection) -> errors.ConnectionClosed:
         and (info.rcvd is not None or info.sent is not None)
     )
     error = errors.ConnectionClosedOK(info) if clean else errors.ConnectionClosedError(info)
-    error.__cause__ = ws._listener_error or info.cause
+    error.__cause__ = info.cause
     return error
 
 
@@ -126,10 +132,10 @@ def stream_over() -> Exception:
 
 
 def stream_failed(error: BaseException) -> BaseException:
-    """The end of a client, for one of the readers of its streams: each has an exception, and a traceback, of its own."""
+    """The end of a client, for a reader of one of its streams: each has an exception, and a traceback, of its own."""
     try:
         own = copy.copy(error)
-    except Exception:  # a class of the user's that cannot be copied
+    except Exception:  # noqa: BLE001 - a class of the user's that cannot be copied
         own = error
     if type(own) is not type(error):
         own = error

@@ -1,5 +1,6 @@
-"""Streams: independent places in a client's messages. What happens for each message is native; this file has what
-happens once.
+"""Streams: independent places in a client's messages.
+
+What happens for each message is native; this file has what happens once.
 """
 
 from __future__ import annotations
@@ -23,9 +24,9 @@ class Conflate:
     **Not for deltas.** Use it where a message replaces the one before it: a quote, a state, a full snapshot.
 
     Args:
-        key: Gets the payload as ``bytes`` and returns what the message is about, which must be hashable; or a native key
-            of ``fastws.keys``. It is called only while the stream is behind. A message whose key is None, or for which
-            it fails, replaces nothing and is not replaced.
+        key: Gets the payload as ``bytes`` and returns what the message is about, which must be hashable; or a native
+            key of ``fastws.keys``. It is called only while the stream is behind. A message whose key is None, or for
+            which it fails, replaces nothing and is not replaced.
     """
 
     key: Callable[[bytes], Any]
@@ -60,8 +61,8 @@ class Stream(_core.Cursor[T]):
         capacity: Messages that may wait, before ``policy`` has its say; None for the client's. With ``Conflate``:
             messages that wait conflated, so at least the number of keys; more of them make the server wait.
         capacity_bytes: The same in bytes of payload; None for the client's.
-        filter: Gives only messages for which it is true: a callable that gets the payload as ``bytes``, or ``bytes`` that
-            must occur in it.
+        filter: Gives only messages for which it is true: a callable that gets the payload as ``bytes``, or ``bytes``
+            that must occur in it.
         decode: Makes the item of the payload, which it gets as ``bytes``, text too. It is called once for a message for
             all streams that have the same one, so what it makes is theirs together.
         on_decode_error: ``"raise"`` raises ``DecodeError``, after which the stream goes on with the next message;
@@ -74,7 +75,7 @@ class Stream(_core.Cursor[T]):
 
     __slots__ = ()
 
-    def __new__(
+    def __new__(  # noqa: D102 - the arguments are in the docstring of the class
         cls,
         ring: _core.Ring,
         *,
@@ -83,7 +84,7 @@ class Stream(_core.Cursor[T]):
         policy: Policy = "block",
         capacity: int | None = None,
         capacity_bytes: int | None = None,
-        filter: Callable[[bytes], Any] | bytes | None = None,
+        filter: Callable[[bytes], Any] | bytes | None = None,  # noqa: A002 - what it is
         decode: Callable[[bytes], Any] | None = None,
         on_decode_error: Literal["raise", "skip"] = "raise",
     ) -> Self:
@@ -118,6 +119,18 @@ class Stream(_core.Cursor[T]):
         )
         stream._ready()
         return stream
+
+    def close(self) -> None:
+        """As ``aclose()``."""
+        self._detach()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None
+    ) -> None:
+        self._detach()
 
     async def aclose(self) -> None:
         """Detaches the stream: iteration over it ends, and nothing waits for it any more."""

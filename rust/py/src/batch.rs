@@ -13,10 +13,10 @@ pub struct Batch {
     /// Number of the last one.
     #[pyo3(get)]
     pub last_seq: u64,
-    /// The session of a client that they came in: +1 each time that it became Ready, from 1; 0 of a connection alone.
+    /// The session of a client that they came in: +1 each time that it became Ready, from 1; 0 without a client.
     #[pyo3(get)]
     pub generation: u64,
-    /// The connection of a client that they came over: +1 per upgrade; 0 of a connection alone.
+    /// The connection of a client that they came over: +1 per upgrade; 0 without a client.
     #[pyo3(get)]
     pub connection_id: u64,
     /// The line of a client that they came over, as it is named; None where it is not.

@@ -21,6 +21,7 @@ mod fork;
 mod future;
 mod gc;
 mod hub;
+mod keys;
 mod landing;
 mod listener;
 mod payload;
@@ -57,6 +58,8 @@ mod _core {
     use super::fault::{panic_at, work_elsewhere};
     #[pymodule_export]
     use super::hub::Hub;
+    #[pymodule_export]
+    use super::keys::Key;
     #[pymodule_export]
     use super::request::{Request, parse_uri};
     #[pymodule_export]

@@ -9,6 +9,7 @@ use pyo3::types::PyWeakrefReference;
 use super::cursor::Cursor;
 use super::state::{Origin, Policy};
 use super::{Ring, release};
+use crate::clock;
 use crate::conn::{Attached, Conn};
 use crate::future::set_result;
 use crate::hub::Hub;
@@ -278,6 +279,9 @@ impl Conn {
         if inner.paused.is_some() {
             if inner.is_below_low_water() {
                 return Self::resume(slf, inner);
+            }
+            if let Some(attached) = &inner.ring {
+                attached.ring.get().store.borrow_mut().pause(clock::monotonic());
             }
             return Ok(());
         }

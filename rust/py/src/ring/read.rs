@@ -85,6 +85,8 @@ impl Source for Cursor {
                 (found, store.paused && store.is_low(), store.take_trash())
             };
             release(py, trash);
+            // What was found is given also if the loop of a connection makes trouble.
+            let made_room = if room { Ring::make_room(ring) } else { Ok(()) };
             let outcome = match found {
                 Found::Step(step) => this.give(slf, step),
                 Found::Batch(list, stamp, first, last) => Self::batch(py, list, &stamp, first, last).map(Some),
@@ -98,12 +100,10 @@ impl Source for Cursor {
                 Found::Ended(None) if matches!(want, Want::Message(_)) => Err(ring.get().error(py, "stream_over", ())),
                 Found::Ended(None) => Err(PyStopAsyncIteration::new_err(())),
             };
-            if room {
-                Ring::make_room(ring)?;
-            }
             if let Some(object) = outcome.transpose() {
                 return object.map(Polled::Ready);
             }
+            made_room?;
         }
     }
 
