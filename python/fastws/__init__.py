@@ -14,7 +14,7 @@
 """
 
 from . import events
-from ._core import Batch, MessageView
+from ._core import Batch, Message, MessageView
 from .builder import (
     ClientBuilder,
 )
@@ -58,6 +58,7 @@ from .errors import (
     ProtocolError,
     ReceiveError,
     ReceiveTimeout,
+    RecordingError,
     RequestTimeout,
     RetriesExhausted,
     SendError,
@@ -80,13 +81,38 @@ from .events import (
     ReconnectScheduled,
     Shutdown,
 )
+from .extensions import (
+    AdvancedStatusViewer,
+    Extension,
+    ExtensionHost,
+    LoggingConfig,
+    LoggingExtension,
+    LogLevel,
+    SessionStatus,
+    StatusViewer,
+)
+from .gaps import SequenceTracker
+from .handshakes import (
+    AuthHandshaker,
+    ChainedHandshaker,
+    HandshakeChannel,
+    HandshakeMessage,
+    Handshaker,
+    NoOpHandshaker,
+    SendMessageHandshaker,
+    SubscribeHandshaker,
+    chain_handshakers,
+)
 from .http import Headers, Request, Response
 from .listener import Listener
+from .markers import Gap
 from .rate import (
     ConnectLimiter,
     RateLimit,
     RateLimits,
 )
+from .recorder import Recorder
+from .redact import RedactingFilter, Redactor, redact_headers, redact_uri
 from .retry import (
     FINAL_CLOSE_CODES,
     ClosePolicy,
@@ -107,10 +133,13 @@ from .version import __version__
 
 __all__ = [
     "FINAL_CLOSE_CODES",
+    "AdvancedStatusViewer",
     "AlreadyRunning",
     "AuthFailed",
+    "AuthHandshaker",
     "Batch",
     "CertificateError",
+    "ChainedHandshaker",
     "ClientBuilder",
     "ClientConfig",
     "ClientError",
@@ -141,20 +170,31 @@ __all__ = [
     "Event",
     "EventStream",
     "ExponentialBackoff",
+    "Extension",
     "ExtensionError",
+    "ExtensionHost",
     "Failure",
     "FastwsError",
     "FixedDelay",
+    "Gap",
+    "HandshakeChannel",
     "HandshakeError",
+    "HandshakeMessage",
     "HandshakeTimeout",
+    "Handshaker",
     "Headers",
     "InvalidHandshake",
     "InvalidStatus",
     "InvalidURI",
     "KeepaliveTimeout",
     "Listener",
+    "LogLevel",
+    "LoggingConfig",
+    "LoggingExtension",
     "MaybeSent",
+    "Message",
     "MessageView",
+    "NoOpHandshaker",
     "NoRetry",
     "NotConnected",
     "NotSent",
@@ -167,25 +207,37 @@ __all__ = [
     "ReceiveError",
     "ReceiveTimeout",
     "ReconnectScheduled",
+    "Recorder",
+    "RecordingError",
+    "RedactingFilter",
+    "Redactor",
     "Request",
     "RequestTimeout",
     "Response",
     "RetriesExhausted",
     "RetryStrategy",
     "SendError",
+    "SendMessageHandshaker",
     "SendQueueFull",
+    "SequenceTracker",
+    "SessionStatus",
     "Shutdown",
     "ShutdownTimeout",
     "SocketOptionError",
     "State",
     "Status",
+    "StatusViewer",
+    "SubscribeHandshaker",
     "SubscriberOverflow",
     "TlsConfig",
     "TlsError",
     "Unsent",
     "__version__",
+    "chain_handshakers",
     "connect",
     "events",
     "is_retryable",
+    "redact_headers",
+    "redact_uri",
     "run",
 ]

@@ -7,6 +7,7 @@ compile_error!("fastws needs the descriptors of a Unix system: its driver for Wi
 mod address;
 mod awaitable;
 mod batch;
+mod budget;
 mod buffers;
 mod clock;
 mod conn;
@@ -25,7 +26,9 @@ mod listener;
 mod payload;
 mod poller;
 mod queue;
+mod reader;
 mod request;
+mod ring;
 mod settings;
 mod sink;
 mod syscall;
@@ -56,6 +59,8 @@ mod _core {
     use super::hub::Hub;
     #[pymodule_export]
     use super::request::{Request, parse_uri};
+    #[pymodule_export]
+    use super::ring::{Cursor, Message, Ring};
     #[pymodule_export]
     use super::settings::Settings;
     #[pymodule_export]
