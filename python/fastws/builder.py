@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Self
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 from . import _checks
 from .config import ClientConfig, strategy
@@ -12,6 +12,13 @@ from .retry import ExponentialBackoff, NoRetry, RetryStrategy, Seconds
 
 if TYPE_CHECKING:
     from .client import WebSocketClient  # type: ignore[import-not-found, unused-ignore]
+    from .connector import Connector  # type: ignore[import-not-found, unused-ignore]
+    from .extensions import Extension
+    from .handshakes.base import SupportsHandshake
+    from .http import HeadersLike
+    from .rate import ConnectLimiter, RateLimit, RateLimits
+    from .subscriptions import Subscriptions  # type: ignore[import-not-found, unused-ignore]
+    from .tls import TlsConfig
 
 __all__ = ["ClientBuilder"]
 
@@ -31,14 +38,14 @@ class ClientBuilder:
 
     __slots__ = ("_config", "_extensions", "_keywords", "_settings", "_uri")
 
-    def __init__(self, uri: str | Callable[[], Any]) -> None:
+    def __init__(self, uri: str | Callable[[], str | Awaitable[str]]) -> None:
         if not isinstance(uri, str) and not callable(uri):
             raise _checks.wrong("uri", uri, "a URI (str) or a function that gives one")
         self._uri = uri
         self._config = ClientConfig()
         self._settings: dict[str, Any] = {}
         self._keywords: dict[str, Any] = {}
-        self._extensions: list[Any] = []
+        self._extensions: list[Extension] = []
 
     def config(self, config: ClientConfig) -> Self:
         """The settings; by default ``ClientConfig()``."""
@@ -65,28 +72,28 @@ class ClientBuilder:
         """``NoRetry()``: the client ends with its first connection."""
         return self._keyword("retry", NoRetry())
 
-    def handshaker(self, handshake: Any) -> Self:
+    def handshaker(self, handshake: SupportsHandshake) -> Self:
         """The application's handshake: a ``Handshaker``. Chain several: ``first.then(second)``."""
         return self._keyword("handshake", handshake)
 
-    def extension(self, extension: Any) -> Self:
+    def extension(self, extension: Extension) -> Self:
         """One more ``Extension``; their hooks are called in this order."""
         self._extensions.append(extension)
         return self
 
-    def connector(self, connector: Any) -> Self:
+    def connector(self, connector: Connector) -> Self:
         """What makes the connections, instead of ``fastws.connect``."""
         return self._keyword("connector", connector)
 
-    def tls(self, tls: Any) -> Self:
+    def tls(self, tls: TlsConfig | Literal["system", "webpki"]) -> Self:
         """For ``wss://``: a ``TlsConfig``, ``"system"`` or ``"webpki"``."""
         return self._keyword("tls", tls)
 
-    def headers(self, headers: Any) -> Self:
+    def headers(self, headers: HeadersLike | Callable[[], HeadersLike | Awaitable[HeadersLike]]) -> Self:
         """More headers for the upgrade, or a function, ``async`` or not, that gives them for each attempt."""
         return self._keyword("headers", headers)
 
-    def subprotocols(self, subprotocols: Any) -> Self:
+    def subprotocols(self, subprotocols: Sequence[str]) -> Self:
         """Subprotocols to offer, in order of preference."""
         return self._keyword("subprotocols", subprotocols)
 
@@ -100,41 +107,25 @@ class ClientBuilder:
             raise no_proxy()
         return self
 
-    def subscriptions(self, subscriptions: Any) -> Self:
+    def subscriptions(self, subscriptions: Subscriptions) -> Self:
         """The registry of subscriptions."""
         return self._keyword("subscriptions", subscriptions)
 
-    def rate_limit(self, rate_limit: Any) -> Self:
+    def rate_limit(self, rate_limit: RateLimit | RateLimits) -> Self:
         """How fast frames are sent: a ``RateLimit`` or ``RateLimits``."""
         return self._keyword("rate_limit", rate_limit)
 
-    def connect_limiter(self, connect_limiter: Any) -> Self:
+    def connect_limiter(self, connect_limiter: ConnectLimiter) -> Self:
         """A ``ConnectLimiter`` that clients share, instead of the event loop's."""
         return self._keyword("connect_limiter", connect_limiter)
 
-    def on_event(self, on_event: Any) -> Self:
-        """Is called with every event."""
-        return self._keyword("on_event", on_event)
-
-    def redact(self, redact: Any) -> Self:
-        """What is never shown, beside what never is."""
-        return self._keyword("redact", redact)
-
-    def tap(self, tap: Any) -> Self:
-        """Is called with every message, received or sent."""
+    def tap(self, tap: Callable[[str, int, str | bytes], Any]) -> Self:
+        """Is called with every message: ``tap(direction, received_ns, data)``."""
         return self._keyword("tap", tap)
 
-    def recorder(self, recorder: Any) -> Self:
-        """Writes every message received to a file."""
-        return self._keyword("recorder", recorder)
-
-    def gap(self, gap: Any) -> Self:
-        """Finds gaps in the sequence numbers of messages."""
-        return self._keyword("gap", gap)
-
-    def resync(self, resync: Any) -> Self:
-        """Is called for what has a gap."""
-        return self._keyword("resync", resync)
+    def metadata(self, metadata: Mapping[str, Any]) -> Self:
+        """What handshakers and extensions find in their context."""
+        return self._keyword("metadata", metadata)
 
     def build(self) -> WebSocketClient:
         """A client. Does no I/O; may be called again for another one like it."""

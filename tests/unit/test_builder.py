@@ -1,3 +1,4 @@
+import inspect
 import itertools
 import sys
 import types
@@ -32,34 +33,33 @@ def test_a_client_is_given_what_was_said_and_nothing_else(client):
     assert built.keywords == {"config": ClientConfig()}
 
 
-@pytest.mark.parametrize(
-    ("method", "keyword"),
-    [
-        ("handshaker", "handshake"),
-        *[
-            (name, name)
-            for name in (
-                "connector",
-                "tls",
-                "headers",
-                "subprotocols",
-                "subscriptions",
-                "rate_limit",
-                "connect_limiter",
-                "on_event",
-                "redact",
-                "tap",
-                "recorder",
-                "gap",
-                "resync",
-            )
-        ],
-    ],
-)
+KEYWORDS = {
+    "handshaker": "handshake",
+    "connector": "connector",
+    "tls": "tls",
+    "headers": "headers",
+    "subprotocols": "subprotocols",
+    "subscriptions": "subscriptions",
+    "rate_limit": "rate_limit",
+    "connect_limiter": "connect_limiter",
+    "tap": "tap",
+    "metadata": "metadata",
+}
+
+
+@pytest.mark.parametrize(("method", "keyword"), KEYWORDS.items())
 def test_each_method_is_a_keyword_of_the_client_and_gives_the_builder_back(method, keyword):
     builder, value = ClientBuilder("ws://h/"), object()
     assert getattr(builder, method)(value) is builder
     assert builder.build().keywords[keyword] is value
+
+
+def test_the_client_takes_every_keyword_that_the_builder_gives():
+    builder = ClientBuilder("ws://h/").no_retry().extension("a")
+    for method in KEYWORDS:
+        getattr(builder, method)("x")
+    taken = set(inspect.signature(fastws.WebSocketClient).parameters)
+    assert set(builder.build().keywords) <= taken
 
 
 def test_extensions_add_up_in_order():
