@@ -13,7 +13,7 @@
     fastws.run(main())
 """
 
-from . import events, keys, markers
+from . import events, keys
 from ._core import Batch, Message, MessageView
 from .builder import ClientBuilder
 from .client import WebSocketClient

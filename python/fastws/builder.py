@@ -11,13 +11,13 @@ from .errors import ConfigError
 from .retry import ExponentialBackoff, NoRetry, RetryStrategy, Seconds
 
 if TYPE_CHECKING:
-    from .client import WebSocketClient  # type: ignore[import-not-found, unused-ignore]
-    from .connector import Connector  # type: ignore[import-not-found, unused-ignore]
+    from .client import WebSocketClient
+    from .connector import Connector
     from .extensions import Extension
     from .handshakes.base import SupportsHandshake
     from .http import HeadersLike
     from .rate import ConnectLimiter, RateLimit, RateLimits
-    from .subscriptions import Subscriptions  # type: ignore[import-not-found, unused-ignore]
+    from .subscriptions import Subscriptions
     from .tls import TlsConfig
 
 __all__ = ["ClientBuilder"]

@@ -22,6 +22,7 @@ from .errors import (
     ConfigError,
     ConnectionLost,
     ExtensionError,
+    InvalidURI,
     NotConnected,
     NotSent,
     ReceiveError,
@@ -135,7 +136,10 @@ class WebSocketClient:
         if not (isinstance(uri, str) or callable(uri)):
             raise ConfigError(f"uri is a str or a callable, not {type(uri).__name__}", field="uri")
         if isinstance(uri, str):
-            _core.parse_uri(uri)
+            try:
+                _core.parse_uri(uri)
+            except ValueError as error:
+                raise InvalidURI(str(error)) from None
         if tap is not None and not callable(tap):
             raise ConfigError(f"tap is a callable, not {type(tap).__name__}", field="tap")
         self.config = config if config is not None else ClientConfig()

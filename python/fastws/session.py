@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from ._policy import OK_CODES, closed_by
 from .connection import Connection
 from .context import ConnectionContext
 from .errors import (
@@ -369,8 +370,8 @@ class Session:
         cause = info.cause if info is not None else None
         kind = "keepalive" if isinstance(cause, KeepaliveTimeout) else "error"
         if info is not None and info.rcvd is not None:
-            kind = "server_closed" if info.initiator == "remote" else "normal"
-        error = closed_error(info)
+            kind = "normal" if info.rcvd.code in OK_CODES else "server_closed"
+        error = closed_by(info if info is not None else _NO_INFO)
         self.end(End(_reason(kind, info, error), error))
 
     # ---- timers ----------------------------------------------------------------------------------------------------
@@ -435,13 +436,6 @@ class Session:
         text = f"{self._parts.supervisor.uri}: {what} received for {seconds:.3g} s ({kind} is {limit:g} s)"
         error = (ReceiveTimeout if kind == "receive_timeout" else DataTimeout)(text, timeout=limit)
         self.end(End(_reason(kind, None, error), error))
-
-
-def closed_error(info: CloseInfo | None) -> ConnectionClosed:
-    """The exception of a connection that ended so."""
-    from ._policy import closed_by
-
-    return closed_by(info if info is not None else _NO_INFO)
 
 
 def _reason(kind: Any, info: CloseInfo | None, cause: BaseException | None) -> DisconnectReason:
