@@ -310,7 +310,7 @@ class ExtensionHost:
     async def _quietly(self, extension: Extension, hook: str, *arguments: object) -> None:
         try:
             await self._call(extension, hook, *arguments)
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - it is logged, whatever it is
             _log(self._failure(extension, hook, error), error)
 
     async def _call(self, extension: Extension, hook: str, *arguments: object) -> Any:
@@ -320,8 +320,9 @@ class ExtensionHost:
             self._name_slow(extension, hook)
         if not isawaitable(result):
             return result
+        limit = asyncio.timeout(self.timeout)
         try:
-            async with asyncio.timeout(self.timeout) as limit:
+            async with limit:
                 return await result
         except TimeoutError as error:
             if limit.expired():
