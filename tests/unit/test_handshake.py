@@ -494,7 +494,8 @@ def test_a_confirmation_that_names_no_channel_is_of_the_oldest():
 
 def test_a_refused_channel_is_named():
     error = failed(
-        SubscribeHandshaker(["a", "b"]).wait_confirmation(), '{"type":"error","message":"no such channel","channel":"b"}'
+        SubscribeHandshaker(["a", "b"]).wait_confirmation(),
+        '{"type":"error","message":"no such channel","channel":"b"}',
     )
     assert (error.kind, error.handshaker, error.is_retryable) == ("failed", "subscribe", True)
     assert "'b'" in str(error)

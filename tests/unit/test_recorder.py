@@ -162,7 +162,9 @@ def test_closing_does_not_hold_the_loop(tmp_path):
     run_virtual(main())
 
 
-@pytest.mark.parametrize("options", [{"compresslevel": 10}, {"compresslevel": -1}, {"flush_every": 0}, {"max_pending": 0}])
+@pytest.mark.parametrize(
+    "options", [{"compresslevel": 10}, {"compresslevel": -1}, {"flush_every": 0}, {"max_pending": 0}]
+)
 def test_arguments_are_checked(tmp_path, options):
     with pytest.raises(ConfigError, match=next(iter(options))):
         Recorder(tmp_path / "x.gz", **options)
