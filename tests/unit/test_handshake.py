@@ -571,7 +571,7 @@ def test_messages_are_sent_as_their_kind():
     for wrong in (lambda: SendMessageHandshaker.text(b""), lambda: SendMessageHandshaker.binary("")):
         with pytest.raises(TypeError):
             wrong()
-    with pytest.raises(TypeError, match="SendMessageHandshaker.json"):
+    with pytest.raises(TypeError, match=r"SendMessageHandshaker\.json"):
         SendMessageHandshaker({"a": 1})
 
 

@@ -97,7 +97,9 @@ def test_a_filter_of_logging_masks_messages_arguments_and_tracebacks():
     stream = io.StringIO()
     handler = logging.StreamHandler(stream)
     handler.addFilter(RedactingFilter(Redactor("hunter2")))
-    logger = logging.Logger("test")
+    logger = logging.getLogger("fastws.test_redact")
+    logger.setLevel(logging.INFO)
+    logger.propagate = False
     logger.addHandler(handler)
     logger.info("dialling %s with %d", "wss://host/?hunter2", 3)
     logger.info("no arguments: 100% hunter2")
