@@ -221,7 +221,7 @@ class Sequences:
             return [Deliver(message)]
         self.stats.gaps += 1
         self.stats.missing += first - expected
-        gap = Gap(key, expected, first, generation, received_ns)
+        gap = Gap(key=key, expected=expected, got=first, generation=generation, received_ns=received_ns)
         if not self._resync:
             sequence.expected = last + 1
             return [gap, Deliver(message)]
