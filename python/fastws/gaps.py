@@ -221,7 +221,7 @@ class Sequences:
             return [Deliver(message)]
         self.stats.gaps += 1
         self.stats.missing += first - expected
-        gap = Gap(key, expected, first, generation, received_ns)
+        gap = Gap(key=key, expected=expected, got=first, generation=generation, received_ns=received_ns)
         if not self._resync:
             sequence.expected = last + 1
             return [gap, Deliver(message)]
@@ -286,7 +286,7 @@ class SequenceTracker:
         resyncs: Calls of ``resync`` so far.
     """
 
-    __slots__ = ("_on_gap", "_over", "_resync", "_tasks", "_timeout", "resyncs", "sequences")
+    __slots__ = ("_ending", "_on_gap", "_over", "_resync", "_tasks", "_timeout", "resyncs", "sequences")
 
     def __init__(
         self,
@@ -313,6 +313,7 @@ class SequenceTracker:
         self._resync = resync
         self._timeout = optional_duration("resync_timeout", resync_timeout, "no limit")
         self._tasks: dict[Hashable, asyncio.Task[int | InBand | None]] = {}
+        self._ending: set[asyncio.Task[Any]] = set()
         self._over = asyncio.Event()
         self.resyncs = 0
 
@@ -348,20 +349,19 @@ class SequenceTracker:
                 for due in self._ended(again=False):
                     yield due
         finally:
-            ending = [*self._tasks.values(), *([coming] if coming is not None else [])]
-            self._tasks.clear()
-            for task in ending:
-                task.cancel()
-            await asyncio.gather(*ending, return_exceptions=True)
+            for key in list(self._tasks):
+                self._drop(key)
+            if coming is not None:
+                coming.cancel()
+            await asyncio.gather(*self._ending, *([coming] if coming is not None else []), return_exceptions=True)
 
     def _fed(self, item: Any) -> list[Any]:
         actions = self.sequences.feed(item, getattr(item, "generation", 0), getattr(item, "received_ns", 0))
         due = self._carried_out(actions)
-        for key, task in list(self._tasks.items()):
+        for key in list(self._tasks):
             if not self.sequences.is_quarantined(key):
                 # A snapshot came in band, or another connection made it void.
-                del self._tasks[key]
-                task.cancel()
+                self._drop(key)
         return due
 
     def _carried_out(self, actions: list[Action], *, again: bool = True) -> list[Any]:
@@ -373,9 +373,17 @@ class SequenceTracker:
                 case Gap():
                     self._tell(action)
                     due.append(action)
-                case Resync() if again:
+                case Resync() if again or action.attempt == 0:
+                    self._drop(action.key)
                     self._tasks[action.key] = asyncio.ensure_future(self._resynced(action))
         return due
+
+    def _drop(self, key: Hashable) -> None:
+        task = self._tasks.pop(key, None)
+        if task is not None:
+            self._ending.add(task)
+            task.add_done_callback(self._ending.discard)
+            task.cancel()
 
     def _ended(self, *, again: bool) -> list[Any]:
         due: list[Any] = []
@@ -396,8 +404,8 @@ class SequenceTracker:
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(min(_LONGEST_DELAY, _FIRST_DELAY * 2 ** min(attempt - 1, 10))):
                         await self._over.wait()
-            if self._over.is_set():
-                return IN_BAND
+                if self._over.is_set():
+                    return IN_BAND
             self.resyncs += 1
             try:
                 async with asyncio.timeout(self._timeout):
@@ -405,6 +413,7 @@ class SequenceTracker:
                     if not isinstance(result, InBand):
                         return result
                     await self._over.wait()  # or until the snapshot comes, and this task is cancelled
+                    return IN_BAND
             except Exception:
                 attempt += 1
                 _LOGGER.exception("resync(%r, ...) failed, attempt %d", wanted.key, attempt)

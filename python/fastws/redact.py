@@ -36,8 +36,8 @@ def redact_uri(uri: str) -> str:
 def redact_headers(headers: HeadersLike) -> list[tuple[str, str]]:
     """The fields in order, with ``***`` for the values of those that hold secrets.
 
-    They are Authorization, Cookie and all whose name speaks of a token, a secret, a password, a signature or a key to an
-    API.
+    They are Authorization, Cookie and all whose name speaks of a token, a secret, a password, a signature or a key to
+    an API.
     """
     return [(name, MASK if is_secret(name) else value) for name, value in Headers(headers).raw_items()]
 
@@ -123,7 +123,7 @@ class RedactingFilter(logging.Filter):
 
 
 def printable(text: str) -> str:
-    """``text`` without what would write to a terminal or begin a line of a log: escaped, such as ``\\n``."""
+    """``text`` with what would move a terminal's cursor or begin a line of a log escaped."""
     if text.isprintable():
         return text
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)

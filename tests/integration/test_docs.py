@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+import fastws
+
 ROOT = Path(__file__).parents[2]
 BLOCK = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
@@ -39,6 +41,31 @@ def test_the_first_program_runs_against_a_server(path, fastws_server):
     program = re.sub(r"wss?://[^\"]+", fastws_server.url("/echo?fault=close:1000@1"), blocks(path)[0])
     result = run(program)
     assert (result.returncode, result.stdout, result.stderr) == (0, "hello\n", "")
+
+
+@pytest.mark.skipif(not hasattr(fastws, "WebSocketClient"), reason="without the client")
+@pytest.mark.parametrize(
+    ("path", "shown"),
+    [
+        (
+            "docs/howto/extensions.md",
+            [
+                "ready: for the first time",
+                "1: buy | 2: sell",
+                "connected: True",
+                "over: shutdown",
+                "passed: 2 connected: False",
+                "ready: for the first time",
+                "over: None",
+            ],
+        ),
+        ("docs/howto/handshakes.md", ['{"channel": "book", "price": 1}', '{"channel": "trades", "price": 2}']),
+    ],
+)
+def test_the_programs_of_a_page_run_from_top_to_bottom(path, shown):
+    result = run("\n".join(blocks(path)))
+    assert (result.returncode, result.stderr) == (0, "")
+    assert result.stdout.splitlines() == shown
 
 
 def test_the_test_that_the_testing_page_shows_passes(tmp_path):

@@ -58,6 +58,7 @@ class ExtensionHost:
     """
 
     __slots__ = (
+        "_arriving",
         "_connected",
         "_extensions",
         "_incoming",
@@ -83,13 +84,14 @@ class ExtensionHost:
         self.policy: ExtensionPolicy = choice("policy", policy, get_args(ExtensionPolicy))
         self.timeout = optional_duration("timeout", timeout, "no limit")
         self.context = ConnectionContext(0, attempt=0)
-        self._set(())
-        self._initialised: set[str] = set()
+        self._initialised: set[int] = set()
+        self._arriving: set[str] = set()
         self._connected: set[str] = set()
         self._to_shut_down: set[str] = set()
         self._ready = False
         self._running = False
         self._slow: set[tuple[str, str]] = set()
+        self._set(())
         for extension in extensions:
             self._check(extension)
             self._set((*self._extensions, extension))
@@ -145,12 +147,11 @@ class ExtensionHost:
                 it; it is registered.
         """
         self._check(extension)
-        await self._initialise(extension)
+        self._arriving.add(extension.name)
         try:
-            self._check(extension)  # another may have come while this one waited
-        except ConfigError:
-            self._initialised.discard(extension.name)
-            raise
+            await self._initialise(extension)
+        finally:
+            self._arriving.discard(extension.name)
         self._set((*self._extensions, extension))
         if self._running:
             self._to_shut_down.add(extension.name)
@@ -167,7 +168,7 @@ class ExtensionHost:
         if extension is None:
             raise KeyError(name)
         self._set(tuple(other for other in self._extensions if other is not extension))
-        self._initialised.discard(name)
+        self._initialised.discard(id(extension))
         if name in self._connected:
             self._connected.discard(name)
             await self._quietly(extension, "on_disconnect", self.context, None)
@@ -259,7 +260,7 @@ class ExtensionHost:
             raise TypeError(f"an extension is an instance of a class derived from fastws.Extension, not {extension!r}")
         if not (isinstance(extension.name, str) and extension.name):
             raise TypeError(f"an extension's name is a str, and not empty: {type(extension).__name__}.name")
-        if self.get(extension.name) is not None:
+        if extension.name in self._arriving or self.get(extension.name) is not None:
             raise ConfigError(
                 f"there is an extension named {extension.name!r} already; give this one another name",
                 field="extensions",
@@ -272,7 +273,7 @@ class ExtensionHost:
         self._observers = tuple(e for e in extensions if e.handles_lifecycle and overrides(e, "on_event"))
 
     async def _initialise(self, extension: Extension) -> None:
-        if extension.name in self._initialised:
+        if id(extension) in self._initialised:
             return
         for hook, flag in (("on_message", "handles_messages"), ("on_send", "handles_outgoing")):
             # Who says it, even that it is False, means it.
@@ -283,15 +284,11 @@ class ExtensionHost:
                     hook,
                     flag,
                 )
-        self._initialised.add(extension.name)
         try:
             await self._call(extension, "on_init", self.context)
         except Exception as error:
-            self._initialised.discard(extension.name)
             raise self._failure(extension, "on_init", error) from error
-        except BaseException:
-            self._initialised.discard(extension.name)
-            raise
+        self._initialised.add(id(extension))
 
     async def _connect(self, extension: Extension) -> None:
         if extension.handles_lifecycle and extension.name not in self._connected:
@@ -310,7 +307,7 @@ class ExtensionHost:
     async def _quietly(self, extension: Extension, hook: str, *arguments: object) -> None:
         try:
             await self._call(extension, hook, *arguments)
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - it is logged, whatever it is
             _log(self._failure(extension, hook, error), error)
 
     async def _call(self, extension: Extension, hook: str, *arguments: object) -> Any:
@@ -320,8 +317,9 @@ class ExtensionHost:
             self._name_slow(extension, hook)
         if not isawaitable(result):
             return result
+        limit = asyncio.timeout(self.timeout)
         try:
-            async with asyncio.timeout(self.timeout) as limit:
+            async with limit:
                 return await result
         except TimeoutError as error:
             if limit.expired():

@@ -72,6 +72,8 @@ class AuthHandshaker(Frozen):
     _kind: Literal["plain", "json", "custom"]
     _confirm: Predicate | None
     _deny: Predicate | None
+    _answers: bool
+    refused_codes: frozenset[int]
 
     def __init__(
         self,
@@ -169,12 +171,10 @@ class AuthHandshaker(Frozen):
             raise HandshakeError(why or excerpt(message, token), handshaker=self.name)
 
     def _judge(self, channel: HandshakeChannel, value: Any) -> tuple[Verdict | None, str]:
-        if self._confirm is not None and channel.holds(self._confirm, value):
+        if self._confirm is not None and channel.asked(self._confirm, value):
             return Verdict.CONFIRMED, ""
-        if self._deny is not None:
-            reasons: list[object] = []
-            if channel.holds(lambda value: reasons.append(self._deny(value)) or reasons[0], value):
-                return Verdict.DENIED, reasons[0] if isinstance(reasons[0], str) else ""
+        if self._deny is not None and (why := channel.asked(self._deny, value)):
+            return Verdict.DENIED, why if isinstance(why, str) else ""
         verdict = judge(value, AUTHENTICATION)
         mine = self._confirm is None if verdict is Verdict.CONFIRMED else self._deny is None
         return (verdict if mine else None), ""

@@ -148,6 +148,8 @@ class SendMessageHandshaker(Frozen):
     __slots__ = ("_message", "_response", "timeout")
 
     name = "send_message"
+    _message: MessageSource
+    _response: Predicate | None
 
     def __init__(self, message: MessageSource, *, timeout: float | timedelta | None = 10.0) -> None:
         if not callable(message):
@@ -249,8 +251,9 @@ async def perform(handshaker: SupportsHandshake, channel: HandshakeChannel, cont
             Whatever else it raised is the cause; it is retryable if ``fastws.errors.is_retryable`` says so.
     """
     channel.predicate_error = None
+    deadline = channel.limit(handshaker.timeout)
     try:
-        async with channel.limit(handshaker.timeout) as deadline:
+        async with deadline:
             await handshaker.handshake(channel, context)
     except HandshakeError as error:
         _judged(handshaker, error)

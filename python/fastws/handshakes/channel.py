@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from typing import Any, Final, Protocol
+from collections.abc import Awaitable, Callable, Iterator
+from types import TracebackType
+from typing import Any, Final, Protocol, Self
 
 import orjson
 
@@ -141,7 +142,7 @@ class HandshakeChannel:
         """Waits for the first message that ``predicate`` accepts, and claims it. The others stay unclaimed.
 
         Args:
-            predicate: Gets a message's ``value``; see ``holds`` for what it may raise.
+            predicate: Gets a message's ``value``; see ``asked`` for what it may raise.
             seen: Look first at what was received earlier and is unclaimed, such as a greeting.
 
         Raises:
@@ -149,23 +150,23 @@ class HandshakeChannel:
         """
         if seen:
             for message in self.unclaimed:
-                if self.holds(predicate, message.value):
+                if self.asked(predicate, message.value):
                     self.claim(message)
                     return message
         while True:
             message = await self._next()
-            if self.holds(predicate, message.value):
+            if self.asked(predicate, message.value):
                 return message
             self._keep(message)
 
-    def holds(self, predicate: Callable[..., object], value: Any, *more: object) -> bool:
-        """Whether ``predicate(value, *more)`` is true.
+    def asked(self, predicate: Callable[..., object], value: Any, *more: object) -> object:
+        """What ``predicate(value, *more)`` returns.
 
         A LookupError, TypeError, AttributeError or ValueError in it means that the message is of another shape, so no;
         should the handshake time out later, its error says so.
         """
         try:
-            return bool(predicate(value, *more))
+            return predicate(value, *more)
         except (LookupError, TypeError, AttributeError, ValueError) as error:
             self.predicate_error = error
             return False
@@ -206,15 +207,9 @@ class HandshakeChannel:
             for limit, when in stopped:
                 limit.reschedule(when + spent)
 
-    @contextlib.asynccontextmanager
-    async def limit(self, seconds: float | None) -> AsyncIterator[asyncio.Timeout]:
+    def limit(self, seconds: float | None) -> TimeLimit:
         """``asyncio.timeout(seconds)``, but that time spent waiting for a rate limit does not count."""
-        async with asyncio.timeout(seconds) as limit:
-            self._limits.append(limit)
-            try:
-                yield limit
-            finally:
-                self._limits.remove(limit)
+        return TimeLimit(self._limits, seconds)
 
     async def _next(self) -> HandshakeMessage:
         source = self._source
@@ -237,6 +232,31 @@ class HandshakeChannel:
                 f"{len(self.unclaimed)} messages ({self._unclaimed_bytes} bytes) came and none was the answer; "
                 "if it was among them, say by which predicate it is known"
             )
+
+
+class TimeLimit:
+    """A block that may take so many seconds; see ``HandshakeChannel.limit``. Raises TimeoutError if it takes longer."""
+
+    __slots__ = ("_running", "_timeout")
+
+    def __init__(self, running: list[asyncio.Timeout], seconds: float | None) -> None:
+        self._running = running
+        self._timeout = asyncio.timeout(seconds)
+
+    def expired(self) -> bool:
+        """Whether it took longer."""
+        return self._timeout.expired()
+
+    async def __aenter__(self) -> Self:
+        await self._timeout.__aenter__()
+        self._running.append(self._timeout)
+        return self
+
+    async def __aexit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None
+    ) -> None:
+        self._running.remove(self._timeout)
+        await self._timeout.__aexit__(exc_type, exc, tb)
 
 
 _UNKNOWN: Final = object()

@@ -132,8 +132,9 @@ class SubscribeHandshaker(Frozen):
             return answer[0] is not None
 
         while pending:
+            deadline = channel.limit(self.channel_timeout)
             try:
-                async with channel.limit(self.channel_timeout) as deadline:
+                async with deadline:
                     message = await channel.expect(judged)
             except TimeoutError:
                 if not deadline.expired():
@@ -152,7 +153,7 @@ class SubscribeHandshaker(Frozen):
     def _judge(self, channel: HandshakeChannel, value: Any, pending: list[str]) -> tuple[Verdict | None, list[str]]:
         for verdict, predicate in ((Verdict.CONFIRMED, self._confirm), (Verdict.DENIED, self._deny)):
             if predicate is not None:
-                names = [name for name in pending if channel.holds(predicate, value, name)]
+                names = [name for name in pending if channel.asked(predicate, value, name)]
                 if names:
                     return verdict, names
         said = judge(value, SUBSCRIPTION)
