@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import re
+import time
 from collections.abc import Iterable, Iterator, Mapping, MutableMapping
 from dataclasses import dataclass, field
+from datetime import UTC
 from typing import Protocol, runtime_checkable
 
 __all__ = ["Headers", "HeadersLike", "Request", "Response"]
@@ -94,7 +97,7 @@ class Headers(MutableMapping[str, str]):
     __hash__ = None  # type: ignore[assignment]
 
     def __repr__(self) -> str:
-        return f"Headers({[(k, '***' if k.lower() in _SECRET else v) for k, v in self._fields]!r})"
+        return f"Headers({[(k, '***' if is_secret(k) else v) for k, v in self._fields]!r})"
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,8 +117,44 @@ class Response:
     headers: Headers
     body: bytes = b""
 
+    @property
+    def retry_after(self) -> float | None:
+        """Seconds that the server asks to be left alone (Retry-After, RFC 9110 §10.2.3); None if it does not say.
 
-_SECRET = frozenset({"authorization", "cookie", "set-cookie", "proxy-authorization"})
+        A date counts from the answer's own ``Date`` if it has one, as the clocks of two machines differ.
+        """
+        value = next(iter(self.headers.get_all("Retry-After")), "").strip()
+        if value.isascii() and value.isdigit():
+            return min(float(value), _MAX_DELTA_SECONDS)
+        until = _http_date(value)
+        if until is None:
+            return None
+        answered = _http_date(next(iter(self.headers.get_all("Date")), ""))
+        return max(0.0, until - (time.time() if answered is None else answered))
+
+
+# What a cache takes for a number that is too large (RFC 9111 §1.2.2).
+_MAX_DELTA_SECONDS = float(2**31)
+
+_SECRET = re.compile(
+    r"authorization|cookie|token|secret|passw|passphrase|signature|-sign\b|api-?key|access-key", re.IGNORECASE
+)
+
+
+def _http_date(value: str) -> float | None:
+    """An HTTP date of any of the three formats (RFC 9110 §5.6.7), as seconds since the epoch; None if it is none."""
+    from email.utils import parsedate_to_datetime
+
+    try:
+        date = parsedate_to_datetime(value)
+    except (TypeError, ValueError, OverflowError):
+        return None
+    return (date if date.tzinfo is not None else date.replace(tzinfo=UTC)).timestamp()
+
+
+def is_secret(name: str) -> bool:
+    """Whether a field's value is not for logs: Authorization, Cookie, and what speaks of a token, key or secret."""
+    return _SECRET.search(name) is not None
 
 
 def parse_request(data: bytes) -> Request:

@@ -90,6 +90,24 @@ def test_a_tls_connection_to_a_plain_port_says_so(loop, fastws_server):
     assert caught.value.phase == "tls"
 
 
+def test_a_connection_lost_during_the_tls_handshake_is_worth_another_attempt(loop, server, fastws_server):
+    async def attempt():
+        async def hang_up(reader, writer):
+            await reader.read(1)
+            writer.close()
+
+        async with await asyncio.start_server(hang_up, "127.0.0.1", 0) as listening:
+            await fastws.connect(f"wss://127.0.0.1:{listening.sockets[0].getsockname()[1]}/")
+
+    with pytest.raises(fastws.TlsError) as lost:
+        run(loop, attempt())
+    assert (lost.value.lost, lost.value.kind, lost.value.is_retryable) == (True, "io", True)
+    for url in (server.url(), fastws_server.url().replace("ws://", "wss://")):
+        with pytest.raises(fastws.TlsError) as wrong:
+            run(loop, echo(url))
+        assert (wrong.value.lost, wrong.value.is_retryable) == (False, False)
+
+
 def test_a_tls_port_that_is_silent_times_out_in_its_phase(loop):
     with socket.create_server(("127.0.0.1", 0)) as silent:
         url = f"wss://127.0.0.1:{silent.getsockname()[1]}/"

@@ -123,5 +123,78 @@ def errors(error: Exception) -> None:
             assert_type(error.errno, int | None)
         case fastws.OpenTimeout():
             assert_type(error.uri, str)
+            assert_type(error.suggested_delay, float | None)
+            assert_type(error.is_retryable, bool)
+            raise error.context("while opening")
+        case fastws.ShutdownTimeout():
+            assert_type(error.unsent, tuple[fastws.Unsent, ...])
+        case fastws.DecodeError():
+            assert_type(error.data, str | bytes)
+        case fastws.HandshakeError():
+            assert_type(error.is_retryable, bool)
         case _:
             raise error
+
+
+async def told(hub: fastws.events.EventHub) -> None:
+    def ready(event: fastws.Ready) -> None:
+        assert_type(event.generation, int)
+
+    async def any_event(event: fastws.Event) -> None:
+        assert_type(event.at_ns, int)
+
+    remove = hub.on(fastws.Ready, ready)
+    assert_type(remove(), None)
+    hub.on(None, any_event)
+    hub.on(fastws.Connecting, ready)  # type: ignore[arg-type]
+    async for event in hub.stream():
+        match event:
+            case fastws.Disconnected():
+                assert_type(event.reason, fastws.DisconnectReason)
+                assert_type(event.unsent, tuple[fastws.Unsent, ...])
+            case fastws.events.Error():
+                assert_type(event.error, BaseException)
+            case _:
+                assert_type(event, fastws.Event)
+
+
+def retrying(failure: fastws.Failure, snapshot: fastws.ConnectionSnapshot) -> fastws.RetryStrategy:
+    backoff = fastws.ExponentialBackoff(0.1, timedelta(seconds=5), 1.5, jitter=0.2, immediate_first=True)
+    assert_type(backoff.with_max_attempts(3).with_seed(1), fastws.ExponentialBackoff)
+    assert_type(backoff.next_delay(failure), float | None)
+    assert_type(backoff.initial, float)
+    backoff.initial = 2.0  # type: ignore[misc]
+    fastws.ExponentialBackoff(0.1)  # type: ignore[call-arg]
+    assert_type(failure.close_code, int | None)
+    assert_type(snapshot.status, fastws.Status)
+    assert_type(snapshot.connection_duration, float | None)
+    strategies: list[fastws.RetryStrategy] = [
+        fastws.FixedDelay(1).with_max_attempts(3),
+        fastws.NoRetry(),
+        fastws.CustomRetry(lambda failure: timedelta(seconds=failure.attempt)),
+    ]
+    fastws.CustomRetry(lambda failure: "1")  # type: ignore[arg-type, return-value]
+    fastws.ClosePolicy(frozenset(fastws.FINAL_CLOSE_CODES) | {4401})
+    return strategies[0]
+
+
+async def limiting() -> None:
+    limit = fastws.RateLimit(5, timedelta(seconds=1), burst=1, scope="shared")
+    assert_type(limit.per, float)
+    fastws.RateLimits(limit, {"orders": fastws.RateLimit(10, 60)})
+    fastws.RateLimit(5, 1, scope="client")  # type: ignore[arg-type]
+    limiter = fastws.ConnectLimiter(50, 1.0, max_concurrent=10)
+    async with limiter.slot() as nothing:
+        assert_type(nothing, None)
+
+
+def configuring() -> None:
+    config = fastws.ClientConfig(receive_timeout=timedelta(seconds=5), connect_timeout=3, ping_interval="auto")
+    assert_type(config.receive_timeout, float | None)
+    assert_type(config.connect_timeout, float | None)
+    assert_type(config.replace(keep_limit=5), fastws.ClientConfig)
+    assert_type(fastws.ClientConfig.fast_reconnect(), fastws.ClientConfig)
+    fastws.ClientConfig(recieve_timeout=5)  # type: ignore[call-arg]
+    fastws.ClientConfig(on_disconnect_send="retry")  # type: ignore[arg-type]
+    fastws.ClientConfig(ping_interval="never")  # type: ignore[arg-type]
+    config.receive = False  # type: ignore[misc]

@@ -1,6 +1,6 @@
 import pytest
 
-from fastws.http import Headers, Request, parse_request
+from fastws.http import Headers, Request, Response, parse_request
 
 
 def test_names_have_no_case_and_order_and_duplicates_are_kept():
@@ -59,3 +59,41 @@ def test_a_request_is_read_back_and_its_query_is_not_shown():
     request = parse_request(b"GET /x?token=secret HTTP/1.1\r\nHost: h\r\nX: a: b\r\n\r\n")
     assert request == Request("/x?token=secret", Headers([("Host", "h"), ("X", "a: b")]))
     assert "secret" not in repr(request)
+
+
+@pytest.mark.parametrize(
+    ("fields", "seconds"),
+    [
+        ([], None),
+        ([("Retry-After", "120")], 120.0),
+        ([("retry-after", " 0 ")], 0.0),
+        ([("Retry-After", "9" * 5000)], 2.0**31),
+        ([("Retry-After", "-1")], None),
+        ([("Retry-After", "1.5")], None),
+        ([("Retry-After", "\N{ARABIC-INDIC DIGIT ONE}")], None),
+        ([("Retry-After", "soon")], None),
+        ([("Retry-After", "")], None),
+        ([("Retry-After", "3"), ("Retry-After", "9")], 3.0),
+        ([("Retry-After", "Sun, 99 Nov 1994 08:49:37 GMT")], None),
+    ],
+)
+def test_how_long_a_server_asks_to_be_left_alone(fields, seconds):
+    assert Response(503, "", Headers(fields)).retry_after == seconds
+
+
+@pytest.mark.parametrize(
+    "until", ["Sun, 06 Nov 1994 08:49:37 GMT", "Sunday, 06-Nov-94 08:49:37 GMT", "Sun Nov  6 08:49:37 1994"]
+)
+def test_a_date_until_when_counts_from_the_date_of_the_answer(until):
+    def answer(date):
+        return Response(503, "", Headers([("Retry-After", until), ("Date", date)]))
+
+    assert answer("Sun, 06 Nov 1994 08:48:00 GMT").retry_after == 97.0
+    assert answer("Sun, 06 Nov 1994 08:49:40 GMT").retry_after == 0.0
+
+
+def test_a_date_counts_from_our_clock_where_the_server_shows_none(monkeypatch):
+    monkeypatch.setattr("fastws.http.time.time", lambda: 784_111_777.0 - 5.5)
+    for fields in ([], [("Date", "now")]):
+        headers = Headers([("Retry-After", "Sun, 06 Nov 1994 08:49:37 GMT"), *fields])
+        assert Response(503, "", headers).retry_after == 5.5

@@ -17,7 +17,7 @@ mod calls;
 mod inner;
 mod owner;
 
-use crate::awaitable::{self, Want};
+use crate::awaitable::{self, Source, Want};
 use crate::cork::Cork;
 use crate::driver::Phase;
 use crate::hub::{BusyPoll, Hub};
@@ -27,11 +27,11 @@ use crate::queue::Decode;
 use crate::request::Request;
 use crate::settings::{Settings, Shared};
 use crate::tls::TlsContext;
-use crate::waiter::Waiter;
 use crate::{arguments, clock, fork, gc, payload};
 
 pub(crate) use calls::Sent;
-pub(crate) use inner::{Awaited, Inner};
+pub(crate) use inner::{Attached, Awaited, Inner};
+pub(crate) use owner::running_loop;
 
 /// A WebSocket connection on an event loop. The base of `fastws.Connection`.
 #[pyclass(frozen, subclass, weakref, module = "fastws._core", name = "Connection")]
@@ -58,12 +58,6 @@ impl Conn {
     pub(crate) fn busy_poll(&self) -> Option<BusyPoll> {
         self.settings.busy_poll
     }
-}
-
-/// What a reader gets.
-pub enum Polled<'py> {
-    Ready(Py<PyAny>),
-    Wait(Bound<'py, Waiter>),
 }
 
 #[pymethods]
@@ -187,9 +181,7 @@ impl Conn {
         max_wait: Option<&Bound<'_, PyAny>>,
     ) -> PyResult<Py<PyAny>> {
         slf.get().check()?;
-        let wait = max_wait.map(|wait| clock::seconds("max_wait", wait)).transpose()?;
-        let wait = clock::from_seconds(wait).unwrap_or(0);
-        awaitable::iterate(slf, Want::Batch { messages: max_messages, bytes: max_bytes, wait })
+        awaitable::iterate(slf, Want::batch(max_messages, max_bytes, max_wait)?)
     }
 
     /// Sends a message; waits only where the send queue is full.
@@ -415,6 +407,47 @@ impl Conn {
         };
         drop(gone);
         Self::sync(slf)
+    }
+
+    /// Messages accepted since the connection opened, and of them: (not begun to be written, written in part).
+    #[getter]
+    fn _unsent(&self) -> PyResult<(u64, usize, usize)> {
+        Ok(self.borrow()?.accepted())
+    }
+
+    /// Whether the kernel has not taken everything that was accepted.
+    #[getter]
+    fn _has_unsent(&self) -> PyResult<bool> {
+        let inner = self.borrow()?;
+        Ok(inner.core.queued_bytes() > 0 || inner.has_ciphertext())
+    }
+
+    /// Whether the send queue is above its limit.
+    #[getter]
+    fn _is_above_write_limit(&self) -> PyResult<bool> {
+        Ok(self.borrow()?.core.queued_bytes() > self.settings.write_high)
+    }
+
+    /// Seconds without a byte from the peer, without those in which our own queue was full.
+    #[getter]
+    fn _silence(&self) -> PyResult<f64> {
+        Ok(clock::to_seconds(self.borrow()?.core.silence(clock::monotonic())))
+    }
+
+    /// Whether nothing is read, as our own queue is full.
+    #[getter]
+    fn _is_paused(&self) -> PyResult<bool> {
+        Ok(self.borrow()?.paused.is_some())
+    }
+
+    /// A future that is done when everything accepted by now is written, or fails when the connection ends.
+    fn _written_future<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
+        Self::written_future(slf)
+    }
+
+    /// A future that is done when no more messages will come.
+    fn _over_future<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
+        Self::over_future(slf)
     }
 
     /// Counts those who wait for room; while there are any, nobody passes them.

@@ -8,6 +8,7 @@ mod address;
 mod arguments;
 mod awaitable;
 mod batch;
+mod budget;
 mod buffers;
 mod clock;
 mod conn;
@@ -26,7 +27,9 @@ mod listener;
 mod payload;
 mod poller;
 mod queue;
+mod reader;
 mod request;
+mod ring;
 mod settings;
 mod sink;
 mod syscall;
@@ -57,6 +60,8 @@ mod _core {
     use super::hub::Hub;
     #[pymodule_export]
     use super::request::{Request, parse_uri};
+    #[pymodule_export]
+    use super::ring::{Cursor, Message, Ring};
     #[pymodule_export]
     use super::settings::Settings;
     #[pymodule_export]

@@ -45,6 +45,7 @@ impl TlsContext {
             established: false,
             end: None,
             notified: false,
+            left_messages: 0,
         })
     }
 }
@@ -111,6 +112,8 @@ pub struct TlsStream {
     /// How the receiving half ended, once it has: by `close_notify`, or by an error.
     end: Option<Result<(), String>>,
     notified: bool,
+    /// Messages that were wholly written when all records had left.
+    pub left_messages: u64,
 }
 
 /// Records to send, in storage of the thread's that is lent while there are some.
