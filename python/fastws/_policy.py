@@ -80,9 +80,7 @@ def wrong_thread(ident: int, what: Literal["connection", "client"] = "connection
     )
 
 
-def wrong_loop(
-    loop: asyncio.AbstractEventLoop, what: Literal["connection", "client"] = "connection"
-) -> Exception:
+def wrong_loop(loop: asyncio.AbstractEventLoop, what: Literal["connection", "client"] = "connection") -> Exception:
     """A call in another event loop than the connection's, or the client's, or after that one was closed."""
     return RuntimeError(
         f"this {what} belongs to the event loop {loop!r}, which "

@@ -38,6 +38,7 @@ class ClientConfig:
         close_timeout: That the closing handshake may take. 10.
         handshake_timeout: For all handshakers together. None: their own limits.
         handshake_retry_delay: That a client waits at least after the application's handshake failed. 5.
+        restore_timeout: That a new session waits for subscriptions to be confirmed before it is Ready without. 2.
         extension_timeout: That one hook of an extension may take. 5; None for no limit.
         shutdown_timeout: That ``shutdown()`` may take, unless it is told. 10.
         stable_after: That a session must be Ready to count as stable: then attempts are counted anew. 10.
@@ -79,6 +80,7 @@ class ClientConfig:
     close_timeout: float
     handshake_timeout: float | None
     handshake_retry_delay: float
+    restore_timeout: float
     extension_timeout: float | None
     shutdown_timeout: float
     stable_after: float
@@ -110,6 +112,7 @@ class ClientConfig:
         close_timeout: Seconds = 10.0,
         handshake_timeout: Seconds | None = None,
         handshake_retry_delay: Seconds = 5.0,
+        restore_timeout: Seconds = 2.0,
         extension_timeout: Seconds | None = 5.0,
         shutdown_timeout: Seconds = 10.0,
         stable_after: Seconds = STABLE_AFTER,
@@ -138,6 +141,7 @@ class ClientConfig:
             "close_timeout": _checks.duration("close_timeout", close_timeout),
             "handshake_timeout": _checks.optional_duration("handshake_timeout", handshake_timeout, "no limit"),
             "handshake_retry_delay": _checks.duration("handshake_retry_delay", handshake_retry_delay, zero=True),
+            "restore_timeout": _checks.duration("restore_timeout", restore_timeout, zero=True),
             "extension_timeout": _checks.optional_duration("extension_timeout", extension_timeout, "no limit"),
             "shutdown_timeout": _checks.duration("shutdown_timeout", shutdown_timeout),
             "stable_after": _checks.duration("stable_after", stable_after, zero=True),

@@ -88,7 +88,7 @@ DURATIONS = [
     "shutdown_timeout",
     "max_connection_age",
 ]
-DURATIONS_OR_ZERO = ["handshake_retry_delay", "stable_after"]
+DURATIONS_OR_ZERO = ["handshake_retry_delay", "restore_timeout", "stable_after"]
 COUNTS = ["queue_messages", "channel_buffer_size", "queue_bytes", "send_queue_capacity", "keep_limit"]
 SWITCHES = ["exit_on_first_failure", "receive", "nodelay"]
 WORDS = ["on_disconnect_send", "processor_error_policy"]

@@ -83,7 +83,7 @@ class ExtensionHost:
         self.policy: ExtensionPolicy = choice("policy", policy, get_args(ExtensionPolicy))
         self.timeout = optional_duration("timeout", timeout, "no limit")
         self.context = ConnectionContext(0, attempt=0)
-        self._extensions: tuple[Extension, ...] = ()
+        self._set(())
         self._initialised: set[str] = set()
         self._connected: set[str] = set()
         self._to_shut_down: set[str] = set()
@@ -266,7 +266,7 @@ class ExtensionHost:
             )
 
     def _set(self, extensions: tuple[Extension, ...]) -> None:
-        self._extensions = extensions
+        self._extensions: tuple[Extension, ...] = extensions
         self._incoming = tuple(e for e in extensions if e.handles_messages and overrides(e, "on_message"))
         self._outgoing = tuple(e for e in extensions if e.handles_outgoing and overrides(e, "on_send"))
         self._observers = tuple(e for e in extensions if e.handles_lifecycle and overrides(e, "on_event"))
