@@ -9,13 +9,15 @@ import asyncio
 import codecs
 import contextlib
 import copy
+import re
 import threading
 import warnings
 from collections.abc import AsyncIterable, Coroutine, Generator, Iterable, Mapping
 from collections.abc import Set as AbstractSet
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Literal
 
-from . import errors, markers
+from . import dial, errors, markers
 from .http import Headers, Response
 from .redact import printable, redact_uri
 
@@ -182,7 +184,7 @@ def open_failed(ws: Connection, phase: str, kind: str, text: str) -> Exception:
     uri = ws.uri
     match phase, kind:
         case "tcp", _:
-            return errors.DialError(text, uri=uri, phase="tcp")
+            return errors.DialError(dial.reason(text), uri=uri, phase="tcp")
         case ("tls", _) | (_, "handshake" | "lost") if phase == "tls" or text.startswith("TLS: "):
             # With TLS 1.3 the server judges the client's certificate after our part of the TLS handshake.
             made = errors.CertificateError if "peer certificate" in text.lower() else errors.TlsError
@@ -390,7 +392,12 @@ class send_when_room(_Sending):
 
 def _tls_reason(text: str) -> str:
     reason = text.removeprefix("TLS: ").removesuffix(" before the opening handshake was over")
+    reason = _UNIX_TIME.sub(lambda found: f"{found[1]} {_date(int(found[2]))}", reason)
     return next((f"{reason}; {hint}" for sign, hint in _TLS_HINTS.items() if sign in reason), reason)
+
+
+def _date(seconds: int) -> str:
+    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%d %H:%M:%S} UTC"
 
 
 def _excerpt(body: bytes) -> str:
@@ -405,7 +412,18 @@ _TLS_HINTS = {
     "UnknownIssuer": "its issuer is not trusted: pass the authority's certificate as TlsConfig(ca=...)",
     "InvalidContentType": "the port does not seem to speak TLS: use ws://",
     "expired": "it is out of date, or this machine's clock is wrong",
+    "not valid yet": "its time is still to come, or this machine's clock is wrong",
+    "not valid for any names": "it has no subjectAltName, and a name in its subject (CN) does not count: make one with "
+    "-addext subjectAltName=DNS:...",
+    "UnsupportedCertVersion": "it is an X.509 certificate of version 1, without extensions, and so without the "
+    "subjectAltName that must have the server's name: make one with -addext subjectAltName=DNS:...",
+    "ProtocolVersion": "the server speaks neither TLS 1.2 nor 1.3, and nothing older is spoken here",
+    "HandshakeFailure": "the server wants what is not offered: a client certificate, which this version of fastws "
+    "cannot give, or other cipher suites than those of TLS 1.3 and the ECDHE ones of TLS 1.2",
 }
+
+# rustls gives moments in seconds since 1970.
+_UNIX_TIME = re.compile(r"(verification time|not valid after|not valid before) (\d+)(?: \(UNIX\))?")
 
 _CAUSES: dict[str, type[errors.FastwsError]] = {
     "protocol": errors.ProtocolError,
