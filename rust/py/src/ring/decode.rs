@@ -92,10 +92,9 @@ impl Shared {
         decoder.values.get(at)?.as_ref().map(|value| value.clone_ref(py))
     }
 
-    /// Keeps what was made of a message, if the ring still has it: somebody else has still to come to it.
-    pub fn keep(&mut self, id: (usize, usize), position: u64, base: u64, value: Value, trash: &mut Vec<Py<PyAny>>) {
-        let decoder = self.decoders.iter_mut().find(|decoder| decoder.id == id && decoder.users > 1);
-        let Some(decoder) = decoder.filter(|_| position >= base) else {
+    /// Keeps what was made of a message: somebody else has still to come to it.
+    pub fn keep(&mut self, id: (usize, usize), position: u64, value: Value, trash: &mut Vec<Py<PyAny>>) {
+        let Some(decoder) = self.decoders.iter_mut().find(|decoder| decoder.id == id) else {
             trash.push(value.into_object());
             return;
         };
@@ -126,7 +125,7 @@ impl Shared {
 }
 
 impl Value {
-    fn into_object(self) -> Py<PyAny> {
+    pub fn into_object(self) -> Py<PyAny> {
         let (Self::Made(object) | Self::Failed(object)) = self;
         object
     }
@@ -162,10 +161,16 @@ impl Cursor {
         {
             return Ok(None);
         }
-        let Got { object, text, position, seq, stamp, .. } = got;
-        let data = match decode {
+        let Got { object, text, position, seq, stamp, made, .. } = got;
+        let outcome = match (decode, made) {
+            (None, _) => None,
+            (_, Some(Value::Made(object))) => Some(Ok(object)),
+            (_, Some(Value::Failed(error))) => Some(Err(PyErr::from_value(error.into_bound(py)))),
+            (Some(decode), None) => Some(this.decoded(py, decode.bind(py), object.bind(py), position)),
+        };
+        let data = match outcome {
             None => as_kind(object, py, text)?,
-            Some(decode) => match this.decoded(py, decode.bind(py), object.bind(py), position) {
+            Some(outcome) => match outcome {
                 Ok(data) => data,
                 Err(error) => {
                     let error = error.into_value(py);
@@ -183,7 +188,7 @@ impl Cursor {
         Ok(Some(data))
     }
 
-    /// What the decoder makes of a payload, or has made of it for another cursor.
+    /// What the decoder makes of a payload, which others will find.
     fn decoded(
         &self,
         py: Python<'_>,
@@ -191,31 +196,17 @@ impl Cursor {
         payload: &Bound<'_, PyAny>,
         position: u64,
     ) -> PyResult<Py<PyAny>> {
-        let ring = self.ring.get();
-        let known = {
-            let mut store = ring.store.borrow_mut();
-            let id = store.state(self.index.get()).and_then(|state| state.decoder);
-            id.map(|id| (id, store.shared.find(py, id, position)))
-        };
-        let id = match known {
-            Some((_, Some(Value::Made(object)))) => return Ok(object),
-            Some((_, Some(Value::Failed(error)))) => return Err(PyErr::from_value(error.into_bound(py))),
-            Some((id, None)) => Some(id),
-            None => None,
-        };
         let made = decode.call1((payload,));
-        if let Some(id) = id {
-            let value = match &made {
-                Ok(object) => Value::Made(object.clone().unbind()),
-                Err(error) => Value::Failed(error.value(py).clone().into_any().unbind()),
-            };
-            let trash = {
-                let mut store = ring.store.borrow_mut();
-                store.keep_decoded(id, position, value);
-                store.take_trash()
-            };
-            super::release(py, trash);
-        }
+        let value = match &made {
+            Ok(object) => Value::Made(object.clone().unbind()),
+            Err(error) => Value::Failed(error.value(py).clone().into_any().unbind()),
+        };
+        let trash = {
+            let mut store = self.ring.get().store.borrow_mut();
+            store.keep_decoded(self.index.get(), position, value);
+            store.take_trash()
+        };
+        super::release(py, trash);
         made.map(Bound::unbind)
     }
 }

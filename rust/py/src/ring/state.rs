@@ -114,6 +114,8 @@ pub(crate) struct State {
 
 impl State {
     pub fn new(policy: Policy, water: Water) -> Self {
+        let mut run = Budget::new();
+        run.begin();
         Self {
             next: 0,
             bytes: 0,
@@ -122,7 +124,7 @@ impl State {
             here: None,
             seq: 0,
             last: None,
-            run: Budget::new(),
+            run,
             waiter: None,
             batch: None,
             markers: false,

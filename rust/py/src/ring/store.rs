@@ -76,6 +76,8 @@ pub(crate) struct Got {
     pub stamp: Rc<Stamp>,
     /// It passed the filter already.
     pub passed: bool,
+    /// What the cursor's decoder made of it for another one.
+    pub made: Option<Value>,
 }
 
 /// What comes next for a cursor.
@@ -552,6 +554,7 @@ impl Store {
         let slot = self.slots[(position - self.base) as usize];
         let (text, length) = (slot.tag & TEXT != 0, slot.length as usize);
         let seq = position + 1 - stamp.skew;
+        let made = state.decoder.and_then(|id| self.shared.find(py, id, position));
         let _paused = gc::pause(py);
         let object = self.take_slot(py, index);
         self.forget_runs();
@@ -563,7 +566,8 @@ impl Store {
         let paused = self.paused;
         let Some(state) = self.states[index].as_deref_mut() else { return Step::Empty };
         if !state.plain {
-            return Step::Got(Got { object, text, position, length, seq, stamp, passed: state.needle.is_some() });
+            let passed = state.needle.is_some();
+            return Step::Got(Got { object, text, position, length, seq, stamp, passed, made });
         }
         (state.seq, state.last) = (seq, Some(Rc::clone(&stamp)));
         state.until = if state.is_simple() && !paused { state.here_until } else { 0 };
@@ -623,9 +627,13 @@ impl Store {
     }
 
     /// Keeps what a decoder made, for those who have still to come to the message.
-    pub fn keep_decoded(&mut self, id: (usize, usize), position: u64, value: Value) {
-        let base = self.base;
-        self.shared.keep(id, position, base, value, &mut self.trash);
+    pub fn keep_decoded(&mut self, index: usize, position: u64, value: Value) {
+        let id = self.state(index).and_then(|state| state.decoder);
+        let is_wanted = |state: &State| state.decoder == id && state.next <= position;
+        match id.filter(|_| position >= self.base && self.states().any(is_wanted)) {
+            Some(id) => self.shared.keep(id, position, value, &mut self.trash),
+            None => self.trash.push(value.into_object()),
+        }
     }
 
     /// A stream that drops what it has no room for: the oldest go.
@@ -672,7 +680,7 @@ impl Store {
         // SAFETY: attached; a new reference or null with an exception.
         let object = unsafe { Bound::from_owned_ptr_or_err(py, shared(py, slot, true))? }.unbind();
         let seq = position + 1 - stamp.skew;
-        Ok(Some(Got { object, text, position, length, seq, stamp, passed }))
+        Ok(Some(Got { object, text, position, length, seq, stamp, passed, made: None }))
     }
 
     /// Moves a cursor over what is at its place.
