@@ -57,23 +57,24 @@ async def rest(stream: Any) -> list[Any]:
 async def there(stream: Any) -> list[Any]:
     """Everything that is there: it does not wait."""
     items = []
-    with contextlib.suppress(TimeoutError):
-        while True:
-            async with asyncio.timeout(0):
-                items.append(await stream.recv())
+    while not await waits(stream, items):
+        pass
     return items
 
 
-async def waits(stream: Any) -> bool:
-    """Whether a reader of it has to wait."""
+async def waits(stream: Any, items: list[Any] | None = None) -> bool:
+    """Whether a reader of it has to wait; if not, what it gets is added to ``items``."""
     task = asyncio.ensure_future(stream.recv())
-    await asyncio.sleep(0)
-    await asyncio.sleep(0)
-    is_waiting = not task.done()
+    for _ in range(4):  # a reader may give the loop a turn first
+        await asyncio.sleep(0)
     task.cancel()
-    with contextlib.suppress(asyncio.CancelledError):
-        await task
-    return is_waiting
+    try:
+        item = await task
+    except asyncio.CancelledError:
+        return True
+    if items is not None:
+        items.append(item)
+    return False
 
 
 @contextlib.asynccontextmanager

@@ -339,25 +339,25 @@ class Message(Generic[_T_co]):
         """The message: ``str`` or ``bytes``, or what ``decode`` made of it."""
     @property
     def seq(self) -> int:
-        """The message: ``str`` or ``bytes``, or what ``decode`` made of it."""
+        """Its number among the messages of the client, from 1."""
     @property
     def generation(self) -> int:
-        """The message: ``str`` or ``bytes``, or what ``decode`` made of it."""
+        """The session that it came in: +1 each time that the client became Ready, from 1; 0 outside of a client's session."""
     @property
     def connection_id(self) -> int:
-        """The message: ``str`` or ``bytes``, or what ``decode`` made of it."""
+        """The connection that it came over: +1 per upgrade."""
     @property
     def received_ns(self) -> int:
-        """The message: ``str`` or ``bytes``, or what ``decode`` made of it."""
+        """When it was received: CLOCK_REALTIME, nanoseconds, taken as its bytes were read."""
     @property
     def received_mono_ns(self) -> int:
-        """The message: ``str`` or ``bytes``, or what ``decode`` made of it."""
+        """The same moment on CLOCK_MONOTONIC, nanoseconds."""
     @property
     def kernel_ns(self) -> int | None:
-        """The message: ``str`` or ``bytes``, or what ``decode`` made of it."""
+        """When the kernel received it: CLOCK_REALTIME, nanoseconds; None without ``kernel_timestamps=True``."""
     @property
     def source(self) -> str | None:
-        """The message: ``str`` or ``bytes``, or what ``decode`` made of it."""
+        """The line that it came over, as its connection was named; None if it was not."""
     def __eq__(self, other: object, /) -> bool: ...
     def __hash__(self) -> int: ...
 
@@ -396,7 +396,19 @@ class Cursor(Generic[_T]):
     def batches(
         self, max_messages: int = 4096, max_bytes: int | None = None, max_wait: float | timedelta = 0.0
     ) -> _Iteration[Any]:
-        """A cursor with these options, which are complete and were checked."""
+        """Iterates over what has arrived, many messages at a time.
+
+        Args:
+            max_messages: Messages in a batch at most.
+            max_bytes: Bytes in a batch at most, before decoding; None for no limit. A larger message comes alone.
+            max_wait: Seconds (or a ``timedelta``) to wait for more after a batch's first message; 0 takes what is here.
+
+        A batch is of one session: it never spans a generation, a marker or two lines. With ``markers=True`` the markers
+        come between the batches. Cancelling loses no message. It ends as ``async for`` over the stream ends.
+
+        Raises:
+            ValueError: A limit is not more than zero.
+        """
     @property
     def generation(self) -> int:
         """The session of the item last given: +1 each time that the client became Ready, from 1; 0 before the first."""

@@ -352,6 +352,7 @@ async def test_a_connection_that_feeds_a_ring_is_read_by_nobody_else():
             with pytest.raises(ConcurrencyError):
                 messages._attach(ws, 1, 1)
             reader.cancel()
+
         class Take(Listener):
             def on_message(self, ws, message):
                 pass

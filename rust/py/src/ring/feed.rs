@@ -202,8 +202,13 @@ impl super::store::Store {
 
     /// Sees to it that a stream has no more than it may have. A cursor that is returned is to conflate.
     fn keep_in_bounds(&mut self, py: Python<'_>, index: usize) -> Option<Py<PyWeakrefReference>> {
-        let (end, bytes, turns) = (self.end(), self.bytes(), self.water.high_messages as u64 / 2);
+        let (end, bytes, spared) = (self.end(), self.bytes(), self.water.high_messages as u64 / 2);
         let state = self.state(index).filter(|state| !state.overflowed)?;
+        // A reader that was woken and is on its way is not behind yet.
+        let is_coming = state.waiter.as_ref().is_some_and(|waiter| waiter.get().is_live());
+        if is_coming && end - state.next <= spared {
+            return None;
+        }
         let is_over = end - state.next > state.water.high_messages as u64
             || (bytes - state.bytes > state.water.high_bytes as u64 && end - state.next > 1);
         match state.policy {
@@ -220,12 +225,7 @@ impl super::store::Store {
                 }
                 None
             }
-            Policy::Conflate => {
-                // A reader that was woken and is on its way is not behind yet.
-                let is_coming = state.waiter.as_ref().is_some_and(|waiter| waiter.get().is_live());
-                let is_behind = state.next < end && (!is_coming || is_over || end - state.next > turns);
-                is_behind.then(|| state.me.as_ref().map(|me| me.clone_ref(py))).flatten()
-            }
+            Policy::Conflate => (state.next < end).then(|| state.me.as_ref().map(|me| me.clone_ref(py))).flatten(),
         }
     }
 

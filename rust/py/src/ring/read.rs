@@ -284,6 +284,7 @@ impl Cursor {
             let mut store = ring.get().store.borrow_mut();
             let index = this.index.get();
             let has_something = store.has_something(py, index);
+            store.owes_turn |= done;
             let Some(state) = store.state(index) else { return Ok(Polled::Wait(waiter)) };
             let old = state.waiter.replace(waiter.clone().unbind());
             state.until = 0;
