@@ -57,11 +57,11 @@ log = logging.getLogger("fastws.client")
 
 
 class WebSocketClient:
-    """A WebSocket connection that is supervised: it reconnects, authenticates and subscribes again, and says what you missed.
+    """A WebSocket connection that stays: it reconnects, authenticates, subscribes again, and says what you missed.
 
     ::
 
-        client = WebSocketClient("wss://host/feed", retry=ExponentialBackoff.fast(), handshake=AuthHandshaker(token).json())
+        client = WebSocketClient("wss://host/feed", handshake=AuthHandshaker(token).json())
         client.subscriptions.add("BTC-USD", message={"op": "subscribe", "channel": "BTC-USD"})
         async with client:  # returns at the first Ready
             async for message in client.stream():
@@ -81,8 +81,8 @@ class WebSocketClient:
         connector: Makes the connections; ``DefaultConnector()``.
         rate_limit: How much is sent at most: see ``RateLimit``.
         connect_limiter: How many connections are opened at most, shared by clients: see ``ConnectLimiter``.
-        tap: Called for each message, ``tap(direction, received_ns, data)``, such as a ``Recorder``. It makes messages pass
-            through Python.
+        tap: Called for each message, ``tap(direction, received_ns, data)``, such as a ``Recorder``. It makes messages
+            pass through Python.
         metadata: What handshakers and extensions find in their context.
 
     One client serves one event loop at a time: it belongs to the one that runs it.
@@ -297,6 +297,7 @@ class WebSocketClient:
             finally:
                 self._session = None
             if final:
+                assert failure.cause is not None, "a last session has a cause"
                 raise supervisor.fatal(failure.cause)
             await supervisor.failed(failure)
 
@@ -351,13 +352,14 @@ class WebSocketClient:
         finally:
             await task
 
-    async def shutdown(self, timeout: Seconds = None) -> None:
+    async def shutdown(self, timeout: Seconds = None) -> None:  # noqa: ASYNC109 - it has an end in any case
         """Ends the client: sends what is queued, then Close, and waits for the peer's.
 
         Every wait of ``run`` is interrupted. Nothing happens if it does not run.
 
         Args:
-            timeout: Seconds for all of it; None: ``ClientConfig.shutdown_timeout``. What is not done by then is given up.
+            timeout: Seconds for all of it; None: ``ClientConfig.shutdown_timeout``. What is not done by then is given
+                up.
 
         Raises:
             ShutdownTimeout: Some messages were not sent by then; ``unsent`` has them.

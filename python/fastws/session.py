@@ -188,11 +188,12 @@ class Session:
     async def _shake_hands(self, channel: HandshakeChannel) -> None:
         handshaker, limit = self._parts.handshaker, self._parts.config.handshake_timeout
         assert self._context is not None
+        scope: asyncio.Timeout | None = None
         try:
             async with channel.limit(limit) as scope:
                 await perform(handshaker, channel, self._context)
         except TimeoutError as error:
-            if not scope.expired():
+            if scope is None or not scope.expired():
                 raise
             raise HandshakeTimeout(
                 f"not done within {limit:g} s (handshake_timeout)", handshaker=handshaker.name, timeout=limit

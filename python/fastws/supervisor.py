@@ -279,8 +279,9 @@ class ConnectionSupervisor:
     async def _dial(self) -> Wire:
         limit = self.config.open_timeout
         began = asyncio.get_running_loop().time()
+        scope = asyncio.timeout(limit)
         try:
-            async with asyncio.timeout(limit) as scope:
+            async with scope:
                 uri = await _asked(self._uri, "uri", str)
                 self._shown = redact_uri(uri)
                 headers = await _asked(self._headers, "headers", None)
@@ -303,8 +304,9 @@ class ConnectionSupervisor:
         if isinstance(self._connector, DefaultConnector):
             # It keeps the time itself, and says what took it.
             return await self._connector.connect(uri, options)
+        scope = asyncio.timeout(left)
         try:
-            async with asyncio.timeout(left) as scope:
+            async with scope:
                 return await self._connector.connect(uri, options)
         except TimeoutError as error:
             if not scope.expired():
