@@ -160,6 +160,19 @@ class ConnectionSupervisor:
         """Publishes ``Ready``: everything that its listeners may do works now."""
         self.hub.publish(Ready(self.state.id, self.state.generation))
 
+    def mark_replaced(self, connection_id: int) -> int:
+        """A second connection takes over from the present one. Returns the generation."""
+        return self.state.mark_replaced(connection_id)
+
+    async def spare(self) -> Wire:
+        """One attempt at a second connection, beside the present one. Raises what ``Connector.connect`` does."""
+        self._check()
+        return await self._attempt()
+
+    def spare_delay(self, error: BaseException, attempt: int) -> float | None:
+        """Seconds until the next attempt at a second connection; None for none. The budget is not touched."""
+        return self._budget.delay_beside(error, attempt)
+
     def mark_stable(self) -> None:
         """The session has been ready for ``stable_after`` seconds: attempts are counted anew."""
         self._budget.stable()
