@@ -304,9 +304,13 @@ def predicate_or_none(name: str, predicate: T) -> T:
 
 
 def excerpt(message: HandshakeMessage, *secrets: str) -> str:
-    """The beginning of a server's message, for an error: without these secrets and what else looks like one."""
+    """The beginning of a server's message, for an error: see ``masked``."""
     data = message.data
-    text = data if isinstance(data, str) else bytes(data).decode("utf-8", "replace")
+    return masked(data if isinstance(data, str) else bytes(data).decode("utf-8", "replace"), *secrets)
+
+
+def masked(text: str, *secrets: str) -> str:
+    """The beginning of what a server said, for an error: without these secrets and what else looks like one."""
     text = Redactor(*filter(None, secrets)).filter(text)
     return printable(text if len(text) <= _EXCERPT else f"{text[:_EXCERPT]}...")
 
