@@ -13,10 +13,14 @@
     fastws.run(main())
 """
 
-from . import events
-from ._core import Batch, MessageView
+from . import events, keys
+from ._core import Batch, Message, MessageView
+from .builder import ClientBuilder
+from .client import WebSocketClient
+from .config import ClientConfig
 from .connect import connect
 from .connection import Connection, ConnectionStats, State
+from .connector import Connector, DefaultConnector, Wire
 from .context import ConnectionContext
 from .errors import (
     AlreadyRunning,
@@ -99,7 +103,8 @@ from .handshakes import (
 )
 from .http import Headers, Request, Response
 from .listener import Listener
-from .markers import Gap
+from .markers import Down, Dropped, Gap, Marker, Outage
+from .observe import ClientStats
 from .rate import (
     ConnectLimiter,
     RateLimit,
@@ -107,6 +112,7 @@ from .rate import (
 )
 from .recorder import Recorder
 from .redact import RedactingFilter, Redactor, redact_headers, redact_uri
+from .redundant import LineStats, RedundantClient
 from .retry import (
     FINAL_CLOSE_CODES,
     ClosePolicy,
@@ -118,15 +124,20 @@ from .retry import (
     RetryStrategy,
 )
 from .runner import run
+from .sender import Sender
 from .state import (
     ConnectionSnapshot,
     Status,
 )
+from .streams import Conflate, Stream
+from .subscriptions import Subscription, SubscriptionError, Subscriptions, SubscriptionState
+from .supervisor import ActivityHandle, ConnectionSupervisor
 from .tls import TlsConfig
 from .version import __version__
 
 __all__ = [
     "FINAL_CLOSE_CODES",
+    "ActivityHandle",
     "AdvancedStatusViewer",
     "AlreadyRunning",
     "AuthFailed",
@@ -134,13 +145,17 @@ __all__ = [
     "Batch",
     "CertificateError",
     "ChainedHandshaker",
+    "ClientBuilder",
+    "ClientConfig",
     "ClientError",
+    "ClientStats",
     "ClientStopped",
     "Close",
     "CloseInfo",
     "ClosePolicy",
     "ConcurrencyError",
     "ConfigError",
+    "Conflate",
     "ConnectError",
     "ConnectLimiter",
     "Connected",
@@ -153,12 +168,17 @@ __all__ = [
     "ConnectionLost",
     "ConnectionSnapshot",
     "ConnectionStats",
+    "ConnectionSupervisor",
+    "Connector",
     "CustomRetry",
     "DataTimeout",
     "DecodeError",
+    "DefaultConnector",
     "DialError",
     "DisconnectReason",
     "Disconnected",
+    "Down",
+    "Dropped",
     "Event",
     "EventStream",
     "ExponentialBackoff",
@@ -179,17 +199,21 @@ __all__ = [
     "InvalidStatus",
     "InvalidURI",
     "KeepaliveTimeout",
+    "LineStats",
     "Listener",
     "LogLevel",
     "LoggingConfig",
     "LoggingExtension",
+    "Marker",
     "MaybeSent",
+    "Message",
     "MessageView",
     "NoOpHandshaker",
     "NoRetry",
     "NotConnected",
     "NotSent",
     "OpenTimeout",
+    "Outage",
     "PayloadTooBig",
     "ProtocolError",
     "RateLimit",
@@ -202,6 +226,7 @@ __all__ = [
     "RecordingError",
     "RedactingFilter",
     "Redactor",
+    "RedundantClient",
     "Request",
     "RequestTimeout",
     "Response",
@@ -210,6 +235,7 @@ __all__ = [
     "SendError",
     "SendMessageHandshaker",
     "SendQueueFull",
+    "Sender",
     "SequenceTracker",
     "SessionStatus",
     "Shutdown",
@@ -218,16 +244,24 @@ __all__ = [
     "State",
     "Status",
     "StatusViewer",
+    "Stream",
     "SubscribeHandshaker",
     "SubscriberOverflow",
+    "Subscription",
+    "SubscriptionError",
+    "SubscriptionState",
+    "Subscriptions",
     "TlsConfig",
     "TlsError",
     "Unsent",
+    "WebSocketClient",
+    "Wire",
     "__version__",
     "chain_handshakers",
     "connect",
     "events",
     "is_retryable",
+    "keys",
     "redact_headers",
     "redact_uri",
     "run",

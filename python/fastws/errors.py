@@ -614,7 +614,7 @@ class ShutdownTimeout(ClientError, TimeoutError):
         self.unsent = unsent
 
     def __str__(self) -> str:
-        return f"{super().__str__()}; {len(self.unsent)} messages unsent" if self.unsent else super().__str__()
+        return f"{super().__str__()}; unsent messages: {len(self.unsent)}" if self.unsent else super().__str__()
 
 
 class RetriesExhausted(ClientError):

@@ -31,6 +31,7 @@ def test_the_tutorial_runs_from_top_to_bottom():
     lines = result.stdout.splitlines()
     assert lines[:2] == ["hello", "b'\\x00\\x01'"]
     assert "1000" in lines  # the close code of the iteration
+    assert lines[lines.index("nothing for 0.1 s") + 1] == "hello"
     assert "100000" in lines  # the batches' total
     assert lines[-1] == "closed 1000"
 
@@ -80,3 +81,17 @@ def test_the_test_that_the_testing_page_shows_passes(tmp_path):
     )
     assert result.returncode == 0, result.stdout + result.stderr
     assert "1 passed" in result.stdout
+
+
+async def test_the_silence_that_the_tutorial_quotes_is_said_so(fastws_server):
+    quoted = re.search(r'`KeepaliveTimeout\("(.*?)"\)`', (ROOT / "docs/tutorial.md").read_text(encoding="utf-8"))[1]
+    for _ in range(30):
+        ws = await fastws.connect(
+            fastws_server.url("/silence"), ping_interval=0.05, ping_timeout=0.4, close_timeout=0.1
+        )
+        await ws.wait_closed()
+        said = str(ws.close_info.cause)
+        # A machine that stops this process for most of that time blocks the loop, and that is said instead.
+        if "event loop blocked" not in said:
+            break
+    assert re.sub(r"\d+\.\d", "N", said) == re.sub(r"\d+\.\d", "N", quoted)

@@ -267,3 +267,15 @@ async def limiting() -> None:
     limiter = fastws.ConnectLimiter(50, 1.0, max_concurrent=10)
     async with limiter.slot() as nothing:
         assert_type(nothing, None)
+
+
+def configuring() -> None:
+    config = fastws.ClientConfig(receive_timeout=timedelta(seconds=5), connect_timeout=3, ping_interval="auto")
+    assert_type(config.receive_timeout, float | None)
+    assert_type(config.connect_timeout, float | None)
+    assert_type(config.replace(keep_limit=5), fastws.ClientConfig)
+    assert_type(fastws.ClientConfig.fast_reconnect(), fastws.ClientConfig)
+    fastws.ClientConfig(recieve_timeout=5)  # type: ignore[call-arg]
+    fastws.ClientConfig(on_disconnect_send="retry")  # type: ignore[arg-type]
+    fastws.ClientConfig(ping_interval="never")  # type: ignore[arg-type]
+    config.receive = False  # type: ignore[misc]

@@ -255,6 +255,22 @@ def test_a_token_granted_to_one_who_is_cancelled_goes_to_the_next():
     run_virtual(main())
 
 
+def test_a_token_that_comes_for_one_just_cancelled_is_kept_for_the_next():
+    async def main():
+        loop = asyncio.get_running_loop()
+        passing = Passing(Pacer(RateLimit(1, 1.0)))
+        tasks = []
+        # In the turn of the token, before it.
+        loop.call_later(1.0, lambda: tasks[1].cancel())  # noqa: PLW0108 - it does not exist yet
+        tasks += [passing.start(n) for n in range(2)]
+        await asyncio.wait(tasks)
+        assert tasks[1].cancelled()
+        assert passing.pacer.try_acquire()
+        assert loop.time() == 1.0
+
+    run_virtual(main())
+
+
 @given(st.data())
 def test_under_random_cancellations_no_token_is_lost_or_made(data):
     count = data.draw(st.integers(1, 12))
@@ -351,6 +367,21 @@ def test_at_the_end_of_a_connection_those_who_wait_are_told_and_a_shared_limit_g
         assert [type(result) for result in results[1:]] == [fastws.NotSent] * 2
         await two.start("next")
         assert two.passed == [("next", 1.0)]
+
+    run_virtual(main())
+
+
+def test_a_loop_that_was_blocked_makes_up_for_it_up_to_the_burst():
+    async def main():
+        loop = asyncio.get_running_loop()
+        blocked = [0.0]
+        passing = Passing(Pacer(RateLimit(1, 1.0, burst=2), clock=lambda: loop.time() + blocked[0]))
+        tasks = [passing.start(n) for n in range(7)]
+        await asyncio.sleep(0.5)
+        blocked[0] = 60.0
+        await asyncio.gather(*tasks)
+        # The one whose token was due, the burst, and then one a second.
+        assert passing.passed == [(0, 0.0), (1, 0.0), (2, 1.0), (3, 1.0), (4, 1.0), (5, 2.0), (6, 3.0)]
 
     run_virtual(main())
 

@@ -268,7 +268,7 @@ class ExtensionHost:
             )
 
     def _set(self, extensions: tuple[Extension, ...]) -> None:
-        self._extensions = extensions
+        self._extensions: tuple[Extension, ...] = extensions
         self._incoming = tuple(e for e in extensions if e.handles_messages and overrides(e, "on_message"))
         self._outgoing = tuple(e for e in extensions if e.handles_outgoing and overrides(e, "on_send"))
         self._observers = tuple(e for e in extensions if e.handles_lifecycle and overrides(e, "on_event"))

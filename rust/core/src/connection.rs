@@ -16,7 +16,7 @@ use crate::filter::{Direction, FilterFrame, FrameFilter, Work};
 use crate::frame::Opcode;
 use crate::handshake::{ClientHandshake, RequestReader};
 use crate::keepalive::Keepalive;
-use crate::send_queue::SendQueue;
+use crate::send_queue::{SendQueue, Unsent};
 use crate::state::{Machine, State};
 use crate::stats::Stats;
 
@@ -221,6 +221,18 @@ impl<B: crate::PayloadBuf> Connection<B> {
     /// Messages that wait to be sent.
     pub fn queued_messages(&self) -> usize {
         self.queue.messages() + self.filter.as_ref().map_or(0, |slot| slot.sending.waiting.len())
+    }
+
+    /// Messages that were accepted since the connection opened, and those of them that were not wholly written.
+    pub fn accepted_messages(&self) -> (u64, Unsent) {
+        let mut unsent = self.queue.unsent_messages();
+        unsent.not_begun += self.filter.as_ref().map_or(0, |slot| slot.sending.waiting.len());
+        (self.stats.messages_sent, unsent)
+    }
+
+    /// Time without a byte from the peer, without that in which we did not read.
+    pub fn silence(&self, now: Nanos) -> Nanos {
+        self.keepalive.silence(now)
     }
 
     /// Bytes that wait to be sent.

@@ -24,6 +24,8 @@ pub struct Keepalive {
     waiting_since: Option<Nanos>,
     /// When the last byte arrived.
     heard: Nanos,
+    /// Time since then in which reading was paused.
+    unread: Nanos,
     paused_since: Option<Nanos>,
     /// Time since the unanswered ping in which we did not listen, as our own queue was full.
     queue_full: Nanos,
@@ -67,6 +69,7 @@ impl Keepalive {
             waiting_since: None,
             heard: 0,
             paused_since: None,
+            unread: 0,
             queue_full: 0,
             blocked: 0,
             late: 0,
@@ -85,6 +88,13 @@ impl Keepalive {
     #[inline]
     pub fn on_bytes(&mut self, now: Nanos) {
         self.heard = now;
+        self.unread = 0;
+    }
+
+    /// Time since bytes arrived, without that in which nobody read.
+    pub fn silence(&self, now: Nanos) -> Nanos {
+        let until = self.paused_since.unwrap_or(now);
+        until.saturating_sub(self.heard).saturating_sub(self.unread)
     }
 
     /// Queues a ping of the user's, with this payload or one that no outstanding ping has. Returns its number and
@@ -125,6 +135,7 @@ impl Keepalive {
         let Some(since) = self.paused_since.take() else { return };
         let span = now.saturating_sub(since);
         self.due = self.due.map(|due| due.saturating_add(span));
+        self.unread += span;
         // Life heard before the pause answers the ping; the shifted moment would forget it.
         if let Some(waiting) = self.unanswered_since() {
             self.waiting_since = Some(waiting.saturating_add(span));
@@ -364,6 +375,19 @@ mod tests {
         let (second, _) = keepalive.ping(Some(b"same"), 10);
         assert_eq!(keepalive.on_pong(b"same", 30), Some((second, 20)));
         assert_eq!(keepalive.on_pong(b"same", 40), None);
+    }
+
+    #[test]
+    fn silence_leaves_out_what_nobody_read() {
+        let mut keepalive = Keepalive::new(None, None);
+        keepalive.start(100);
+        assert_eq!(keepalive.silence(130), 30);
+        keepalive.pause(150);
+        assert_eq!(keepalive.silence(400), 50);
+        keepalive.resume(450);
+        assert_eq!(keepalive.silence(460), 60);
+        keepalive.on_bytes(500);
+        assert_eq!(keepalive.silence(505), 5);
     }
 
     #[test]

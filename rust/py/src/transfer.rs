@@ -42,12 +42,6 @@ const LANDING_MIN: usize = 16 << 10;
 const TLS_CHUNK: usize = 64 << 10;
 
 impl Inner {
-    pub(crate) fn begin_run(&mut self) {
-        self.run_start = clock::monotonic();
-        self.run_looked = self.run_start;
-        self.run_left = self.run_step;
-    }
-
     /// The socket is writable for the first time: connected, or not to be.
     pub(crate) fn connected(&mut self) {
         let mut error: libc::c_int = 0;
@@ -140,6 +134,8 @@ impl Inner {
                 return Ok(());
             }
             let chunk = &first[..first.len().min(TLS_CHUNK)];
+            let (accepted, unsent) = self.core.accepted_messages();
+            tls.left_messages = accepted - (unsent.not_begun + unsent.begun) as u64;
             tls.send(chunk).map_err(io::Error::other)?;
             let count = chunk.len();
             self.core.wrote(count);
@@ -287,10 +283,11 @@ impl Inner {
     /// comes from here on is read and let go.
     pub(crate) fn pause_if_full(&mut self, listening: bool) -> bool {
         let water = self.settings.water;
-        let full = self.paused.is_none()
-            && !self.is_ending
-            && (self.queue.len() >= water.high_messages || self.queue.bytes() >= water.high_bytes)
-            && !self.core.data_over();
+        let has_enough = match &self.ring {
+            None => self.queue.len() >= water.high_messages || self.queue.bytes() >= water.high_bytes,
+            Some(attached) => attached.ring.get().store.borrow().is_full(),
+        };
+        let full = self.paused.is_none() && !self.is_ending && has_enough && !self.core.data_over();
         if full && !listening && self.core.state() == State::Closing {
             let newest = self.queue.newest();
             self.rare.discards_behind.get_or_insert(newest);
@@ -300,6 +297,9 @@ impl Inner {
             let now = clock::monotonic();
             self.paused = Some(now);
             self.core.pause_receiving(now);
+            if let Some(attached) = &self.ring {
+                attached.ring.get().store.borrow_mut().pause(now);
+            }
         }
         full
     }
@@ -307,6 +307,9 @@ impl Inner {
     /// The wake-up ends, or the buffer is used again: nothing may point into it.
     fn settle_slices(&mut self, py: Python<'_>) -> PyResult<()> {
         self.queue.settle(py)?;
+        if let Some(attached) = &self.ring {
+            attached.ring.get().store.borrow_mut().settle(py)?;
+        }
         if self.rare.views.is_empty() {
             return Ok(());
         }
@@ -345,6 +348,9 @@ impl Inner {
             buffers::give(input.buffer);
         }
         self.queue.shrink();
+        if let Some(attached) = &self.ring {
+            attached.ring.get().store.borrow_mut().shrink();
+        }
         if let Some(tls) = &mut self.tls {
             tls.rest();
         }
@@ -353,8 +359,12 @@ impl Inner {
 
     /// Whether something is to be taken in without the socket: bytes not parsed, or an end not told.
     pub(crate) fn has_input(&self) -> bool {
+        self.has_unparsed() || self.tls.as_ref().is_some_and(|tls| tls.end().is_some() && !self.core.data_over())
+    }
+
+    /// Whether bytes were read that are not parsed.
+    pub(crate) fn has_unparsed(&self) -> bool {
         self.input.as_ref().is_some_and(|input| input.start < input.end)
-            || self.tls.as_ref().is_some_and(|tls| tls.end().is_some() && !self.core.data_over())
     }
 
     pub(crate) fn wanted(&self) -> Interest {
@@ -371,6 +381,7 @@ impl Inner {
     pub(crate) fn wants_strong(&self, listening: bool) -> bool {
         listening
             || self.waiter.is_some()
+            || self.ring.as_ref().is_some_and(|attached| attached.ring.get().store.borrow().is_awaited())
             || self.core.wants_write()
             || self.blocked
             || self.broken.is_some()
@@ -398,6 +409,40 @@ impl Inner {
     /// Whether encrypted bytes wait for the kernel.
     pub(crate) fn has_ciphertext(&self) -> bool {
         self.tls.as_ref().is_some_and(|tls| !tls.output().is_empty())
+    }
+
+    /// Messages that TLS has made records of which the kernel has not taken wholly.
+    fn messages_in_records(&self) -> usize {
+        let Some(tls) = self.tls.as_ref().filter(|tls| !tls.output().is_empty()) else { return self.rare.in_records };
+        let (accepted, unsent) = self.core.accepted_messages();
+        let written = accepted.saturating_sub((unsent.not_begun + unsent.begun) as u64);
+        written.saturating_sub(tls.left_messages) as usize
+    }
+
+    /// Messages accepted since the connection opened; and those of them of which the kernel has taken nothing, and
+    /// maybe a part.
+    pub(crate) fn accepted(&self) -> (u64, usize, usize) {
+        let (accepted, unsent) = self.core.accepted_messages();
+        (accepted, unsent.not_begun, unsent.begun + self.messages_in_records())
+    }
+
+    /// Those who waited for what has happened now: the send queue is at its low-water mark, their messages are written,
+    /// no more messages will come.
+    pub(crate) fn take_drained(&mut self) -> Vec<Py<PyAny>> {
+        let mut drained: Vec<Py<PyAny>> = Vec::new();
+        if !self.rare.writing.is_empty() {
+            let (accepted, not_begun, begun) = self.accepted();
+            let written = accepted.saturating_sub((not_begun + begun) as u64);
+            let left = self.rare.writing.iter().take_while(|(number, _)| *number <= written).count();
+            drained = self.rare.writing.drain(..left).map(|(_, future)| future).collect();
+        }
+        if self.core.data_over() {
+            drained.append(&mut self.rare.overs);
+        }
+        if self.core.queued_bytes() <= self.settings.write_low {
+            drained.append(&mut self.rare.draining);
+        }
+        drained
     }
 
     pub(crate) fn half_close(&mut self) {
@@ -431,6 +476,10 @@ impl Inner {
         // SAFETY: the descriptor is ours, out of the poller, and closed once.
         unsafe { libc::close(self.fd) };
         self.fd = -1;
+        let in_records = self.messages_in_records();
+        if in_records > 0 {
+            self.rare.in_records = in_records;
+        }
         self.tls = None;
         self.paused = None;
         self.broken = None;

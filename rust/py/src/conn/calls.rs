@@ -6,7 +6,6 @@ use fastws_core::{Misuse, Opcode, State};
 use pyo3::prelude::*;
 
 use super::Conn;
-use crate::awaitable::{self, Want};
 use crate::payload;
 
 /// What became of a message that was to be sent.
@@ -61,15 +60,6 @@ impl Conn {
             _ => "value",
         };
         self.error(py, "misuse", (kind, misuse.to_string()))
-    }
-
-    /// The awaitable of a reader.
-    #[inline]
-    pub(crate) fn awaitable(slf: &Bound<'_, Self>, want: Want) -> PyResult<Py<PyAny>> {
-        let this = slf.get();
-        this.check()?;
-        let mut inner = this.inner.borrow_mut();
-        awaitable::of(slf, want, &mut inner.spare)
     }
 
     #[inline]
@@ -148,6 +138,47 @@ impl Conn {
         };
         if offers {
             Self::offer_room(slf)?;
+        }
+        Ok(future)
+    }
+
+    /// A future that is done when everything accepted by now is written.
+    pub(super) fn written_future<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
+        let (py, this) = (slf.py(), slf.get());
+        this.check_loop(py)?;
+        let future = this.future(py)?;
+        let (is_done, is_over) = {
+            let mut inner = this.inner.borrow_mut();
+            let (accepted, not_begun, begun) = inner.accepted();
+            let (is_done, is_over) = (not_begun + begun == 0, inner.ended);
+            if !is_done && !is_over {
+                inner.rare.writing.push_back((accepted, future.clone().unbind()));
+            }
+            (is_done, is_over)
+        };
+        if is_done {
+            future.call_method1("set_result", (py.None(),))?;
+        } else if is_over {
+            future.call_method1("set_exception", (this.error(py, "closed", (slf,)),))?;
+        }
+        Ok(future)
+    }
+
+    /// A future that is done when no more messages will come.
+    pub(super) fn over_future<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
+        let (py, this) = (slf.py(), slf.get());
+        this.check_loop(py)?;
+        let future = this.future(py)?;
+        let is_over = {
+            let mut inner = this.inner.borrow_mut();
+            let is_over = inner.core.data_over() || inner.ended;
+            if !is_over {
+                inner.rare.overs.push(future.clone().unbind());
+            }
+            is_over
+        };
+        if is_over {
+            future.call_method1("set_result", (py.None(),))?;
         }
         Ok(future)
     }
