@@ -311,7 +311,8 @@ def excerpt(message: HandshakeMessage, *secrets: str) -> str:
 
 def masked(text: str, *secrets: str) -> str:
     """The beginning of what a server said, for an error: without these secrets and what else looks like one."""
-    text = Redactor(*filter(None, secrets)).filter(text)
+    # A shorter one would be found in ordinary words.
+    text = Redactor(*(secret for secret in secrets if len(secret) >= _SHORTEST_SECRET)).filter(text)
     return printable(text if len(text) <= _EXCERPT else f"{text[:_EXCERPT]}...")
 
 
@@ -358,4 +359,7 @@ def _anything(_message: object) -> bool:
 
 
 _EXCERPT: Final = 200
+"""Characters."""
+
+_SHORTEST_SECRET: Final = 4
 """Characters."""
