@@ -1,9 +1,9 @@
 """Replacing a connection before the venue cuts it: the new one is ready before the old one is given up.
 
-Both are open for a while. If messages can be told apart (``message_key``), nothing is lost and nothing comes twice: the
-messages of the new line are held until one of them has come on both, which proves that the lines overlap; then the new
-one takes over and what the old one brought is left out. Without a key, or without that proof, the change is marked as an
-outage.
+Both are open for a while. If messages can be told apart (``message_key``), nothing is lost and nothing comes twice:
+the messages of the new line are held until one of them has come on both, which proves that the lines overlap; then the
+new one takes over and what the old one brought is left out. Without a key, or without that proof, the change is marked
+as an outage.
 """
 
 from __future__ import annotations
@@ -67,6 +67,8 @@ class Rotation:
             await self._take_over(new, unclaimed, proven=proven)
         except BaseException:
             await new.give_up()
+            old.is_finishing = False
+            old.look_whether_over()
             raise
         return new
 

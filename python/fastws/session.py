@@ -135,6 +135,7 @@ class Session:
         "_timer",
         "connection_id",
         "gate",
+        "is_finishing",
         "wire",
     )
 
@@ -160,6 +161,7 @@ class Session:
         self._no_room: asyncio.Future[None] | None = None
         self.connection_id = 0
         self.gate: Gate | None = None
+        self.is_finishing = False
 
     # ---- the whole of it -------------------------------------------------------------------------------------------
 
@@ -211,10 +213,16 @@ class Session:
 
     async def finish(self, reason: DisconnectReason) -> None:
         """Receives what is on the way, and marks the end: another session takes over, but not seamlessly."""
-        parts = self._parts
-        await self._close(1000, "", asyncio.get_running_loop().time() + min(parts.config.close_timeout, 2))
+        self.is_finishing = True
+        limit = min(self._parts.config.close_timeout, 2)
+        await self._close(1000, "", asyncio.get_running_loop().time() + limit)
         await self._stop_receiving()
         self._mark_down(reason)
+
+    def look_whether_over(self) -> None:
+        """Ends, if the connection has ended and nobody took note."""
+        if self.wire.close_info is not None:
+            self._over(None)
 
     def bring(self, data: str | bytes, received_ns: int, mono_ns: int, kernel_ns: int | None) -> None:
         """A message for the streams that was held."""
@@ -332,7 +340,9 @@ class Session:
             native._over_future().add_done_callback(self._over)
 
     def start_carrying(self, unclaimed: list[HandshakeMessage]) -> None:
-        """Lets messages pass through Python."""
+        """Lets messages pass through Python, if they do not yet."""
+        if self._pump is not None:
+            return
         if self._native is not None:
             self._parts.ring._detach(self._native)
         self._pump = asyncio.get_running_loop().create_task(self._carry(unclaimed), name="fastws messages")
@@ -538,8 +548,8 @@ class Session:
 
     def _over(self, future: object) -> None:
         """The connection will give no more messages."""
-        if future is not None and self._pump is not None:
-            return  # whoever carries them is not through yet
+        if (future is not None and self._pump is not None) or self.is_finishing:
+            return  # whoever carries them is not through yet, or it ends as another one wants it to
         info = self.wire.close_info
         cause = info.cause if info is not None else None
         kind = "keepalive" if isinstance(cause, KeepaliveTimeout) else "error"
