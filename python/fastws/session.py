@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import functools
 import logging
 import time
@@ -452,14 +453,7 @@ class Session:
         try:
             end = await parts.supervisor.wait(asyncio.shield(self._end))
         except (ClientStopped, asyncio.CancelledError) as stop:
-            deadline = shutdown_deadline()
-            try:
-                async with asyncio.timeout_at(deadline):
-                    await parts.outbox.flushed()
-            except TimeoutError:
-                pass
-            await self._close(1001 if isinstance(stop, asyncio.CancelledError) else 1000, "", deadline)
-            await self._leave(End(_reason("shutdown", self.wire.close_info, stop), stop))
+            await self._shut_down(stop, shutdown_deadline())
             raise
         if end.successor is not None:
             await self._retire(end)
@@ -472,6 +466,18 @@ class Session:
         await self._leave(end)
         seconds = loop.time() - self._began
         return Over(parts.supervisor.failure(end.cause, "session", seconds), end.final)
+
+    async def _shut_down(self, stop: BaseException, deadline: float) -> None:
+        """Sends what is queued, then Close, by the deadline."""
+        if self.is_ending and (end := self._end.result()).successor is not None:
+            await self._retire(end)
+            await end.successor._shut_down(stop, deadline)
+            return
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout_at(deadline):
+                await self._parts.outbox.flushed()
+        await self._close(1001 if isinstance(stop, asyncio.CancelledError) else 1000, "", deadline)
+        await self._leave(End(_reason("shutdown", self.wire.close_info, stop), stop))
 
     async def _leave(self, end: End) -> None:
         """The account: everything received is in the ring, then that it ended; what was not sent; who is told."""
