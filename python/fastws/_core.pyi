@@ -73,7 +73,8 @@ class Connection:
         Cancelling loses no message. It ends as ``async for`` over the connection ends.
 
         Raises:
-            ValueError: A limit is not more than zero.
+            ValueError: A limit is not more than zero, or ``max_wait`` less.
+            TypeError: An argument is of another type; the text names it.
         """
     def send(
         self, message: Any, text: bool | None = None, *, timeout: float | timedelta | None = None

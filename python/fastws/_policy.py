@@ -9,15 +9,17 @@ import asyncio
 import codecs
 import contextlib
 import copy
+import re
 import threading
-import urllib.parse
 import warnings
 from collections.abc import AsyncIterable, Coroutine, Generator, Iterable, Mapping
 from collections.abc import Set as AbstractSet
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Literal
 
-from . import errors, markers
+from . import dial, errors, markers
 from .http import Headers, Response
+from .redact import printable, redact_uri
 
 if TYPE_CHECKING:
     from .connection import Connection
@@ -50,7 +52,13 @@ def _cause(ws: Connection, kind: str | None, text: str | None) -> errors.FastwsE
 
 def closed(ws: Connection) -> errors.ConnectionClosed:
     """The exception of reading from or sending on a connection that is closed or closing."""
-    info = close_info(ws)
+    error = closed_by(close_info(ws))
+    error.__cause__ = ws._listener_error or error.info.cause
+    return error
+
+
+def closed_by(info: errors.CloseInfo) -> errors.ConnectionClosed:
+    """The exception of a connection that ended so."""
     clean = (
         info.cause is None
         and (info.rcvd is None or info.rcvd.code in OK_CODES)
@@ -58,7 +66,7 @@ def closed(ws: Connection) -> errors.ConnectionClosed:
         and (info.rcvd is not None or info.sent is not None)
     )
     error = errors.ConnectionClosedOK(info) if clean else errors.ConnectionClosedError(info)
-    error.__cause__ = ws._listener_error or info.cause
+    error.__cause__ = info.cause
     return error
 
 
@@ -176,7 +184,7 @@ def open_failed(ws: Connection, phase: str, kind: str, text: str) -> Exception:
     uri = ws.uri
     match phase, kind:
         case "tcp", _:
-            return errors.DialError(text, uri=uri, phase="tcp")
+            return errors.DialError(dial.reason(text), uri=uri, phase="tcp")
         case ("tls", _) | (_, "handshake" | "lost") if phase == "tls" or text.startswith("TLS: "):
             # With TLS 1.3 the server judges the client's certificate after our part of the TLS handshake.
             made = errors.CertificateError if "peer certificate" in text.lower() else errors.TlsError
@@ -186,10 +194,10 @@ def open_failed(ws: Connection, phase: str, kind: str, text: str) -> Exception:
             answer = response(ws)
             assert answer is not None
             line = f"HTTP {answer.status_code} {answer.reason_phrase}".rstrip()
-            line += "".join(f" to {_without_secrets(place)}" for place in answer.headers.get_all("Location"))
+            line += "".join(f" to {redact_uri(place)}" for place in answer.headers.get_all("Location"))
             line += _excerpt(answer.body)
             return errors.InvalidStatus(
-                f"{uri}: the server refused the upgrade: {_printable(line)}", uri=uri, response=answer
+                f"{uri}: the server refused the upgrade: {printable(line)}", uri=uri, response=answer
             )
         case _, "lost" if not text:
             return errors.InvalidHandshake(f"{uri}: the connection was given up", uri=uri)
@@ -384,28 +392,17 @@ class send_when_room(_Sending):
 
 def _tls_reason(text: str) -> str:
     reason = text.removeprefix("TLS: ").removesuffix(" before the opening handshake was over")
+    reason = _UNIX_TIME.sub(lambda found: f"{found[1]} {_date(int(found[2]))}", reason)
     return next((f"{reason}; {hint}" for sign, hint in _TLS_HINTS.items() if sign in reason), reason)
+
+
+def _date(seconds: int) -> str:
+    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%d %H:%M:%S} UTC"
 
 
 def _excerpt(body: bytes) -> str:
     text = " ".join(body[:200].decode("utf-8", "replace").split())
     return f": {text}" if text and not text.startswith("<") else ""
-
-
-def _without_secrets(place: str) -> str:
-    """A URI without its userinfo and query, which are often secret, as our own is shown."""
-    try:
-        parts = urllib.parse.urlsplit(place)
-    except ValueError:
-        return "a place that is no URI"
-    _, at, host = parts.netloc.rpartition("@")
-    query = "***" if parts.query else ""
-    return urllib.parse.urlunsplit((parts.scheme, "***@" + host if at else host, parts.path, query, ""))
-
-
-def _printable(text: str) -> str:
-    """What a server wrote, without what would write to a terminal."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
 
 
 _TLS_HINTS = {
@@ -415,7 +412,18 @@ _TLS_HINTS = {
     "UnknownIssuer": "its issuer is not trusted: pass the authority's certificate as TlsConfig(ca=...)",
     "InvalidContentType": "the port does not seem to speak TLS: use ws://",
     "expired": "it is out of date, or this machine's clock is wrong",
+    "not valid yet": "its time is still to come, or this machine's clock is wrong",
+    "not valid for any names": "it has no subjectAltName, and a name in its subject (CN) does not count: make one with "
+    "-addext subjectAltName=DNS:...",
+    "UnsupportedCertVersion": "it is an X.509 certificate of version 1, without extensions, and so without the "
+    "subjectAltName that must have the server's name: make one with -addext subjectAltName=DNS:...",
+    "ProtocolVersion": "the server speaks neither TLS 1.2 nor 1.3, and nothing older is spoken here",
+    "HandshakeFailure": "the server wants what is not offered: a client certificate, which this version of fastws "
+    "cannot give, or other cipher suites than those of TLS 1.3 and the ECDHE ones of TLS 1.2",
 }
+
+# rustls gives moments in seconds since 1970.
+_UNIX_TIME = re.compile(r"(verification time|not valid after|not valid before) (\d+)(?: \(UNIX\))?")
 
 _CAUSES: dict[str, type[errors.FastwsError]] = {
     "protocol": errors.ProtocolError,

@@ -64,7 +64,7 @@ class Outage(Marker):
     unrestored: tuple[Any, ...] = ()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class Gap(Marker):
     """The venue's own numbering has a hole: messages are missing that were never received.
 
@@ -72,15 +72,17 @@ class Gap(Marker):
         key: What is numbered, such as a product or a channel; None if all messages are.
         expected: The number that was due.
         got: The number that came.
-        seq: The client's number of the message that has it.
+        seq: The client's number of the message that has it; 0 if that is not known.
         generation: The session in which it was noticed.
+        received_ns: When that message was received: CLOCK_REALTIME, nanoseconds.
     """
 
     key: Any
     expected: int
     got: int
-    seq: int
-    generation: int
+    seq: int = 0
+    generation: int = 0
+    received_ns: int = 0
 
     @property
     def missing(self) -> int:

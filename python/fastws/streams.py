@@ -115,6 +115,18 @@ class Stream(_core.Cursor[T]):
         stream._ready()
         return stream
 
+    def close(self) -> None:
+        """As ``aclose()``."""
+        self._detach()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None
+    ) -> None:
+        self._detach()
+
     async def aclose(self) -> None:
         """Detaches the stream: iteration over it ends, and nothing waits for it any more."""
         self._detach()

@@ -14,7 +14,7 @@ use std::ffi::{CStr, c_int, c_void};
 use std::ptr::null_mut;
 
 use pyo3::PyClass;
-use pyo3::exceptions::{PyRuntimeError, PyTypeError, PyValueError};
+use pyo3::exceptions::{PyRuntimeError, PyTypeError};
 use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::pyclass::boolean_struct::True;
@@ -69,15 +69,10 @@ pub enum Want {
 }
 
 impl Want {
-    /// A batch with these limits, as Python gives them. Raises ValueError.
-    pub fn batch(messages: i128, bytes: Option<i128>, wait: Option<&Bound<'_, PyAny>>) -> PyResult<Self> {
-        if messages < 1 || bytes.is_some_and(|bytes| bytes < 1) {
-            return Err(PyValueError::new_err("max_messages and max_bytes must be at least 1"));
-        }
-        let limit = |value: i128| usize::try_from(value).unwrap_or(usize::MAX);
+    /// A batch with these limits; `wait` as Python gives it.
+    pub fn batch(messages: usize, bytes: usize, wait: Option<&Bound<'_, PyAny>>) -> PyResult<Self> {
         let wait = wait.map(|wait| clock::seconds("max_wait", wait)).transpose()?;
-        let wait = clock::from_seconds(wait).unwrap_or(0);
-        Ok(Self::Batch { messages: limit(messages), bytes: bytes.map_or(usize::MAX, limit), wait })
+        Ok(Self::Batch { messages, bytes, wait: clock::from_seconds(wait).unwrap_or(0) })
     }
 }
 

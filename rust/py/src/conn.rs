@@ -27,7 +27,7 @@ use crate::queue::Decode;
 use crate::request::Request;
 use crate::settings::{Settings, Shared};
 use crate::tls::TlsContext;
-use crate::{clock, fork, gc, payload};
+use crate::{arguments, clock, fork, gc, payload};
 
 pub(crate) use calls::Sent;
 pub(crate) use inner::{Attached, Awaited, Inner};
@@ -137,7 +137,10 @@ impl Conn {
     ///     ConcurrencyError: Another task is waiting for a message, or a listener takes them.
     ///     UnicodeDecodeError: ``decode=True`` and the message is not UTF-8.
     #[pyo3(signature = (decode=None))]
-    fn recv(slf: &Bound<'_, Self>, decode: Option<bool>) -> PyResult<Py<PyAny>> {
+    fn recv(
+        slf: &Bound<'_, Self>,
+        #[pyo3(from_py_with = arguments::decode)] decode: Option<bool>,
+    ) -> PyResult<Py<PyAny>> {
         let decode = match decode {
             None => Decode::Default,
             Some(true) => Decode::Text,
@@ -165,15 +168,16 @@ impl Conn {
     /// Cancelling loses no message. It ends as ``async for`` over the connection ends.
     ///
     /// Raises:
-    ///     ValueError: A limit is not more than zero.
+    ///     ValueError: A limit is not more than zero, or ``max_wait`` less.
+    ///     TypeError: An argument is of another type; the text names it.
     #[pyo3(
-        signature = (max_messages=4096, max_bytes=None, max_wait=None),
+        signature = (max_messages=4096, max_bytes=usize::MAX, max_wait=None),
         text_signature = "($self, max_messages=4096, max_bytes=None, max_wait=0.0)"
     )]
     fn batches(
         slf: &Bound<'_, Self>,
-        max_messages: i128,
-        max_bytes: Option<i128>,
+        #[pyo3(from_py_with = arguments::max_messages)] max_messages: usize,
+        #[pyo3(from_py_with = arguments::max_bytes)] max_bytes: usize,
         max_wait: Option<&Bound<'_, PyAny>>,
     ) -> PyResult<Py<PyAny>> {
         slf.get().check()?;
@@ -204,7 +208,7 @@ impl Conn {
     fn send(
         slf: &Bound<'_, Self>,
         message: &Bound<'_, PyAny>,
-        text: Option<bool>,
+        #[pyo3(from_py_with = arguments::text)] text: Option<bool>,
         timeout: Option<&Bound<'_, PyAny>>,
     ) -> PyResult<Py<PyAny>> {
         let (py, this) = (slf.py(), slf.get());
@@ -238,7 +242,11 @@ impl Conn {
     ///     ConcurrencyError: A message is being sent in fragments.
     ///     TypeError: The message cannot be sent.
     #[pyo3(signature = (message, text=None))]
-    fn send_nowait(slf: &Bound<'_, Self>, message: &Bound<'_, PyAny>, text: Option<bool>) -> PyResult<()> {
+    fn send_nowait(
+        slf: &Bound<'_, Self>,
+        message: &Bound<'_, PyAny>,
+        #[pyo3(from_py_with = arguments::text)] text: Option<bool>,
+    ) -> PyResult<()> {
         let (py, this) = (slf.py(), slf.get());
         let Some(outcome) = payload::with_bytes(message, text, false, |op, bytes| Self::send_bytes(slf, op, bytes))?
         else {
@@ -286,7 +294,7 @@ impl Conn {
     fn _try_send(
         slf: &Bound<'_, Self>,
         message: &Bound<'_, PyAny>,
-        text: Option<bool>,
+        #[pyo3(from_py_with = arguments::text)] text: Option<bool>,
         fin: Option<bool>,
     ) -> PyResult<bool> {
         Self::try_send(slf, message, text, fin)

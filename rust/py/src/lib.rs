@@ -5,6 +5,7 @@
 compile_error!("fastws needs the descriptors of a Unix system: its driver for Windows is not written");
 
 mod address;
+mod arguments;
 mod awaitable;
 mod batch;
 mod budget;

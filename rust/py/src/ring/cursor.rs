@@ -12,6 +12,7 @@ use super::conflate::Pending;
 use super::decode::{Calls, identity};
 use super::state::{Policy, Stamp, State};
 use super::{Ring, release};
+use crate::arguments;
 use crate::awaitable::{self, Source, Want};
 use crate::queue::Decode;
 
@@ -205,13 +206,13 @@ impl Cursor {
     /// Raises:
     ///     ValueError: A limit is not more than zero.
     #[pyo3(
-        signature = (max_messages=4096, max_bytes=None, max_wait=None),
+        signature = (max_messages=4096, max_bytes=usize::MAX, max_wait=None),
         text_signature = "($self, max_messages=4096, max_bytes=None, max_wait=0.0)"
     )]
     fn batches(
         slf: &Bound<'_, Self>,
-        max_messages: i128,
-        max_bytes: Option<i128>,
+        #[pyo3(from_py_with = arguments::max_messages)] max_messages: usize,
+        #[pyo3(from_py_with = arguments::max_bytes)] max_bytes: usize,
         max_wait: Option<&Bound<'_, PyAny>>,
     ) -> PyResult<Py<PyAny>> {
         slf.get().ring.get().check(slf.py())?;
