@@ -81,6 +81,7 @@ DURATIONS = [
     "ping_timeout",
     "data_timeout",
     "open_timeout",
+    "rotation_overlap",
     "connect_timeout",
     "close_timeout",
     "handshake_timeout",
