@@ -32,6 +32,7 @@ mod syscall;
 mod testing;
 mod tls;
 mod transfer;
+mod venue;
 mod view;
 mod waiter;
 
@@ -62,6 +63,8 @@ mod _core {
     use super::testing::TestServer;
     #[pymodule_export]
     use super::tls::TlsContext;
+    #[pymodule_export]
+    use super::venue::TestVenue;
     #[pymodule_export]
     use super::view::MessageView;
     #[pymodule_export]
