@@ -50,6 +50,15 @@ ifneq ($(call needs,demo test test-all test-rust test-python lint lint-rust type
   export PATH := $(patsubst %/,%,$(dir $(CARGO))):$(PATH)
 endif
 
+ifneq ($(call needs,test test-all test-python),)
+  # Of a test's name, as in TESTS=tests/unit/test_tls.py::test_x, the file; a name in quotes may have spaces.
+  NOWHERE := $(if $(findstring ',$(TESTS)),,$(foreach test,$(TESTS),$(if $(wildcard $(firstword $(subst ::, ,$(test)))),,$(test))))
+  ifneq ($(strip $(NOWHERE)),)
+    $(error TESTS: there is no $(strip $(NOWHERE)); name files or folders, such as TESTS=tests/unit/test_tls.py, or choose by \
+      name with PYTEST_ARGS="-k name")
+  endif
+endif
+
 JOBS ?= $(shell getconf _NPROCESSORS_ONLN 2>/dev/null || echo 2)
 
 # ---- environments ----------------------------------------------------------------------------------------------------

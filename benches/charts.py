@@ -316,7 +316,10 @@ def main() -> int:
     args = options()
     try:
         record = read(args.runs or [RECORD])
-    except (OSError, ValueError) as error:
+    except OSError as error:
+        print(f"{error.filename}: {error.strerror}", file=sys.stderr)
+        return 1
+    except ValueError as error:
         print(error, file=sys.stderr)
         return 1
     if args.table or args.readme:

@@ -157,11 +157,12 @@ class Record:
 def read(paths: Iterable[Path]) -> Record:
     """A record of one run, or of several on the same machine: a later one's scenarios replace an earlier one's.
 
-    Raises ValueError where the runs are not of one machine, one set of packages and one number of rounds.
+    Raises OSError where there is no such file, and ValueError where one is no record, or where the runs are not of one
+    machine, one set of packages and one number of rounds.
     """
     raw: dict[str, Any] = {}
     for path in paths:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        found = _parsed(path)
         if not raw:
             raw = found
             continue
@@ -171,6 +172,16 @@ def read(paths: Iterable[Path]) -> Record:
         raw = raw | {"results": list(merged.values())}
     scenarios = tuple(scenario for result in raw["results"] for scenario in _scenarios(result) if scenario.rows)
     return Record(raw["machine"], raw["rounds"], raw["loop"], scenarios, raw)
+
+
+def _parsed(path: Path) -> dict[str, Any]:
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError:
+        found = None
+    if not isinstance(found, dict) or not {"machine", "rounds", "loop", "results"} <= found.keys():
+        raise ValueError(f"{path} is no record of a run: make bench-rivals saves one in build/bench/, as JSON")
+    return found
 
 
 def compact(raw: dict[str, Any]) -> str:

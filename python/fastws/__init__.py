@@ -13,10 +13,14 @@
     fastws.run(main())
 """
 
-from . import events
-from ._core import Batch, MessageView
+from . import events, keys
+from ._core import Batch, Message, MessageView
+from .builder import ClientBuilder
+from .client import WebSocketClient
+from .config import ClientConfig
 from .connect import connect
 from .connection import Connection, ConnectionStats, State
+from .connector import Connector, DefaultConnector, Wire
 from .context import ConnectionContext
 from .errors import (
     AlreadyRunning,
@@ -52,6 +56,7 @@ from .errors import (
     ProtocolError,
     ReceiveError,
     ReceiveTimeout,
+    RecordingError,
     RequestTimeout,
     RetriesExhausted,
     SendError,
@@ -74,24 +79,85 @@ from .events import (
     ReconnectScheduled,
     Shutdown,
 )
+from .extensions import (
+    AdvancedStatusViewer,
+    Extension,
+    ExtensionHost,
+    LoggingConfig,
+    LoggingExtension,
+    LogLevel,
+    SessionStatus,
+    StatusViewer,
+)
+from .gaps import SequenceTracker
+from .handshakes import (
+    AuthHandshaker,
+    ChainedHandshaker,
+    HandshakeChannel,
+    HandshakeMessage,
+    Handshaker,
+    NoOpHandshaker,
+    SendMessageHandshaker,
+    SubscribeHandshaker,
+    chain_handshakers,
+)
 from .http import Headers, Request, Response
 from .listener import Listener
+from .markers import Down, Dropped, Gap, Marker, Outage
+from .observe import ClientStats
+from .rate import (
+    ConnectLimiter,
+    RateLimit,
+    RateLimits,
+)
+from .recorder import Recorder
+from .redact import RedactingFilter, Redactor, redact_headers, redact_uri
+from .redundant import LineStats, RedundantClient
+from .retry import (
+    FINAL_CLOSE_CODES,
+    ClosePolicy,
+    CustomRetry,
+    ExponentialBackoff,
+    Failure,
+    FixedDelay,
+    NoRetry,
+    RetryStrategy,
+)
 from .runner import run
+from .sender import Sender
+from .state import (
+    ConnectionSnapshot,
+    Status,
+)
+from .streams import Conflate, Stream
+from .subscriptions import Subscription, SubscriptionError, Subscriptions, SubscriptionState
+from .supervisor import ActivityHandle, ConnectionSupervisor
 from .tls import TlsConfig
 from .version import __version__
 
 __all__ = [
+    "FINAL_CLOSE_CODES",
+    "ActivityHandle",
+    "AdvancedStatusViewer",
     "AlreadyRunning",
     "AuthFailed",
+    "AuthHandshaker",
     "Batch",
     "CertificateError",
+    "ChainedHandshaker",
+    "ClientBuilder",
+    "ClientConfig",
     "ClientError",
+    "ClientStats",
     "ClientStopped",
     "Close",
     "CloseInfo",
+    "ClosePolicy",
     "ConcurrencyError",
     "ConfigError",
+    "Conflate",
     "ConnectError",
+    "ConnectLimiter",
     "Connected",
     "Connecting",
     "Connection",
@@ -100,52 +166,103 @@ __all__ = [
     "ConnectionClosedOK",
     "ConnectionContext",
     "ConnectionLost",
+    "ConnectionSnapshot",
     "ConnectionStats",
+    "ConnectionSupervisor",
+    "Connector",
+    "CustomRetry",
     "DataTimeout",
     "DecodeError",
+    "DefaultConnector",
     "DialError",
     "DisconnectReason",
     "Disconnected",
+    "Down",
+    "Dropped",
     "Event",
     "EventStream",
+    "ExponentialBackoff",
+    "Extension",
     "ExtensionError",
+    "ExtensionHost",
+    "Failure",
     "FastwsError",
+    "FixedDelay",
+    "Gap",
+    "HandshakeChannel",
     "HandshakeError",
+    "HandshakeMessage",
     "HandshakeTimeout",
+    "Handshaker",
     "Headers",
     "InvalidHandshake",
     "InvalidStatus",
     "InvalidURI",
     "KeepaliveTimeout",
+    "LineStats",
     "Listener",
+    "LogLevel",
+    "LoggingConfig",
+    "LoggingExtension",
+    "Marker",
     "MaybeSent",
+    "Message",
     "MessageView",
+    "NoOpHandshaker",
+    "NoRetry",
     "NotConnected",
     "NotSent",
     "OpenTimeout",
+    "Outage",
     "PayloadTooBig",
     "ProtocolError",
+    "RateLimit",
+    "RateLimits",
     "Ready",
     "ReceiveError",
     "ReceiveTimeout",
     "ReconnectScheduled",
+    "Recorder",
+    "RecordingError",
+    "RedactingFilter",
+    "Redactor",
+    "RedundantClient",
     "Request",
     "RequestTimeout",
     "Response",
     "RetriesExhausted",
+    "RetryStrategy",
     "SendError",
+    "SendMessageHandshaker",
     "SendQueueFull",
+    "Sender",
+    "SequenceTracker",
+    "SessionStatus",
     "Shutdown",
     "ShutdownTimeout",
     "SocketOptionError",
     "State",
+    "Status",
+    "StatusViewer",
+    "Stream",
+    "SubscribeHandshaker",
     "SubscriberOverflow",
+    "Subscription",
+    "SubscriptionError",
+    "SubscriptionState",
+    "Subscriptions",
     "TlsConfig",
     "TlsError",
     "Unsent",
+    "WebSocketClient",
+    "Wire",
     "__version__",
+    "chain_handshakers",
     "connect",
     "events",
     "is_retryable",
+    "keys",
+    "redact_headers",
+    "redact_uri",
     "run",
 ]

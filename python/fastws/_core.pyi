@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Callable, Coroutine, Iterator, Sequence
 from contextvars import Context
 from datetime import timedelta
+from types import GenericAlias
 from typing import Any, Final, Generic, Literal, Self, TypeVar, final, overload
 
 from typing_extensions import disjoint_base
@@ -12,9 +13,13 @@ __all__ = [
     "Batch",
     "Connection",
     "Cork",
+    "Cursor",
     "Hub",
+    "Key",
+    "Message",
     "MessageView",
     "Request",
+    "Ring",
     "Settings",
     "TestServer",
     "TestVenue",
@@ -30,6 +35,7 @@ __all__ = [
 __version__: Final[str]
 
 _T = TypeVar("_T")
+_T_co = TypeVar("_T_co", covariant=True)
 
 def seconds(name: str, value: float | timedelta) -> float: ...
 def parse_uri(uri: str) -> tuple[bool, str, int, str, str]: ...
@@ -68,7 +74,8 @@ class Connection:
         Cancelling loses no message. It ends as ``async for`` over the connection ends.
 
         Raises:
-            ValueError: A limit is not more than zero.
+            ValueError: A limit is not more than zero, or ``max_wait`` less.
+            TypeError: An argument is of another type; the text names it.
         """
     def send(
         self, message: Any, text: bool | None = None, *, timeout: float | timedelta | None = None
@@ -248,11 +255,20 @@ class Batch(Sequence[Any]):
     """Messages that were received together: a sequence, with what is known of them."""
 
     @property
+    def generation(self) -> int:
+        """The session of a client that they came in: +1 each time that it became Ready, from 1; 0 without a client."""
+    @property
+    def connection_id(self) -> int:
+        """The connection of a client that they came over: +1 per upgrade; 0 without a client."""
+    @property
+    def source(self) -> str | None:
+        """The line of a client that they came over, as it is named; None where it is not."""
+    @property
     def messages(self) -> list[Any]:
         """The messages, as the list that holds them."""
     @property
     def first_seq(self) -> int:
-        """Number of the first message on its connection, from 1."""
+        """Number of the first message on its connection, or of a stream's in its client, from 1."""
     @property
     def last_seq(self) -> int:
         """Number of the last one."""
@@ -283,6 +299,211 @@ class Batch(Sequence[Any]):
         """
     def count(self, message: Any, /) -> int:
         """Messages that equal this one."""
+
+@final
+class Key:
+    """What a message is about: a callable that takes the payload as ``bytes`` and returns its key, or None.
+
+    Made by ``fastws.keys``; for ``Conflate``, or to be called.
+    """
+
+    @staticmethod
+    def json(path: list[str], text: str) -> Key: ...
+    @staticmethod
+    def slice(start: int, stop: int, text: str) -> Key: ...
+    @staticmethod
+    def regex(pattern: str, text: str) -> Key: ...
+    def __call__(self, payload: bytes, /) -> Any: ...
+
+@final
+class Message(Generic[_T_co]):
+    """A message with what is known of it: what a stream with ``markers=True`` gives.
+
+    ``match`` takes it apart by its data: ``case Message(tick)``. Two are equal if all they say is.
+    """
+
+    __match_args__ = ("data",)
+
+    def __new__(
+        cls,
+        data: _T_co,
+        seq: int = 0,
+        generation: int = 0,
+        connection_id: int = 0,
+        received_ns: int = 0,
+        received_mono_ns: int = 0,
+        kernel_ns: int | None = None,
+        source: str | None = None,
+    ) -> Self: ...
+    @property
+    def data(self) -> _T_co:
+        """The message: ``str`` or ``bytes``, or what ``decode`` made of it."""
+    @property
+    def seq(self) -> int:
+        """Its number among the messages of the client, from 1."""
+    @property
+    def generation(self) -> int:
+        """The session that it came in: +1 each time that the client became Ready, from 1; 0 outside of a client's session."""
+    @property
+    def connection_id(self) -> int:
+        """The connection that it came over: +1 per upgrade."""
+    @property
+    def received_ns(self) -> int:
+        """When it was received: CLOCK_REALTIME, nanoseconds, taken as its bytes were read."""
+    @property
+    def received_mono_ns(self) -> int:
+        """The same moment on CLOCK_MONOTONIC, nanoseconds."""
+    @property
+    def kernel_ns(self) -> int | None:
+        """When the kernel received it: CLOCK_REALTIME, nanoseconds; None without ``kernel_timestamps=True``."""
+    @property
+    def source(self) -> str | None:
+        """The line that it came over, as its connection was named; None if it was not."""
+    def __eq__(self, other: object, /) -> bool: ...
+    def __hash__(self) -> int: ...
+
+@disjoint_base
+class Cursor(Generic[_T]):
+    """A place in a client's messages, from which they are read. The base of ``fastws.Stream``."""
+
+    def __new__(
+        cls,
+        ring: Ring,
+        *,
+        oldest: bool,
+        markers: bool,
+        policy: str,
+        capacity: int | None,
+        capacity_bytes: int | None,
+        filter: Callable[[bytes], Any] | bytes | None = None,  # noqa: A002 - the public name
+        decode: Callable[[bytes], Any] | None = None,
+        skips: bool = False,
+        key: Callable[[bytes], Any] | None = None,
+    ) -> Self: ...
+    def recv(self) -> Coroutine[Any, Any, _T]:
+        """Waits for the next message.
+
+        Cancelling it loses no message. A message already received is returned without a turn of the event loop.
+
+        Raises:
+            ClientStopped: The client was shut down and every message was given. Any other end of the client raises its
+                cause.
+            SubscriberOverflow: The stream has ``policy="fail"`` and was too slow.
+            DecodeError: ``decode`` failed; the next call gives the next message.
+            ConcurrencyError: Another task is waiting for a message of this stream.
+        """
+    def __aiter__(self) -> _Iteration[_T]: ...
+    def __anext__(self) -> Coroutine[Any, Any, _T]: ...
+    def batches(
+        self, max_messages: int = 4096, max_bytes: int | None = None, max_wait: float | timedelta = 0.0
+    ) -> _Iteration[Any]:
+        """Iterates over what has arrived, many messages at a time.
+
+        Args:
+            max_messages: Messages in a batch at most.
+            max_bytes: Bytes in a batch at most, before decoding; None for no limit. A larger message comes alone.
+            max_wait: Seconds (or a ``timedelta``) to wait for more after a batch's first message; 0 takes what is here.
+
+        A batch is of one session: it never spans a generation, a marker or two lines. With ``markers=True`` the markers
+        come between the batches. Cancelling loses no message. It ends as ``async for`` over the stream ends.
+
+        Raises:
+            ValueError: A limit is not more than zero.
+        """
+    @property
+    def generation(self) -> int:
+        """The session of the item last given: +1 each time that the client became Ready, from 1; 0 before the first."""
+    @property
+    def connection_id(self) -> int:
+        """The connection of the item last given: +1 per upgrade; 0 before the first."""
+    @property
+    def source(self) -> str | None:
+        """The line that the item last given came over; None where it has no name."""
+    @property
+    def received_ns(self) -> int:
+        """When the item last given was received: CLOCK_REALTIME, nanoseconds; 0 before the first."""
+    @property
+    def received_mono_ns(self) -> int:
+        """The same moment on CLOCK_MONOTONIC, nanoseconds."""
+    @property
+    def kernel_ns(self) -> int | None:
+        """When the kernel received the item last given: CLOCK_REALTIME, nanoseconds; the last segment of its read.
+
+        None without ``kernel_timestamps=True``, before the first message, and where the kernel gave none.
+        """
+    @property
+    def seq(self) -> int:
+        """Number of the item last given among the messages of the client, from 1; 0 before the first."""
+    @property
+    def dropped(self) -> int:
+        """Messages that the stream lost, as it was too slow: ``policy="drop_oldest"``."""
+    @property
+    def conflated(self) -> int:
+        """Messages whose place a newer one of the same key took: ``policy=Conflate(key)``."""
+    @property
+    def skipped(self) -> int:
+        """Messages that could not be decoded and were left out: ``on_decode_error="skip"``."""
+    @property
+    def outages(self) -> int:
+        """Outages that are behind the item last given."""
+    @property
+    def last_outage(self) -> Any:
+        """The last of them, an ``Outage``; None: there was none."""
+    @property
+    def lag(self) -> tuple[int, int]:
+        """What waits for the stream's reader: (messages, bytes), before filter and decoder."""
+    @property
+    def closed(self) -> bool:
+        """Whether the stream was closed."""
+    def _ready(self) -> None: ...
+    def _detach(self) -> None: ...
+    @classmethod
+    def __class_getitem__(cls, key: Any, /) -> GenericAlias: ...
+
+@final
+class Ring:
+    """The messages of a client, received and not yet taken by all of its streams.
+
+    It belongs to the event loop given, or to the one that runs at the first use that needs one; without connections and
+    readers it may move to another.
+    """
+
+    def __new__(
+        cls,
+        event_loop: asyncio.AbstractEventLoop | None,
+        policy: Any,
+        water: tuple[int, int, int, int],
+        *,
+        receive: bool = True,
+    ) -> Self: ...
+    def _attach(self, conn: Connection, generation: int, connection_id: int, source: str | None = None) -> None: ...
+    def _detach(self, conn: Connection) -> None: ...
+    def _begin(self, generation: int, connection_id: int, source: str | None = None) -> None: ...
+    def _push(self, data: Any, received_ns: int, received_mono_ns: int, kernel_ns: int | None = None) -> None: ...
+    def _room(self) -> asyncio.Future[None] | None: ...
+    def _mark(self, marker: Any) -> None: ...
+    def _end(self, error: BaseException | None = None) -> None: ...
+    def _reopen(self) -> None: ...
+    def _blocked_by(self) -> tuple[Any, float] | None: ...
+    def _make_room(self) -> None: ...
+    @property
+    def retained(self) -> int:
+        """Messages and markers that some stream has not passed."""
+    @property
+    def retained_bytes(self) -> int:
+        """Bytes of those messages."""
+    @property
+    def seq(self) -> int:
+        """Number of the newest message, from 1; 0 before the first."""
+    @property
+    def discarded(self) -> int:
+        """Messages that came where none is received."""
+    @property
+    def streams(self) -> int:
+        """Streams that have a place in the ring."""
+    @property
+    def is_full(self) -> bool:
+        """Whether there is no room, so that reading waits."""
 
 @final
 class MessageView:
@@ -326,6 +547,7 @@ class TlsContext:
 
 @final
 class Waiter:
+    def _wake(self) -> None: ...
     def add_done_callback(self, callback: Callable[[Self], object], *, context: Context | None = None) -> None: ...
     def remove_done_callback(self, callback: Callable[[Self], object]) -> int: ...
     def cancel(self, msg: Any = None) -> bool: ...

@@ -71,8 +71,8 @@ def tls_config(
     return TlsConfig(config.roots, config.ca, config.verify, server_hostname)
 
 
-def header_fields(headers: HeadersLike | None) -> list[tuple[str, str]]:
-    """``additional_headers`` as pairs."""
+def header_fields(headers: HeadersLike | None, name: str = "additional_headers") -> list[tuple[str, str]]:
+    """Headers as pairs."""
     if headers is None:
         return []
     try:
@@ -81,19 +81,22 @@ def header_fields(headers: HeadersLike | None) -> list[tuple[str, str]]:
         fields = None
     # A string of two characters unpacks into a pair too.
     if fields is None or (isinstance(headers, Sequence) and any(isinstance(pair, str) for pair in headers)):
-        raise TypeError(f"additional_headers is a mapping or pairs of strings, name and value, not {headers!r}")
+        raise TypeError(f"{name} is a mapping or pairs of strings, name and value, not {headers!r}")
     return fields
 
 
 def subprotocol_names(subprotocols: Sequence[str] | None) -> list[str]:
     """``subprotocols`` as a list."""
-    if subprotocols is None:
-        return []
-    is_many = isinstance(subprotocols, Iterable) and not isinstance(subprotocols, str | bytes)
-    names = list(subprotocols) if is_many else []
-    if not is_many or not all(isinstance(name, str) for name in names):
-        raise TypeError(f'subprotocols is a sequence of names (str), such as ["a", "b"], not {subprotocols!r}')
-    return names
+    return [] if subprotocols is None else names("subprotocols", subprotocols)
+
+
+def names(name: str, value: Sequence[str]) -> list[str]:
+    """Names as a list."""
+    is_many = isinstance(value, Iterable) and not isinstance(value, str | bytes)
+    found = list(value) if is_many else []
+    if not is_many or not all(isinstance(one, str) for one in found):
+        raise TypeError(f'{name} is a sequence of names (str), such as ["a", "b"], not {value!r}')
+    return found
 
 
 def settings(**given: Any) -> _core.Settings:
@@ -237,10 +240,10 @@ def _socket_option(entry: Any) -> dial.SocketOption:
     return dial.SocketOption(f"sockopts ({level:d}, {option:d}, {value!r})", level, option, value)
 
 
-def switch(name: str, value: bool) -> bool:
+def switch(name: str, value: bool, otherwise: str = "") -> bool:
     """True or False."""
     if not isinstance(value, bool):
-        raise TypeError(f"{name} is True or False, not {value!r}")
+        raise TypeError(f"{name} is True or False{otherwise}, not {value!r}")
     return value
 
 

@@ -8,18 +8,22 @@ from __future__ import annotations
 import asyncio
 import codecs
 import contextlib
+import copy
+import re
 import threading
-import urllib.parse
 import warnings
 from collections.abc import AsyncIterable, Coroutine, Generator, Iterable, Mapping
 from collections.abc import Set as AbstractSet
-from typing import TYPE_CHECKING, Any
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, Literal
 
-from . import errors
+from . import dial, errors, markers
 from .http import Headers, Response
+from .redact import printable, redact_uri
 
 if TYPE_CHECKING:
     from .connection import Connection
+    from .streams import Stream
 
 OK_CODES = frozenset({1000, 1001, 1005})
 
@@ -48,7 +52,13 @@ def _cause(ws: Connection, kind: str | None, text: str | None) -> errors.FastwsE
 
 def closed(ws: Connection) -> errors.ConnectionClosed:
     """The exception of reading from or sending on a connection that is closed or closing."""
-    info = close_info(ws)
+    error = closed_by(close_info(ws))
+    error.__cause__ = ws._listener_error or error.info.cause
+    return error
+
+
+def closed_by(info: errors.CloseInfo) -> errors.ConnectionClosed:
+    """The exception of a connection that ended so."""
     clean = (
         info.cause is None
         and (info.rcvd is None or info.rcvd.code in OK_CODES)
@@ -56,7 +66,7 @@ def closed(ws: Connection) -> errors.ConnectionClosed:
         and (info.rcvd is not None or info.sent is not None)
     )
     error = errors.ConnectionClosedOK(info) if clean else errors.ConnectionClosedError(info)
-    error.__cause__ = ws._listener_error or info.cause
+    error.__cause__ = info.cause
     return error
 
 
@@ -66,20 +76,20 @@ def iteration_over(ws: Connection) -> Exception:
     return StopAsyncIteration() if isinstance(error, errors.ConnectionClosedOK) else error
 
 
-def wrong_thread(ident: int) -> Exception:
-    """A call from another thread than that of the connection's loop."""
+def wrong_thread(ident: int, what: Literal["connection", "client"] = "connection") -> Exception:
+    """A call from another thread than that of the connection's, or the client's, loop."""
     owner = next((repr(thread.name) for thread in threading.enumerate() if thread.ident == ident), "that has ended")
     return RuntimeError(
-        f"this connection belongs to the event loop of the thread {owner}, and this is the thread "
-        f"{threading.current_thread().name!r}; from here use `connection.send_threadsafe(...)` or "
+        f"this {what} belongs to the event loop of the thread {owner}, and this is the thread "
+        f"{threading.current_thread().name!r}; from here use `{what}.send_threadsafe(...)` or "
         "`loop.call_soon_threadsafe(...)`"
     )
 
 
-def wrong_loop(loop: asyncio.AbstractEventLoop) -> Exception:
-    """A call in another event loop than the connection's, or after that one was closed."""
+def wrong_loop(loop: asyncio.AbstractEventLoop, what: Literal["connection", "client"] = "connection") -> Exception:
+    """A call in another event loop than the connection's, or the client's, or after that one was closed."""
     return RuntimeError(
-        f"this connection belongs to the event loop {loop!r}, which "
+        f"this {what} belongs to the event loop {loop!r}, which "
         + ("is closed" if loop.is_closed() else "is not the one that runs here; let it do the call")
     )
 
@@ -94,6 +104,59 @@ def concurrent() -> Exception:
 def has_listener() -> Exception:
     """A reader where a listener takes the messages."""
     return errors.ConcurrencyError("this connection's messages go to its listener; recv() and iteration are not for it")
+
+
+def has_streams() -> Exception:
+    """A reader where a client's streams take the messages."""
+    return errors.ConcurrencyError("this connection's messages go to the streams of its client; read those")
+
+
+def concurrent_stream() -> Exception:
+    """Two readers of a stream at once."""
+    return errors.ConcurrencyError(
+        "another task is already waiting for a message of this stream; make a stream for each task"
+    )
+
+
+def overflow(stream: Stream[Any]) -> Exception:
+    """A stream with ``policy="fail"`` was too slow."""
+    return errors.SubscriberOverflow(f"{stream!r} was read too slowly: more waited than it may hold; it was detached")
+
+
+def stream_closed() -> Exception:
+    """A stream that was closed is read."""
+    return errors.ReceiveError("this stream was closed")
+
+
+def stream_over() -> Exception:
+    """A stream is read after a client was shut down and everything was given."""
+    return errors.ClientStopped("the client was shut down, and every message was given")
+
+
+def stream_failed(error: BaseException) -> BaseException:
+    """The end of a client, for a reader of one of its streams: each has an exception, and a traceback, of its own."""
+    try:
+        own = copy.copy(error)
+    except Exception:  # noqa: BLE001 - a class of the user's that cannot be copied
+        own = error
+    if type(own) is not type(error):
+        own = error
+    own.__cause__, own.__suppress_context__ = error.__cause__, True
+    return own.with_traceback(None)
+
+
+def decode_error(error: BaseException, data: bytes, generation: int, received_ns: int) -> BaseException:
+    """``decode`` of a stream failed on a message. What ends the program is raised as it is."""
+    if not isinstance(error, Exception):
+        return error
+    failed = errors.DecodeError(data, generation, received_ns)
+    failed.__cause__ = error
+    return failed
+
+
+def dropped(count: int, first_seq: int, last_seq: int, generation: int) -> markers.Dropped:
+    """The marker of messages that a stream lost."""
+    return markers.Dropped(count=count, first_seq=first_seq, last_seq=last_seq, generation=generation)
 
 
 def misuse(kind: str, text: str) -> Exception:
@@ -121,20 +184,20 @@ def open_failed(ws: Connection, phase: str, kind: str, text: str) -> Exception:
     uri = ws.uri
     match phase, kind:
         case "tcp", _:
-            return errors.DialError(text, uri=uri, phase="tcp")
+            return errors.DialError(dial.reason(text), uri=uri, phase="tcp")
         case ("tls", _) | (_, "handshake" | "lost") if phase == "tls" or text.startswith("TLS: "):
             # With TLS 1.3 the server judges the client's certificate after our part of the TLS handshake.
             made = errors.CertificateError if "peer certificate" in text.lower() else errors.TlsError
-            lost = kind == "lost" and not text.startswith("TLS: ")
+            lost = not text.startswith("TLS: ")
             return made(f"{uri}: TLS handshake failed: {_tls_reason(text)}", uri=uri, lost=lost)
         case _, "status":
             answer = response(ws)
             assert answer is not None
             line = f"HTTP {answer.status_code} {answer.reason_phrase}".rstrip()
-            line += "".join(f" to {_without_secrets(place)}" for place in answer.headers.get_all("Location"))
+            line += "".join(f" to {redact_uri(place)}" for place in answer.headers.get_all("Location"))
             line += _excerpt(answer.body)
             return errors.InvalidStatus(
-                f"{uri}: the server refused the upgrade: {_printable(line)}", uri=uri, response=answer
+                f"{uri}: the server refused the upgrade: {printable(line)}", uri=uri, response=answer
             )
         case _, "lost" if not text:
             return errors.InvalidHandshake(f"{uri}: the connection was given up", uri=uri)
@@ -329,28 +392,17 @@ class send_when_room(_Sending):
 
 def _tls_reason(text: str) -> str:
     reason = text.removeprefix("TLS: ").removesuffix(" before the opening handshake was over")
+    reason = _UNIX_TIME.sub(lambda found: f"{found[1]} {_date(int(found[2]))}", reason)
     return next((f"{reason}; {hint}" for sign, hint in _TLS_HINTS.items() if sign in reason), reason)
+
+
+def _date(seconds: int) -> str:
+    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%d %H:%M:%S} UTC"
 
 
 def _excerpt(body: bytes) -> str:
     text = " ".join(body[:200].decode("utf-8", "replace").split())
     return f": {text}" if text and not text.startswith("<") else ""
-
-
-def _without_secrets(place: str) -> str:
-    """A URI without its userinfo and query, which are often secret, as our own is shown."""
-    try:
-        parts = urllib.parse.urlsplit(place)
-    except ValueError:
-        return "a place that is no URI"
-    _, at, host = parts.netloc.rpartition("@")
-    query = "***" if parts.query else ""
-    return urllib.parse.urlunsplit((parts.scheme, "***@" + host if at else host, parts.path, query, ""))
-
-
-def _printable(text: str) -> str:
-    """What a server wrote, without what would write to a terminal."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
 
 
 _TLS_HINTS = {
@@ -360,7 +412,18 @@ _TLS_HINTS = {
     "UnknownIssuer": "its issuer is not trusted: pass the authority's certificate as TlsConfig(ca=...)",
     "InvalidContentType": "the port does not seem to speak TLS: use ws://",
     "expired": "it is out of date, or this machine's clock is wrong",
+    "not valid yet": "its time is still to come, or this machine's clock is wrong",
+    "not valid for any names": "it has no subjectAltName, and a name in its subject (CN) does not count: make one with "
+    "-addext subjectAltName=DNS:...",
+    "UnsupportedCertVersion": "it is an X.509 certificate of version 1, without extensions, and so without the "
+    "subjectAltName that must have the server's name: make one with -addext subjectAltName=DNS:...",
+    "ProtocolVersion": "the server speaks neither TLS 1.2 nor 1.3, and nothing older is spoken here",
+    "HandshakeFailure": "the server wants what is not offered: a client certificate, which this version of fastws "
+    "cannot give, or other cipher suites than those of TLS 1.3 and the ECDHE ones of TLS 1.2",
 }
+
+# rustls gives moments in seconds since 1970.
+_UNIX_TIME = re.compile(r"(verification time|not valid after|not valid before) (\d+)(?: \(UNIX\))?")
 
 _CAUSES: dict[str, type[errors.FastwsError]] = {
     "protocol": errors.ProtocolError,

@@ -46,7 +46,8 @@ def _serve(options: argparse.Namespace) -> int:
             try:
                 server.load_feed(name, path)
             except (OSError, ValueError) as error:
-                sys.stderr.write(f"fastws serve: {error}\n")
+                said = f"{path}: {error.strerror}" if isinstance(error, OSError) else error
+                sys.stderr.write(f"fastws serve: {said}\n")
                 return 1
             print(server.url(f"/replay/{name}"))
         if options.ca_file is not None:

@@ -14,6 +14,7 @@ from types import TracebackType
 from typing import Any, Literal
 
 from . import _core, _options, _policy, dial
+from ._keywords import explains_unknown_keywords
 from ._options import Seconds, SocketOptions
 from .connection import Connection
 from .errors import DialError, InvalidURI, OpenTimeout, Phase, SocketOptionError
@@ -91,6 +92,7 @@ class connect:  # noqa: N801 - a function to its users, as in websockets
         ValueError, TypeError: An argument is wrong.
     """
 
+    @explains_unknown_keywords
     def __init__(
         self,
         uri: str,
@@ -153,7 +155,7 @@ class connect:  # noqa: N801 - a function to its users, as in websockets
                 "TlsConfig(verify=False): the server's certificate is not checked; anybody on the way can read and "
                 "change what is sent",
                 RuntimeWarning,
-                stacklevel=2,
+                stacklevel=3,
             )
         self._callbacks = Callbacks(listener) if listener is not None else None
         self._socket_options = _options.socket_options(
@@ -260,7 +262,7 @@ class connect:  # noqa: N801 - a function to its users, as in websockets
                 state.ws = state.opening = None
                 failures.append((dial.name(address), str(error)))
             except OSError as error:
-                failures.append((dial.name(address), error.strerror or str(error)))
+                failures.append((dial.name(address), dial.reason(error)))
         if refused and len(refused) == len(failures):
             raise refused[0]
         tried = "; ".join(f"{address}: {why}" for address, why in failures)

@@ -135,7 +135,12 @@ class Connection(_core.Connection):
 
         Raises:
             ValueError: The code may not be sent (RFC 6455 §7.4) or the reason is longer than 123 bytes of UTF-8.
+            TypeError: The code is no int, or the reason no str.
         """
+        if isinstance(code, bool) or not isinstance(code, int):
+            raise TypeError(f"code is a close code (int) such as 1000, not {code!r}")
+        if not isinstance(reason, str):
+            raise TypeError(f"reason is a str, not {reason!r}")
         self._close(code, reason)
         await self._closed()
 

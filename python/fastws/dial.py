@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from .errors import DialError, SocketOptionError
 
-__all__ = ["Address", "SocketOption", "configure", "name", "resolve", "start"]
+__all__ = ["Address", "SocketOption", "configure", "name", "reason", "resolve", "start"]
 
 
 class Address(NamedTuple):
@@ -78,6 +78,17 @@ def configure(sock: socket.socket, options: Iterable[SocketOption], uri: str) ->
             raise SocketOptionError(refused, uri=uri, option=option.shown, errno=error.errno) from error
 
 
+def reason(error: OSError | str) -> str:
+    """Why there is no connection, for people; of the native side there is the text, which ends in the number."""
+    if isinstance(error, OSError):
+        number, text = error.errno, error.strerror or str(error)
+    else:
+        text, _, rest = error.partition(" (os error ")
+        digits = rest.removesuffix(")")
+        number = int(digits) if digits.isdecimal() else None
+    return _REASONS.get(number, text)
+
+
 def is_listening(sock: socket.socket) -> bool:
     """Whether it waits for connections itself."""
     with contextlib.suppress(OSError):
@@ -89,3 +100,11 @@ def name(address: Address) -> str:
     """An address for people."""
     host, port = address.sockaddr[:2]
     return f"[{host}]:{port}" if address.family == socket.AF_INET6 else f"{host}:{port}"
+
+
+_REASONS: dict[int | None, str] = {
+    errno.ECONNREFUSED: "connection refused: nothing listens there",
+    errno.ENETUNREACH: "network unreachable: this machine has no way there",
+    errno.EHOSTUNREACH: "host unreachable: it is down, or a firewall refuses",
+    errno.ETIMEDOUT: "no answer: it is down, or a firewall is silent",
+}

@@ -10,6 +10,7 @@ from __future__ import annotations
 import errno as _errno
 import os
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 if TYPE_CHECKING:
@@ -53,6 +54,7 @@ __all__ = [
     "ProtocolError",
     "ReceiveError",
     "ReceiveTimeout",
+    "RecordingError",
     "RequestTimeout",
     "RetriesExhausted",
     "SendError",
@@ -394,7 +396,7 @@ class HandshakeError(ClientError):
         message: What happened, without secrets.
         kind: ``"failed"``, ``"auth_failed"``, ``"timeout"``, ``"protocol"`` or ``"closed"``.
         handshaker: The name of the handshaker.
-        code: The close code received, for ``"closed"``.
+        code: The close code received, for ``"closed"`` and where a Close refused the credentials.
         retryable: Whether a later attempt may succeed; by default what ``kind`` says: not ``"auth_failed"`` and
             ``"protocol"``.
 
@@ -426,10 +428,12 @@ class HandshakeError(ClientError):
 
 
 class AuthFailed(HandshakeError):
-    """The server did not accept the credentials. Not retryable."""
+    """The server did not accept the credentials, by a message or by a Close with ``code``. Not retryable."""
 
-    def __init__(self, message: str, *, handshaker: str = "auth", retryable: bool | None = None) -> None:
-        super().__init__(message, kind="auth_failed", handshaker=handshaker, retryable=retryable)
+    def __init__(
+        self, message: str, *, handshaker: str = "auth", code: int | None = None, retryable: bool | None = None
+    ) -> None:
+        super().__init__(message, kind="auth_failed", handshaker=handshaker, code=code, retryable=retryable)
 
 
 class HandshakeTimeout(HandshakeError, TimeoutError):
@@ -577,6 +581,17 @@ class ExtensionError(ClientError):
         return f"the extension {self.name!r}, {self.hook}: {super().__str__()}"
 
 
+class RecordingError(ClientError, OSError):
+    """A recording cannot be written, or is not complete. ``path`` is its file."""
+
+    def __init__(self, message: str, *, path: Path) -> None:
+        super().__init__(message)
+        self.path = path
+
+    def __str__(self) -> str:
+        return str(self.args[0])
+
+
 class AlreadyRunning(ClientError, RuntimeError):
     """The client runs already; it can run again when that has ended."""
 
@@ -599,7 +614,7 @@ class ShutdownTimeout(ClientError, TimeoutError):
         self.unsent = unsent
 
     def __str__(self) -> str:
-        return f"{super().__str__()}; {len(self.unsent)} messages unsent" if self.unsent else super().__str__()
+        return f"{super().__str__()}; unsent messages: {len(self.unsent)}" if self.unsent else super().__str__()
 
 
 class RetriesExhausted(ClientError):

@@ -17,8 +17,8 @@ from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any, Literal, Self, TypeVar, overload
 
-from ._policy import _printable
 from .errors import ConcurrencyError, Unsent
+from .redact import printable
 
 __all__ = [
     "Connected",
@@ -77,7 +77,7 @@ class DisconnectReason:
     def __str__(self) -> str:
         text = _TEXTS[self.kind]
         if self.kind == "server_closed":
-            return f"{text} (code: {self.code}): {_printable(self.reason)}".removesuffix(": ")
+            return f"{text} (code: {self.code}): {printable(self.reason)}".removesuffix(": ")
         if self.cause is None or self.kind in ("normal", "shutdown"):
             return text
         return f"{text}: {str(self.cause) or type(self.cause).__name__}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Iterable, Iterator, Mapping, MutableMapping
 from dataclasses import dataclass, field
@@ -96,7 +97,7 @@ class Headers(MutableMapping[str, str]):
     __hash__ = None  # type: ignore[assignment]
 
     def __repr__(self) -> str:
-        return f"Headers({[(k, '***' if k.lower() in _SECRET else v) for k, v in self._fields]!r})"
+        return f"Headers({[(k, '***' if is_secret(k) else v) for k, v in self._fields]!r})"
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,7 +136,9 @@ class Response:
 # What a cache takes for a number that is too large (RFC 9111 §1.2.2).
 _MAX_DELTA_SECONDS = float(2**31)
 
-_SECRET = frozenset({"authorization", "cookie", "set-cookie", "proxy-authorization"})
+_SECRET = re.compile(
+    r"authorization|cookie|token|secret|passw|passphrase|signature|-sign\b|api-?key|access-key", re.IGNORECASE
+)
 
 
 def _http_date(value: str) -> float | None:
@@ -147,6 +150,11 @@ def _http_date(value: str) -> float | None:
     except (TypeError, ValueError, OverflowError):
         return None
     return (date if date.tzinfo is not None else date.replace(tzinfo=UTC)).timestamp()
+
+
+def is_secret(name: str) -> bool:
+    """Whether a field's value is not for logs: Authorization, Cookie, and what speaks of a token, key or secret."""
+    return _SECRET.search(name) is not None
 
 
 def parse_request(data: bytes) -> Request:

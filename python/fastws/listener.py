@@ -48,7 +48,9 @@ class Callbacks:
         self.on_message = None if self.on_batch else _callback(listener, "on_message")
         self.on_close = _callback(listener, "on_close")
         if not (self.on_message or self.on_batch):
-            raise TypeError(f"{type(listener).__name__} has neither on_message nor on_batch")
+            if isinstance(listener, Listener):
+                raise TypeError(f"{type(listener).__name__} has neither on_message nor on_batch")
+            raise TypeError(f"listener is an object with on_message or on_batch, as fastws.Listener, not {listener!r}")
 
 
 def _callback(listener: object, name: str) -> Callable[..., Any] | None:

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import inspect
 import os
 import sys
 from collections.abc import Callable, Coroutine, Iterator
 from typing import Any, Literal, TypeVar
+
+from . import _options
 
 __all__ = ["run"]
 
@@ -33,11 +36,16 @@ def run(
         cpu: Number of the core that this thread runs on meanwhile (Linux); threads that it starts inherit that.
 
     Raises:
+        RuntimeError: An event loop runs in this thread already.
         ValueError: There is no such core for this process, or ``loop`` is none of these.
+        TypeError: ``main`` is no coroutine, or another argument is of a wrong type.
     """
     try:
-        if not isinstance(spin, bool):
-            raise TypeError(f"spin is True or False, not {spin!r}")
+        _require_coroutine(main)
+        _options.switch("spin", spin)
+        if debug is not None:
+            _options.switch("debug", debug, ", or None for the default")
+        _require_no_loop()
         factory = loop_factory(loop)
         with _pinned(cpu), asyncio.Runner(debug=debug, loop_factory=factory) as runner:
             if spin:
@@ -46,6 +54,20 @@ def run(
     finally:
         if asyncio.iscoroutine(main):
             main.close()  # one that could not start is not complained of besides
+
+
+def _require_coroutine(main: object) -> None:
+    if not asyncio.iscoroutine(main):
+        called = f": call it, {main.__name__}()" if inspect.iscoroutinefunction(main) else ""
+        raise TypeError(f"main is a coroutine, such as main(), not {main!r}{called}")
+
+
+def _require_no_loop() -> None:
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return
+    raise RuntimeError("fastws.run() starts an event loop, and one runs here already: `await` the coroutine instead")
 
 
 @contextlib.contextmanager

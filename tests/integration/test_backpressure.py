@@ -82,7 +82,9 @@ async def test_reading_pauses_also_where_a_timer_fills_the_queue_before_the_sock
         ws = await peer.connect(max_queue=100, ping_interval=0.2, ping_timeout=None, close_timeout=0.2)
         gate.open()
         time.sleep(0.8)  # blocks the loop, which is what is tested
-        for _ in range(50):
+        while not ws.stats().receive_paused:
+            await asyncio.sleep(0.01)
+        for _ in range(20):  # were it read any further, it would be by now
             await asyncio.sleep(0.01)
         stats = ws.stats()
         over.open()

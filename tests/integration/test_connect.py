@@ -2,6 +2,7 @@
 
 import asyncio
 import base64
+import contextlib
 import gc
 import socket
 import sys
@@ -352,10 +353,21 @@ async def test_opening_may_be_cancelled_and_leaves_nothing(open_fds):
 
 
 async def test_open_timeout_does_not_outlive_the_opening():
-    with Peer(lambda wire: (wire.read_frame(), wire.answer_close())) as peer:
-        async with peer.connect(open_timeout=0.2) as ws:
-            await asyncio.sleep(0.3)
-            await ws.send("still here")
+    @ignoring_the_end
+    def script(wire):
+        wire.upgrade()
+        wire.answer_close()
+
+    with Peer(script, upgrade=False) as peer:
+        for limit in (0.2, 2):
+            # On a machine that others use an opening may take longer than the first.
+            with contextlib.suppress(fastws.OpenTimeout):
+                async with peer.connect(open_timeout=limit) as ws:
+                    await asyncio.sleep(limit + 0.1)
+                    await ws.send("still here")
+                break
+        else:
+            pytest.fail("not open within two seconds")
 
 
 async def test_many_connections_open_at_once():
@@ -412,9 +424,9 @@ async def test_an_opening_that_is_decided_in_the_deadlines_turn_counts(answer):
             wire.send(b"HTTP/1.1 503 Busy\r\nContent-Length: 0\r\n\r\n")
 
     with Peer(script, upgrade=False) as peer:
-        opening = asyncio.ensure_future(asyncio.wait_for(peer.connect(open_timeout=0.3)._open(), 10))
+        opening = asyncio.ensure_future(asyncio.wait_for(peer.connect(open_timeout=1)._open(), 10))
         await asked.opened()
-        time.sleep(0.6)  # blocks the loop, which is what is tested
+        time.sleep(1.2)  # blocks the loop, which is what is tested
         [outcome] = await asyncio.gather(opening, return_exceptions=True)
         if isinstance(outcome, fastws.OpenTimeout):
             # uvloop runs timers before it looks at sockets: the time was over first.

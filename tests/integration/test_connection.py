@@ -597,3 +597,27 @@ async def test_several_messages_have_an_order(fastws_server):
                 await ws.send_many(wrong)
         with pytest.raises(TypeError, match="str or bytes-like, not int"):
             ws.send_threadsafe(5)
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "match"),
+    [
+        (lambda ws: ws.recv(decode=5), TypeError, "decode is True, False or None, not 5"),
+        (lambda ws: ws.send("x", text="no"), TypeError, "text is True, False or None, not 'no'"),
+        (lambda ws: ws.send_nowait("x", 1), TypeError, "text is True, False or None, not 1"),
+        (lambda ws: ws.batches("many"), TypeError, r"max_messages is a number \(int\); not 'many'"),
+        (lambda ws: ws.batches(True), TypeError, r"max_messages is a number \(int\); not True"),
+        (lambda ws: ws.batches(max_bytes=1.5), TypeError, r"max_bytes is a number \(int\), or None.*; not 1\.5"),
+        (lambda ws: ws.batches(max_bytes=0), ValueError, "max_bytes must be at least 1, or None.*; not 0"),
+        (lambda ws: ws.batches(max_wait="x"), TypeError, "max_wait is seconds .*, not 'x'"),
+        (lambda ws: ws.close("a"), TypeError, r"code is a close code \(int\) such as 1000, not 'a'"),
+        (lambda ws: ws.close(None), TypeError, "code is a close code"),
+        (lambda ws: ws.close(1000, 5), TypeError, "reason is a str, not 5"),
+    ],
+)
+async def test_a_wrong_argument_is_named_and_changes_nothing(fastws_server, call, error, match):
+    async with fastws.connect(fastws_server.url()) as ws:
+        with pytest.raises(error, match=match):
+            await call(ws)
+        await ws.send("x")
+        assert await ws.recv() == "x"

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+import fastws
+
 ROOT = Path(__file__).parents[2]
 BLOCK = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
@@ -29,6 +31,7 @@ def test_the_tutorial_runs_from_top_to_bottom():
     lines = result.stdout.splitlines()
     assert lines[:2] == ["hello", "b'\\x00\\x01'"]
     assert "1000" in lines  # the close code of the iteration
+    assert lines[lines.index("nothing for 0.1 s") + 1] == "hello"
     assert "100000" in lines  # the batches' total
     assert lines[-1] == "closed 1000"
 
@@ -39,6 +42,31 @@ def test_the_first_program_runs_against_a_server(path, fastws_server):
     program = re.sub(r"wss?://[^\"]+", fastws_server.url("/echo?fault=close:1000@1"), blocks(path)[0])
     result = run(program)
     assert (result.returncode, result.stdout, result.stderr) == (0, "hello\n", "")
+
+
+@pytest.mark.skipif(not hasattr(fastws, "WebSocketClient"), reason="without the client")
+@pytest.mark.parametrize(
+    ("path", "shown"),
+    [
+        (
+            "docs/howto/extensions.md",
+            [
+                "ready: for the first time",
+                "1: buy | 2: sell",
+                "connected: True",
+                "over: shutdown",
+                "passed: 2 connected: False",
+                "ready: for the first time",
+                "over: None",
+            ],
+        ),
+        ("docs/howto/handshakes.md", ['{"channel": "book", "price": 1}', '{"channel": "trades", "price": 2}']),
+    ],
+)
+def test_the_programs_of_a_page_run_from_top_to_bottom(path, shown):
+    result = run("\n".join(blocks(path)))
+    assert (result.returncode, result.stderr) == (0, "")
+    assert result.stdout.splitlines() == shown
 
 
 def test_the_test_that_the_testing_page_shows_passes(tmp_path):
@@ -53,3 +81,17 @@ def test_the_test_that_the_testing_page_shows_passes(tmp_path):
     )
     assert result.returncode == 0, result.stdout + result.stderr
     assert "1 passed" in result.stdout
+
+
+async def test_the_silence_that_the_tutorial_quotes_is_said_so(fastws_server):
+    quoted = re.search(r'`KeepaliveTimeout\("(.*?)"\)`', (ROOT / "docs/tutorial.md").read_text(encoding="utf-8"))[1]
+    for _ in range(30):
+        ws = await fastws.connect(
+            fastws_server.url("/silence"), ping_interval=0.05, ping_timeout=0.4, close_timeout=0.1
+        )
+        await ws.wait_closed()
+        said = str(ws.close_info.cause)
+        # A machine that stops this process for most of that time blocks the loop, and that is said instead.
+        if "event loop blocked" not in said:
+            break
+    assert re.sub(r"\d+\.\d", "N", said) == re.sub(r"\d+\.\d", "N", quoted)

@@ -232,13 +232,15 @@ async def test_timers_of_many_connections_fire_each_for_its_own():
         order = []
 
         async def end(ws, limit):
-            start = time.monotonic()
+            begun = time.monotonic()
             await ws.close()
-            order.append((limit, time.monotonic() - start))
+            order.append((limit, begun, time.monotonic()))
 
         await asyncio.gather(*(end(ws, limit) for ws, limit in zip(connections, limits, strict=True)))
-    assert [limit for limit, _ in order] == sorted(limits)
-    assert all(took >= limit * 0.9 for limit, took in order)
+    assert all(ended - begun >= limit * 0.9 for limit, begun, ended in order)
+    # A machine that stops this process between two calls of close() moves the second one's end.
+    begins = [begun for _, begun, _ in order]
+    assert [limit for limit, *_ in order] == sorted(limits) or max(begins) - min(begins) > 0.005
 
 
 async def test_a_connection_of_another_thread_refuses_every_call_and_names_the_remedy():
@@ -323,6 +325,8 @@ async def test_connections_whose_callbacks_are_slow_take_turns():
     with Server() as server:
         slow = [Slow() for _ in range(4)]
         connections = [await fastws.connect(server.url("/blast?size=32"), listener=one) for one in slow]
+        while not all(one.count for one in slow):  # one read brings far more than is counted here
+            await asyncio.sleep(0)
         start = [one.count for one in slow]
         while sum(one.count for one in slow) - sum(start) < 80:
             await asyncio.sleep(0)

@@ -2,6 +2,8 @@
 
 import asyncio
 import contextlib
+import datetime as dt
+import re
 import shutil
 import socket
 import ssl
@@ -88,11 +90,29 @@ def test_a_tls_connection_to_a_plain_port_says_so(loop, fastws_server):
     assert caught.value.phase == "tls"
 
 
+def test_a_connection_lost_during_the_tls_handshake_is_worth_another_attempt(loop, server, fastws_server):
+    async def attempt():
+        async def hang_up(reader, writer):
+            await reader.read(1)
+            writer.close()
+
+        async with await asyncio.start_server(hang_up, "127.0.0.1", 0) as listening:
+            await fastws.connect(f"wss://127.0.0.1:{listening.sockets[0].getsockname()[1]}/")
+
+    with pytest.raises(fastws.TlsError) as lost:
+        run(loop, attempt())
+    assert (lost.value.lost, lost.value.kind, lost.value.is_retryable) == (True, "io", True)
+    for url in (server.url(), fastws_server.url().replace("ws://", "wss://")):
+        with pytest.raises(fastws.TlsError) as wrong:
+            run(loop, echo(url))
+        assert (wrong.value.lost, wrong.value.is_retryable) == (False, False)
+
+
 def test_a_tls_port_that_is_silent_times_out_in_its_phase(loop):
     with socket.create_server(("127.0.0.1", 0)) as silent:
         url = f"wss://127.0.0.1:{silent.getsockname()[1]}/"
         with pytest.raises(fastws.OpenTimeout, match="TLS handshake") as caught:
-            run(loop, echo(url, open_timeout=0.3))
+            run(loop, echo(url, tls="webpki", open_timeout=1))
     assert caught.value.phase == "tls"
 
 
@@ -172,30 +192,72 @@ def test_sessions_are_resumed_by_authorities_not_by_the_object(loop, server, tmp
 
 def test_many_connections_at_once_resume_what_tickets_there_are(loop, fastws_tls_server):
     """Each ticket is used once: no two connections share one, and who finds none does a whole handshake."""
-    tls = fastws.TlsConfig(ca=fastws_tls_server.ca_pem)
+    url, tls = fastws_tls_server.url(), fastws.TlsConfig(ca=fastws_tls_server.ca_pem)
+
+    async def resumed(number):
+        """How many of so many do, that all begin in one turn of the loop, before any can have brought a new ticket."""
+        before = fastws_tls_server.stats().resumed
+        connections = await asyncio.gather(*(fastws.connect(url, tls=tls)._open() for _ in range(number)))
+        for ws in connections:
+            await ws.send("x")
+            await ws.recv()  # behind the tickets
+        for ws in connections:
+            await ws.close()
+        return fastws_tls_server.stats().resumed - before
 
     async def main():
-        async def one():
-            async with fastws.connect(fastws_tls_server.url(), tls=tls) as ws:
-                await ws.send("x")
-                await ws.recv()
+        return [await resumed(number) for number in (1, 20, 1, 200)]
 
-        await one()
-        await asyncio.gather(*(one() for _ in range(20)))
-        await one()
+    tickets = 2  # that the server gives at a time
+    kept = 8  # of a server name
+    assert run(loop, main()) == [0, tickets, 1, kept]
 
-    run(loop, main())
-    assert 2 <= fastws_tls_server.stats().resumed <= 21
+
+def openssl(folder, *arguments):
+    """Runs the openssl command, as people do who make their certificates themselves."""
+    subprocess.run(["openssl", *arguments], cwd=folder, check=True, capture_output=True)
+
+
+NEW_KEY = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes"]
 
 
 def openssl_certificate(folder):
-    """A self-signed certificate for localhost, as people make them, and its key."""
-    key, certificate = folder / "key.pem", folder / "certificate.pem"
-    command = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes"]
-    command += ["-keyout", key, "-out", certificate, "-days", "2", "-subj", "/CN=localhost"]
-    command += ["-addext", "subjectAltName=DNS:localhost"]
-    subprocess.run(command, check=True, capture_output=True)
-    return key, certificate
+    """A self-signed certificate for localhost, and its key."""
+    request = ["req", "-x509", *NEW_KEY, "-keyout", "key.pem", "-out", "certificate.pem", "-days", "2"]
+    openssl(folder, *request, "-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost")
+    return folder / "key.pem", folder / "certificate.pem"
+
+
+def openssl_certificate_of_a_name_only(folder, extensions):
+    """A certificate for localhost that has the name in its subject alone; with its key, and the authority's."""
+    openssl(folder, "req", "-x509", *NEW_KEY, "-keyout", "ca.key", "-out", "ca.pem", "-days", "2", "-subj", "/CN=ca")
+    openssl(folder, "req", *NEW_KEY, "-keyout", "key.pem", "-out", "request.csr", "-subj", "/CN=localhost")
+    sign = ["x509", "-req", "-in", "request.csr", "-CA", "ca.pem", "-CAkey", "ca.key", "-CAcreateserial", "-days", "2"]
+    if extensions:
+        (folder / "extensions").write_text(extensions)
+        sign += ["-extfile", "extensions"]
+    openssl(folder, *sign, "-out", "certificate.pem")
+    return folder / "key.pem", folder / "certificate.pem", folder / "ca.pem"
+
+
+def server_context(authority, **dates):
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("localhost", **dates).configure_cert(context)
+    return context
+
+
+def refused(loop, context, ca, kind):
+    """What is said of a server with this context."""
+
+    def connect(port):
+        return run(loop, fastws.connect(f"wss://localhost:{port}/", tls=config, host="127.0.0.1")._open())
+
+    config = fastws.TlsConfig(ca=ca)
+    with pytest.raises(fastws.TlsError) as caught:
+        served(context, connect)
+    assert type(caught.value) is kind
+    assert caught.value.phase == "tls"
+    return str(caught.value)
 
 
 def served(context, connect):
@@ -215,34 +277,68 @@ def served(context, connect):
             thread.join(30)
 
 
-@pytest.mark.skipif(shutil.which("openssl") is None, reason="makes its certificate with the openssl command")
+needs_openssl = pytest.mark.skipif(shutil.which("openssl") is None, reason="makes its certificate by that command")
+
+
+@needs_openssl
 def test_a_self_signed_certificate_of_an_authority_is_explained(loop, tmp_path):
     key, certificate = openssl_certificate(tmp_path)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(certificate, key)
+    said = refused(loop, context, certificate, fastws.CertificateError)
+    assert re.search(r"CA:TRUE.*make the server one with CA:FALSE", said)
 
-    def connect(port):
-        config = fastws.TlsConfig(ca=certificate)
-        return run(loop, fastws.connect(f"wss://localhost:{port}/", tls=config, host="127.0.0.1")._open())
 
-    with pytest.raises(fastws.CertificateError, match=r"CA:TRUE.*make the server one with CA:FALSE"):
-        served(context, connect)
+@needs_openssl
+@pytest.mark.parametrize("extensions", ["", "basicConstraints=CA:FALSE\n"], ids=["version 1", "version 3"])
+def test_a_certificate_with_its_name_in_the_subject_alone_is_explained(loop, tmp_path, extensions):
+    key, certificate, authority = openssl_certificate_of_a_name_only(tmp_path, extensions)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate, key)
+    assert "make one with -addext subjectAltName=DNS:" in refused(loop, context, authority, fastws.CertificateError)
+
+
+@pytest.mark.parametrize(
+    ("begin", "end", "bound", "hint"),
+    [(-4, -2, "after", "it is out of date"), (2, 4, "before", "its time is still to come")],
+    ids=["expired", "not yet valid"],
+)
+def test_a_certificate_of_another_time_is_named_with_the_date(loop, begin, end, bound, hint):
+    authority = trustme.CA()
+    now = dt.datetime.now(dt.UTC).replace(microsecond=0)
+    begins, ends = now + dt.timedelta(days=begin), now + dt.timedelta(days=end)
+    context = server_context(authority, not_before=begins, not_after=ends)
+    said = refused(loop, context, authority.cert_pem.bytes(), fastws.CertificateError)
+    date = (ends if bound == "after" else begins).strftime("%Y-%m-%d %H:%M:%S UTC")
+    assert f"not valid {bound} {date}" in said
+    assert f"; {hint}, or this machine's clock is wrong" in said
+
+
+def test_a_server_that_speaks_old_tls_only_is_explained(loop):
+    authority = trustme.CA()
+    context = server_context(authority)
+    context.set_ciphers("DEFAULT:@SECLEVEL=0")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        context.minimum_version = context.maximum_version = ssl.TLSVersion.TLSv1_1
+    said = refused(loop, context, authority.cert_pem.bytes(), fastws.TlsError)
+    assert "the server speaks neither TLS 1.2 nor 1.3" in said
 
 
 @pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3], ids=["tls1.2", "tls1.3"])
 def test_a_client_certificate_that_is_wanted_is_said(loop, version):
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.minimum_version = context.maximum_version = version
     authority = trustme.CA()
-    authority.issue_cert("localhost").configure_cert(context)
+    context = server_context(authority)
+    context.minimum_version = context.maximum_version = version
     context.verify_mode = ssl.CERT_REQUIRED
     authority.configure_trust(context)
-    config = fastws.TlsConfig(ca=authority.cert_pem.bytes())
+    said = refused(loop, context, authority.cert_pem.bytes(), fastws.TlsError)
+    assert re.search(r"client certificate, which this version of fastws cannot give", said)
 
-    def connect(port):
-        return run(loop, fastws.connect(f"wss://localhost:{port}/", tls=config, host="127.0.0.1")._open())
 
-    with pytest.raises(fastws.TlsError, match=r"CertificateRequired; .*client certificate|HandshakeFailure") as caught:
-        served(context, connect)
-    assert not isinstance(caught.value, fastws.CertificateError)
-    assert caught.value.phase == "tls"
+def test_a_server_without_a_cipher_suite_of_ours_is_explained(loop):
+    authority = trustme.CA()
+    context = server_context(authority)
+    context.maximum_version = ssl.TLSVersion.TLSv1_2
+    context.set_ciphers("DHE-RSA-AES128-GCM-SHA256:AES128-SHA:@SECLEVEL=0")
+    assert "or other cipher suites" in refused(loop, context, authority.cert_pem.bytes(), fastws.TlsError)

@@ -102,6 +102,87 @@ async def listening() -> None:
     assert_type(ws, fastws.Connection)
 
 
+class Login(fastws.Handshaker):
+    name = "login"
+    timeout = 5.0
+
+    async def handshake(self, channel: fastws.HandshakeChannel, context: fastws.ConnectionContext, /) -> None:
+        await channel.send_json({"op": "login"})
+        answer = await channel.expect(lambda message: message["op"] == "login", seen=True)
+        assert_type(answer, fastws.HandshakeMessage)
+        assert_type(answer.received_ns, int)
+        assert_type(channel.unclaimed, list[fastws.HandshakeMessage])
+        context.put_metadata("session", answer.value)
+
+
+async def fetch_token() -> str:
+    return "token"
+
+
+def handshaking() -> None:
+    auth = fastws.AuthHandshaker(fetch_token, confirm=lambda message: message["ok"], timeout=timedelta(seconds=5))
+    assert_type(auth.json().with_timeout(None), fastws.AuthHandshaker)
+    assert_type(auth.custom_format("AUTH {}").custom_format(lambda token: {"token": token}), fastws.AuthHandshaker)
+    subscribe = fastws.SubscribeHandshaker(["a"]).wait_confirmation(lambda message, channel: message == channel)
+    assert_type(subscribe, fastws.SubscribeHandshaker)
+    chain = auth.then(subscribe).then(Login())
+    assert_type(chain, fastws.ChainedHandshaker)
+    assert_type(len(chain.without_timeout()), int)
+    assert_type(fastws.chain_handshakers(fastws.NoOpHandshaker(), chain), fastws.ChainedHandshaker)
+    fastws.SendMessageHandshaker.json({"a": 1}).with_response()
+    fastws.AuthHandshaker(b"token")  # type: ignore[arg-type]
+    auth.then("subscribe")  # type: ignore[arg-type]
+
+
+class Counts(fastws.Extension):
+    name = "counts"
+    handles_messages = True
+    count = 0
+
+    async def on_connect(self, context: fastws.ConnectionContext, /) -> None:
+        assert_type(context.connection_id, int)
+
+    def on_message(self, message: str | bytes, context: fastws.ConnectionContext, /) -> str | bytes:
+        self.count += 1
+        return message
+
+    def on_disconnect(self, context: fastws.ConnectionContext, reason: fastws.DisconnectReason | None, /) -> None: ...
+
+
+async def extending() -> None:
+    viewer = fastws.AdvancedStatusViewer(history_limit=10)
+    host = fastws.ExtensionHost([Counts(), viewer, fastws.LoggingExtension.verbose()], policy="disconnect")
+    await host.register(fastws.StatusViewer())
+    assert_type(host.names, tuple[str, ...])
+    assert_type(viewer.uptime, float | None)
+    assert_type(viewer.current_status, fastws.SessionStatus)
+    assert_type(await host.process("m", fastws.ConnectionContext(1)), str | bytes | None)
+    fastws.ExtensionHost([], policy="sometimes")  # type: ignore[arg-type]
+    fastws.LoggingConfig(level=fastws.LogLevel.DEBUG).with_max_len(10)
+
+
+async def tracking(ws: fastws.Connection) -> None:
+    async def resync(key: str, expected: int, got: int) -> int:
+        return got - expected
+
+    tracker = fastws.SequenceTracker(lambda message: ("key", message["seq"]), resync=resync, duplicates="deliver")
+    async for item in tracker.track(ws):
+        if isinstance(item, fastws.Gap):
+            assert_type(item.expected, int)
+    assert_type(tracker.sequences.stats.gaps, int)
+    async with fastws.Recorder("x.jsonl.gz", flush_every=timedelta(seconds=1)) as recorder:
+        recorder("in", ws.received_ns, "message")
+        recorder("sideways", 0, "")  # type: ignore[arg-type]
+        assert_type(recorder.error, fastws.RecordingError | None)
+
+
+def masking() -> None:
+    assert_type(fastws.redact_uri("wss://host/?token"), str)
+    assert_type(fastws.redact_headers({"Cookie": "x"}), list[tuple[str, str]])
+    assert_type(fastws.Redactor("secret", patterns=[r"/(\w+)"]).filter("text"), str)
+    fastws.RedactingFilter(fastws.Redactor())
+
+
 async def main() -> int:
     return 3
 
@@ -156,3 +237,45 @@ async def told(hub: fastws.events.EventHub) -> None:
                 assert_type(event.error, BaseException)
             case _:
                 assert_type(event, fastws.Event)
+
+
+def retrying(failure: fastws.Failure, snapshot: fastws.ConnectionSnapshot) -> fastws.RetryStrategy:
+    backoff = fastws.ExponentialBackoff(0.1, timedelta(seconds=5), 1.5, jitter=0.2, immediate_first=True)
+    assert_type(backoff.with_max_attempts(3).with_seed(1), fastws.ExponentialBackoff)
+    assert_type(backoff.next_delay(failure), float | None)
+    assert_type(backoff.initial, float)
+    backoff.initial = 2.0  # type: ignore[misc]
+    fastws.ExponentialBackoff(0.1)  # type: ignore[call-arg]
+    assert_type(failure.close_code, int | None)
+    assert_type(snapshot.status, fastws.Status)
+    assert_type(snapshot.connection_duration, float | None)
+    strategies: list[fastws.RetryStrategy] = [
+        fastws.FixedDelay(1).with_max_attempts(3),
+        fastws.NoRetry(),
+        fastws.CustomRetry(lambda failure: timedelta(seconds=failure.attempt)),
+    ]
+    fastws.CustomRetry(lambda failure: "1")  # type: ignore[arg-type, return-value]
+    fastws.ClosePolicy(frozenset(fastws.FINAL_CLOSE_CODES) | {4401})
+    return strategies[0]
+
+
+async def limiting() -> None:
+    limit = fastws.RateLimit(5, timedelta(seconds=1), burst=1, scope="shared")
+    assert_type(limit.per, float)
+    fastws.RateLimits(limit, {"orders": fastws.RateLimit(10, 60)})
+    fastws.RateLimit(5, 1, scope="client")  # type: ignore[arg-type]
+    limiter = fastws.ConnectLimiter(50, 1.0, max_concurrent=10)
+    async with limiter.slot() as nothing:
+        assert_type(nothing, None)
+
+
+def configuring() -> None:
+    config = fastws.ClientConfig(receive_timeout=timedelta(seconds=5), connect_timeout=3, ping_interval="auto")
+    assert_type(config.receive_timeout, float | None)
+    assert_type(config.connect_timeout, float | None)
+    assert_type(config.replace(keep_limit=5), fastws.ClientConfig)
+    assert_type(fastws.ClientConfig.fast_reconnect(), fastws.ClientConfig)
+    fastws.ClientConfig(recieve_timeout=5)  # type: ignore[call-arg]
+    fastws.ClientConfig(on_disconnect_send="retry")  # type: ignore[arg-type]
+    fastws.ClientConfig(ping_interval="never")  # type: ignore[arg-type]
+    config.receive = False  # type: ignore[misc]

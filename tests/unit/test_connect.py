@@ -1,12 +1,14 @@
 import asyncio
+import errno
 import inspect
+import re
 import socket
 from datetime import timedelta
 
 import pytest
 
 import fastws
-from fastws import _options, _policy
+from fastws import _keywords, _options, _policy, dial
 
 
 @pytest.mark.parametrize(
@@ -77,7 +79,13 @@ def test_a_uri_that_is_no_string_is_a_type_error(uri):
         ({"additional_headers": [("a",)]}, TypeError, "additional_headers"),
         ({"tls": fastws.TlsConfig()}, ValueError, "wss://"),
         ({"server_hostname": "x"}, ValueError, "wss://"),
-        ({"typo": 1}, TypeError, "typo"),
+        ({"typo": 1}, TypeError, r"connect\(\) has no argument 'typo': see help"),
+        ({"open_timout": 1}, TypeError, r"'open_timout': did you mean open_timeout\?"),
+        ({"ssl": None}, TypeError, "'ssl': use tls=, a fastws.TlsConfig"),
+        ({"proxy": None}, TypeError, "'proxy': this version dials directly"),
+        ({"extra_headers": {}}, TypeError, "'extra_headers': use additional_headers="),
+        ({"create_protocol": print}, TypeError, "'create_protocol': a connection is a fastws.Connection"),
+        ({"logger": None, "family": 2}, TypeError, "'logger': .*; .* no argument 'family': connect a socket yourself"),
         ({"open_timeout": -1}, ValueError, "open_timeout must be more than 0 seconds, or None"),
         ({"ping_interval": float("inf")}, ValueError, "or None to leave it off"),
         ({"max_send_queue": 0}, ValueError, "max_send_queue must be at least 1; not 0"),
@@ -95,6 +103,36 @@ def test_a_uri_that_is_no_string_is_a_type_error(uri):
 def test_a_wrong_argument_is_refused_at_once_and_named(arguments, exception, reason):
     with pytest.raises(exception, match=reason):
         fastws.connect("ws://h/", **arguments)
+
+
+def test_an_unknown_argument_hides_no_other_error():
+    with pytest.raises(TypeError, match="positional"):
+        fastws.connect("ws://h/", "ws://other/")
+    with pytest.raises(TypeError, match="'uri'"):
+        fastws.connect()
+
+
+def test_what_is_used_instead_is_there():
+    parameters = inspect.signature(fastws.connect).parameters
+    assert "uri" in parameters
+    assert not set(_keywords._INSTEAD) & set(parameters)
+    for name, instead in _keywords._INSTEAD.items():
+        named = re.findall(r"\b(\w+)=(?!\.|False)", instead)
+        assert set(named) <= set(parameters), name
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        ("Connection refused (os error 111)", "connection refused: nothing listens there"),
+        (OSError(errno.EHOSTUNREACH, "No route"), "host unreachable: it is down, or a firewall refuses"),
+        ("Something (os error 9999)", "Something"),
+        (OSError(errno.EMFILE, "Too many open files"), "Too many open files"),
+        ("the socket is not connected", "the socket is not connected"),
+    ],
+)
+def test_why_there_is_no_connection_is_said_for_people(error, said):
+    assert dial.reason(error.replace("111", str(errno.ECONNREFUSED)) if isinstance(error, str) else error) == said
 
 
 def test_a_socket_that_listens_is_refused():

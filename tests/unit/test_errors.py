@@ -267,7 +267,7 @@ def test_other_errors_are_retryable_if_the_network_or_the_peer_made_them(error, 
         ),
         (
             errors.ShutdownTimeout("late", unsent=(errors.Unsent("abc", "not_sent", "reset"),)),
-            "late; 1 messages unsent",
+            "late; unsent messages: 1",
         ),
         (errors.ShutdownTimeout("late"), "late"),
         (errors.ConfigError("no", field="x"), "no"),

@@ -1,3 +1,5 @@
+import re
+
 import pytest
 
 import fastws
@@ -68,6 +70,12 @@ def test_the_class_instead_of_an_instance_is_refused():
 
     with pytest.raises(TypeError, match=r"an instance: Feed\(\.\.\.\), not the class"):
         fastws.connect("ws://h/", listener=Feed)
+
+
+@pytest.mark.parametrize("other", [print, "feed", 5])
+def test_what_is_no_listener_is_shown(other):
+    with pytest.raises(TypeError, match=f"listener is an object with on_message .*, not {re.escape(repr(other))}"):
+        fastws.connect("ws://h/", listener=other)
 
 
 def test_a_listener_without_callbacks_is_refused():

@@ -1,6 +1,8 @@
 import asyncio
+import gc
 import os
 import resource
+import warnings
 
 import pytest
 
@@ -68,3 +70,28 @@ def test_a_core_that_is_not_there_is_named_and_nothing_runs(cpu, error, match):
     with pytest.raises(error, match=match):
         fastws.run(loop_module(), cpu=cpu)
     assert os.sched_getaffinity(0) == before
+
+
+def test_within_a_running_loop_it_says_so_and_leaves_no_warning():
+    async def main():
+        fastws.run(loop_module())
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        with pytest.raises(RuntimeError, match=r"one runs here already: `await`"):
+            asyncio.run(main())
+        gc.collect()
+
+
+@pytest.mark.parametrize(
+    ("main", "arguments", "match"),
+    [
+        (5, {}, "main is a coroutine, such as main.., not 5"),
+        (loop_module, {}, r"call it, loop_module\(\)"),
+        (None, {"debug": "x"}, "debug is True or False, or None for the default, not 'x'"),
+        (None, {"spin": 1}, "spin is True or False, not 1"),
+    ],
+)
+def test_a_wrong_argument_is_named(main, arguments, match):
+    with pytest.raises(TypeError, match=match):
+        fastws.run(loop_module() if main is None else main, **arguments)

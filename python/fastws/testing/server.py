@@ -7,10 +7,11 @@ import os
 import socket
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, Self
 
-from fastws import _core
+from fastws import _core, _options
 
 from .steps import Step, native
 from .venue import Venue, VenueFault, options
@@ -92,7 +93,7 @@ class Server:
 
     Raises:
         OSError: The address cannot be listened on.
-        ValueError: An argument is out of its range; the text names it.
+        ValueError, TypeError: An argument is wrong; the text names it.
     """
 
     def __init__(
@@ -114,29 +115,24 @@ class Server:
         max_connections: int = 20_000,
         timeout: float = 10.0,
     ) -> None:
-        for name, value, least, most in (("port", port, 0, 65_535), ("threads", threads, 1, 256)):
-            if isinstance(value, bool) or not isinstance(value, int):
-                raise TypeError(f"{name} is a number from {least} to {most}, not {value!r}")
-            if not least <= value <= most:
-                raise ValueError(f"{name} must be between {least} and {most}, not {value}")
-        self._tls = tls
+        self._tls = _options.switch("tls", tls)
         self._native = _core.TestServer(
             _address(host),
-            port,
+            _within("port", port, 0, 65_535),
             {
                 "tls": tls,
-                "names": list(names),
-                "tls12_only": tls12_only,
-                "threads": threads,
-                "cpus": list(cpus),
-                "spin": spin,
-                "subprotocols": list(subprotocols),
-                "headers": list(headers),
-                "accept_delay": accept_delay,
-                "record": record,
-                "max_message": max_message,
-                "max_connections": max_connections,
-                "timeout": timeout,
+                "names": _options.names("names", names),
+                "tls12_only": _options.switch("tls12_only", tls12_only),
+                "threads": _within("threads", threads, 1, 256),
+                "cpus": _cpus(cpus),
+                "spin": _core.seconds("spin", spin),
+                "subprotocols": _options.names("subprotocols", subprotocols),
+                "headers": _options.header_fields(headers, "headers"),
+                "accept_delay": _core.seconds("accept_delay", accept_delay),
+                "record": _options.switch("record", record),
+                "max_message": _options.bound("max_message", max_message),
+                "max_connections": _options.bound("max_connections", max_connections),
+                "timeout": _core.seconds("timeout", timeout),
             },
         )
 
@@ -168,24 +164,37 @@ class Server:
         ``wait:MS``, ``status:CODE``), ``ping_ms``, ``accept_ms``, ``glue`` (hex), ``header``, ``subprotocol``.
         """
         host = f"[{self.host}]" if ":" in self.host else self.host
-        if not target.startswith("/"):
-            target = f"/{target}"
-        return f"{'wss' if self._tls else 'ws'}://{host}:{self.port}{target}"
+        return f"{'wss' if self._tls else 'ws'}://{host}:{self.port}{_path('target', target, '/')}"
 
     def add_feed(self, name: str, messages: Iterable[tuple[float, Literal["text", "binary"], bytes]]) -> None:
-        """Adds a feed for ``/replay/NAME``: seconds since its beginning, kind and payload of each message."""
-        self._native.add_feed(name, [(at, kind == "text", payload) for at, kind, payload in messages])
+        """Adds a feed for ``/replay/NAME``: seconds since its beginning, kind and payload of each message.
+
+        Raises TypeError or ValueError for a message that is none of this kind, naming it.
+        """
+        if not isinstance(messages, Iterable):
+            raise TypeError(f"messages is a list of (seconds, kind, payload), not {messages!r}")
+        self._native.add_feed(_path("name", name), [_feed_message(message) for message in messages])
 
     def load_feed(self, name: str, path: str | os.PathLike[str]) -> None:
         """Adds a recorded feed: JSON Lines, gzip'd or not, a line an event (see the how-to on testing).
 
-        Raises ValueError naming file, line and what is wrong with it.
+        Raises:
+            OSError: The file cannot be read: FileNotFoundError and others.
+            ValueError: It is no recording; the text names file, line and what is wrong with it.
         """
-        self._native.load_feed(name, os.fspath(path))
+        file = os.fsdecode(path)
+        with Path(file).open("rb") as opened:  # the native side says every failure as a ValueError
+            opened.read(1)
+        self._native.load_feed(_path("name", name), file)
 
     def script(self, path: str, steps: Iterable[Step]) -> None:
-        """Lets every connection to ``path`` carry out ``steps``."""
-        self._native.script(path if path.startswith("/") else f"/{path}", [native(step) for step in steps])
+        """Lets every connection to ``path`` carry out ``steps``.
+
+        Raises TypeError or ValueError naming the step and what is wrong with it.
+        """
+        if not isinstance(steps, Iterable):
+            raise TypeError(f"steps is a list of steps such as Send(...), not {steps!r}")
+        self._native.script(_path("path", path, "/"), [native(step) for step in steps])
 
     def add_venue(
         self,
@@ -258,8 +267,38 @@ class Server:
         return f"<fastws.testing.Server {self.url('/')}>"
 
 
+def _within(name: str, value: int, least: int, most: int) -> int:
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise TypeError(f"{name} is a number from {least} to {most}, not {value!r}")
+    if not least <= value <= most:
+        raise ValueError(f"{name} must be between {least} and {most}, not {value}")
+    return value
+
+
+def _cpus(cpus: Sequence[int]) -> list[int]:
+    numbers = list(cpus) if isinstance(cpus, Iterable) and not isinstance(cpus, str | bytes) else None
+    if numbers is None or not all(isinstance(cpu, int) and not isinstance(cpu, bool) and cpu >= 0 for cpu in numbers):
+        raise TypeError(f"cpus is a sequence of numbers of cores (int), not {cpus!r}")
+    return numbers
+
+
+def _feed_message(message: Any) -> tuple[float, bool, bytes]:
+    match message:
+        case (at, "text" | "binary" as kind, bytes() | bytearray() | memoryview() as payload):
+            return _core.seconds("the time of a feed's message", at), kind == "text", bytes(payload)
+    raise TypeError(f'a message of a feed is (seconds, "text" or "binary", bytes), not {message!r}')
+
+
+def _path(name: str, value: str, prefix: str = "") -> str:
+    if not isinstance(value, str):
+        raise TypeError(f"{name} is a str, not {value!r}")
+    return value if value.startswith(prefix) else prefix + value
+
+
 def _address(host: str) -> str:
     """The address of a host name; the server itself takes addresses only."""
+    if not isinstance(host, str):
+        raise TypeError(f"host is an address or a name of this machine (str), not {host!r}")
     try:
         return str(ipaddress.ip_address(host))
     except ValueError:

@@ -6,8 +6,10 @@ step the server reads and counts messages until the client goes.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import Any, Literal
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field, fields
+from typing import Any, Literal, get_args
 
 __all__ = [
     "Accept",
@@ -201,7 +203,14 @@ Step = (
 
 
 def native(step: Step) -> tuple[Any, ...]:
-    """A step as the native server takes it: its name, then its values in order."""
+    """A step as the native server takes it: its name, then its values in order.
+
+    Raises TypeError and ValueError naming the step's value that is wrong.
+    """
+    if type(step) not in _STEPS:
+        raise TypeError(f"{step!r} is no step such as Send(...), Expect(1) or End()")
+    for value in fields(step):
+        _check(f"{type(step).__name__}.{value.name}", value.name, str(value.type), getattr(step, value.name))
     match step:
         case Accept(headers, subprotocol, glued):
             return "accept", list(headers), subprotocol, glued
@@ -216,7 +225,7 @@ def native(step: Step) -> tuple[Any, ...]:
         case SendFragments(fragments):
             text = all(isinstance(piece, str) for piece in fragments)
             if not text and any(isinstance(piece, str) for piece in fragments):
-                raise TypeError("all fragments of a message must be of one type, str or bytes")
+                raise TypeError("SendFragments.fragments: all of a message must be of one type, str or bytes")
             return "fragments", text, [p.encode() if isinstance(p, str) else bytes(p) for p in fragments]
         case SendPing(data):
             return "ping", data
@@ -244,4 +253,70 @@ def native(step: Step) -> tuple[Any, ...]:
             return "fault", kind
         case End():
             return ("end",)
-    raise TypeError(f"{step!r} is not a step")
+
+
+def _check(shown: str, name: str, kind: str, value: Any) -> None:
+    """Whether a value of a step is of its field's type, and in its range."""
+    if kind == "Any" or (kind.endswith(" | None") and value is None):
+        return
+    words, is_one = _KINDS[kind.removesuffix(" | None")]
+    if not is_one(value):
+        raise TypeError(f"{shown} is {words}{' or None' if kind.endswith(' | None') else ''}, not {value!r}")
+    least, most = _RANGES.get(name, (-math.inf, math.inf))
+    if name in _RANGES and not least <= value <= most:
+        above = f"{least:g} or more" if most == _MANY else f"from {least:g} to {most:g}"
+        raise ValueError(f"{shown} must be {above}, not {value!r}")
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _is_seconds(value: Any) -> bool:
+    return _is_number(value) or isinstance(value, float)
+
+
+def _is_bytes(value: Any) -> bool:
+    return isinstance(value, bytes | bytearray | memoryview)
+
+
+def _is_message(value: Any) -> bool:
+    return isinstance(value, str) or _is_bytes(value)
+
+
+def _are_fields(value: Any) -> bool:
+    return isinstance(value, tuple | list) and all(
+        isinstance(pair, tuple) and len(pair) == 2 and all(isinstance(part, str) for part in pair) for pair in value
+    )
+
+
+def _are_messages(value: Any) -> bool:
+    return isinstance(value, tuple | list) and all(_is_message(piece) for piece in value)
+
+
+_STEPS = get_args(Step)
+
+_KINDS: dict[str, tuple[str, Callable[[Any], bool]]] = {
+    "int": ("a number (int)", _is_number),
+    "float": ("a number (float)", _is_seconds),
+    "bool": ("True or False", lambda value: isinstance(value, bool)),
+    "str": ("a str", lambda value: isinstance(value, str)),
+    "bytes": ("bytes", _is_bytes),
+    "str | bytes": ("str or bytes", _is_message),
+    "tuple[tuple[str, str], ...]": ("pairs of str, name and value", _are_fields),
+    "tuple[str | bytes, ...]": ("a tuple of str or of bytes", _are_messages),
+    "Literal['ignore', 'any', 'json']": ('"ignore", "any" or "json"', lambda value: value in ("ignore", "any", "json")),
+}
+"""The types of the fields above, as they are written there: in words, and how to tell."""
+
+_MANY = 2**63 - 1
+
+_RANGES: dict[str, tuple[float, float]] = {
+    "code": (0, 65_535),
+    "status": (100, 999),
+    "count": (0, _MANY),
+    "size": (0, _MANY),
+    "seconds": (0, _MANY),
+    "rate": (1e-6, 1e9),
+    "speed": (0, 1e9),
+}

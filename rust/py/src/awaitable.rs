@@ -2,28 +2,60 @@
 //!
 //! This is the one place of raw type objects. CPython up to 3.11 awaits by `am_send`; from 3.12 the SEND instruction calls
 //! `tp_iternext` and takes the value out of a StopIteration, so one of those is kept and used again while nobody else has
-//! it. A connection keeps one awaitable and hands it out while nobody else has it; two readers never share one.
+//! it. A source (a connection, a stream) keeps one awaitable and hands it out while
+//! nobody else has it; two readers never share one.
 
 mod done;
 mod iteration;
 mod slots;
 mod stop;
 
-use std::ffi::{c_int, c_void};
+use std::ffi::{CStr, c_int, c_void};
 use std::ptr::null_mut;
 
+use pyo3::PyClass;
 use pyo3::exceptions::{PyRuntimeError, PyTypeError};
 use pyo3::ffi;
 use pyo3::prelude::*;
+use pyo3::pyclass::boolean_struct::True;
 use pyo3::sync::PyOnceLock;
 
-use crate::conn::{Conn, Polled};
-use crate::gc;
+use crate::conn::Conn;
 use crate::queue::Decode;
+use crate::ring::Cursor;
 use crate::waiter::Waiter;
+use crate::{clock, gc};
 pub use iteration::iterate;
 use slots::{COLLECTED, NOT_CALLABLE, contained, coroutine_methods, free, guarded, instance, itself, make_type};
 use stop::{forget, stop_with};
+
+/// What messages are awaited from. Each has types of its own, made of the same code.
+pub trait Source: PyClass<Frozen = True> + Sync {
+    /// The names of the awaitable's and the iterator's type.
+    const NAMES: (&'static CStr, &'static CStr);
+
+    /// Where its types are kept.
+    fn kinds(types: &Types) -> &Kinds;
+
+    /// Takes a message for a reader that has not waited, unless there is something else to look at, which `poll` does.
+    /// Null: an exception is set.
+    fn take_at_once(&self, py: Python<'_>) -> Option<*mut ffi::PyObject>;
+
+    /// One step of a reader.
+    fn poll<'py>(slf: &Bound<'py, Self>, want: Want, resumed: bool, started: bool) -> PyResult<Polled<'py>>;
+
+    /// The task of `waiter` came back, or (`gone`) will not.
+    fn reader_left(slf: &Bound<'_, Self>, waiter: &Bound<'_, Waiter>, gone: bool);
+
+    /// The awaitable of a reader.
+    fn awaitable(slf: &Bound<'_, Self>, want: Want) -> PyResult<Py<PyAny>>;
+}
+
+/// What a reader gets.
+pub enum Polled<'py> {
+    Ready(Py<PyAny>),
+    Wait(Bound<'py, Waiter>),
+}
 
 /// What an awaitable gives.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -36,11 +68,19 @@ pub enum Want {
     Batch { messages: usize, bytes: usize, wait: u64 },
 }
 
+impl Want {
+    /// A batch with these limits; `wait` as Python gives it.
+    pub fn batch(messages: usize, bytes: usize, wait: Option<&Bound<'_, PyAny>>) -> PyResult<Self> {
+        let wait = wait.map(|wait| clock::seconds("max_wait", wait)).transpose()?;
+        Ok(Self::Batch { messages, bytes, wait: clock::from_seconds(wait).unwrap_or(0) })
+    }
+}
+
 #[repr(C)]
 struct Awaitable {
     base: ffi::PyObject,
-    /// A `Conn`; null when done.
-    conn: *mut ffi::PyObject,
+    /// Of the type that the awaitable's is made for; null when done.
+    source: *mut ffi::PyObject,
     /// The `Waiter` last yielded, while it is waited for.
     waiter: *mut ffi::PyObject,
     /// The StopIteration to use again.
@@ -49,9 +89,16 @@ struct Awaitable {
     started: bool,
 }
 
-struct Types {
+/// The types of a source.
+pub struct Kinds {
     awaitable: Py<PyAny>,
     iteration: Py<PyAny>,
+}
+
+/// The types of all.
+pub struct Types {
+    pub conn: Kinds,
+    pub cursor: Kinds,
     done: Py<PyAny>,
 }
 
@@ -60,15 +107,20 @@ static TYPES: PyOnceLock<Types> = PyOnceLock::new();
 /// Makes the types and says that they are coroutines. Called once, when the module is made.
 pub fn prepare(py: Python<'_>) -> PyResult<()> {
     TYPES.get_or_try_init(py, || {
-        let awaitable = make_awaitable_type(py)?;
-        let done = done::make_type_of_done(py)?;
         let abc = py.import("collections.abc")?.getattr("Coroutine")?;
-        abc.call_method1("register", (&awaitable,))?;
+        let done = done::make_type_of_done(py)?;
         abc.call_method1("register", (&done,))?;
         let done = done.bind(py).call0()?.unbind();
-        Ok::<_, PyErr>(Types { awaitable, iteration: iteration::make_type_of_iteration(py)?, done })
+        Ok::<_, PyErr>(Types { conn: make_kinds::<Conn>(&abc)?, cursor: make_kinds::<Cursor>(&abc)?, done })
     })?;
     Ok(())
+}
+
+fn make_kinds<S: Source>(abc: &Bound<'_, PyAny>) -> PyResult<Kinds> {
+    let py = abc.py();
+    let awaitable = make_awaitable_type::<S>(py)?;
+    abc.call_method1("register", (&awaitable,))?;
+    Ok(Kinds { awaitable, iteration: iteration::make_type_of_iteration::<S>(py)? })
 }
 
 fn types(py: Python<'_>) -> PyResult<&Types> {
@@ -80,19 +132,19 @@ pub fn done(py: Python<'_>) -> PyResult<Py<PyAny>> {
     Ok(types(py)?.done.clone_ref(py))
 }
 
-/// An awaitable of `conn`: `spare` again, if nobody else has it.
+/// An awaitable of `source`: `spare` again, if nobody else has it.
 #[inline]
-pub fn of(conn: &Bound<'_, Conn>, want: Want, spare: &mut Option<Py<PyAny>>) -> PyResult<Py<PyAny>> {
-    let py = conn.py();
+pub fn of<S: Source>(source: &Bound<'_, S>, want: Want, spare: &mut Option<Py<PyAny>>) -> PyResult<Py<PyAny>> {
+    let py = source.py();
     if let Some(known) = spare {
         // SAFETY: attached. A count of one is ours alone.
         if unsafe { ffi::Py_REFCNT(known.as_ptr()) } == 1 {
             // SAFETY: `spare` only ever holds what is made below.
-            unsafe { rearm(known.as_ptr().cast(), conn, want) };
+            unsafe { rearm(known.as_ptr().cast(), source, want) };
             return Ok(known.clone_ref(py));
         }
     }
-    let kind = types(py)?.awaitable.as_ptr().cast::<ffi::PyTypeObject>();
+    let kind = S::kinds(types(py)?).awaitable.as_ptr().cast::<ffi::PyTypeObject>();
     let _paused = gc::pause(py);
     // SAFETY: the type was made for this struct; allocation zeroes it.
     let object = unsafe {
@@ -100,7 +152,7 @@ pub fn of(conn: &Bound<'_, Conn>, want: Want, spare: &mut Option<Py<PyAny>>) -> 
         if object.is_null() {
             return Err(PyErr::fetch(py));
         }
-        rearm(object.cast(), conn, want);
+        rearm(object.cast(), source, want);
         Bound::from_owned_ptr(py, object).unbind()
     };
     *spare = Some(object.clone_ref(py));
@@ -108,14 +160,14 @@ pub fn of(conn: &Bound<'_, Conn>, want: Want, spare: &mut Option<Py<PyAny>>) -> 
 }
 
 /// # Safety
-/// `this` is an awaitable that only the caller has.
+/// `this` is an awaitable of this type of source that only the caller has.
 #[inline]
-unsafe fn rearm(this: *mut Awaitable, conn: &Bound<'_, Conn>, want: Want) {
-    // SAFETY: the caller's promise; `conn` is null unless the awaitable was never awaited.
+unsafe fn rearm<S: Source>(this: *mut Awaitable, source: &Bound<'_, S>, want: Want) {
+    // SAFETY: the caller's promise; `source` is null unless the awaitable was never awaited.
     unsafe {
-        if (*this).conn.is_null() {
-            ffi::Py_INCREF(conn.as_ptr());
-            (*this).conn = conn.as_ptr();
+        if (*this).source.is_null() {
+            ffi::Py_INCREF(source.as_ptr());
+            (*this).source = source.as_ptr();
         }
         (&raw mut (*this).want).write(want);
         (*this).started = false;
@@ -126,20 +178,20 @@ unsafe fn rearm(this: *mut Awaitable, conn: &Bound<'_, Conn>, want: Want) {
 /// results through memory. Null: an exception is set.
 ///
 /// # Safety
-/// Attached; `this` is an awaitable.
+/// Attached; `this` is an awaitable of an `S`.
 #[inline]
-unsafe fn take_at_once(this: *mut Awaitable, py: Python<'_>) -> Option<*mut ffi::PyObject> {
+unsafe fn take_at_once<S: Source>(this: *mut Awaitable, py: Python<'_>) -> Option<*mut ffi::PyObject> {
     // SAFETY: the fields of an awaitable are null or references of the stated types.
     unsafe {
-        let conn = (*this).conn;
-        if conn.is_null() || !(*this).waiter.is_null() {
+        let source = (*this).source;
+        if source.is_null() || !(*this).waiter.is_null() {
             return None;
         }
         if !matches!((*this).want, Want::Next | Want::Message(Decode::Default)) {
             return None;
         }
-        let conn = Borrowed::from_ptr(py, conn);
-        let object = conn.cast_unchecked::<Conn>().get().take_at_once(py)?;
+        let source = Borrowed::from_ptr(py, source);
+        let object = source.cast_unchecked::<S>().get().take_at_once(py)?;
         finish(this);
         Some(object)
     }
@@ -148,15 +200,18 @@ unsafe fn take_at_once(this: *mut Awaitable, py: Python<'_>) -> Option<*mut ffi:
 /// Goes one step: a value (returned), a waiter (yielded), or an exception.
 ///
 /// # Safety
-/// Attached; `this` is an awaitable.
-unsafe fn step(this: *mut Awaitable, py: Python<'_>) -> PyResult<Result<*mut ffi::PyObject, *mut ffi::PyObject>> {
+/// Attached; `this` is an awaitable of an `S`.
+unsafe fn step<S: Source>(
+    this: *mut Awaitable,
+    py: Python<'_>,
+) -> PyResult<Result<*mut ffi::PyObject, *mut ffi::PyObject>> {
     // SAFETY: the fields of an awaitable are null or references of the stated types.
     unsafe {
-        if (*this).conn.is_null() {
+        if (*this).source.is_null() {
             return Err(PyRuntimeError::new_err("this awaitable was awaited already"));
         }
-        let conn = Bound::from_borrowed_ptr(py, (*this).conn);
-        let conn = conn.cast_unchecked::<Conn>();
+        let source = Bound::from_borrowed_ptr(py, (*this).source);
+        let source = source.cast_unchecked::<S>();
         let resumed = !(*this).waiter.is_null();
         if resumed {
             let waiter = Bound::from_borrowed_ptr(py, (*this).waiter);
@@ -164,9 +219,9 @@ unsafe fn step(this: *mut Awaitable, py: Python<'_>) -> PyResult<Result<*mut ffi
                 return Err(PyRuntimeError::new_err("this awaitable is being awaited already"));
             }
             drop(waiter);
-            leave(this, py, conn, false);
+            leave(this, py, source, false);
         }
-        let polled = Conn::poll(conn, (*this).want, resumed, (*this).started);
+        let polled = S::poll(source, (*this).want, resumed, (*this).started);
         (*this).started = true;
         match polled {
             Ok(Polled::Ready(object)) => {
@@ -186,18 +241,18 @@ unsafe fn step(this: *mut Awaitable, py: Python<'_>) -> PyResult<Result<*mut ffi
     }
 }
 
-/// The task came back, or (`gone`) will not: its waiter is no longer the connection's reader.
+/// The task came back, or (`gone`) will not: its waiter is no longer the source's reader.
 ///
 /// # Safety
-/// Attached; `this` is an awaitable with a connection and a waiter.
-unsafe fn leave(this: *mut Awaitable, py: Python<'_>, conn: &Bound<'_, Conn>, gone: bool) {
+/// Attached; `this` is an awaitable of an `S` with a source and a waiter.
+unsafe fn leave<S: Source>(this: *mut Awaitable, py: Python<'_>, source: &Bound<'_, S>, gone: bool) {
     // SAFETY: the field holds a reference to a `Waiter`, which is taken out.
     let waiter = unsafe {
         let waiter = std::mem::replace(&mut (*this).waiter, null_mut());
         Bound::from_owned_ptr(py, waiter)
     };
     // SAFETY: only `step` fills the field.
-    Conn::reader_left(conn, unsafe { waiter.cast_unchecked::<Waiter>() }, gone);
+    S::reader_left(source, unsafe { waiter.cast_unchecked::<Waiter>() }, gone);
 }
 
 /// # Safety
@@ -205,22 +260,22 @@ unsafe fn leave(this: *mut Awaitable, py: Python<'_>, conn: &Bound<'_, Conn>, go
 unsafe fn finish(this: *mut Awaitable) {
     // SAFETY: the reference is ours and taken out before it is released.
     unsafe {
-        let conn = std::mem::replace(&mut (*this).conn, null_mut());
-        ffi::Py_XDECREF(conn);
+        let source = std::mem::replace(&mut (*this).source, null_mut());
+        ffi::Py_XDECREF(source);
     }
 }
 
 /// Ends an awaitable that will not be resumed.
 ///
 /// # Safety
-/// Attached; `this` is an awaitable.
-unsafe fn abandon(this: *mut Awaitable) {
+/// Attached; `this` is an awaitable of an `S`.
+unsafe fn abandon<S: Source>(this: *mut Awaitable) {
     // SAFETY: as the callees ask.
     unsafe {
-        if !(*this).conn.is_null() && !(*this).waiter.is_null() {
+        if !(*this).source.is_null() && !(*this).waiter.is_null() {
             let py = Python::assume_attached();
-            let conn = Bound::from_borrowed_ptr(py, (*this).conn);
-            leave(this, py, conn.cast_unchecked::<Conn>(), true);
+            let source = Bound::from_borrowed_ptr(py, (*this).source);
+            leave(this, py, source.cast_unchecked::<S>(), true);
         }
         let waiter = std::mem::replace(&mut (*this).waiter, null_mut());
         ffi::Py_XDECREF(waiter);
@@ -228,7 +283,7 @@ unsafe fn abandon(this: *mut Awaitable) {
     }
 }
 
-unsafe extern "C" fn awaitable_send(
+unsafe extern "C" fn awaitable_send<S: Source>(
     this: *mut ffi::PyObject,
     _value: *mut ffi::PyObject,
     result: *mut *mut ffi::PyObject,
@@ -238,11 +293,11 @@ unsafe extern "C" fn awaitable_send(
         *result = null_mut();
         guarded(ffi::PySendResult::PYGEN_ERROR, || {
             let py = Python::assume_attached();
-            if let Some(value) = take_at_once(this.cast(), py) {
+            if let Some(value) = take_at_once::<S>(this.cast(), py) {
                 *result = value;
                 return if value.is_null() { ffi::PySendResult::PYGEN_ERROR } else { ffi::PySendResult::PYGEN_RETURN };
             }
-            match step(this.cast(), py) {
+            match step::<S>(this.cast(), py) {
                 Ok(Ok(value)) => {
                     *result = value;
                     ffi::PySendResult::PYGEN_RETURN
@@ -260,18 +315,18 @@ unsafe extern "C" fn awaitable_send(
     }
 }
 
-unsafe extern "C" fn awaitable_next(this: *mut ffi::PyObject) -> *mut ffi::PyObject {
+unsafe extern "C" fn awaitable_next<S: Source>(this: *mut ffi::PyObject) -> *mut ffi::PyObject {
     // SAFETY: as above.
     unsafe {
         guarded(null_mut(), || {
             let py = Python::assume_attached();
-            if let Some(value) = take_at_once(this.cast(), py) {
+            if let Some(value) = take_at_once::<S>(this.cast(), py) {
                 if !value.is_null() {
                     stop_with(this.cast(), value);
                 }
                 return null_mut();
             }
-            match step(this.cast(), py) {
+            match step::<S>(this.cast(), py) {
                 Ok(Ok(value)) => {
                     stop_with(this.cast(), value);
                     null_mut()
@@ -286,7 +341,7 @@ unsafe extern "C" fn awaitable_next(this: *mut ffi::PyObject) -> *mut ffi::PyObj
     }
 }
 
-unsafe extern "C" fn awaitable_throw(
+unsafe extern "C" fn awaitable_throw<S: Source>(
     this: *mut ffi::PyObject,
     args: *mut *mut ffi::PyObject,
     count: ffi::Py_ssize_t,
@@ -294,7 +349,7 @@ unsafe extern "C" fn awaitable_throw(
     // SAFETY: a method is called attached, with `count` arguments.
     unsafe {
         let py = Python::assume_attached();
-        contained(|| abandon(this.cast()));
+        contained(|| abandon::<S>(this.cast()));
         let args = std::slice::from_raw_parts(args, count as usize);
         let error = match args {
             [] => PyTypeError::new_err("throw() takes an exception"),
@@ -306,15 +361,21 @@ unsafe extern "C" fn awaitable_throw(
     }
 }
 
-unsafe extern "C" fn awaitable_send_method(this: *mut ffi::PyObject, _value: *mut ffi::PyObject) -> *mut ffi::PyObject {
+unsafe extern "C" fn awaitable_send_method<S: Source>(
+    this: *mut ffi::PyObject,
+    _value: *mut ffi::PyObject,
+) -> *mut ffi::PyObject {
     // SAFETY: as `awaitable_next`.
-    unsafe { awaitable_next(this) }
+    unsafe { awaitable_next::<S>(this) }
 }
 
-unsafe extern "C" fn awaitable_close(this: *mut ffi::PyObject, _unused: *mut ffi::PyObject) -> *mut ffi::PyObject {
+unsafe extern "C" fn awaitable_close<S: Source>(
+    this: *mut ffi::PyObject,
+    _unused: *mut ffi::PyObject,
+) -> *mut ffi::PyObject {
     // SAFETY: a method is called attached, with an object of its type.
     unsafe {
-        guarded((), || abandon(this.cast()));
+        guarded((), || abandon::<S>(this.cast()));
         if !ffi::PyErr_Occurred().is_null() {
             return null_mut();
         }
@@ -328,7 +389,7 @@ unsafe extern "C" fn awaitable_traverse(this: *mut ffi::PyObject, visit: ffi::vi
     // SAFETY: the collector calls this with an object of the type; each field is null or a reference.
     unsafe {
         let fields = this.cast::<Awaitable>();
-        for object in [(*fields).conn, (*fields).waiter, (*fields).stop, ffi::Py_TYPE(this).cast()] {
+        for object in [(*fields).source, (*fields).waiter, (*fields).stop, ffi::Py_TYPE(this).cast()] {
             if !object.is_null() {
                 let result = visit(object, arg);
                 if result != 0 {
@@ -340,42 +401,42 @@ unsafe extern "C" fn awaitable_traverse(this: *mut ffi::PyObject, visit: ffi::vi
     }
 }
 
-unsafe extern "C" fn awaitable_clear(this: *mut ffi::PyObject) -> c_int {
+unsafe extern "C" fn awaitable_clear<S: Source>(this: *mut ffi::PyObject) -> c_int {
     // SAFETY: as `abandon` asks.
     unsafe {
         let fields = this.cast::<Awaitable>();
-        contained(|| abandon(fields));
+        contained(|| abandon::<S>(fields));
         let stop = std::mem::replace(&mut (*fields).stop, null_mut());
         ffi::Py_XDECREF(stop);
     }
     0
 }
 
-unsafe extern "C" fn awaitable_dealloc(this: *mut ffi::PyObject) {
+unsafe extern "C" fn awaitable_dealloc<S: Source>(this: *mut ffi::PyObject) {
     // SAFETY: the last reference is gone; the object leaves the collector before its fields go.
     unsafe {
         ffi::PyObject_GC_UnTrack(this.cast());
-        awaitable_clear(this);
+        awaitable_clear::<S>(this);
         free(this);
     }
 }
 
-fn make_awaitable_type(py: Python<'_>) -> PyResult<Py<PyAny>> {
-    let methods = coroutine_methods(awaitable_send_method, awaitable_throw, awaitable_close);
+fn make_awaitable_type<S: Source>(py: Python<'_>) -> PyResult<Py<PyAny>> {
+    let methods = coroutine_methods(awaitable_send_method::<S>, awaitable_throw::<S>, awaitable_close::<S>);
     make_type(
         py,
-        c"fastws._core.Awaitable",
+        S::NAMES.0,
         size_of::<Awaitable>(),
         COLLECTED | NOT_CALLABLE,
         &[
             (ffi::Py_am_await, itself as *mut c_void),
-            (ffi::Py_am_send, awaitable_send as *mut c_void),
+            (ffi::Py_am_send, awaitable_send::<S> as *mut c_void),
             (ffi::Py_tp_iter, itself as *mut c_void),
-            (ffi::Py_tp_iternext, awaitable_next as *mut c_void),
+            (ffi::Py_tp_iternext, awaitable_next::<S> as *mut c_void),
             (ffi::Py_tp_methods, methods),
             (ffi::Py_tp_traverse, awaitable_traverse as *mut c_void),
-            (ffi::Py_tp_clear, awaitable_clear as *mut c_void),
-            (ffi::Py_tp_dealloc, awaitable_dealloc as *mut c_void),
+            (ffi::Py_tp_clear, awaitable_clear::<S> as *mut c_void),
+            (ffi::Py_tp_dealloc, awaitable_dealloc::<S> as *mut c_void),
         ],
     )
 }

@@ -1,18 +1,27 @@
 //! Several messages at once.
 
 use pyo3::prelude::*;
-use pyo3::types::{PyIterator, PyList};
+use pyo3::types::{PyIterator, PyList, PyString};
 
 /// Messages that were received together: a sequence, with what is known of them.
 #[pyclass(frozen, module = "fastws._core", sequence)]
 pub struct Batch {
     pub messages: Py<PyList>,
-    /// Number of the first message on its connection, from 1.
+    /// Number of the first message on its connection, or of a stream's in its client, from 1.
     #[pyo3(get)]
     pub first_seq: u64,
     /// Number of the last one.
     #[pyo3(get)]
     pub last_seq: u64,
+    /// The session of a client that they came in: +1 each time that it became Ready, from 1; 0 without a client.
+    #[pyo3(get)]
+    pub generation: u64,
+    /// The connection of a client that they came over: +1 per upgrade; 0 without a client.
+    #[pyo3(get)]
+    pub connection_id: u64,
+    /// The line of a client that they came over, as it is named; None where it is not.
+    #[pyo3(get)]
+    pub source: Option<Py<PyString>>,
     /// When the last message was received: CLOCK_REALTIME, nanoseconds, taken as its bytes were read.
     #[pyo3(get)]
     pub received_ns: u64,

@@ -17,7 +17,7 @@ mod calls;
 mod inner;
 mod owner;
 
-use crate::awaitable::{self, Want};
+use crate::awaitable::{self, Source, Want};
 use crate::cork::Cork;
 use crate::driver::Phase;
 use crate::hub::{BusyPoll, Hub};
@@ -27,11 +27,11 @@ use crate::queue::Decode;
 use crate::request::Request;
 use crate::settings::{Settings, Shared};
 use crate::tls::TlsContext;
-use crate::waiter::Waiter;
-use crate::{clock, fork, gc, payload};
+use crate::{arguments, clock, fork, gc, payload};
 
 pub(crate) use calls::Sent;
-pub(crate) use inner::{Awaited, Inner};
+pub(crate) use inner::{Attached, Awaited, Inner};
+pub(crate) use owner::running_loop;
 
 /// A WebSocket connection on an event loop. The base of `fastws.Connection`.
 #[pyclass(frozen, subclass, weakref, module = "fastws._core", name = "Connection")]
@@ -58,12 +58,6 @@ impl Conn {
     pub(crate) fn busy_poll(&self) -> Option<BusyPoll> {
         self.settings.busy_poll
     }
-}
-
-/// What a reader gets.
-pub enum Polled<'py> {
-    Ready(Py<PyAny>),
-    Wait(Bound<'py, Waiter>),
 }
 
 #[pymethods]
@@ -143,7 +137,10 @@ impl Conn {
     ///     ConcurrencyError: Another task is waiting for a message, or a listener takes them.
     ///     UnicodeDecodeError: ``decode=True`` and the message is not UTF-8.
     #[pyo3(signature = (decode=None))]
-    fn recv(slf: &Bound<'_, Self>, decode: Option<bool>) -> PyResult<Py<PyAny>> {
+    fn recv(
+        slf: &Bound<'_, Self>,
+        #[pyo3(from_py_with = arguments::decode)] decode: Option<bool>,
+    ) -> PyResult<Py<PyAny>> {
         let decode = match decode {
             None => Decode::Default,
             Some(true) => Decode::Text,
@@ -171,28 +168,20 @@ impl Conn {
     /// Cancelling loses no message. It ends as ``async for`` over the connection ends.
     ///
     /// Raises:
-    ///     ValueError: A limit is not more than zero.
+    ///     ValueError: A limit is not more than zero, or ``max_wait`` less.
+    ///     TypeError: An argument is of another type; the text names it.
     #[pyo3(
-        signature = (max_messages=4096, max_bytes=None, max_wait=None),
+        signature = (max_messages=4096, max_bytes=usize::MAX, max_wait=None),
         text_signature = "($self, max_messages=4096, max_bytes=None, max_wait=0.0)"
     )]
     fn batches(
         slf: &Bound<'_, Self>,
-        max_messages: i128,
-        max_bytes: Option<i128>,
+        #[pyo3(from_py_with = arguments::max_messages)] max_messages: usize,
+        #[pyo3(from_py_with = arguments::max_bytes)] max_bytes: usize,
         max_wait: Option<&Bound<'_, PyAny>>,
     ) -> PyResult<Py<PyAny>> {
         slf.get().check()?;
-        if max_messages < 1 || max_bytes.is_some_and(|bytes| bytes < 1) {
-            return Err(PyValueError::new_err("max_messages and max_bytes must be at least 1"));
-        }
-        let limit = |value: i128| usize::try_from(value).unwrap_or(usize::MAX);
-        let wait = max_wait.map(|wait| clock::seconds("max_wait", wait)).transpose()?;
-        let wait = clock::from_seconds(wait).unwrap_or(0);
-        awaitable::iterate(
-            slf,
-            Want::Batch { messages: limit(max_messages), bytes: max_bytes.map_or(usize::MAX, limit), wait },
-        )
+        awaitable::iterate(slf, Want::batch(max_messages, max_bytes, max_wait)?)
     }
 
     /// Sends a message; waits only where the send queue is full.
@@ -219,7 +208,7 @@ impl Conn {
     fn send(
         slf: &Bound<'_, Self>,
         message: &Bound<'_, PyAny>,
-        text: Option<bool>,
+        #[pyo3(from_py_with = arguments::text)] text: Option<bool>,
         timeout: Option<&Bound<'_, PyAny>>,
     ) -> PyResult<Py<PyAny>> {
         let (py, this) = (slf.py(), slf.get());
@@ -253,7 +242,11 @@ impl Conn {
     ///     ConcurrencyError: A message is being sent in fragments.
     ///     TypeError: The message cannot be sent.
     #[pyo3(signature = (message, text=None))]
-    fn send_nowait(slf: &Bound<'_, Self>, message: &Bound<'_, PyAny>, text: Option<bool>) -> PyResult<()> {
+    fn send_nowait(
+        slf: &Bound<'_, Self>,
+        message: &Bound<'_, PyAny>,
+        #[pyo3(from_py_with = arguments::text)] text: Option<bool>,
+    ) -> PyResult<()> {
         let (py, this) = (slf.py(), slf.get());
         let Some(outcome) = payload::with_bytes(message, text, false, |op, bytes| Self::send_bytes(slf, op, bytes))?
         else {
@@ -301,7 +294,7 @@ impl Conn {
     fn _try_send(
         slf: &Bound<'_, Self>,
         message: &Bound<'_, PyAny>,
-        text: Option<bool>,
+        #[pyo3(from_py_with = arguments::text)] text: Option<bool>,
         fin: Option<bool>,
     ) -> PyResult<bool> {
         Self::try_send(slf, message, text, fin)

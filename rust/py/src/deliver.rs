@@ -1,28 +1,21 @@
 //! How messages reach their consumer: a waiting task, a listener's callbacks, or a list of many. No borrow of the
 //! connection's state is held while any of them runs.
 
-use fastws_core::{Nanos, State};
+use fastws_core::Nanos;
 use pyo3::exceptions::{PyKeyboardInterrupt, PySystemExit};
 use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::types::PyList;
 
-use crate::awaitable::Want;
 use crate::batch::Batch;
-use crate::conn::{Awaited, Conn, Inner, Polled};
+use crate::conn::{Conn, Inner};
 use crate::driver::Phase;
 use crate::hub::Hub;
 use crate::listener::{Listener, OnMessage};
 use crate::queue::{Body, Decode, Form, Taken};
 use crate::view::MessageView;
 use crate::waiter::Waiter;
-use crate::{clock, fault, gc};
-
-/// Time for which a consumer may take messages without giving the loop a turn.
-const RUN_BUDGET: u64 = 500_000;
-
-/// Messages after which the time is looked at, at most. A slow consumer has its time looked at more often.
-const RUN_CHECK: u32 = 64;
+use crate::{clock, gc};
 
 impl Conn {
     /// Gives what is in the queue to whoever consumes it.
@@ -33,6 +26,10 @@ impl Conn {
         }
         let waiter = {
             let inner = this.inner.borrow();
+            if inner.ring.is_some() {
+                drop(inner);
+                return Self::deliver_to_ring(slf);
+            }
             if !inner.is_batch_ready() {
                 return Ok(());
             }
@@ -42,202 +39,6 @@ impl Conn {
             Some(waiter) => Waiter::wake(waiter.bind(slf.py()), this.hub.get()),
             None => Ok(()),
         }
-    }
-
-    /// Takes a message for a reader that has not waited, unless there is something else to look at, which `poll` does.
-    /// Null: an exception is set.
-    #[inline]
-    pub(crate) fn take_at_once(&self, py: Python<'_>) -> Option<*mut ffi::PyObject> {
-        let mut inner = self.inner.borrow_mut();
-        fault::point(fault::Place::Poll);
-        if inner.waiter.is_some()
-            || inner.queue.is_empty()
-            || inner.queue.form == Form::View
-            || (inner.paused.is_some() && inner.queue.len() <= inner.settings.water.low_messages + 1)
-            || inner.batch.is_some()
-            || inner.run_left <= 1
-            || self.is_forked()
-            || self.listener.get().is_some()
-        {
-            return None;
-        }
-        inner.run_left -= 1;
-        Some(inner.queue.take_object(py))
-    }
-
-    /// One step of a reader.
-    pub(crate) fn poll<'py>(slf: &Bound<'py, Self>, want: Want, resumed: bool, started: bool) -> PyResult<Polled<'py>> {
-        let (py, this) = (slf.py(), slf.get());
-        let mut inner = this.inner.borrow_mut();
-        fault::point(fault::Place::Poll);
-        if !started {
-            if let Some(waiter) = &inner.waiter
-                && waiter.get().is_live()
-            {
-                drop(inner);
-                return Err(this.error(py, "concurrent", ()));
-            }
-            if this.listener.get().is_some() {
-                drop(inner);
-                return Err(this.error(py, "has_listener", ()));
-            }
-            if this.is_forked() {
-                drop(inner);
-                this.check()?;
-                inner = this.inner.borrow_mut();
-            }
-            inner.forget_batch();
-        }
-        if resumed {
-            inner.begin_run();
-            inner.run_turn = this.hub.get().turn();
-        }
-        if !inner.queue.is_empty() {
-            if inner.has_used_its_run() && !inner.had_a_turn(this.hub.get().turn()) {
-                // The loop gets a turn; then reading goes on.
-                return Self::wait(slf, inner, want, true);
-            }
-            let object = match want {
-                Want::Message(decode) => inner.take(py, decode),
-                Want::Next => inner.take(py, Decode::Default),
-                Want::Batch { messages, bytes, wait } => {
-                    if !inner.batch_may_leave(messages, bytes, wait) {
-                        return Self::wait(slf, inner, want, false);
-                    }
-                    inner.take_batch(py, messages, bytes)
-                }
-            };
-            if inner.paused.is_some() && inner.is_below_low_water() {
-                Self::resume(slf, inner)?;
-            }
-            return object.map(Polled::Ready);
-        }
-        if inner.core.data_over() || inner.phase == Phase::Closed {
-            drop(inner);
-            let name = if matches!(want, Want::Message(_)) { "closed" } else { "iteration_over" };
-            return Err(this.error(py, name, (slf,)));
-        }
-        if inner.phase == Phase::New {
-            drop(inner);
-            return Err(this.error(py, "closed", (slf,)));
-        }
-        Self::wait(slf, inner, want, false)
-    }
-
-    /// Makes the reader wait: for a message, or (`done`) for the loop's next turn.
-    fn wait<'a, 'py>(
-        slf: &'a Bound<'py, Self>,
-        mut inner: std::cell::RefMut<'a, Inner>,
-        want: Want,
-        done: bool,
-    ) -> PyResult<Polled<'py>> {
-        let (py, this) = (slf.py(), slf.get());
-        let hub = this.hub.bind(py);
-        if !hub.get().is_running() {
-            drop(inner);
-            this.check_loop(py)?;
-            inner = this.inner.borrow_mut();
-        }
-        let _paused = gc::pause(py);
-        let waiter = Waiter::new(py, hub.get().event_loop_ref(), done)?;
-        inner.waiter = Some(waiter.clone().unbind());
-        if let Want::Batch { messages, bytes, wait } = want {
-            let due = inner.batch.as_ref().and_then(|batch| batch.due);
-            let begins = wait > 0 && !inner.queue.is_empty() && due.is_none();
-            let due = if begins { Some(clock::monotonic().saturating_add(wait)) } else { due };
-            let batch = Awaited { messages, bytes, wait, due };
-            match &mut inner.batch {
-                Some(known) => **known = batch,
-                None => inner.batch = Some(Box::new(batch)),
-            }
-        }
-        let Some(token) = inner.token else { return Ok(Polled::Wait(waiter)) };
-        if let Some(due) = inner.batch.as_ref().and_then(|batch| batch.due) {
-            hub.get().set_deadline(token, Some(due));
-        }
-        if !inner.strong {
-            inner.strong = true;
-            hub.get().set_strong(py, token, Some(slf));
-        }
-        Ok(Polled::Wait(waiter))
-    }
-
-    /// The task of `waiter` came back, or (`gone`) will not.
-    pub(crate) fn reader_left(slf: &Bound<'_, Self>, waiter: &Bound<'_, Waiter>, gone: bool) {
-        let this = slf.get();
-        let (old, token) = {
-            let Ok(mut inner) = this.inner.try_borrow_mut() else { return };
-            if inner.waiter.as_ref().is_none_or(|known| !known.is(waiter)) {
-                return;
-            }
-            if gone {
-                inner.forget_batch();
-            }
-            (inner.waiter.take(), inner.token)
-        };
-        if let Some(old) = old {
-            old.drop_ref(slf.py());
-        }
-        if this.hub.get().is_dispatching(token) || this.is_forked() {
-            // The dispatch that we are in will look after the registration.
-            return;
-        }
-        Self::let_go(slf);
-    }
-
-    /// Somebody waits for what happens to the connection: the hub holds it strongly.
-    pub(crate) fn hold(slf: &Bound<'_, Self>) {
-        let this = slf.get();
-        let token = {
-            let mut inner = this.inner.borrow_mut();
-            if inner.strong || inner.token.is_none() {
-                return;
-            }
-            inner.strong = true;
-            inner.token
-        };
-        if let Some(token) = token {
-            this.hub.get().set_strong(slf.py(), token, Some(slf));
-        }
-    }
-
-    /// Nobody reads any more: the hub holds the connection weakly again, unless something else keeps it.
-    fn let_go(slf: &Bound<'_, Self>) {
-        let this = slf.get();
-        let token = {
-            let mut inner = this.inner.borrow_mut();
-            if !inner.strong || inner.wants_strong(this.listener.get().is_some()) {
-                return;
-            }
-            inner.strong = false;
-            inner.token
-        };
-        if let Some(token) = token {
-            this.hub.get().set_strong(slf.py(), token, None);
-        }
-    }
-
-    /// Reading goes on after a pause.
-    fn resume(slf: &Bound<'_, Self>, mut inner: std::cell::RefMut<'_, Inner>) -> PyResult<()> {
-        let this = slf.get();
-        inner.paused = None;
-        inner.core.resume_receiving(clock::monotonic());
-        let Some(token) = inner.token else { return Ok(()) };
-        let left = inner.has_input() || inner.broken.is_some();
-        let interest = inner.wanted();
-        inner.interest = interest;
-        drop(inner);
-        this.hub.get().set_interest(token, interest);
-        if left { Hub::run_soon(this.hub.bind(slf.py()), token) } else { Ok(()) }
-    }
-
-    /// A closing handshake must see the peer's Close: what the consumer has not taken does not stop reading any more.
-    pub(crate) fn resume_if_closing(slf: &Bound<'_, Self>) -> PyResult<()> {
-        let inner = slf.get().inner.borrow_mut();
-        if inner.paused.is_some() && inner.core.state() == State::Closing {
-            return Self::resume(slf, inner);
-        }
-        Ok(())
     }
 
     fn deliver_to_listener(slf: &Bound<'_, Self>) -> PyResult<()> {
@@ -293,7 +94,7 @@ impl Conn {
         loop {
             let message = {
                 let mut inner = this.inner.borrow_mut();
-                if inner.queue.is_empty() || (inner.has_used_its_run() && inner.token.is_some()) {
+                if inner.queue.is_empty() || (inner.run.is_used_up() && inner.token.is_some()) {
                     return Ok(());
                 }
                 inner.take_default(py)?.into_bound(py)
@@ -307,7 +108,7 @@ impl Conn {
         loop {
             let batch = {
                 let mut inner = this.inner.borrow_mut();
-                if inner.queue.is_empty() || (inner.has_used_its_run() && inner.token.is_some()) {
+                if inner.queue.is_empty() || (inner.run.is_used_up() && inner.token.is_some()) {
                     return Ok(());
                 }
                 inner.take_list(py, usize::MAX, usize::MAX)?
@@ -372,7 +173,7 @@ impl Inner {
 
     /// Takes a message as the object that its consumer gets.
     #[inline]
-    fn take(&mut self, py: Python<'_>, decode: Decode) -> PyResult<Py<PyAny>> {
+    pub(crate) fn take(&mut self, py: Python<'_>, decode: Decode) -> PyResult<Py<PyAny>> {
         let form = self.queue.form;
         let Some(taken) = self.queue.pop(py) else { return Ok(py.None()) };
         if form == Form::View && decode == Decode::Default {
@@ -415,7 +216,7 @@ impl Inner {
         }
     }
 
-    fn take_batch(&mut self, py: Python<'_>, messages: usize, bytes: usize) -> PyResult<Py<PyAny>> {
+    pub(crate) fn take_batch(&mut self, py: Python<'_>, messages: usize, bytes: usize) -> PyResult<Py<PyAny>> {
         self.forget_batch();
         let first_seq = self.queue.taken() + 1;
         let list = self.take_list(py, messages, bytes)?;
@@ -423,7 +224,17 @@ impl Inner {
         let (received_ns, received_mono_ns) = self.queue.stamp().unwrap_or((0, 0));
         let kernel_ns = self.kernel_stamp();
         let _paused = gc::pause(py);
-        let batch = Batch { messages: list, first_seq, last_seq, received_ns, received_mono_ns, kernel_ns };
+        let batch = Batch {
+            messages: list,
+            first_seq,
+            last_seq,
+            generation: 0,
+            connection_id: 0,
+            source: None,
+            received_ns,
+            received_mono_ns,
+            kernel_ns,
+        };
         Ok(Py::new(py, batch)?.into_any())
     }
 
@@ -432,7 +243,7 @@ impl Inner {
         self.extras.as_mut()?.stamp(self.queue.taken())
     }
 
-    fn batch_may_leave(&self, messages: usize, bytes: usize, wait: u64) -> bool {
+    pub(crate) fn batch_may_leave(&self, messages: usize, bytes: usize, wait: u64) -> bool {
         wait == 0
             || self.queue.len() >= messages
             || self.queue.bytes() >= bytes
@@ -448,7 +259,7 @@ impl Inner {
 
     /// No batch is waited for any more: another reader must not wait for its limits.
     #[inline]
-    fn forget_batch(&mut self) {
+    pub(crate) fn forget_batch(&mut self) {
         if self.batch.is_some() {
             self.batch = None;
         }
@@ -461,7 +272,7 @@ impl Inner {
     }
 
     /// Whether the reader that waits has something to come back for.
-    fn is_batch_ready(&self) -> bool {
+    pub(crate) fn is_batch_ready(&self) -> bool {
         if self.queue.is_empty() {
             return self.core.data_over() || self.phase == Phase::Closed;
         }
@@ -472,37 +283,10 @@ impl Inner {
         }
     }
 
-    #[inline]
-    fn has_used_its_run(&mut self) -> bool {
-        self.run_left -= 1;
-        self.run_left == 0 && self.look_at_the_time()
-    }
-
-    /// Whether the run is used up; and when to look again: each look shall see a quarter of the budget at most.
-    #[cold]
-    fn look_at_the_time(&mut self) -> bool {
-        let now = clock::monotonic();
-        let passed = now - std::mem::replace(&mut self.run_looked, now);
-        let share = RUN_BUDGET / 4;
-        self.run_step = match passed {
-            _ if passed > share => (u64::from(self.run_step) * share / passed).max(1) as u32,
-            _ if passed < share / 2 => (self.run_step * 2).min(RUN_CHECK),
-            _ => self.run_step,
-        };
-        self.run_left = self.run_step;
-        now - self.run_start > RUN_BUDGET
-    }
-
-    /// The loop went on meanwhile, as its consumer awaited something else: a new run begins.
-    fn had_a_turn(&mut self, turn: u64) -> bool {
-        let had = std::mem::replace(&mut self.run_turn, turn) != turn;
-        if had {
-            self.run_start = self.run_looked;
+    pub(crate) fn is_below_low_water(&self) -> bool {
+        if let Some(attached) = &self.ring {
+            return attached.ring.get().store.borrow().is_low();
         }
-        had
-    }
-
-    fn is_below_low_water(&self) -> bool {
         self.queue.len() <= self.settings.water.low_messages && self.queue.bytes() <= self.settings.water.low_bytes
     }
 }

@@ -39,7 +39,7 @@ impl Conn {
         let this = slf.get();
         {
             let mut inner = this.inner.borrow_mut();
-            inner.begin_run();
+            inner.run.begin();
             if inner.paused.is_some() && ready.hangup {
                 // The peer ended its half or reset while we did not read: what is left in the kernel is bounded, and behind it is the end.
                 inner.is_ending = true;
@@ -79,7 +79,9 @@ impl Conn {
             && inner.core.state() == State::Open
             && inner.paused.is_none()
             && inner.queue.is_empty()
-            && (self.listener.get().is_some() || inner.waiter.as_ref().is_some_and(|waiter| waiter.get().is_pending()))
+            && (self.listener.get().is_some()
+                || inner.waiter.as_ref().is_some_and(|waiter| waiter.get().is_pending())
+                || inner.ring.as_ref().is_some_and(|attached| attached.ring.get().store.borrow().is_awaited()))
     }
 
     /// Its registration with the hub, while it has one.
@@ -89,7 +91,7 @@ impl Conn {
 
     /// Another turn was asked for: messages or parsed input are left, or writing failed.
     pub(crate) fn on_soon(slf: &Bound<'_, Self>) -> PyResult<()> {
-        slf.get().inner.borrow_mut().begin_run();
+        slf.get().inner.borrow_mut().run.begin();
         Self::handle_events(slf)?;
         Self::deliver(slf)?;
         Self::receive(slf)?;
@@ -109,7 +111,7 @@ impl Conn {
     /// A moment that was waited for has come, `lag` ago.
     pub(crate) fn on_timer(slf: &Bound<'_, Self>, lag: Nanos) -> PyResult<()> {
         // What has arrived is read before silence is judged.
-        slf.get().inner.borrow_mut().begin_run();
+        slf.get().inner.borrow_mut().run.begin();
         Self::receive(slf)?;
         {
             let inner = &mut *slf.get().inner.borrow_mut();
@@ -128,7 +130,7 @@ impl Conn {
     pub(crate) fn on_worked(slf: &Bound<'_, Self>, direction: Direction, done: WorkDone) -> PyResult<()> {
         {
             let inner = &mut *slf.get().inner.borrow_mut();
-            inner.begin_run();
+            inner.run.begin();
             let now = clock::monotonic();
             inner.queue.settle(slf.py())?;
             let mut sink = QueueSink::new(slf.py(), &mut inner.queue, &mut inner.events, inner.delivery);
@@ -173,7 +175,7 @@ impl Conn {
     fn receive_turn(slf: &Bound<'_, Self>) -> PyResult<()> {
         let (py, this) = (slf.py(), slf.get());
         // Each run of the consumer begins anew: the turn does not.
-        let start = this.inner.borrow().run_start;
+        let start = this.inner.borrow().run.start;
         loop {
             let read = {
                 let inner = &mut *this.inner.borrow_mut();
@@ -196,13 +198,14 @@ impl Conn {
                 // A batch that waits for more gets no more.
                 Self::deliver(slf)?;
             }
+            let owes_a_turn = this.owes_a_turn();
             let again = {
                 let inner = this.inner.borrow();
                 let left = inner.has_input();
                 if inner.fd < 0 || (read != Read::More && !left) {
                     break;
                 }
-                if !inner.core.is_failing() && clock::monotonic() - start <= TURN_BUDGET {
+                if !inner.core.is_failing() && !owes_a_turn && clock::monotonic() - start <= TURN_BUDGET {
                     continue;
                 }
                 // The socket stays ready; what is parsed in part is not the socket's any more.

@@ -5,8 +5,10 @@
 compile_error!("fastws needs the descriptors of a Unix system: its driver for Windows is not written");
 
 mod address;
+mod arguments;
 mod awaitable;
 mod batch;
+mod budget;
 mod buffers;
 mod clock;
 mod conn;
@@ -20,12 +22,15 @@ mod fork;
 mod future;
 mod gc;
 mod hub;
+mod keys;
 mod landing;
 mod listener;
 mod payload;
 mod poller;
 mod queue;
+mod reader;
 mod request;
+mod ring;
 mod settings;
 mod sink;
 mod syscall;
@@ -56,7 +61,11 @@ mod _core {
     #[pymodule_export]
     use super::hub::Hub;
     #[pymodule_export]
+    use super::keys::Key;
+    #[pymodule_export]
     use super::request::{Request, parse_uri};
+    #[pymodule_export]
+    use super::ring::{Cursor, Message, Ring};
     #[pymodule_export]
     use super::settings::Settings;
     #[pymodule_export]

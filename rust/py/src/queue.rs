@@ -48,12 +48,13 @@ pub enum Body {
     Object(Py<PyAny>),
 }
 
+/// A message that waits.
 #[derive(Clone, Copy)]
-struct Slot {
-    /// An address in the read buffer, or of an object whose reference is ours.
-    address: usize,
-    length: u32,
-    tag: u8,
+pub(crate) struct Slot {
+    /// An address in the read buffer, or of an object whose reference is the slot's.
+    pub address: usize,
+    pub length: u32,
+    pub tag: u8,
 }
 
 /// When the messages up to a number were received.
@@ -75,9 +76,10 @@ pub struct Queue {
     pub form: Form,
 }
 
-const TEXT: u8 = 1;
-const ASCII: u8 = 2;
-const SLICE: u8 = 4;
+/// What a slot's tag says: it is text, ASCII at that, a place in the read buffer.
+pub(crate) const TEXT: u8 = 1;
+pub(crate) const ASCII: u8 = 2;
+pub(crate) const SLICE: u8 = 4;
 
 impl Queue {
     pub fn new(form: Form) -> Self {
@@ -191,10 +193,38 @@ impl Queue {
             return slot.address as *mut ffi::PyObject;
         }
         self.slices -= 1;
-        if slot.tag & TEXT != 0 && self.form == Form::Auto {
-            return raw_str(slot.address as *const u8, slot.length as usize, slot.tag & ASCII != 0);
+        slot.make(self.form == Form::Auto)
+    }
+
+    /// When the oldest message was received, and how many were then, it included.
+    pub fn oldest(&mut self) -> Option<(Nanos, Nanos, usize)> {
+        while self.stamps.front().is_some_and(|stamp| stamp.end <= self.taken) {
+            self.stamps.pop_front();
         }
-        raw_bytes(slot.address as *const u8, slot.length as usize)
+        let stamp = self.stamps.front().filter(|_| !self.slots.is_empty())?;
+        Some((stamp.realtime, stamp.monotonic, (stamp.end - self.taken) as usize))
+    }
+
+    /// Moves the `count` oldest messages to the end of `slots`; returns their bytes.
+    pub fn move_to(&mut self, slots: &mut VecDeque<Slot>, count: usize) -> usize {
+        self.taken += count as u64;
+        if count == self.slots.len() {
+            self.slices = 0;
+            if slots.is_empty() {
+                std::mem::swap(slots, &mut self.slots);
+            } else {
+                slots.extend(self.slots.drain(..));
+            }
+            return std::mem::take(&mut self.bytes);
+        }
+        let mut size = 0;
+        for slot in self.slots.drain(..count) {
+            size += slot.length as usize;
+            self.slices -= usize::from(slot.tag & SLICE != 0);
+            slots.push_back(slot);
+        }
+        self.bytes -= size;
+        size
     }
 
     /// How many of the oldest messages are within these limits; one that alone is larger than `bytes` counts.
@@ -270,6 +300,19 @@ impl Queue {
     }
 }
 
+impl Slot {
+    /// An object of what is a place in the read buffer: text as `str` if `natural`, else all as `bytes`. Null: an
+    /// exception is set.
+    #[inline]
+    pub fn make(self, natural: bool) -> *mut ffi::PyObject {
+        let (address, length) = (self.address as *const u8, self.length as usize);
+        if natural && self.tag & TEXT != 0 {
+            return raw_str(address, length, self.tag & ASCII != 0);
+        }
+        raw_bytes(address, length)
+    }
+}
+
 impl Taken {
     /// The message as an object.
     #[inline]
@@ -288,7 +331,7 @@ impl Taken {
 }
 
 /// `object` (a `str` or `bytes`) as the wanted kind.
-fn as_kind(object: Py<PyAny>, py: Python<'_>, text: bool) -> PyResult<Py<PyAny>> {
+pub(crate) fn as_kind(object: Py<PyAny>, py: Python<'_>, text: bool) -> PyResult<Py<PyAny>> {
     // SAFETY: attached; the object is a `str` or `bytes`.
     unsafe {
         if ffi::PyTuple_Check(object.as_ptr()) != 0 {

@@ -42,12 +42,6 @@ const LANDING_MIN: usize = 16 << 10;
 const TLS_CHUNK: usize = 64 << 10;
 
 impl Inner {
-    pub(crate) fn begin_run(&mut self) {
-        self.run_start = clock::monotonic();
-        self.run_looked = self.run_start;
-        self.run_left = self.run_step;
-    }
-
     /// The socket is writable for the first time: connected, or not to be.
     pub(crate) fn connected(&mut self) {
         let mut error: libc::c_int = 0;
@@ -289,10 +283,11 @@ impl Inner {
     /// comes from here on is read and let go.
     pub(crate) fn pause_if_full(&mut self, listening: bool) -> bool {
         let water = self.settings.water;
-        let full = self.paused.is_none()
-            && !self.is_ending
-            && (self.queue.len() >= water.high_messages || self.queue.bytes() >= water.high_bytes)
-            && !self.core.data_over();
+        let has_enough = match &self.ring {
+            None => self.queue.len() >= water.high_messages || self.queue.bytes() >= water.high_bytes,
+            Some(attached) => attached.ring.get().store.borrow().is_full(),
+        };
+        let full = self.paused.is_none() && !self.is_ending && has_enough && !self.core.data_over();
         if full && !listening && self.core.state() == State::Closing {
             let newest = self.queue.newest();
             self.rare.discards_behind.get_or_insert(newest);
@@ -302,6 +297,9 @@ impl Inner {
             let now = clock::monotonic();
             self.paused = Some(now);
             self.core.pause_receiving(now);
+            if let Some(attached) = &self.ring {
+                attached.ring.get().store.borrow_mut().pause(now);
+            }
         }
         full
     }
@@ -309,6 +307,9 @@ impl Inner {
     /// The wake-up ends, or the buffer is used again: nothing may point into it.
     fn settle_slices(&mut self, py: Python<'_>) -> PyResult<()> {
         self.queue.settle(py)?;
+        if let Some(attached) = &self.ring {
+            attached.ring.get().store.borrow_mut().settle(py)?;
+        }
         if self.rare.views.is_empty() {
             return Ok(());
         }
@@ -347,6 +348,9 @@ impl Inner {
             buffers::give(input.buffer);
         }
         self.queue.shrink();
+        if let Some(attached) = &self.ring {
+            attached.ring.get().store.borrow_mut().shrink();
+        }
         if let Some(tls) = &mut self.tls {
             tls.rest();
         }
@@ -355,8 +359,12 @@ impl Inner {
 
     /// Whether something is to be taken in without the socket: bytes not parsed, or an end not told.
     pub(crate) fn has_input(&self) -> bool {
+        self.has_unparsed() || self.tls.as_ref().is_some_and(|tls| tls.end().is_some() && !self.core.data_over())
+    }
+
+    /// Whether bytes were read that are not parsed.
+    pub(crate) fn has_unparsed(&self) -> bool {
         self.input.as_ref().is_some_and(|input| input.start < input.end)
-            || self.tls.as_ref().is_some_and(|tls| tls.end().is_some() && !self.core.data_over())
     }
 
     pub(crate) fn wanted(&self) -> Interest {
@@ -373,6 +381,7 @@ impl Inner {
     pub(crate) fn wants_strong(&self, listening: bool) -> bool {
         listening
             || self.waiter.is_some()
+            || self.ring.as_ref().is_some_and(|attached| attached.ring.get().store.borrow().is_awaited())
             || self.core.wants_write()
             || self.blocked
             || self.broken.is_some()

@@ -139,6 +139,17 @@ impl Waiter {
         }
     }
 
+    /// Wakes the task in the loop's next turn.
+    pub fn wake_later(slf: &Bound<'_, Self>) -> PyResult<()> {
+        let this = slf.get();
+        if this.status.get() != Status::Pending {
+            return Ok(());
+        }
+        this.status.set(Status::Done);
+        let callbacks = this.callbacks.take();
+        this.schedule(slf, callbacks)
+    }
+
     fn schedule(&self, slf: &Bound<'_, Self>, callbacks: Callbacks) -> PyResult<()> {
         let py = slf.py();
         for (callback, context) in callbacks.into_iter() {
@@ -176,6 +187,11 @@ fn no_task_runs(py: Python<'_>, event_loop: &Py<PyAny>) -> PyResult<bool> {
 
 #[pymethods]
 impl Waiter {
+    /// The time of a wait is over.
+    fn _wake(slf: &Bound<'_, Self>) -> PyResult<()> {
+        Self::wake_later(slf)
+    }
+
     #[getter]
     fn _asyncio_future_blocking(&self) -> bool {
         self.blocking.get()

@@ -143,6 +143,14 @@ def test_runs_that_cannot_be_compared_are_refused(record, other):
         read([record(result("idle TCP", {"fastws": [1]})), record(result("idle TCP", {"fastws": [1]}), **other)])
 
 
+@pytest.mark.parametrize("content", [b"# fastws", b"\xff", b"[]", b'{"machine": {}}'])
+def test_a_file_that_is_no_record_is_named(content, tmp_path):
+    path = tmp_path / "README.md"
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match=r"README\.md is no record of a run: make bench-rivals saves one"):
+        read([path])
+
+
 def test_the_compact_form_keeps_six_digits_and_a_line_a_scenario(record, tmp_path):
     found = read(
         [record(result("send 128 B TCP", {"fastws": [1234567.891]}), result("idle TCP", {"fastws": [0.1234567891]}))]

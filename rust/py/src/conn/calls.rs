@@ -6,7 +6,6 @@ use fastws_core::{Misuse, Opcode, State};
 use pyo3::prelude::*;
 
 use super::Conn;
-use crate::awaitable::{self, Want};
 use crate::payload;
 
 /// What became of a message that was to be sent.
@@ -61,15 +60,6 @@ impl Conn {
             _ => "value",
         };
         self.error(py, "misuse", (kind, misuse.to_string()))
-    }
-
-    /// The awaitable of a reader.
-    #[inline]
-    pub(crate) fn awaitable(slf: &Bound<'_, Self>, want: Want) -> PyResult<Py<PyAny>> {
-        let this = slf.get();
-        this.check()?;
-        let mut inner = this.inner.borrow_mut();
-        awaitable::of(slf, want, &mut inner.spare)
     }
 
     #[inline]

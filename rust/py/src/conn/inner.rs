@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::ops::{Deref, DerefMut};
 use std::os::fd::RawFd;
+use std::rc::Rc;
 use std::sync::Arc;
 
 use fastws_core::{Connection, Delivery, Event, Nanos};
@@ -11,12 +12,14 @@ use pyo3::prelude::*;
 use pyo3::types::PyString;
 
 use crate::address::Address;
+use crate::budget::Budget;
 use crate::driver::Phase;
 use crate::extras::Extras;
 use crate::hub::Token;
 use crate::landing::Landing;
 use crate::poller::Interest;
 use crate::queue::Queue;
+use crate::ring::{Origin, Ring};
 use crate::settings::Shared;
 use crate::tls::TlsStream;
 use crate::transfer::Input;
@@ -48,18 +51,14 @@ pub(crate) struct Inner {
     pub is_ending: bool,
     /// Since when our own full queue has paused reading.
     pub paused: Option<Nanos>,
+    /// The ring that what is received goes into, if not to a reader.
+    pub ring: Option<Box<Attached>>,
     /// The reader that waits, or was woken and has not come back.
     pub waiter: Option<Py<Waiter>>,
     pub spare: Option<Py<PyAny>>,
     pub batch: Option<Box<Awaited>>,
-    /// When the present run of the consumer began, when the time was last looked at, and messages until the next look.
-    pub run_start: Nanos,
-    pub run_looked: Nanos,
-    pub run_left: u32,
-    /// Messages from look to look.
-    pub run_step: u32,
-    /// The loop's turn in which the run began, or was last found long.
-    pub run_turn: u64,
+    /// The present run of the consumer.
+    pub run: Budget,
     // Sending.
     /// The kernel takes no more for now.
     pub blocked: bool,
@@ -82,6 +81,12 @@ pub(crate) struct Inner {
     /// The URI, without its secrets.
     pub uri: Option<Py<PyString>>,
     pub ended: bool,
+}
+
+/// A ring, and as whose its messages come.
+pub(crate) struct Attached {
+    pub ring: Py<Ring>,
+    pub origin: Rc<Origin>,
 }
 
 /// A batch that is waited for.
@@ -199,15 +204,12 @@ impl Inner {
             settings,
             is_ending: false,
             paused: None,
+            ring: None,
             waiter: None,
             spare: None,
             batch: None,
             reads: 0,
-            run_start: 0,
-            run_looked: 0,
-            run_left: 1,
-            run_step: 1,
-            run_turn: 0,
+            run: Budget::new(),
             blocked: false,
             broken: None,
             sent_turn: 0,
@@ -234,6 +236,9 @@ impl Inner {
         if let Some(waiter) = &self.waiter {
             visit.call(waiter)?;
         }
+        if let Some(attached) = &self.ring {
+            visit.call(&attached.ring)?;
+        }
         let waiting = rare.draining.iter().chain(&rare.closing).chain(&rare.rooms).chain(&rare.overs);
         for future in waiting.chain(rare.writing.iter().map(|(_, future)| future)) {
             visit.call(future)?;
@@ -246,6 +251,6 @@ impl Inner {
 
     /// Lets all references to Python go; what is returned is to be dropped when nothing is borrowed.
     pub(super) fn clear(&mut self) -> impl Sized + use<> {
-        (self.spare.take(), self.waiter.take(), std::mem::take(&mut self.rare))
+        (self.spare.take(), self.waiter.take(), self.ring.take(), std::mem::take(&mut self.rare))
     }
 }

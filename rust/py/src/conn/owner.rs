@@ -28,10 +28,7 @@ impl Conn {
     }
 
     fn check_running_loop(&self, py: Python<'_>) -> PyResult<()> {
-        let running = RUNNING_LOOP
-            .get_or_try_init(py, || py.import("asyncio.events")?.getattr("_get_running_loop").map(Bound::unbind))?
-            .bind(py)
-            .call0()?;
+        let running = running_loop(py)?;
         let ours = self.hub.get().event_loop(py);
         if running.is(ours) || (running.is_none() && !ours.call_method0("is_closed")?.is_truthy()?) {
             return Ok(());
@@ -75,12 +72,25 @@ impl Conn {
     }
 }
 
+/// The loop that runs on this thread, or None.
+pub(crate) fn running_loop(py: Python<'_>) -> PyResult<Bound<'_, PyAny>> {
+    RUNNING_LOOP
+        .get_or_try_init(py, || py.import("asyncio.events")?.getattr("_get_running_loop").map(Bound::unbind))?
+        .bind(py)
+        .call0()
+}
+
 impl Drop for Conn {
     fn drop(&mut self) {
         // SAFETY: a Python object's memory is freed with the interpreter attached.
         let py = unsafe { Python::assume_attached() };
         // The read buffer goes too; a failure is one of memory, and leaves nothing that points into it.
-        let _ = self.inner.get_mut().settle(py);
+        let inner = self.inner.get_mut();
+        if inner.settle(py).is_err()
+            && let Some(attached) = &inner.ring
+        {
+            attached.ring.get().store.borrow_mut().forget_slices();
+        }
         self.abandon(py);
     }
 }

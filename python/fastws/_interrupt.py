@@ -1,0 +1,56 @@
+"""Ending one task's wait from elsewhere, without a task or an event for each."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine
+from typing import Any, TypeVar
+
+__all__ = ["Interrupt", "Interrupted"]
+
+T = TypeVar("T")
+
+
+class Interrupted(Exception):
+    """The wait was ended by ``Interrupt.request``."""
+
+
+class Interrupt:
+    """Waits of one task that others may end.
+
+    Built on ``asyncio.Timeout``, which knows how to tell its own cancellation from somebody else's: a cancellation of
+    the task itself is never swallowed.
+    """
+
+    __slots__ = ("_scope", "is_requested")
+
+    def __init__(self) -> None:
+        self._scope: asyncio.Timeout | None = None
+        self.is_requested = False
+
+    def request(self) -> None:
+        """Ends the wait that is under way, and every later one at once."""
+        self.is_requested = True
+        if self._scope is not None and not self._scope.expired():
+            self._scope.reschedule(asyncio.get_running_loop().time())
+
+    def clear(self) -> None:
+        """Lets waits wait again."""
+        self.is_requested = False
+
+    async def wait(self, what: Coroutine[Any, Any, T]) -> T:
+        """The result of ``what``; raises Interrupted if that was requested first."""
+        if self.is_requested:
+            what.close()
+            raise Interrupted
+        scope = asyncio.timeout(None)
+        try:
+            async with scope:
+                self._scope = scope
+                return await what
+        except TimeoutError:
+            if scope.expired():
+                raise Interrupted from None
+            raise
+        finally:
+            self._scope = None

@@ -1,0 +1,695 @@
+"""The resilient client: a connection that stays."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import time
+import warnings
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Literal, Self
+
+import orjson
+
+from . import _core, _policy
+from .config import ClientConfig
+from .connection import BytesLike, Connection
+from .errors import (
+    AlreadyRunning,
+    ClientStopped,
+    ConfigError,
+    ConnectionLost,
+    ExtensionError,
+    InvalidURI,
+    NotConnected,
+    NotSent,
+    ReceiveError,
+    RequestTimeout,
+    ShutdownTimeout,
+    Unsent,
+)
+from .events import DisconnectReason, Event, EventStream
+from .extensions import Extension, ExtensionHost
+from .handshakes import NoOpHandshaker, SupportsHandshake
+from .markers import Down
+from .outbox import Outbox, Receipt, plain
+from .rate import Priority
+from .sender import Sender
+from .session import End, Parts, Session, Tap
+from .state import ConnectionSnapshot, Status
+from .streams import Stream
+from .subscriptions import Subscriptions
+from .supervisor import ConnectionSupervisor, HeadersSource, UriSource
+from .tls import TlsConfig
+
+if TYPE_CHECKING:
+    from ._options import Seconds
+    from .builder import ClientBuilder
+    from .connector import Connector
+    from .rate import ConnectLimiter, RateLimit, RateLimits
+    from .retry import RetryStrategy
+
+__all__ = ["WebSocketClient"]
+
+log = logging.getLogger("fastws.client")
+
+
+class WebSocketClient:
+    """A WebSocket connection that is supervised: it reconnects, authenticates and subscribes again, and says what you missed.
+
+    ::
+
+        client = WebSocketClient("wss://host/feed", retry=ExponentialBackoff.fast(), handshake=AuthHandshaker(token).json())
+        client.subscriptions.add("BTC-USD", message={"op": "subscribe", "channel": "BTC-USD"})
+        async with client:  # returns at the first Ready
+            async for message in client.stream():
+                ...
+
+    Args:
+        uri: Where to; or a callable (may be async) that is asked at every attempt: fresh signatures, lists of hosts.
+        retry: When to try again; ``ExponentialBackoff.standard()``, or what ``config`` names.
+        handshake: What is said first on every new connection.
+        extensions: Plug-ins, in the order in which they are called.
+        subscriptions: A registry that was filled elsewhere; else ``client.subscriptions`` is an empty one.
+        config: Timeouts, limits and policies.
+        tls: For ``wss://``: as ``fastws.connect`` takes it.
+        headers: More headers for the upgrade; or a callable (may be async) that is asked at every attempt.
+        subprotocols: Subprotocols to offer, in order of preference.
+        proxy: None. This version dials directly.
+        connector: Makes the connections; ``DefaultConnector()``.
+        rate_limit: How much is sent at most: see ``RateLimit``.
+        connect_limiter: How many connections are opened at most, shared by clients: see ``ConnectLimiter``.
+        tap: Called for each message, ``tap(direction, received_ns, data)``, such as a ``Recorder``. It makes messages pass
+            through Python.
+        metadata: What handshakers and extensions find in their context.
+
+    One client serves one event loop at a time: it belongs to the one that runs it.
+
+    Raises:
+        ConfigError: An argument is wrong; it names the field.
+    """
+
+    __slots__ = (
+        "__weakref__",
+        "_background",
+        "_cause",
+        "_deadline",
+        "_host",
+        "_is_running",
+        "_outbox",
+        "_over",
+        "_parts",
+        "_ready_waiters",
+        "_ring",
+        "_session",
+        "_streams_started",
+        "_supervisor",
+        "_task",
+        "_unsent",
+        "config",
+        "subscriptions",
+    )
+
+    def __init__(
+        self,
+        uri: UriSource,
+        *,
+        retry: RetryStrategy | None = None,
+        handshake: SupportsHandshake | None = None,
+        extensions: Iterable[Extension] = (),
+        subscriptions: Subscriptions | None = None,
+        config: ClientConfig | None = None,
+        tls: TlsConfig | Literal["system", "webpki"] | None = None,
+        headers: HeadersSource = None,
+        subprotocols: Sequence[str] | None = None,
+        proxy: None = None,
+        connector: Connector | None = None,
+        rate_limit: RateLimit | RateLimits | None = None,
+        connect_limiter: ConnectLimiter | None = None,
+        tap: Tap | None = None,
+        metadata: Mapping[str, Any] | None = None,
+    ) -> None:
+        if proxy is not None:
+            raise ConfigError(f"proxy={proxy!r}: this version dials directly; use None", field="proxy")
+        if not (isinstance(uri, str) or callable(uri)):
+            raise ConfigError(f"uri is a str or a callable, not {type(uri).__name__}", field="uri")
+        if isinstance(uri, str):
+            try:
+                _core.parse_uri(uri)
+            except ValueError as error:
+                raise InvalidURI(str(error)) from None
+        if tap is not None and not callable(tap):
+            raise ConfigError(f"tap is a callable, not {type(tap).__name__}", field="tap")
+        self.config = config if config is not None else ClientConfig()
+        self.subscriptions = subscriptions if subscriptions is not None else Subscriptions()
+        self.subscriptions.bind(self)
+        options = _connect_options(self.config)
+        if tls is not None:
+            options["tls"] = tls
+        if subprotocols is not None:
+            options["subprotocols"] = subprotocols
+        self._supervisor = ConnectionSupervisor(
+            uri,
+            connector=connector,
+            config=self.config,
+            retry=retry,
+            headers=headers,
+            options=options,
+            connect_limiter=connect_limiter,
+        )
+        self._host = ExtensionHost(
+            extensions, timeout=self.config.extension_timeout, policy=self.config.processor_error_policy
+        )
+        self._ring = make_ring(self.config)
+        self._outbox = Outbox(self.config, self._terminal)
+        self._parts = Parts(
+            config=self.config,
+            supervisor=self._supervisor,
+            ring=self._ring,
+            outbox=self._outbox,
+            subscriptions=self.subscriptions,
+            handshaker=handshake if handshake is not None else NoOpHandshaker(),
+            host=self._host,
+            rate_limit=rate_limit,
+            tap=tap,
+            metadata=dict(metadata or {}),
+        )
+        self._session: Session | None = None
+        self._task: asyncio.Task[Any] | None = None
+        self._background: asyncio.Task[None] | None = None
+        self._is_running = False
+        self._over: asyncio.Future[None] | None = None
+        self._cause: BaseException | None = None
+        self._deadline: float | None = None
+        self._ready_waiters: list[asyncio.Future[None]] = []
+        self._unsent: tuple[Unsent, ...] = ()
+
+    @classmethod
+    def builder(cls, uri: UriSource) -> ClientBuilder:
+        """A builder: the same arguments, one call each."""
+        from .builder import ClientBuilder
+
+        return ClientBuilder(uri)
+
+    # ---- what can be read ------------------------------------------------------------------------------------------
+
+    @property
+    def uri(self) -> str:
+        """The URI that was used last, with userinfo and query masked."""
+        return self._supervisor.uri
+
+    @property
+    def status(self) -> Status:
+        """The state of the connection."""
+        return self._supervisor.state.status
+
+    def snapshot(self) -> ConnectionSnapshot:
+        """What is known of the connection at this moment."""
+        state = self._supervisor.state
+        session = self._session
+        native = session.wire if session is not None else None
+        return state.snapshot(native.stats()) if isinstance(native, Connection) else state.snapshot()
+
+    @property
+    def is_connected(self) -> bool:
+        """Whether a connection is open; the application handshake may still be under way."""
+        return self._supervisor.is_connected
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether a connection is open and the application handshake is done."""
+        return self.status is Status.READY
+
+    @property
+    def is_running(self) -> bool:
+        """Whether ``run`` is under way."""
+        return self._is_running
+
+    def is_healthy(self, timeout: float | None = None) -> bool:
+        """Whether it is ready and something was received within ``timeout`` seconds (``receive_timeout``)."""
+        limit = timeout if timeout is not None else self.config.receive_timeout
+        session = self._session
+        if not self.is_ready or session is None:
+            return False
+        return limit is None or session._silence(asyncio.get_running_loop().time()) < limit
+
+    @property
+    def extensions(self) -> ExtensionHost:
+        """The plug-ins; they stay readable, and more can be registered."""
+        return self._host
+
+    # ---- events ----------------------------------------------------------------------------------------------------
+
+    def events(self) -> EventStream:
+        """An async iterator of what happens to the connection, the current state first.
+
+        It keeps 256 events, drops the oldest with a count (``.dropped``), and ends after ``Shutdown``.
+        """
+        return self._supervisor.hub.stream()
+
+    def on(self, kind: type[Event] | None, callback: Callable[[Any], Any]) -> Callable[[], None]:
+        """Calls ``callback(event)`` for each event of ``kind`` (None: of every kind). Returns what ends that."""
+        return self._supervisor.hub.on(kind, callback)
+
+    # ---- running ---------------------------------------------------------------------------------------------------
+
+    async def run(self) -> None:
+        """Runs until ``shutdown``, or raises the cause of any other end.
+
+        Raises:
+            AlreadyRunning: It runs already.
+            RetriesExhausted: The retry strategy gave up; ``__cause__`` is the last failure.
+            ConnectError, HandshakeError, ConnectionClosed, …: A failure that no repetition mends.
+        """
+        if self._is_running:
+            raise AlreadyRunning(f"{self.uri}: this client runs already")
+        loop = asyncio.get_running_loop()
+        self._is_running = True
+        self._task = asyncio.current_task()
+        self._over = loop.create_future()
+        self._cause, self._deadline, self._unsent = None, None, ()
+        self._parts.unsent = ()
+        self._supervisor.begin()
+        self._ring._reopen()
+        observing = self._supervisor.hub.on(None, self._notify_event) if len(self._host) else _nothing
+        try:
+            await self._host.start()
+            await self._sessions()
+        except ClientStopped:
+            await self._end(None)
+        except BaseException as error:
+            await self._end(error)
+            raise
+        else:
+            await self._end(None)
+        finally:
+            observing()
+
+    async def _sessions(self) -> None:
+        supervisor = self._supervisor
+        while True:
+            wire = await supervisor.connect()
+            session = self._session = Session(self._parts, wire, self._tell_waiters)
+            try:
+                failure, final = await session.run(self._shutdown_deadline)
+            finally:
+                self._session = None
+            if final:
+                raise supervisor.fatal(failure.cause)
+            await supervisor.failed(failure)
+
+    async def _end(self, error: BaseException | None) -> None:
+        """Everybody is told, whatever happened."""
+        self._cause = error if error is not None else ClientStopped(f"{self.uri}: the client was shut down")
+        self._unsent = (*self._parts.unsent, *self._outbox.close())
+        self._ring._end(None if error is None or isinstance(error, asyncio.CancelledError) else error)
+        try:
+            await self.subscriptions.aclose(error if isinstance(error, Exception) else None)
+            await self._host.notify_shutdown()
+        finally:
+            self._is_running = False
+            self._task = None
+            self._tell_waiters(self._cause)
+            self._supervisor.ended()
+            if self._over is not None and not self._over.done():
+                self._over.set_result(None)
+
+    async def __aenter__(self) -> Self:
+        """Runs in the background; returns at the first Ready, or raises what makes that impossible."""
+        if self._is_running or self._background is not None:
+            raise AlreadyRunning(f"{self.uri}: this client runs already")
+        self._background = asyncio.get_running_loop().create_task(self.run(), name=f"fastws client {self.uri}")
+        await asyncio.sleep(0)
+        try:
+            await self.wait_ready()
+        except BaseException:
+            with contextlib.suppress(BaseException):
+                await self._stop_background()
+            raise
+        return self
+
+    async def __aexit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None
+    ) -> None:
+        failure = None
+        try:
+            await self._stop_background()
+        except Exception as error:  # noqa: BLE001 - raised below unless the body failed by itself
+            failure = error
+        if failure is not None and exc is None:
+            raise failure
+
+    async def _stop_background(self) -> None:
+        task, self._background = self._background, None
+        if task is None:
+            return
+        try:
+            if not task.done():
+                await self.shutdown()
+        finally:
+            await task
+
+    async def shutdown(self, timeout: Seconds = None) -> None:
+        """Ends the client: sends what is queued, then Close, and waits for the peer's.
+
+        Every wait of ``run`` is interrupted. Nothing happens if it does not run.
+
+        Args:
+            timeout: Seconds for all of it; None: ``ClientConfig.shutdown_timeout``. What is not done by then is given up.
+
+        Raises:
+            ShutdownTimeout: Some messages were not sent by then; ``unsent`` has them.
+        """
+        if not self._is_running or self._over is None:
+            return
+        seconds = _seconds(timeout, self.config.shutdown_timeout)
+        deadline = asyncio.get_running_loop().time() + seconds
+        self._deadline = deadline if self._deadline is None else min(deadline, self._deadline)
+        self._supervisor.shutdown()
+        if asyncio.current_task() is self._task:
+            return  # a callback of ours: run() goes on when it returns
+        await asyncio.shield(self._over)
+        unsent = self._unsent
+        if unsent:
+            raise ShutdownTimeout(f"{self.uri}: shut down after {seconds:g} s", timeout=seconds, unsent=unsent)
+
+    def _shutdown_deadline(self) -> float:
+        if self._deadline is not None:
+            return self._deadline
+        return asyncio.get_running_loop().time() + self.config.shutdown_timeout
+
+    async def wait_ready(self) -> None:
+        """Waits for the application handshake. Bound it by ``asyncio.timeout``.
+
+        Raises:
+            ClientError, ConnectError, …: The client is over; the cause.
+            NotConnected: It does not run.
+        """
+        if self.is_ready:
+            return
+        if not self._is_running:
+            raise self._cause or NotConnected(
+                f"{self.uri}: the client does not run; use `async with`, or a task of run()"
+            )
+        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._ready_waiters.append(future)
+        try:
+            await future
+        finally:
+            with contextlib.suppress(ValueError):
+                self._ready_waiters.remove(future)
+
+    wait_connected = wait_ready
+
+    def reconnect(self, reason: str = "requested") -> None:
+        """Closes the present connection politely and opens another. Nothing happens while there is none."""
+        self._request_reconnect(reason)
+
+    # ---- sending ---------------------------------------------------------------------------------------------------
+
+    def send_nowait(
+        self,
+        message: str | BytesLike,
+        text: bool | None = None,
+        *,
+        urgent: bool = False,
+        expires: Seconds = None,
+        key: str | None = None,
+    ) -> None:
+        """Sends a message, or raises at once.
+
+        Args:
+            message: ``str`` is sent as text, bytes-like as binary.
+            text: True sends bytes-like as text, False sends ``str`` as binary.
+            urgent: Pass those that wait for the rate limit or a connection.
+            expires: Seconds after which a message that still waits is not sent any more.
+            key: The rate limit that it falls under.
+
+        Raises:
+            NotConnected: There is no ready connection, and ``on_disconnect_send`` is ``"fail"``.
+            SendQueueFull: There is no room; nothing was accepted.
+            ClientStopped, …: The client is over; the cause.
+        """
+        if self._looks_at_outgoing:
+            passed = self._outgoing_now(message)
+            if passed is None:
+                return
+            message = passed
+        self._outbox.send_nowait(message, text, urgent=urgent, expires=_moment(expires), key=key)
+
+    async def send(
+        self,
+        message: str | BytesLike,
+        text: bool | None = None,
+        *,
+        timeout: Seconds = None,  # noqa: ASYNC109 - as asyncio.Queue has none, and the model has
+        receipt: bool = False,
+        urgent: bool = False,
+        expires: Seconds = None,
+        key: str | None = None,
+    ) -> Receipt | None:
+        """Sends a message; waits where there is no room.
+
+        Args:
+            message, text, urgent, expires, key: As for ``send_nowait``.
+            timeout: Seconds to wait for room; None for no limit.
+            receipt: Return a future that is done when the kernel has taken the message, and raises ``NotSent`` or
+                ``MaybeSent`` if the connection ended before that.
+
+        Raises:
+            TimeoutError: There was no room within ``timeout``: nothing was sent.
+            NotConnected, ClientStopped, …: As for ``send_nowait``.
+        """
+        future: Receipt | None = asyncio.get_running_loop().create_future() if receipt else None
+        if self._looks_at_outgoing:
+            passed = await self._outgoing(message)
+            if passed is None:
+                if future is not None:
+                    future.set_exception(NotSent("an extension stopped it", message=plain(message)))
+                return future
+            message = passed
+        sending = self._outbox.send(message, text, urgent=urgent, expires=_moment(expires), key=key, receipt=future)
+        if timeout is None:
+            await sending
+            return future
+        limit = asyncio.timeout(_seconds(timeout, 0))
+        try:
+            async with limit:
+                await sending
+        except TimeoutError as error:
+            if not limit.expired():
+                raise
+            raise TimeoutError(f"not sent: no room within {_seconds(timeout, 0):g} s") from error
+        return future
+
+    send_async = send
+
+    async def send_timeout(self, message: str | BytesLike, timeout: Seconds) -> None:  # noqa: ASYNC109 - the model's
+        """``send(message, timeout=timeout)``, as the model crate spells it."""
+        await self.send(message, timeout=timeout)
+
+    async def send_many(self, messages: Iterable[str | BytesLike], text: bool | None = None) -> None:
+        """Sends messages in order, waiting for room where there is none."""
+        if isinstance(messages, str | bytes | bytearray | memoryview):
+            raise TypeError("send_many() takes several messages, such as a list; send() takes one")
+        session = self._session
+        native = session.wire if session is not None and self.is_ready else None
+        with native.cork() if isinstance(native, Connection) else contextlib.nullcontext():
+            for message in messages:
+                await self.send(message, text)
+
+    async def send_json(self, value: object) -> None:
+        """Sends ``value`` as JSON text (by orjson)."""
+        await self.send(orjson.dumps(value), text=True)
+
+    async def send_text(self, message: str) -> None:
+        """Sends text."""
+        await self.send(message, text=True)
+
+    async def send_binary(self, message: BytesLike) -> None:
+        """Sends binary."""
+        await self.send(message, text=False)
+
+    async def ping(self, data: str | BytesLike | None = None) -> float:
+        """Sends a Ping; returns its latency in seconds. Raises NotConnected, ConnectionClosed."""
+        session = self._session
+        if session is None or not isinstance(session.wire, Connection):
+            raise NotConnected(self.uri)
+        return await (await session.wire.ping(data))
+
+    def sender(self) -> Sender:
+        """A handle that sends, and nothing else; it survives reconnects."""
+        return Sender(self)
+
+    async def request(
+        self,
+        message: str | BytesLike | Mapping[str, Any],
+        *,
+        match: Callable[[Any], Any],
+        timeout: Seconds = 10.0,  # noqa: ASYNC109 - part of what is asked
+        decode: Callable[[Any], Any] | None = None,
+    ) -> Any:
+        """Sends a message and waits for its answer.
+
+        The answer is seen by streams too.
+
+        Args:
+            message: As for ``send``; a dict is sent as JSON.
+            match: Tells whether a message is the answer.
+            timeout: Seconds for the answer; None for no limit.
+            decode: Applied to each message before ``match``, such as ``orjson.loads``; gets ``bytes``.
+
+        Raises:
+            RequestTimeout: No answer within ``timeout``.
+            ConnectionLost: The connection ended before the answer; ``outcome`` says whether the request was sent.
+            NotConnected, …: As for ``send``.
+        """
+        if isinstance(message, Mapping):
+            message, text = orjson.dumps(message), True
+        else:
+            text = None
+        seconds = None if timeout is None else _seconds(timeout, 0)
+        limit = asyncio.timeout(seconds)
+        receipt: Receipt = asyncio.get_running_loop().create_future()
+        with self._stream(markers=True, decode=decode, start="live", capacity=None) as answers:
+            try:
+                async with limit:
+                    await self._outbox.send(message, text, receipt=receipt)
+                    async for item in answers:
+                        if isinstance(item, Down):
+                            is_sure = receipt.done() and isinstance(receipt.exception(), NotSent)
+                            outcome: Literal["not_sent", "maybe_sent"] = "not_sent" if is_sure else "maybe_sent"
+                            raise ConnectionLost(f"{self.uri}: {item.reason}", outcome=outcome)
+                        if isinstance(item, _core.Message) and match(item.data):
+                            return item.data
+            except TimeoutError as error:
+                if not limit.expired():
+                    raise
+                raise RequestTimeout(f"{self.uri}: no answer within {seconds:g} s", timeout=seconds) from error
+        raise self._terminal() or ConnectionLost(f"{self.uri}: the client ended", outcome="maybe_sent")
+
+    # ---- receiving -------------------------------------------------------------------------------------------------
+
+    def stream(self, *wrong: Any, **options: Any) -> Stream[Any]:
+        """An independent cursor on what is received: see ``Stream`` for the keywords.
+
+        The first one starts at the oldest message that is retained, later ones at the next.
+        """
+        if wrong:
+            raise TypeError(
+                f"stream() takes keywords only; did you mean client.subscriptions.add({wrong[0]!r}, message=...)?"
+            )
+        return self._stream(**options)
+
+    subscribe = stream
+
+    def _stream(self, **options: Any) -> Stream[Any]:
+        return Stream(self._ring, **options)
+
+    # ---- what its parts ask for ------------------------------------------------------------------------------------
+
+    def _terminal(self) -> BaseException | None:
+        """Why nothing can be sent any more, if so."""
+        if self._supervisor.is_shutdown_requested:
+            return self._cause or ClientStopped(f"{self.uri}: the client is shutting down")
+        return self._cause
+
+    def _request_reconnect(self, reason: str) -> None:
+        session = self._session
+        if session is not None and self.is_ready:
+            cause = ReceiveError(f"{self.uri}: reconnecting: {reason}")
+            session.end(End(DisconnectReason("requested", None, reason, "local", cause), cause))
+
+    async def _send_replay(self, message: str | bytes) -> None:
+        session = self._session
+        if session is not None:
+            await session.pace(Priority.REPLAY)
+            session = self._session
+        if session is None or not self.is_ready:
+            raise NotConnected(self.uri)
+        await session.wire.send(message)
+
+    async def _observe(self) -> AsyncIterator[Any]:
+        with self._stream(start="live") as stream:
+            async for message in stream:
+                yield message
+
+    @property
+    def _looks_at_outgoing(self) -> bool:
+        return self._parts.tap is not None or self._host.handles_outgoing
+
+    async def _outgoing(self, message: str | BytesLike) -> str | bytes | None:
+        passed: str | bytes | None = plain(message)
+        if self._host.handles_outgoing:
+            passed = await self._host.process_outgoing(plain(message), self._host.context)
+        if passed is not None and self._parts.tap is not None:
+            self._parts.tap("out", time.time_ns(), passed)
+        return passed
+
+    def _outgoing_now(self, message: str | BytesLike) -> str | bytes | None:
+        looking = self._outgoing(message)
+        try:
+            looking.send(None)
+        except StopIteration as done:
+            passed: str | bytes | None = done.value
+            return passed
+        looking.close()
+        raise TypeError("an extension has an async on_send, which send_nowait() cannot wait for: use await send()")
+
+    async def _notify_event(self, event: Event) -> None:
+        try:
+            await self._host.notify_event(event)
+        except ExtensionError as error:
+            session = self._session
+            if session is not None:
+                session.end(End(DisconnectReason("error", cause=error), error, final=self._host.policy == "fatal"))
+
+    def _tell_waiters(self, error: BaseException | None = None) -> None:
+        waiters, self._ready_waiters = self._ready_waiters, []
+        for future in waiters:
+            if future.done():
+                continue
+            if error is None:
+                future.set_result(None)
+            else:
+                future.set_exception(error)
+
+    def __repr__(self) -> str:
+        return f"<fastws.WebSocketClient {self.uri} {self.status}>"
+
+    def __del__(self, _warn: Any = warnings.warn) -> None:
+        if getattr(self, "_is_running", False):
+            _warn(f"unclosed {self!r}; use `async with` or shutdown()", ResourceWarning, source=self, stacklevel=2)
+
+
+def make_ring(config: ClientConfig) -> _core.Ring:
+    """Where a client's messages wait for its streams."""
+    messages, size = config.queue_messages, config.queue_bytes
+    return _core.Ring(None, _policy, (messages, messages // 4, size, size // 4), receive=config.receive)
+
+
+def _connect_options(config: ClientConfig) -> dict[str, Any]:
+    return {
+        "ping_interval": config.ping_interval,
+        "ping_timeout": config.ping_timeout,
+        "close_timeout": config.close_timeout,
+        "nodelay": config.nodelay,
+        "max_send_queue": config.send_queue_capacity,
+        **config.ws_config,
+    }
+
+
+def _seconds(value: Seconds, otherwise: float) -> float:
+    """A duration in seconds; ``otherwise`` for None."""
+    return otherwise if value is None else _core.seconds("timeout", value)
+
+
+def _moment(expires: Seconds) -> float | None:
+    """When something expires that does so in so many seconds, on the loop's clock."""
+    return None if expires is None else asyncio.get_running_loop().time() + _core.seconds("expires", expires)
+
+
+def _nothing() -> None:
+    """Nobody observes."""

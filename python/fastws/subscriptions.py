@@ -1,0 +1,407 @@
+"""What a client is subscribed to: kept across reconnects, sent again in order, confirmed by the venue.
+
+A *subscription* is a channel of the venue. It has nothing to do with ``client.stream()``, which is a local cursor.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any, Protocol
+
+import orjson
+
+from .errors import ClientError, ConfigError
+
+if TYPE_CHECKING:
+    from .handshakes import HandshakeChannel
+
+__all__ = ["Subscription", "SubscriptionError", "SubscriptionState", "Subscriptions"]
+
+log = logging.getLogger("fastws.client")
+
+Message = str | bytes
+Payload = Message | Mapping[str, Any] | list[Any]
+Predicate = Callable[[Any], Any]
+
+
+class SubscriptionState(StrEnum):
+    """How far a subscription has come."""
+
+    PENDING = "pending"
+    """Not sent in this session, or sent and not confirmed yet."""
+    CONFIRMED = "confirmed"
+    """The venue confirmed it; or it was sent, and there is no ``ack`` to wait for."""
+    STALE = "stale"
+    """Confirmed, but nothing of it came for ``data_timeout``."""
+    FAILED = "failed"
+    """The venue refused it (``nack``), or did not confirm it within ``ack_timeout``."""
+
+
+class SubscriptionError(ClientError):
+    """A subscription was refused, was not confirmed in time, or is not known."""
+
+
+class _Sender(Protocol):
+    """What the registry needs of its client."""
+
+    @property
+    def is_ready(self) -> bool: ...
+
+    async def _send_replay(self, message: Message) -> None: ...
+
+    def _observe(self) -> AsyncIterator[Any]: ...
+
+    def _request_reconnect(self, reason: str) -> None: ...
+
+
+@dataclass(slots=True, eq=False)
+class Subscription:
+    """A subscription and its state. Read it; the registry changes it."""
+
+    key: str
+    message: Message
+    unsubscribe: Message | None
+    ack: Predicate | None
+    nack: Predicate | None
+    ack_timeout: float
+    match: Predicate | None
+    data_timeout: float | None
+    references: int = 1
+    state: SubscriptionState = SubscriptionState.PENDING
+    error: str | None = None
+    sent_at: float | None = None
+    last_data: float | None = None
+    _waiters: list[asyncio.Future[None]] | None = None
+
+    def __repr__(self) -> str:
+        return f"<Subscription {self.key!r} {self.state}, {self.references} references>"
+
+
+class Subscriptions:
+    """The registry of a client: ``client.subscriptions``. It can be filled before the client runs, and while it does."""
+
+    __slots__ = ("_client", "_items", "_observer", "_sending", "_timer")
+
+    def __init__(self) -> None:
+        self._client: _Sender | None = None
+        self._items: dict[str, Subscription] = {}
+        self._observer: asyncio.Task[None] | None = None
+        self._sending: set[asyncio.Task[None]] = set()
+        self._timer: asyncio.TimerHandle | None = None
+
+    # ---- what users call -------------------------------------------------------------------------------------------
+
+    def add(
+        self,
+        key: str,
+        *,
+        message: Payload,
+        unsubscribe: Payload | None = None,
+        ack: Predicate | None = None,
+        nack: Predicate | None = None,
+        ack_timeout: float = 10.0,
+        match: Predicate | None = None,
+        data_timeout: float | None = None,
+    ) -> Subscription:
+        """Subscribes, now and after every reconnect, in the order of the first ``add``.
+
+        Args:
+            key: What to call it. Adding a key again counts one more reference, and sends nothing.
+            message: What subscribes: ``str`` or ``bytes`` as they are, a dict or list as JSON.
+            unsubscribe: What ends it, sent by the ``remove`` of the last reference.
+            ack: Tells whether a message confirms it: gets the message decoded from JSON, or as it came if it is none.
+                None: it is confirmed as soon as it is sent.
+            nack: Tells whether a message refuses it.
+            ack_timeout: Seconds until an unconfirmed one counts as failed.
+            match: Tells whether a message belongs to it, for ``data_timeout``.
+            data_timeout: Seconds without such a message after which it is stale: it is then sent again, once; if that
+                does not help within the same time, the client reconnects. None for no limit.
+
+        Raises:
+            ConfigError: The arguments do not go together, or differ from those that the key has already.
+        """
+        if not isinstance(key, str):
+            raise TypeError(f"key is a str, not {type(key).__name__}")
+        if (match is None) is not (data_timeout is None):
+            raise ConfigError(
+                "match= and data_timeout= go together: which messages count, and how long without", field="match"
+            )
+        for name, seconds in (("ack_timeout", ack_timeout), ("data_timeout", data_timeout)):
+            if seconds is not None and not 0 < seconds < float("inf"):
+                raise ConfigError(f"{name} must be more than 0 seconds, not {seconds!r}", field=name)
+        wire = _payload(message, "message")
+        known = self._items.get(key)
+        if known is not None:
+            if known.message != wire:
+                raise ConfigError(f"the key {key!r} is subscribed already, by another message", field="message")
+            known.references += 1
+            return known
+        item = Subscription(
+            key=key,
+            message=wire,
+            unsubscribe=None if unsubscribe is None else _payload(unsubscribe, "unsubscribe"),
+            ack=ack,
+            nack=nack,
+            ack_timeout=ack_timeout,
+            match=match,
+            data_timeout=data_timeout,
+        )
+        self._items[key] = item
+        if self._client is not None and self._client.is_ready:
+            self._start(self._subscribe(item))
+        return item
+
+    def remove(self, key: str) -> None:
+        """Takes one reference away; the last one unsubscribes. Raises KeyError if the key is not known."""
+        item = self._items[key]
+        item.references -= 1
+        if item.references:
+            return
+        del self._items[key]
+        self._resolve(item, SubscriptionError(f"the subscription {key!r} was removed"))
+        if item.unsubscribe is not None and self._client is not None and self._client.is_ready:
+            self._start(self._client._send_replay(item.unsubscribe))
+
+    async def confirmed(self, key: str) -> None:
+        """Waits until ``key`` is confirmed in the present session or a later one.
+
+        Bound it by ``asyncio.timeout``. Raises KeyError if the key is not known, SubscriptionError if the venue refuses
+        it or does not answer within ``ack_timeout``.
+        """
+        item = self._items[key]
+        if item.state is SubscriptionState.FAILED:
+            raise SubscriptionError(f"{key!r}: {item.error}")
+        if item.state is SubscriptionState.PENDING:
+            future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            item._waiters = [*(item._waiters or ()), future]
+            await future
+
+    def states(self) -> dict[str, SubscriptionState]:
+        """The state of each key, in the order in which they are replayed."""
+        return {key: item.state for key, item in self._items.items()}
+
+    def __getitem__(self, key: str) -> Subscription:
+        return self._items[key]
+
+    def __contains__(self, key: object) -> bool:
+        return key in self._items
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._items)
+
+    def __len__(self) -> int:
+        return len(self._items)
+
+    # ---- what the client calls -------------------------------------------------------------------------------------
+
+    def bind(self, client: _Sender) -> None:
+        """Belongs to ``client`` from now on; a registry serves one."""
+        if self._client is not None and self._client is not client:
+            raise ConfigError(
+                "these subscriptions belong to another client; make a registry for each", field="subscriptions"
+            )
+        self._client = client
+
+    async def restore(self, channel: HandshakeChannel, timeout: float) -> None:
+        """Subscribes to everything on a new connection, before anybody sees its messages.
+
+        Waits ``timeout`` seconds at most for what is to be confirmed; later confirmations are seen as they come.
+        """
+        items = list(self._items.values())
+        for item in items:
+            self._sent(item)
+            await channel.send(item.message)
+        pending = [item for item in items if item.state is SubscriptionState.PENDING]
+        try:
+            async with asyncio.timeout(timeout):
+                while pending:
+                    await channel.expect(lambda message: self._looks_at(message, pending) is not None)
+                    pending = [item for item in pending if item.state is SubscriptionState.PENDING]
+        except TimeoutError:
+            log.info("not confirmed within %g s: %s", timeout, ", ".join(item.key for item in pending))
+
+    def unrestored(self) -> tuple[str, ...]:
+        """Keys that are not confirmed in the present session."""
+        return tuple(item.key for item in self._items.values() if item.state is not SubscriptionState.CONFIRMED)
+
+    def session_began(self) -> None:
+        """Messages can be observed now."""
+        self._observe_if_needed()
+
+    def session_ended(self) -> None:
+        """Nothing is confirmed any more."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        for item in self._items.values():
+            item.state, item.error, item.sent_at, item.last_data = SubscriptionState.PENDING, None, None, None
+
+    async def aclose(self, error: BaseException | None) -> None:
+        """The client is over: whoever waits is told."""
+        self.session_ended()
+        for item in self._items.values():
+            self._resolve(item, error or SubscriptionError("the client was shut down"))
+        tasks = [*self._sending, *([self._observer] if self._observer is not None else [])]
+        self._observer = None
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    # ---- inside ----------------------------------------------------------------------------------------------------
+
+    def _start(self, work: Any) -> None:
+        task = asyncio.get_running_loop().create_task(work, name="fastws subscription")
+        self._sending.add(task)
+        task.add_done_callback(self._finished)
+
+    def _finished(self, task: asyncio.Task[None]) -> None:
+        self._sending.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            # The next session subscribes to everything anyway.
+            log.info("a subscription was not sent: %s", error)
+
+    async def _subscribe(self, item: Subscription) -> None:
+        assert self._client is not None
+        if item.ack is not None or item.match is not None:
+            self._observe_if_needed()
+        await self._client._send_replay(item.message)
+        self._sent(item)
+        self._observe_if_needed()
+
+    def _sent(self, item: Subscription) -> None:
+        now = asyncio.get_running_loop().time()
+        item.sent_at = item.last_data = now
+        if item.ack is None:
+            item.state = SubscriptionState.CONFIRMED
+            self._resolve(item, None)
+
+    def _resolve(self, item: Subscription, error: BaseException | None) -> None:
+        waiters, item._waiters = item._waiters, None
+        for future in waiters or ():
+            if future.done():
+                continue
+            if error is None:
+                future.set_result(None)
+            else:
+                future.set_exception(error)
+
+    def _looks_at(self, message: Any, pending: list[Subscription]) -> Subscription | None:
+        """The subscription that ``message`` confirms or refuses, if any."""
+        for item in pending:
+            if item.ack is not None and _says(item.ack, message):
+                item.state, item.error = SubscriptionState.CONFIRMED, None
+                self._resolve(item, None)
+                return item
+            if item.nack is not None and _says(item.nack, message):
+                self._failed(item, f"refused: {_shown(message)}")
+                return item
+        return None
+
+    def _failed(self, item: Subscription, why: str) -> None:
+        item.state, item.error = SubscriptionState.FAILED, why
+        log.warning("the subscription %r failed: %s", item.key, why)
+        self._resolve(item, SubscriptionError(f"{item.key!r}: {why}"))
+
+    def _watched(self) -> tuple[list[Subscription], list[Subscription]]:
+        pending = [i for i in self._items.values() if i.ack is not None and i.state is SubscriptionState.PENDING]
+        timed = [i for i in self._items.values() if i.data_timeout is not None]
+        return pending, timed
+
+    def _observe_if_needed(self) -> None:
+        if self._client is None or not self._client.is_ready or not any(self._watched()):
+            return
+        self._schedule()
+        if self._observer is None or self._observer.done():
+            self._observer = asyncio.get_running_loop().create_task(
+                self._watch(self._client._observe()), name="fastws subscriptions"
+            )
+
+    async def _watch(self, messages: AsyncIterator[Any]) -> None:
+        """Looks at messages for as long as a confirmation is missing or a freshness is watched."""
+        async for message in messages:
+            pending, timed = self._watched()
+            if not pending and not timed:
+                return
+            value = _decoded(message)
+            self._looks_at(value, pending)
+            now = asyncio.get_running_loop().time()
+            for item in timed:
+                assert item.match is not None
+                if _says(item.match, value):
+                    item.last_data = now
+                    if item.state is SubscriptionState.STALE:
+                        item.state = SubscriptionState.CONFIRMED
+
+    def _schedule(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        dues = [item.sent_at + item.ack_timeout for item in self._watched()[0] if item.sent_at is not None]
+        dues += [
+            item.last_data + item.data_timeout
+            for item in self._watched()[1]
+            if item.last_data is not None and item.data_timeout is not None
+        ]
+        if dues:
+            self._timer = asyncio.get_running_loop().call_at(min(dues), self._look_at_the_time)
+
+    def _look_at_the_time(self) -> None:
+        self._timer = None
+        client = self._client
+        if client is None or not client.is_ready:
+            return
+        now = asyncio.get_running_loop().time()
+        pending, timed = self._watched()
+        for item in pending:
+            if item.sent_at is not None and now >= item.sent_at + item.ack_timeout:
+                self._failed(item, f"not confirmed within {item.ack_timeout:g} s")
+        for item in timed:
+            if item.last_data is None or item.data_timeout is None or now < item.last_data + item.data_timeout:
+                continue
+            if item.state is SubscriptionState.STALE:
+                client._request_reconnect(
+                    f"the subscription {item.key!r} stayed silent for {2 * item.data_timeout:g} s"
+                )
+                return
+            log.warning(
+                "the subscription %r is stale: nothing for %g s; subscribing again", item.key, item.data_timeout
+            )
+            item.state, item.last_data = SubscriptionState.STALE, now
+            self._start(client._send_replay(item.message))
+        self._schedule()
+
+
+def _payload(value: Payload, name: str) -> Message:
+    match value:
+        case str() | bytes():
+            return value
+        case bytearray() | memoryview():
+            return bytes(value)
+        case Mapping() | list() | tuple():
+            return orjson.dumps(value).decode()
+    raise TypeError(f"{name} is str, bytes, or a dict or list (sent as JSON), not {type(value).__name__}")
+
+
+def _decoded(message: Any) -> Any:
+    """A message as its JSON value, or as it came if it is none."""
+    try:
+        return orjson.loads(message)
+    except ValueError:
+        return message
+
+
+def _says(predicate: Predicate, message: Any) -> bool:
+    """Whether a predicate of the user's holds; one that fails on a message of another shape does not."""
+    try:
+        return bool(predicate(message))
+    except (KeyError, TypeError, AttributeError, IndexError, ValueError):
+        return False
+
+
+def _shown(message: Any) -> str:
+    text = str(message)
+    return text if len(text) <= 200 else text[:200] + "…"

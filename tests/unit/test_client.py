@@ -1,0 +1,581 @@
+"""The client's life on wires in memory and a made-up clock (client.py, session.py)."""
+
+import asyncio
+
+import pytest
+
+import fastws
+from fastws.errors import (
+    AlreadyRunning,
+    AuthFailed,
+    ClientStopped,
+    ConfigError,
+    ConnectionLost,
+    DataTimeout,
+    DialError,
+    HandshakeError,
+    NotConnected,
+    ReceiveTimeout,
+    RequestTimeout,
+    RetriesExhausted,
+)
+from fastws.events import (
+    Connected,
+    Connecting,
+    Disconnected,
+    Error,
+    FatalError,
+    Ready,
+    ReconnectScheduled,
+    Shutdown,
+)
+from fastws.handshakes import Handshaker
+from virtual_time import run_virtual
+from wires import MemoryConnector
+
+URI = "ws://venue.example/feed"
+QUIET = fastws.ClientConfig(receive_timeout=None, ping_interval=None)
+
+
+def refused():
+    return DialError("127.0.0.1:1: connection refused", uri=URI, phase="tcp")
+
+
+def client_of(connector, **options):
+    options.setdefault("retry", fastws.FixedDelay(1.0))
+    options.setdefault("config", QUIET)
+    return fastws.WebSocketClient(URI, connector=connector, **options)
+
+
+async def take(stream, count):
+    return [await stream.recv() for _ in range(count)]
+
+
+def names(events):
+    return [type(event).__name__ for event in events]
+
+
+class Failing(Handshaker):
+    """Fails with one error after the other, then succeeds."""
+
+    name = "failing"
+
+    def __init__(self, *errors):
+        self.errors = list(errors)
+
+    async def handshake(self, channel, context):
+        if self.errors:
+            raise self.errors.pop(0)
+
+
+def test_messages_of_all_sessions_come_in_order_and_what_happened_lies_between_them():
+    async def main():
+        connector = MemoryConnector()
+        client = client_of(connector)
+        async with client:
+            with client.stream(markers=True) as stream:
+                first = connector.wires[0]
+                first.deliver("a", "b")
+                first.server_close(1012, "restart")
+                second = await connector.wire(2)
+                second.deliver("c")
+                items = await take(stream, 5)
+            a, b, down, outage, c = items
+            assert [item.data for item in (a, b, c)] == ["a", "b", "c"]
+            assert [item.seq for item in (a, b, c)] == [1, 2, 3]
+            assert [item.generation for item in (a, b, c)] == [1, 1, 2]
+            assert [item.connection_id for item in (a, c)] == [1, 2]
+            assert isinstance(down, fastws.Down)
+            assert (down.generation, down.reason.kind, down.reason.code) == (1, "server_closed", 1012)
+            assert isinstance(outage, fastws.Outage)
+            assert (outage.old_generation, outage.new_generation, outage.attempts) == (1, 2, 1)
+            assert outage.reason == down.reason
+
+    run_virtual(main())
+
+
+def test_a_stream_without_markers_waits_through_an_outage_and_counts_it():
+    async def main():
+        connector = MemoryConnector()
+        client = client_of(connector)
+        async with client:
+            stream = client.stream()
+            connector.wires[0].deliver("a")
+            connector.wires[0].reset()
+            (await connector.wire(2)).deliver("b")
+            assert await take(stream, 2) == ["a", "b"]
+            assert stream.outages == 1
+            assert stream.last_outage.new_generation == 2
+
+    run_virtual(main())
+
+
+def test_an_outage_is_marked_once_even_if_no_message_follows_and_failed_sessions_extend_it():
+    async def main():
+        failed = HandshakeError("not now", kind="failed")
+        connector = MemoryConnector(None, refused(), None, None)
+        handshake = Failing()
+        client = client_of(connector, handshake=handshake, config=QUIET.replace(handshake_retry_delay=0))
+        async with client:
+            stream = client.stream(markers=True)
+            handshake.errors.append(failed)
+            connector.wires[0].reset()
+            down, outage = await take(stream, 2)
+            assert isinstance(down, fastws.Down)
+            assert isinstance(outage, fastws.Outage)
+            assert outage.attempts == 3
+            assert outage.new_generation == 2
+            with pytest.raises(TimeoutError):
+                async with asyncio.timeout(5):
+                    await stream.recv()
+
+    run_virtual(main())
+
+
+def test_events_of_a_whole_life_come_in_order():
+    async def main():
+        connector = MemoryConnector(refused())
+        client = client_of(connector)
+        seen = []
+        client.on(None, seen.append)
+        async with client:
+            connector.wires[0].server_close(1001)
+            await connector.wire(2)
+            await client.wait_ready()
+        assert names(seen) == [
+            "Connecting", "Error", "ReconnectScheduled", "Connecting", "Connected", "Ready",
+            "Disconnected", "ReconnectScheduled", "Connecting", "Connected", "Ready",
+            "Disconnected", "Shutdown",
+        ]  # fmt: skip
+        assert seen[6].reason.kind == "normal"
+        assert seen[11].reason.kind == "shutdown"
+        assert [event.attempt for event in seen if isinstance(event, Connecting)] == [1, 2, 3]
+        assert [event.generation for event in seen if isinstance(event, Ready)] == [1, 2]
+        assert [event.id for event in seen if isinstance(event, Connected)] == [1, 2]
+        assert isinstance(seen[-1], Shutdown)
+
+    run_virtual(main())
+
+
+def test_fault_02_a_server_that_closes_at_once_is_met_by_the_strategy_and_nothing_else():
+    async def main():
+        connector = MemoryConnector(then=lambda wire: wire.server_close(1000))
+        client = client_of(connector, retry=fastws.ExponentialBackoff(1.0, 16.0, 2.0, jitter=0))
+        task = asyncio.create_task(client.run())
+        await asyncio.sleep(60)
+        await client.shutdown()
+        await task
+        assert connector.attempts == [0, 1, 3, 7, 15, 31, 47]
+
+    run_virtual(main())
+
+
+def test_a_stable_session_begins_the_count_anew():
+    async def main():
+        connector = MemoryConnector()
+        client = client_of(connector, retry=fastws.ExponentialBackoff(1.0, 100.0, 2.0, jitter=0))
+        async with client:
+            for number in (1, 2, 3):
+                (await connector.wire(number)).reset()
+            fourth = await connector.wire(4)
+            assert connector.attempts == pytest.approx([0, 1, 3, 7])
+            await asyncio.sleep(11)
+            fourth.reset()
+            await connector.wire(5)
+            assert connector.attempts[4] - 18 == pytest.approx(1, abs=0.1)
+
+    run_virtual(main())
+
+
+def test_fault_03_no_retry_means_none_whatever_failed():
+    async def main():
+        for connector, options in (
+            (MemoryConnector(refused()), {}),
+            (MemoryConnector(), {"handshake": Failing(HandshakeError("no", kind="failed"))}),
+            (MemoryConnector(lambda wire: wire.server_close(1000)), {}),
+        ):
+            client = client_of(connector, retry=fastws.NoRetry(), **options)
+            with pytest.raises(RetriesExhausted):
+                await client.run()
+            assert len(connector.attempts) == 1
+
+    run_virtual(main())
+
+
+def test_fault_03_handshakes_that_fail_are_counted_with_the_dials():
+    async def main():
+        connector = MemoryConnector(refused())
+        handshake = Failing(*[HandshakeError("no", kind="failed") for _ in range(9)])
+        client = client_of(connector, handshake=handshake, retry=fastws.FixedDelay(1.0).with_max_attempts(3))
+        with pytest.raises(RetriesExhausted, match="attempt 3") as raised:
+            await client.run()
+        assert isinstance(raised.value.__cause__, HandshakeError)
+        assert len(connector.attempts) == 3
+        assert client.snapshot().error_count == 3
+
+    run_virtual(main())
+
+
+def test_fault_04_a_permanent_refusal_is_raised_and_every_wait_gets_it():
+    async def main():
+        connector = MemoryConnector()
+        client = client_of(connector, handshake=Failing(AuthFailed("bad token")))
+        seen = []
+        client.on(None, seen.append)
+        stream = client.stream()
+        with pytest.raises(AuthFailed):
+            await client.run()
+        assert [type(event) for event in seen[-2:]] == [FatalError, Shutdown]
+        with pytest.raises(AuthFailed):
+            await stream.recv()
+        with pytest.raises(AuthFailed):
+            await client.wait_ready()
+        with pytest.raises(AuthFailed):
+            await client.send("x")
+        assert len(connector.attempts) == 1
+        assert connector.wires[0].closed_by_client is not None
+
+    run_virtual(main())
+
+
+def test_async_with_raises_what_makes_ready_impossible_and_not_twice():
+    async def main():
+        with pytest.raises(AuthFailed):
+            async with client_of(MemoryConnector(), handshake=Failing(AuthFailed("bad token"))):
+                pytest.fail("it is not ready")
+
+    run_virtual(main())
+
+
+def test_async_with_never_cancels_the_body_and_raises_at_its_clean_end():
+    async def main():
+        connector = MemoryConnector()
+        client = client_of(connector, retry=fastws.NoRetry())
+        reached = False
+        with pytest.raises(RetriesExhausted):
+            async with client:
+                connector.wires[0].reset()
+                await asyncio.sleep(5)
+                reached = True
+        assert reached
+
+        connector = MemoryConnector()
+        client = client_of(connector, retry=fastws.NoRetry())
+        with pytest.raises(ZeroDivisionError):
+            async with client:
+                connector.wires[0].reset()
+                await asyncio.sleep(5)
+                raise ZeroDivisionError
+
+    run_virtual(main())
+
+
+def test_fault_01_shutdown_waits_and_closes_and_streams_end_cleanly():
+    async def main():
+        connector = MemoryConnector()
+        client = client_of(connector)
+        task = asyncio.create_task(client.run())
+        await client_ready(client)
+        stream = client.stream()
+        connector.wires[0].deliver("last")
+        await asyncio.sleep(0.1)
+        await client.shutdown()
+        assert task.done()
+        assert not client.is_running
+        assert connector.wires[0].closed_by_client == 1000
+        assert [message async for message in stream] == ["last"]
+        await client.shutdown()
+        with pytest.raises(ClientStopped):
+            await client.send("x")
+
+    run_virtual(main())
+
+
+async def client_ready(client):
+    while not client.is_running:
+        await asyncio.sleep(0)
+    await client.wait_ready()
+
+
+@pytest.mark.parametrize("moment", ["dial", "backoff", "handshake", "session"])
+def test_fault_17_shutdown_interrupts_every_wait(moment):
+    async def main():
+        class Slow(Handshaker):
+            name = "slow"
+            timeout = None
+
+            async def handshake(self, channel, context):
+                await channel.receive()
+
+        connector = {
+            "dial": MemoryConnector(lambda wire: asyncio.sleep(1000)),
+            "backoff": MemoryConnector(refused()),
+        }.get(moment, MemoryConnector())
+        client = client_of(
+            connector,
+            retry=fastws.FixedDelay(1000),
+            handshake=Slow() if moment == "handshake" else None,
+            config=QUIET.replace(open_timeout=None),
+        )
+        task = asyncio.create_task(client.run())
+        await asyncio.sleep(1)
+        loop = asyncio.get_running_loop()
+        before = loop.time()
+        await client.shutdown()
+        await task
+        assert loop.time() - before < 0.1
+        assert client.status is fastws.Status.DISCONNECTED
+
+    run_virtual(main())
+
+
+def test_fault_11_a_cancelled_run_leaves_nothing_and_may_run_again():
+    async def main():
+        connector = MemoryConnector()
+        client = client_of(connector)
+        task = asyncio.create_task(client.run())
+        await client_ready(client)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert connector.wires[0].closed_by_client == 1001
+        assert not client.is_running
+        async with client:
+            assert client.is_ready
+        assert client.snapshot().generation == 2
+
+    run_virtual(main())
+
+
+def test_it_runs_again_after_a_shutdown_and_streams_are_new():
+    async def main():
+        connector = MemoryConnector()
+        client = client_of(connector)
+        async with client:
+            pass
+        async with client:
+            stream = client.stream()
+            connector.wires[1].deliver("again")
+            assert await stream.recv() == "again"
+
+    run_virtual(main())
+
+
+def test_it_runs_once_at_a_time():
+    async def main():
+        client = client_of(MemoryConnector())
+        async with client:
+            with pytest.raises(AlreadyRunning):
+                await client.run()
+
+    run_virtual(main())
+
+
+def test_fault_23_silence_is_cut_at_receive_timeout_and_a_timeout_of_none_never():
+    async def main():
+        connector = MemoryConnector()
+        client = client_of(connector, config=fastws.ClientConfig(receive_timeout=20))
+        seen = []
+        client.on(Disconnected, seen.append)
+        async with client:
+            await asyncio.sleep(15)
+            connector.wires[0].deliver("alive")
+            await asyncio.sleep(19)
+            assert seen == []
+            await asyncio.sleep(2)
+            (event,) = seen
+            assert event.reason.kind == "receive_timeout"
+            assert isinstance(event.reason.cause, ReceiveTimeout)
+            assert str(event.reason).startswith("timeout")
+            assert connector.wires[0].closed_by_client == "abort"
+
+        quiet = client_of(MemoryConnector())
+        async with quiet:
+            await asyncio.sleep(7200)
+            assert quiet.is_ready
+            assert quiet.snapshot().reconnect_count == 0
+
+    run_virtual(main())
+
+
+def test_data_silence_is_a_cause_of_its_own_and_never_stable():
+    async def main():
+        connector = MemoryConnector()
+        client = client_of(
+            connector,
+            config=QUIET.replace(data_timeout=30),
+            retry=fastws.ExponentialBackoff(1.0, 100.0, 2.0, jitter=0),
+        )
+        seen = []
+        client.on(Disconnected, seen.append)
+        async with client:
+            await asyncio.sleep(65)
+            assert [event.reason.kind for event in seen] == ["data_timeout", "data_timeout"]
+            assert isinstance(seen[0].reason.cause, DataTimeout)
+
+    run_virtual(main())
+
+
+def test_fault_12_reconnections_are_counted_and_attempts_are_something_else():
+    async def main():
+        connector = MemoryConnector(refused(), refused())
+        client = client_of(connector)
+        async with client:
+            snapshot = client.snapshot()
+            assert (snapshot.reconnect_count, snapshot.attempts, snapshot.total_attempts) == (0, 3, 3)
+            assert snapshot.id == snapshot.generation == 1
+            connector.wires[0].reset()
+            await connector.wire(2)
+            await client.wait_ready()
+            snapshot = client.snapshot()
+            assert (snapshot.reconnect_count, snapshot.total_attempts) == (1, 4)
+            assert snapshot.last_disconnect.kind == "error"
+
+    run_virtual(main())
+
+
+def test_reconnect_on_demand_is_polite_and_marked():
+    async def main():
+        connector = MemoryConnector()
+        client = client_of(connector)
+        async with client:
+            stream = client.stream(markers=True)
+            client.reconnect("a new token")
+            down, _ = await take(stream, 2)
+            assert (down.reason.kind, down.reason.reason) == ("requested", "a new token")
+            assert connector.wires[0].closed_by_client == 1000
+
+    run_virtual(main())
+
+
+def test_a_final_close_code_ends_the_client_with_it():
+    async def main():
+        connector = MemoryConnector(lambda wire: wire.server_close(4401, "expired"))
+        config = QUIET.replace(final_close_codes={4401})
+        with pytest.raises(fastws.ConnectionClosedError, match="4401"):
+            await client_of(connector, config=config).run()
+        assert len(connector.attempts) == 1
+
+    run_virtual(main())
+
+
+def test_messages_that_no_handshaker_claimed_come_first_in_order():
+    async def main():
+        class Hello(Handshaker):
+            name = "hello"
+
+            async def handshake(self, channel, context):
+                await channel.expect(lambda message: message == "hello")
+
+        connector = MemoryConnector(lambda wire: wire.deliver("one", "two", "hello", "three"))
+        client = client_of(connector, handshake=Hello())
+        async with client:
+            stream = client.stream()
+            assert await take(stream, 3) == ["one", "two", "three"]
+
+    run_virtual(main())
+
+
+def test_a_request_gets_its_answer_and_streams_see_it_too():
+    async def main():
+        connector = MemoryConnector()
+        client = client_of(connector)
+        async with client:
+            stream = client.stream()
+            wire = connector.wires[0]
+            wire.on_send = lambda wire, message: wire.deliver("noise", f"answer to {message}")
+            answer = await client.request("q", match=lambda message: message.startswith("answer"))
+            assert answer == "answer to q"
+            assert await take(stream, 2) == ["noise", "answer to q"]
+            wire.on_send = None
+            with pytest.raises(RequestTimeout, match="within 5 s"):
+                await client.request("q", match=bool, timeout=5)
+            asking = asyncio.create_task(client.request("q", match=bool, timeout=None))
+            await asyncio.sleep(0.1)
+            wire.reset()
+            with pytest.raises(ConnectionLost) as raised:
+                await asking
+            assert raised.value.outcome == "maybe_sent"
+
+    run_virtual(main())
+
+
+def test_a_sender_survives_reconnects():
+    async def main():
+        connector = MemoryConnector()
+        client = client_of(connector)
+        async with client:
+            sender = client.sender()
+            await sender.send("a")
+            connector.wires[0].reset()
+            await asyncio.sleep(0.1)
+            with pytest.raises(NotConnected):
+                await sender.send("lost")
+            await connector.wire(2)
+            await client.wait_ready()
+            await sender.send_json({"b": 1})
+            assert [wire.sent for wire in connector.wires] == [["a"], ['{"b":1}']] or connector.wires[1].sent == [
+                b'{"b":1}'
+            ]
+
+    run_virtual(main())
+
+
+def test_kept_messages_leave_after_the_next_ready():
+    async def main():
+        connector = MemoryConnector()
+        client = client_of(connector, config=QUIET.replace(on_disconnect_send="keep"))
+        async with client:
+            connector.wires[0].reset()
+            await asyncio.sleep(0.1)
+            client.send_nowait("one")
+            await client.send("two")
+            second = await connector.wire(2)
+            await client.wait_ready()
+            await asyncio.sleep(0.1)
+            assert second.sent == ["one", "two"]
+
+    run_virtual(main())
+
+
+def test_positional_subscribe_says_what_was_meant():
+    client = client_of(MemoryConnector())
+    with pytest.raises(TypeError, match=r"subscriptions\.add\('BTC-USD'"):
+        client.subscribe("BTC-USD")
+
+
+@pytest.mark.parametrize(
+    ("options", "field"), [({"proxy": "http://x"}, "proxy"), ({"tap": 5}, "tap")], ids=["proxy", "tap"]
+)
+def test_wrong_arguments_are_named(options, field):
+    with pytest.raises(ConfigError) as raised:
+        fastws.WebSocketClient(URI, **options)
+    assert raised.value.field == field
+
+
+def test_a_wrong_uri_is_an_error_of_its_own():
+    with pytest.raises(fastws.InvalidURI):
+        fastws.WebSocketClient("http://venue.example")
+    with pytest.raises(ConfigError):
+        fastws.WebSocketClient(5)
+
+
+def test_secrets_are_not_shown():
+    client = fastws.WebSocketClient("ws://user:hunter2@venue.example/?token=hunter2")
+    assert "hunter2" not in repr(client)
+    assert "hunter2" not in client.uri
+
+
+def test_error_events_name_the_attempt():
+    async def main():
+        client = client_of(MemoryConnector(refused(), refused()))
+        seen = []
+        client.on(Error, seen.append)
+        delays = []
+        client.on(ReconnectScheduled, delays.append)
+        async with client:
+            pass
+        assert [event.attempt for event in seen] == [1, 2]
+        assert [event.attempt for event in delays] == [2, 3]
+
+    run_virtual(main())

@@ -1,0 +1,379 @@
+"""Sequence gaps: the decisions alone, then with resynchronisations, in virtual time."""
+
+import asyncio
+from itertools import pairwise
+from types import SimpleNamespace
+
+import pytest
+
+from fastws import ConfigError, Gap, SequenceTracker
+from fastws.gaps import IN_BAND, Deliver, Duplicate, Quarantined, Resync, Sequences, Snapshot
+from virtual_time import run_virtual
+
+
+def extract(message):
+    return message if isinstance(message, tuple | Snapshot) else None
+
+
+def machine(**options):
+    return Sequences(extract, **options)
+
+
+def fed(sequences, *messages):
+    return [action for message in messages for action in sequences.feed(message)]
+
+
+# The decisions.
+
+
+def test_what_is_in_order_is_delivered():
+    sequences = machine()
+    messages = [("a", 7), ("b", 1), ("a", 8), "no number", ("b", 2), ("a", 9)]
+    assert fed(sequences, *messages) == [Deliver(message) for message in messages]
+    assert sequences.stats.gaps == 0
+
+
+def test_a_gap_is_marked_in_front_of_the_message_behind_it():
+    sequences = machine()
+    sequences.feed(("a", 1), generation=3)
+    assert sequences.feed(("a", 5), generation=3, received_ns=99) == [
+        Gap("a", 2, 5, generation=3, received_ns=99),
+        Deliver(("a", 5)),
+    ]
+    assert sequences.feed(("a", 6), generation=3) == [Deliver(("a", 6))]
+    assert (sequences.stats.gaps, sequences.stats.missing) == (1, 3)
+
+
+@pytest.mark.parametrize(
+    ("message", "expected"),
+    [
+        (("a", 11, 15), [Deliver(("a", 11, 15))]),
+        (("a", 8, 11), [Deliver(("a", 8, 11))]),
+        (("a", 12, 15), [Gap("a", 11, 12), Deliver(("a", 12, 15))]),
+        (("a", 8, 10), [Duplicate("a")]),
+    ],
+)
+def test_a_message_may_have_a_first_and_a_last_number(message, expected):
+    sequences = machine()
+    assert fed(sequences, ("a", 1, 10)) == [Deliver(("a", 1, 10))]
+    assert fed(sequences, message) == expected
+
+
+def test_a_last_number_below_the_first_is_refused():
+    with pytest.raises(ValueError, match="below its first"):
+        fed(machine(), ("a", 2, 1))
+
+
+def test_duplicates_are_counted_and_dropped_by_choice():
+    sequences = machine()
+    assert fed(sequences, ("a", 1), ("a", 1)) == [Deliver(("a", 1)), Duplicate("a")]
+    assert sequences.stats.duplicates == 1
+    kept = machine(duplicates="deliver")
+    assert fed(kept, ("a", 2), ("a", 1), ("a", 3)) == [
+        Deliver(("a", 2)),
+        Duplicate("a"),
+        Deliver(("a", 1)),
+        Deliver(("a", 3)),
+    ]
+
+
+def test_messages_are_held_until_the_sequence_is_in_order_again():
+    sequences = machine(resync=True)
+    assert fed(sequences, ("a", 1), ("a", 5), ("a", 6), ("b", 1)) == [
+        Deliver(("a", 1)),
+        Gap("a", 2, 5),
+        Quarantined("a"),
+        Resync("a", 2, 5),
+        Quarantined("a"),
+        Deliver(("b", 1)),
+    ]
+    assert sequences.is_quarantined("a")
+    assert not sequences.is_quarantined("b")
+    assert sequences.quarantined == 2
+    assert sequences.resynced("a", 5) == [Deliver(("a", 6))]
+    assert fed(sequences, ("a", 7)) == [Deliver(("a", 7))]
+    assert sequences.stats.superseded == 1
+    assert sequences.resynced("a", 5) == []
+    assert sequences.resynced("never seen") == []
+
+
+def test_a_snapshot_that_is_newer_than_all_that_is_held():
+    sequences = machine(resync=True)
+    fed(sequences, ("a", 1), ("a", 5))
+    assert sequences.resynced("a", 10) == []
+    assert fed(sequences, ("a", 9)) == [Duplicate("a")]
+    assert fed(sequences, ("a", 11)) == [Deliver(("a", 11))]
+
+
+def test_a_snapshot_that_leaves_a_hole_is_not_enough():
+    sequences = machine(resync=True)
+    fed(sequences, ("a", 1), ("a", 5))
+    assert sequences.resynced("a", 3) == [Resync("a", 4, 5, attempt=1)]
+    assert sequences.resynced("a", 3) == [Resync("a", 4, 5, attempt=2)]
+    assert sequences.resynced("a", 4) == [Deliver(("a", 5))]
+    assert sequences.stats.gaps == 1
+
+
+def test_a_resync_without_a_number_goes_on_with_what_is_held():
+    sequences = machine(resync=True)
+    fed(sequences, ("a", 1), ("a", 5), ("a", 6), ("a", 8), ("a", 9))
+    assert sequences.resynced("a") == [
+        Deliver(("a", 5)),
+        Deliver(("a", 6)),
+        Gap("a", 7, 8),
+        Quarantined("a"),
+        Resync("a", 7, 8),
+    ]
+    assert sequences.quarantined == 2
+    assert sequences.resynced("a", 7) == [Deliver(("a", 8)), Deliver(("a", 9))]
+
+
+def test_a_snapshot_in_band_begins_a_sequence_and_ends_a_quarantine():
+    sequences = machine(resync=True)
+    first, second = Snapshot("a", 10), Snapshot("a", 20)
+    assert fed(sequences, first, ("a", 11)) == [Deliver(first), Deliver(("a", 11))]
+    fed(sequences, ("a", 15), ("a", 20), ("a", 21))
+    assert fed(sequences, second) == [Deliver(second), Deliver(("a", 21))]
+    assert not sequences.is_quarantined("a")
+
+
+def test_the_quarantine_is_bounded_and_what_was_dropped_is_missed_again():
+    sequences = machine(resync=True, max_quarantine=2)
+    fed(sequences, ("a", 1), ("a", 5), ("a", 6), ("a", 7))
+    assert (sequences.quarantined, sequences.stats.dropped) == (2, 1)
+    assert sequences.resynced("a", 4) == [Resync("a", 5, 6, attempt=1)]
+    assert sequences.resynced("a", 5) == [Deliver(("a", 6)), Deliver(("a", 7))]
+
+
+def test_a_connection_begins_anew_unless_numbers_go_on_over_it():
+    sequences = machine(resync=True)
+    sequences.feed(("a", 100), generation=1)
+    sequences.feed(("a", 102), generation=1)
+    assert sequences.feed(("a", 1), generation=2) == [Deliver(("a", 1))]
+    assert sequences.stats.superseded == 1
+    lasting = machine(across_generations=True)
+    lasting.feed(("a", 100), generation=1)
+    assert lasting.feed(("a", 102), generation=2) == [Gap("a", 101, 102, generation=2), Deliver(("a", 102))]
+
+
+def test_a_sequence_may_be_forgotten():
+    sequences = machine()
+    fed(sequences, ("a", 1), ("b", 1))
+    sequences.forget("a")
+    assert fed(sequences, ("a", 7), ("b", 2)) == [Deliver(("a", 7)), Deliver(("b", 2))]
+    sequences.forget()
+    assert fed(sequences, ("b", 7)) == [Deliver(("b", 7))]
+
+
+def test_arguments_are_checked():
+    with pytest.raises(TypeError, match="extract is a callable"):
+        Sequences("seq")
+    with pytest.raises(ConfigError, match="max_quarantine"):
+        machine(max_quarantine=0)
+    with pytest.raises(ConfigError, match="duplicates"):
+        machine(duplicates="keep")
+    with pytest.raises(TypeError, match="resync is a callable"):
+        SequenceTracker(extract, resync=3)
+    with pytest.raises(ConfigError, match="resync_timeout"):
+        SequenceTracker(extract, resync_timeout=-1)
+
+
+# With resynchronisations.
+
+
+async def timed(*items):
+    """A stream: a number is a wait in seconds, everything else an item."""
+    for item in items:
+        if isinstance(item, int | float):
+            await asyncio.sleep(item)
+        else:
+            yield item
+
+
+def tracked(tracker, *items):
+    """What comes out, each with the time at which it came."""
+
+    async def main():
+        loop = asyncio.get_running_loop()
+        return [(loop.time(), item) async for item in tracker.track(timed(*items))]
+
+    return run_virtual(main())
+
+
+def test_without_resync_gaps_are_marked_and_told():
+    told = []
+    out = tracked(SequenceTracker(extract, on_gap=told.append), ("a", 1), 1, ("a", 3), "x")
+    assert out == [(0, ("a", 1)), (1, Gap("a", 2, 3)), (1, ("a", 3)), (1, "x")]
+    assert told == [Gap("a", 2, 3)]
+
+
+def test_generation_and_time_are_those_of_the_item():
+    item = SimpleNamespace(seq=5, generation=2, received_ns=7)
+    tracker = SequenceTracker(lambda item: ("a", item.seq))
+    out = tracked(tracker, SimpleNamespace(seq=1, generation=2), item)
+    assert out[1][1] == Gap("a", 2, 5, generation=2, received_ns=7)
+
+
+def test_messages_come_when_their_resync_is_done_and_others_meanwhile():
+    calls = []
+
+    async def resync(key, expected, got):
+        calls.append((key, expected, got))
+        await asyncio.sleep(5)
+        return 4
+
+    tracker = SequenceTracker(extract, resync=resync)
+    out = tracked(tracker, ("a", 1), ("a", 5), 1, ("a", 6), ("b", 1), 1, ("a", 7), 10, ("a", 8))
+    assert calls == [("a", 2, 5)]
+    assert out == [
+        (0, ("a", 1)),
+        (0, Gap("a", 2, 5)),
+        (1, ("b", 1)),
+        (5, ("a", 5)),
+        (5, ("a", 6)),
+        (5, ("a", 7)),
+        (12, ("a", 8)),
+    ]
+    assert tracker.resyncs == 1
+
+
+def test_each_key_has_its_own_resync():
+    running, most = set(), []
+
+    async def resync(key, expected, got):
+        assert key not in running
+        running.add(key)
+        most.append(len(running))
+        await asyncio.sleep(1)
+        running.discard(key)
+        return got - 1
+
+    items = [(key, number) for number in (1, 5, 9, 20) for key in "abc"]
+    out = tracked(SequenceTracker(extract, resync=resync), *items)
+    assert sorted(item for _, item in out if not isinstance(item, Gap)) == sorted(items)
+    assert max(most) == 3
+
+
+def test_a_resync_that_fails_is_tried_again_ever_more_slowly(caplog):
+    times = []
+
+    async def resync(key, expected, got):
+        times.append(asyncio.get_running_loop().time())
+        if len(times) < 9:
+            raise ValueError("the venue says no")
+        return 4
+
+    out = tracked(SequenceTracker(extract, resync=resync), ("a", 1), ("a", 5), 1000)
+    assert [later - earlier for earlier, later in pairwise(times)] == [0.5, 1, 2, 4, 8, 16, 30, 30]
+    assert out[-1] == (times[-1], ("a", 5))
+    assert len(caplog.records) == 8
+
+
+def test_a_snapshot_that_is_too_old_is_asked_for_again_after_a_delay():
+    numbers = iter([2, 3, 4])
+    times = []
+
+    async def resync(key, expected, got):
+        times.append((asyncio.get_running_loop().time(), expected))
+        return next(numbers)
+
+    out = tracked(SequenceTracker(extract, resync=resync), ("a", 1), ("a", 5), 1000)
+    assert times == [(0, 2), (0.5, 3), (1.5, 4)]
+    assert out == [(0, ("a", 1)), (0, Gap("a", 2, 5)), (1.5, ("a", 5))]
+
+
+def test_a_resync_has_a_time_limit(caplog):
+    async def resync(key, expected, got):
+        if asyncio.get_running_loop().time() < 1:
+            await asyncio.Event().wait()
+        return 4
+
+    out = tracked(SequenceTracker(extract, resync=resync, resync_timeout=10), ("a", 1), ("a", 5), 1000)
+    assert out[-1] == (10.5, ("a", 5))
+
+
+def test_a_snapshot_may_come_in_band(caplog):
+    async def resync(key, expected, got):
+        return IN_BAND
+
+    tracker = SequenceTracker(extract, resync=resync)
+    out = tracked(tracker, ("a", 1), ("a", 5), 1, Snapshot("a", 4), 1, ("a", 6))
+    assert out[2:] == [(1, Snapshot("a", 4)), (1, ("a", 5)), (2, ("a", 6))]
+    assert caplog.records == []
+
+
+def test_a_snapshot_in_band_that_does_not_come_is_asked_for_again(caplog):
+    times = []
+
+    async def resync(key, expected, got):
+        times.append(asyncio.get_running_loop().time())
+        return IN_BAND
+
+    tracker = SequenceTracker(extract, resync=resync)
+    out = tracked(tracker, ("a", 1), ("a", 5), 40, Snapshot("a", 5))
+    assert times == [0, 30.5]
+    assert out[-1] == (40, Snapshot("a", 5))
+
+
+def test_the_end_waits_for_what_is_under_way_and_for_nothing_more(caplog):
+    async def slow(key, expected, got):
+        await asyncio.sleep(5)
+        if key == "bad":
+            raise ValueError
+        return IN_BAND if key == "band" else 4
+
+    tracker = SequenceTracker(extract, resync=slow)
+    items = [(key, number) for key in ("a", "bad", "band") for number in (1, 5)]
+    out = tracked(tracker, *items)
+    assert out[-1] == (5, ("a", 5))
+    assert tracker.resyncs == 3  # none of them twice
+    assert tracker.sequences.quarantined == 2
+
+
+def test_leaving_cancels_what_is_under_way():
+    cancelled = []
+
+    async def resync(key, expected, got):
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            cancelled.append(key)
+            raise
+
+    async def main():
+        tracker = SequenceTracker(extract, resync=resync)
+        items = tracker.track(timed(("a", 1), ("a", 5), 1, ("b", 1), 1000))
+        async for item in items:
+            if item == ("b", 1):
+                break
+        await items.aclose()
+
+    run_virtual(main())  # which fails if a task is left
+    assert cancelled == ["a"]
+
+
+def test_an_exception_of_the_stream_is_raised():
+    async def resync(key, expected, got):
+        await asyncio.sleep(10)
+
+    async def stream():
+        yield ("a", 1)
+        yield ("a", 5)
+        await asyncio.sleep(1)
+        raise ConnectionError("lost")
+
+    async def main():
+        with pytest.raises(ConnectionError, match="lost"):
+            async for _ in SequenceTracker(extract, resync=resync).track(stream()):
+                pass
+
+    run_virtual(main())
+
+
+def test_what_on_gap_raises_is_logged(caplog):
+    def on_gap(gap):
+        raise ValueError("mistake")
+
+    out = tracked(SequenceTracker(extract, on_gap=on_gap), ("a", 1), ("a", 3))
+    assert len(out) == 3
+    assert "on_gap" in caplog.text

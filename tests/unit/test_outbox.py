@@ -1,0 +1,195 @@
+"""What a client sends, across sessions, on wires in memory (outbox.py)."""
+
+import asyncio
+from types import SimpleNamespace
+
+import pytest
+
+from fastws.errors import ClientStopped, NotConnected, NotSent, SendQueueFull
+from fastws.outbox import Outbox
+from virtual_time import run_virtual
+from wires import MemoryWire
+
+
+def outbox(policy="fail", capacity=4, cause=None):
+    config = SimpleNamespace(send_queue_capacity=capacity, keep_limit=capacity, on_disconnect_send=policy)
+    return Outbox(config, lambda: cause)
+
+
+def test_a_ready_session_gets_messages_at_once_and_in_order():
+    async def main():
+        box, wire = outbox(), MemoryWire()
+        box.begin(wire)
+        box.send_nowait("a")
+        await box.send(bytearray(b"b"))
+        box.send_nowait("c")
+        assert wire.sent == ["a", b"b", "c"]
+
+    run_virtual(main())
+
+
+def test_fail_says_so_at_once():
+    async def main():
+        box = outbox()
+        for sending in (box.send("secret"), box.send("secret")):
+            with pytest.raises(NotConnected, match="wait_ready") as raised:
+                await sending
+            assert "secret" not in str(raised.value)
+        with pytest.raises(NotConnected):
+            box.send_nowait("x")
+
+    run_virtual(main())
+
+
+def test_drop_counts_and_fails_the_receipt():
+    async def main():
+        box = outbox("drop")
+        receipt = asyncio.get_running_loop().create_future()
+        await box.send("x", receipt=receipt)
+        box.send_nowait("y")
+        assert box.dropped == 2
+        with pytest.raises(NotSent, match="drop"):
+            await receipt
+
+    run_virtual(main())
+
+
+def test_keep_sends_in_order_after_the_next_ready_and_is_bounded():
+    async def main():
+        box = outbox("keep", capacity=3)
+        for number in range(3):
+            box.send_nowait(str(number))
+        with pytest.raises(SendQueueFull, match="no connection"):
+            box.send_nowait("3")
+        waiting = asyncio.create_task(box.send("3"))
+        await asyncio.sleep(1)
+        assert not waiting.done()
+        wire = MemoryWire()
+        box.begin(wire)
+        await waiting
+        await asyncio.sleep(0.1)
+        assert wire.sent == ["0", "1", "2", "3"]
+
+    run_virtual(main())
+
+
+def test_what_is_sent_while_older_messages_wait_does_not_pass_them():
+    async def main():
+        box = outbox("keep")
+        box.send_nowait("old")
+        wire = MemoryWire()
+        box.begin(wire)
+        box.send_nowait("new")
+        await asyncio.sleep(0.1)
+        assert wire.sent == ["old", "new"]
+
+    run_virtual(main())
+
+
+def test_urgent_passes_what_waits():
+    async def main():
+        box = outbox("keep")
+        box.send_nowait("old")
+        box.send_nowait("cancel", urgent=True)
+        wire = MemoryWire()
+        box.begin(wire)
+        await asyncio.sleep(0.1)
+        assert wire.sent == ["cancel", "old"]
+
+    run_virtual(main())
+
+
+def test_what_expired_while_it_waited_is_not_sent():
+    async def main():
+        loop = asyncio.get_running_loop()
+        box, receipt = outbox("keep"), loop.create_future()
+        box.send_nowait("stale", expires=loop.time() + 5, receipt=receipt)
+        box.send_nowait("fresh", expires=loop.time() + 60)
+        await asyncio.sleep(10)
+        wire = MemoryWire()
+        box.begin(wire)
+        await asyncio.sleep(0.1)
+        assert wire.sent == ["fresh"]
+        assert box.expired == 1
+        with pytest.raises(NotSent, match="expired"):
+            await receipt
+
+    run_virtual(main())
+
+
+def test_a_session_that_ended_under_a_send_is_not_connected_or_kept():
+    async def main():
+        wire = MemoryWire()
+        box = outbox()
+        box.begin(wire)
+        wire.reset()
+        with pytest.raises(NotConnected, match="reset"):
+            box.send_nowait("x")
+
+        kept = outbox("keep")
+        kept.begin(wire)
+        kept.send_nowait("x")
+        await asyncio.sleep(0.1)
+        assert kept.end() == ()
+        assert kept.waits == 1
+        after = MemoryWire()
+        kept.begin(after)
+        await asyncio.sleep(0.1)
+        assert after.sent == ["x"]
+
+    run_virtual(main())
+
+
+def test_the_end_of_the_client_accounts_for_what_waits():
+    async def main():
+        box, receipt = outbox("keep"), asyncio.get_running_loop().create_future()
+        box.send_nowait("x", receipt=receipt)
+        (unsent,) = box.close()
+        assert (unsent.message, unsent.outcome) == ("x", "not_sent")
+        with pytest.raises(NotSent):
+            await receipt
+
+    run_virtual(main())
+
+
+def test_after_the_end_the_cause_is_raised():
+    async def main():
+        box = outbox("keep", cause=ClientStopped("over"))
+        with pytest.raises(ClientStopped, match="over"):
+            box.send_nowait("x")
+        with pytest.raises(ClientStopped, match="over"):
+            await box.send("x")
+
+    run_virtual(main())
+
+
+def test_who_waits_for_room_is_told_of_the_end():
+    async def main():
+        causes = [None]
+        config = SimpleNamespace(send_queue_capacity=1, keep_limit=1, on_disconnect_send="keep")
+        box = Outbox(config, lambda: causes[0])
+        box.send_nowait("x")
+        waiting = asyncio.create_task(box.send("y"))
+        await asyncio.sleep(0.1)
+        causes[0] = ClientStopped("over")
+        box.close()
+        with pytest.raises(ClientStopped):
+            await waiting
+
+    run_virtual(main())
+
+
+def test_a_cancelled_send_that_waited_was_not_accepted():
+    async def main():
+        box = outbox("keep", capacity=1)
+        box.send_nowait("x")
+        waiting = asyncio.create_task(box.send("y"))
+        await asyncio.sleep(0.1)
+        waiting.cancel()
+        await asyncio.wait([waiting])
+        wire = MemoryWire()
+        box.begin(wire)
+        await asyncio.sleep(0.1)
+        assert wire.sent == ["x"]
+
+    run_virtual(main())

@@ -1,0 +1,251 @@
+"""What a client is subscribed to (subscriptions.py), with a client made up."""
+
+import asyncio
+
+import orjson
+import pytest
+
+from fastws.errors import ConfigError
+from fastws.handshakes import HandshakeChannel
+from fastws.subscriptions import SubscriptionError, Subscriptions, SubscriptionState
+from virtual_time import run_virtual
+from wires import MemoryWire
+
+
+class Client:
+    """As much of a client as the registry needs."""
+
+    def __init__(self, registry):
+        self.is_ready = False
+        self.sent = []
+        self.reconnects = []
+        self.messages = asyncio.Queue()
+        registry.bind(self)
+
+    async def _send_replay(self, message):
+        self.sent.append(message)
+
+    async def _observe(self):
+        while True:
+            yield await self.messages.get()
+
+    def _request_reconnect(self, reason):
+        self.reconnects.append(reason)
+
+
+def subscribe(channel):
+    return {"op": "subscribe", "channel": channel}
+
+
+def confirms(channel):
+    return lambda message: message["confirmed"] == channel
+
+
+def refuses(channel):
+    return lambda message: message["refused"] == channel
+
+
+def as_json(value):
+    return orjson.dumps(value).decode()
+
+
+async def turns():
+    await asyncio.sleep(0.001)
+
+
+def test_a_subscription_is_sent_when_ready_and_is_confirmed_if_nothing_can_confirm_it():
+    async def main():
+        registry = Subscriptions()
+        client = Client(registry)
+        registry.add("a", message="sub a")
+        assert client.sent == []
+        assert registry.states() == {"a": SubscriptionState.PENDING}
+        client.is_ready = True
+        registry.add("b", message=subscribe("b"))
+        await turns()
+        assert client.sent == [as_json(subscribe("b"))]
+        assert registry["b"].state is SubscriptionState.CONFIRMED
+        await registry.aclose(None)
+
+    run_virtual(main())
+
+
+def test_references_are_counted_and_the_last_one_unsubscribes():
+    async def main():
+        registry = Subscriptions()
+        client = Client(registry)
+        client.is_ready = True
+        registry.add("a", message="sub", unsubscribe="unsub")
+        registry.add("a", message="sub", unsubscribe="unsub")
+        await turns()
+        assert client.sent == ["sub"]
+        registry.remove("a")
+        await turns()
+        assert client.sent == ["sub"]
+        registry.remove("a")
+        await turns()
+        assert client.sent == ["sub", "unsub"]
+        assert "a" not in registry
+        with pytest.raises(KeyError):
+            registry.remove("a")
+        await registry.aclose(None)
+
+    run_virtual(main())
+
+
+def test_an_acknowledgement_is_awaited_and_a_refusal_is_an_error():
+    async def main():
+        registry = Subscriptions()
+        client = Client(registry)
+        client.is_ready = True
+        for key in ("a", "b"):
+            registry.add(key, message=subscribe(key), ack=confirms(key), nack=refuses(key))
+        await turns()
+        good, bad = asyncio.create_task(registry.confirmed("a")), asyncio.create_task(registry.confirmed("b"))
+        for message in ("no json", as_json([1]), as_json({"refused": "b"}), as_json({"confirmed": "a"})):
+            client.messages.put_nowait(message)
+        await good
+        with pytest.raises(SubscriptionError, match=r"'b'.*refused"):
+            await bad
+        assert registry.states() == {"a": "confirmed", "b": "failed"}
+        with pytest.raises(SubscriptionError):
+            await registry.confirmed("b")
+        await registry.aclose(None)
+
+    run_virtual(main())
+
+
+def test_an_acknowledgement_that_does_not_come_fails_after_its_time():
+    async def main():
+        registry = Subscriptions()
+        client = Client(registry)
+        client.is_ready = True
+        registry.add("a", message="sub", ack=confirms("a"), ack_timeout=5)
+        with pytest.raises(SubscriptionError, match="not confirmed within 5 s"):
+            await registry.confirmed("a")
+        assert asyncio.get_running_loop().time() == pytest.approx(5, abs=0.1)
+        await registry.aclose(None)
+
+    run_virtual(main())
+
+
+def test_a_new_session_subscribes_to_everything_in_order_and_loses_no_message():
+    async def main():
+        registry = Subscriptions()
+        Client(registry)
+        for key in "abc":
+            registry.add(key, message=f"sub {key}", ack=confirms(key))
+        wire = MemoryWire()
+        wire.deliver("early data", as_json({"confirmed": "b"}), "data", as_json({"confirmed": "a"}))
+        wire.deliver(as_json({"confirmed": "c"}), "late data")
+        channel = HandshakeChannel(wire)
+        await registry.restore(channel, 2.0)
+        assert wire.sent == ["sub a", "sub b", "sub c"]
+        assert registry.unrestored() == ()
+        assert [message.data for message in channel.unclaimed] == ["early data", "data"]
+        registry.session_ended()
+        assert registry.unrestored() == ("a", "b", "c")
+
+    run_virtual(main())
+
+
+def test_restoring_does_not_wait_for_ever_and_says_what_is_missing():
+    async def main():
+        registry = Subscriptions()
+        Client(registry)
+        registry.add("a", message="sub a", ack=confirms("a"))
+        registry.add("b", message="sub b")
+        await registry.restore(HandshakeChannel(MemoryWire()), 2.0)
+        assert asyncio.get_running_loop().time() == 2
+        assert registry.unrestored() == ("a",)
+
+    run_virtual(main())
+
+
+def test_a_silent_channel_is_subscribed_again_once_and_then_the_client_reconnects():
+    async def main():
+        registry = Subscriptions()
+        client = Client(registry)
+        client.is_ready = True
+        registry.add("a", message="sub", match=lambda message: message["channel"] == "a", data_timeout=10)
+        for _ in range(3):
+            await asyncio.sleep(8)
+            client.messages.put_nowait(as_json({"channel": "a"}))
+        assert client.sent == ["sub"]
+        await asyncio.sleep(10.5)
+        assert registry["a"].state is SubscriptionState.STALE
+        assert client.sent == ["sub", "sub"]
+        await asyncio.sleep(10.5)
+        assert len(client.reconnects) == 1
+        assert "'a'" in client.reconnects[0]
+        await registry.aclose(None)
+
+    run_virtual(main())
+
+
+def test_data_makes_a_stale_channel_fresh_again():
+    async def main():
+        registry = Subscriptions()
+        client = Client(registry)
+        client.is_ready = True
+        registry.add("a", message="sub", match=lambda message: message["channel"] == "a", data_timeout=10)
+        await asyncio.sleep(11)
+        assert registry["a"].state is SubscriptionState.STALE
+        client.messages.put_nowait(as_json({"channel": "a"}))
+        await turns()
+        assert registry["a"].state is SubscriptionState.CONFIRMED
+        await asyncio.sleep(9)
+        assert client.reconnects == []
+        await registry.aclose(None)
+
+    run_virtual(main())
+
+
+@pytest.mark.parametrize(
+    ("options", "field"),
+    [
+        ({"message": "x", "ack_timeout": 0}, "ack_timeout"),
+        ({"message": "x", "data_timeout": 5}, "match"),
+        ({"message": "x", "match": bool}, "match"),
+    ],
+)
+def test_wrong_arguments_are_named(options, field):
+    with pytest.raises(ConfigError) as raised:
+        Subscriptions().add("a", **options)
+    assert raised.value.field == field
+
+
+def test_a_key_with_another_message_is_refused_and_so_is_a_second_client():
+    async def main():
+        registry = Subscriptions()
+        Client(registry)
+        registry.add("a", message="x")
+        with pytest.raises(ConfigError, match="another message"):
+            registry.add("a", message="y")
+        with pytest.raises(ConfigError, match="another client"):
+            Client(registry)
+        with pytest.raises(TypeError, match="str, bytes"):
+            registry.add("b", message=5)
+        with pytest.raises(TypeError, match="key"):
+            registry.add(5, message="x")
+
+    run_virtual(main())
+
+
+def test_who_waits_is_told_of_the_end():
+    async def main():
+        registry = Subscriptions()
+        client = Client(registry)
+        client.is_ready = True
+        registry.add("a", message="sub", ack=confirms("a"))
+        registry.add("b", message="sub", ack=confirms("b"))
+        first, second = asyncio.create_task(registry.confirmed("a")), asyncio.create_task(registry.confirmed("b"))
+        await turns()
+        registry.remove("a")
+        with pytest.raises(SubscriptionError, match="removed"):
+            await first
+        await registry.aclose(OSError("the end"))
+        with pytest.raises(OSError, match="the end"):
+            await second
+
+    run_virtual(main())

@@ -1,0 +1,239 @@
+"""Attempts and the time between them, on a made-up clock (supervisor.py)."""
+
+import asyncio
+
+import pytest
+
+from fastws.config import ClientConfig
+from fastws.errors import CertificateError, ClientStopped, DialError, OpenTimeout, RetriesExhausted
+from fastws.events import Connected, Connecting, Error, FatalError, ReconnectScheduled
+from fastws.retry import ExponentialBackoff, Failure, FixedDelay, NoRetry
+from fastws.state import Status
+from fastws.supervisor import ConnectionSupervisor
+from virtual_time import run_virtual
+from wires import MemoryConnector
+
+URI = "ws://venue.example/feed"
+
+
+def refused():
+    return DialError("127.0.0.1:1: connection refused", uri=URI, phase="tcp")
+
+
+def supervisor(connector, retry=None, **options):
+    return ConnectionSupervisor(URI, connector=connector, retry=retry or FixedDelay(1.0), **options)
+
+
+def kinds(sup):
+    seen = []
+    sup.hub.on(None, seen.append)
+    return seen
+
+
+def test_attempts_follow_the_strategy_to_the_millisecond():
+    async def main():
+        connector = MemoryConnector(*[refused() for _ in range(6)])
+        sup = supervisor(connector, ExponentialBackoff(1.0, 8.0, 2.0, jitter=0))
+        await sup.connect()
+        assert connector.attempts == [0, 1, 3, 7, 15, 23, 31]
+        assert sup.connection_id == 1
+        assert not sup.is_connected
+        sup.mark_ready()
+        assert sup.is_connected
+
+    run_virtual(main())
+
+
+def test_events_tell_each_attempt_in_order():
+    async def main():
+        sup = supervisor(MemoryConnector(refused()))
+        seen = kinds(sup)
+        await sup.connect()
+        assert [type(event) for event in seen] == [Connecting, Error, ReconnectScheduled, Connecting, Connected]
+        assert (seen[0].attempt, seen[1].attempt, seen[2].attempt, seen[3].attempt) == (1, 1, 2, 2)
+        assert seen[2].delay == 1.0
+        assert seen[4].id == 1
+
+    run_virtual(main())
+
+
+def test_max_attempts_are_dials_and_the_last_failure_is_the_cause():
+    async def main():
+        connector = MemoryConnector(*[refused() for _ in range(9)])
+        sup = supervisor(connector, FixedDelay(1.0).with_max_attempts(3))
+        seen = kinds(sup)
+        with pytest.raises(RetriesExhausted, match="after attempt 3") as raised:
+            await sup.connect()
+        assert isinstance(raised.value.__cause__, DialError)
+        assert len(connector.attempts) == 3
+        assert isinstance(seen[-1], FatalError)
+        assert sup.state.status is Status.DISCONNECTED
+
+    run_virtual(main())
+
+
+def test_no_retry_is_one_attempt():
+    async def main():
+        connector = MemoryConnector(refused(), refused())
+        with pytest.raises(RetriesExhausted):
+            await supervisor(connector, NoRetry()).connect()
+        assert len(connector.attempts) == 1
+
+    run_virtual(main())
+
+
+def test_what_no_repetition_mends_is_raised_itself():
+    async def main():
+        connector = MemoryConnector(CertificateError("expired", uri=URI, phase="tls"))
+        with pytest.raises(CertificateError):
+            await supervisor(connector).connect()
+        assert len(connector.attempts) == 1
+
+    run_virtual(main())
+
+
+@pytest.mark.parametrize("error", [refused(), OpenTimeout("late", uri=URI, phase="tcp")], ids=["refused", "timeout"])
+def test_fault_13_exit_on_first_failure_holds_for_any_cause_and_for_the_first_connection_alone(error):
+    async def main():
+        config = ClientConfig(exit_on_first_failure=True)
+        with pytest.raises(RetriesExhausted, match="exit_on_first_failure") as raised:
+            await supervisor(MemoryConnector(error), config=config).connect()
+        assert raised.value.__cause__ is error
+
+        connector = MemoryConnector(None, error, None)
+        sup = supervisor(connector, config=config)
+        await sup.connect()
+        sup.mark_ready()
+        sup.mark_disconnected(None)
+        await sup.failed(Failure(error, "session", 1, 3.0))
+        await sup.connect()
+        assert len(connector.attempts) == 3
+
+    run_virtual(main())
+
+
+def test_shutdown_interrupts_a_backoff_at_once():
+    async def main():
+        sup = supervisor(MemoryConnector(refused()), FixedDelay(3600.0))
+        loop = asyncio.get_running_loop()
+        loop.call_later(5, sup.shutdown)
+        with pytest.raises(ClientStopped):
+            await sup.connect()
+        assert loop.time() == 5
+        with pytest.raises(ClientStopped):
+            await sup.connect()
+
+    run_virtual(main())
+
+
+def test_shutdown_interrupts_a_dial_at_once():
+    async def main():
+        sup = supervisor(MemoryConnector(lambda wire: asyncio.sleep(3600)), config=ClientConfig(open_timeout=None))
+        loop = asyncio.get_running_loop()
+        loop.call_later(5, sup.shutdown)
+        with pytest.raises(ClientStopped):
+            await sup.connect()
+        assert loop.time() == 5
+
+    run_virtual(main())
+
+
+def test_a_cancellation_is_nobody_elses():
+    async def main():
+        sup = supervisor(MemoryConnector(lambda wire: asyncio.sleep(3600)), config=ClientConfig(open_timeout=None))
+        task = asyncio.create_task(sup.connect())
+        await asyncio.sleep(1)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert not sup.is_shutdown_requested
+
+    run_virtual(main())
+
+
+def test_a_connector_that_does_not_return_is_given_up_at_the_open_timeout():
+    async def main():
+        connector = MemoryConnector(lambda wire: asyncio.sleep(3600), None)
+        sup = supervisor(connector, config=ClientConfig(open_timeout=4.0))
+        await sup.connect()
+        assert connector.attempts == [0, 5]
+        assert isinstance(sup.snapshot().last_error, OpenTimeout)
+        assert "memory" in str(sup.snapshot().last_error)
+
+    run_virtual(main())
+
+
+def test_uri_and_headers_are_asked_for_at_every_attempt():
+    async def main():
+        hosts = iter(["ws://a.example/", "ws://b.example/?key=secret"])
+
+        async def headers():
+            return {"X-Signature": "fresh"}
+
+        connector = MemoryConnector(refused(), None)
+        sup = ConnectionSupervisor(lambda: next(hosts), connector=connector, retry=FixedDelay(1.0), headers=headers)
+        wire = await sup.connect()
+        assert wire.uri == "ws://b.example/?key=secret"
+        assert wire.options["additional_headers"] == {"X-Signature": "fresh"}
+        assert "secret" not in sup.uri
+
+    run_virtual(main())
+
+
+def test_a_callable_that_fails_by_the_network_is_asked_again_and_any_other_failure_is_final():
+    async def main():
+        answers = [OSError("no route to the signer"), TimeoutError(), "ws://a.example/"]
+
+        def uri():
+            answer = answers.pop(0)
+            if isinstance(answer, Exception):
+                raise answer
+            return answer
+
+        connector = MemoryConnector()
+        await ConnectionSupervisor(uri, connector=connector, retry=FixedDelay(1.0)).connect()
+        assert connector.attempts == [2]
+
+        def broken():
+            raise KeyError("API_KEY")
+
+        with pytest.raises(Exception, match="callable given as uri= raised KeyError") as raised:
+            await ConnectionSupervisor(broken, connector=connector, retry=FixedDelay(1.0)).connect()
+        assert isinstance(raised.value.__cause__, KeyError)
+
+        with pytest.raises(Exception, match="returned int, not str"):
+            await ConnectionSupervisor(lambda: 5, connector=connector, retry=FixedDelay(1.0)).connect()
+
+    run_virtual(main())
+
+
+def test_the_time_of_a_callable_counts():
+    async def main():
+        async def slow():
+            await asyncio.sleep(3)
+            return "ws://a.example/"
+
+        sup = ConnectionSupervisor(
+            slow, connector=MemoryConnector(), retry=NoRetry(), config=ClientConfig(open_timeout=2.0)
+        )
+        with pytest.raises(RetriesExhausted) as raised:
+            await sup.connect()
+        assert "callable" in str(raised.value.__cause__)
+        assert asyncio.get_running_loop().time() == 2
+
+        sup = ConnectionSupervisor(slow, connector=MemoryConnector(), config=ClientConfig(open_timeout=4.0))
+        wire = await sup.connect()
+        assert wire.options["open_timeout"] == pytest.approx(1.0)
+
+    run_virtual(main())
+
+
+def test_activity_is_marked_by_a_handle():
+    async def main():
+        sup = supervisor(MemoryConnector())
+        await sup.connect()
+        before = sup.snapshot().last_activity
+        sup.activity_handle().update()
+        assert sup.snapshot().last_activity >= before
+
+    run_virtual(main())
