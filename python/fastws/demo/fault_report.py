@@ -106,7 +106,7 @@ def _session(number: int, session: SessionVerdict, width: int) -> Line:
         f"{session.destroyed:,}" if session.destroyed else ABSENT,
     )
     line = _row(f"{number}", *counts, "", style=RED if session.problem else "")
-    return line.add(terminal.printable(session.ended_by or ABSENT, max(width - line.width, 8)))
+    return line.add(terminal.printable(session.ended_by or "the end of the feed", max(width - line.width, 8)))
 
 
 def _outage(record: OutageRecord, width: int) -> list[Line]:

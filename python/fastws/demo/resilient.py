@@ -6,8 +6,10 @@ Nothing here opens a socket: the phase asks an `OpenRun` for its `Run`, takes it
 from __future__ import annotations
 
 import asyncio
+import re
 import time
 from collections import deque
+from dataclasses import replace
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
@@ -16,7 +18,7 @@ from fastws.demo.client_view import ClientSnapshot, LogLine
 from fastws.demo.fault_report import FaultReport
 from fastws.demo.histogram import LatencyHistogram
 from fastws.demo.orders import ClientBooks
-from fastws.demo.play import Feed, SessionFailed
+from fastws.demo.play import SessionFailed
 from fastws.demo.sessions import Ledger, OutageRecord, SentSession, judge
 from fastws.demo.terminal import duration_text, seconds_text
 from fastws.demo.view import DemoSnapshot, LiveView
@@ -26,7 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Sequence
     from contextlib import AbstractAsyncContextManager
 
-    from fastws.demo.faults import FaultPlan
+    from fastws.demo.stage import Stage
 
 
 class Run(Protocol):
@@ -80,43 +82,30 @@ class FaultPhase:
     """One pass over the feed, with faults, and what is known about it so far.
 
     Args:
-        feed: what the venue plays.
-        speed: at how many times its speed.
-        plan: what goes wrong.
-        channels: what is subscribed to, in order.
-        truth: the books at the end of the feed; None where there are none.
+        stage: what the venue plays, and what goes wrong.
         setup: how, in words.
         clock_ns: ``CLOCK_MONOTONIC``; for tests.
     """
 
     name: Final = "with faults"
 
-    def __init__(
-        self,
-        feed: Feed,
-        speed: float,
-        plan: FaultPlan,
-        channels: Sequence[str],
-        truth: ClientBooks | None,
-        setup: str,
-        clock_ns: Callable[[], int] = time.monotonic_ns,
-    ) -> None:
-        self._feed: Final = feed
-        self._plan: Final = plan
-        self._channels: Final = channels
-        self._truth: Final = truth
-        self._books: Final = None if truth is None else ClientBooks()
+    def __init__(self, stage: Stage, setup: str, clock_ns: Callable[[], int] = time.monotonic_ns) -> None:
+        self._feed: Final = stage.feed
+        self._plan: Final = stage.plan
+        self._channels: Final = stage.channels
+        self._truth: Final = stage.truth
+        self._books: Final = None if stage.truth is None else ClientBooks()
         self._setup: Final = setup
         self._clock_ns: Final = clock_ns
-        self._due_ns: Final = [int(offset / speed * 1e9) for offset in feed.offsets]
+        self._due_ns: Final = [int(offset / stage.speed * 1e9) for offset in stage.feed.offsets]
         self._ledger: Final = Ledger()
         self._latency: Final = LatencyHistogram()
         self._log: Final[list[LogLine | OutageRecord]] = []
         self._told = 0  # lines of the log that were written where there is no live view
-        self._labels: Final = deque(plan.labels)
+        self._labels: Final = deque(stage.plan.labels)
         self._run: Run | None = None
         self._started = self._last = clock_ns()
-        self._samples: Final[deque[tuple[int, int]]] = deque([(self._started, 0)], maxlen=_SAMPLES + 1)
+        self._samples: Final[deque[tuple[int, int, int]]] = deque([(self._started, 0, 0)], maxlen=_SAMPLES + 1)
         self._bytes = 0
         self._cursor = 0  # where in the feed the last message was found
         self._generation = 0
@@ -196,15 +185,16 @@ class FaultPhase:
                 return
 
     def _down(self, marker: Down) -> None:
-        self._log.append(self._ledger.down(marker.generation, str(marker.reason), self._now()))
+        self._log.append(self._ledger.down(marker.generation, without_uri(str(marker.reason)), self._now()))
         if self._books is not None:
             self._books.outage()
         self._ask_at = None
 
     def _outage(self, marker: Outage) -> None:
         seconds = (marker.to_ns - marker.from_ns) / 1e9
-        if self._ledger.outage(marker.old_generation, marker.new_generation, seconds, marker.attempts) is None:
-            self._tell(f"an outage is marked that nobody had: {marker.old_generation} to {marker.new_generation}")
+        old, new = marker.old_generation, marker.new_generation
+        if self._ledger.outage(old, new, self._now(), seconds, marker.attempts) is None:
+            self._tell(f"an outage is marked that nobody had: {old} to {new}")
         self._ready_ns = self._clock_ns()
         if self._books is not None and len(self._books):
             self._ask_at = self._now() + _SPACING * self._plan.snapshot_every
@@ -227,7 +217,7 @@ class FaultPhase:
             now = self._now()
             if now - sampled >= _SAMPLE_EVERY:
                 sampled = now
-                self._samples.append((self._clock_ns(), self._ledger.count))
+                self._samples.append((self._clock_ns(), self._ledger.count, self._bytes))
                 self._spans = run.spans()
                 self._look_at_outages()
             self._tell_of_faults(run)
@@ -244,6 +234,9 @@ class FaultPhase:
                 raise SessionFailed(f"{seconds_text(_PATIENCE_NS / 1e9)} after the feed's end something was missing")
 
     def _is_complete(self, run: Run) -> bool:
+        outages = self._ledger.outages
+        if self._labels or len(outages) < self._plan.outages or not all(record.outages for record in outages):
+            return False
         spans = run.spans()
         if run.state != "ready" or not spans or len(spans) != max(len(self._ledger.received), 1):
             return False
@@ -276,7 +269,7 @@ class FaultPhase:
             self._log.append(LogLine(at + (started - self._started) / 1e9, "fault", text))
 
     def _tell(self, text: str) -> None:
-        self._log.append(LogLine(self._now(), "event", text))
+        self._log.append(LogLine(self._now(), "event", without_uri(text)))
 
     def _now(self) -> float:
         return (self._clock_ns() - self._started) / 1e9
@@ -291,7 +284,7 @@ class FaultPhase:
                 continue
             lines.append(LogLine(entry.at, "down", f"generation {entry.generation}: {entry.reason}"))
             if entry.outages:
-                lines.append(LogLine(entry.at + (entry.seconds or 0), "outage", self._words(entry)))
+                lines.append(LogLine(entry.until or entry.at, "outage", self._words(entry)))
         return sorted(lines, key=lambda line: line.at)
 
     def _words(self, record: OutageRecord) -> str:
@@ -355,6 +348,7 @@ class FaultPhase:
             elapsed=elapsed,
             remaining=None if self._ended else max(self._plan.seconds - elapsed, 0.0),
             rate=(count - since[1]) / max(now - since[0], 1) * 1e9,
+            byte_rate=(self._bytes - since[2]) / max(now - since[0], 1) * 1e9,
             rates=[(b[1] - a[1]) / (b[0] - a[0]) * 1e9 for a, b in pairwise(samples) if b[0] > a[0]],
             latency=(latency[0], latency[1], latency[2]) if latency else None,
             state=self._error or ("done" if self._ended else "playing"),
@@ -366,9 +360,12 @@ class FaultPhase:
         self._look_at_outages()
         complete = self._ended and not self._error
         outages = self._plan.outages if complete else None
+        sent = list(self._sent)
+        if sent and not complete:
+            sent[-1] = replace(sent[-1], was_reset=True)  # cut short by us: the last messages were still on their way
         return FaultReport(
             name=self.name,
-            verdict=judge(self._feed.messages, self._ledger, self._sent, self._channels, outages),
+            verdict=judge(self._feed.messages, self._ledger, sent, self._channels, outages),
             total=len(self._feed.messages),
             seconds=max(self._last - self._started, 0) / 1e9,
             latency=self._latency,
@@ -381,6 +378,12 @@ class FaultPhase:
         )
 
 
+def without_uri(text: str) -> str:
+    """Leave out the URI that stands before what happened there: here it is always the same."""
+    return _URI.sub("", text)
+
+
+_URI: Final = re.compile(r"wss?://\S+: ")
 _LOOK_EVERY: Final = 0.02
 _SAMPLE_EVERY: Final = 0.1
 _SAMPLES: Final = 60

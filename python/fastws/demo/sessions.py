@@ -41,6 +41,7 @@ class OutageRecord:
         generation: the session that ended.
         reason: why, in words.
         at: when the end was noticed, in seconds of the phase.
+        until: when the new session was marked, in seconds of the phase; None while there is none.
         seconds: from the last message before it to the new session; None while it lasts.
         attempts: dials that it took.
         missed: messages of the feed that were due meanwhile; None where that is not known yet.
@@ -52,6 +53,7 @@ class OutageRecord:
     generation: int
     reason: str
     at: float
+    until: float | None = None
     seconds: float | None = None
     attempts: int = 0
     missed: int | None = None
@@ -96,14 +98,14 @@ class Ledger:
             self.outages.append(OutageRecord(generation, reason, at))
         return self.outages[-1]
 
-    def outage(self, old: int, new: int, seconds: float, attempts: int) -> OutageRecord | None:
+    def outage(self, old: int, new: int, at: float, seconds: float, attempts: int) -> OutageRecord | None:
         """Note the marker of a new session's beginning; None if it fits to no end."""
         record = self.outages[-1] if self.outages else None
         if record is None or record.generation != old or new != old + 1:
             self.stray += 1
             return None
         record.outages += 1
-        record.seconds, record.attempts = seconds, attempts
+        record.until, record.seconds, record.attempts = at, seconds, attempts
         while len(self.received) < new:
             self.received.append([])
         return record
