@@ -11,7 +11,7 @@ import fastws
 from fastws import ConcurrencyError, ConnectionClosed, Listener, Stream, _core, _policy
 from fastws.testing import Server
 from peers import Gate, Peer, ignoring_the_end, numbered, text
-from rings import WATER, attached, feed, outage, push, rest, ring, take, waits
+from rings import WATER, attached, feed, outage, push, rest, ring, take, there, waits
 
 
 def flood(count):

@@ -9,7 +9,7 @@ import pytest
 import fastws
 from fastws import Batch, DecodeError, Down, Gap, Message, Outage, Stream, _core
 from fastws.testing import Server
-from rings import attached, down, feed, numbered, outage, push, rest, ring, take, waits
+from rings import attached, down, feed, numbered, outage, push, rest, ring, take, there, waits
 
 
 async def test_with_markers_every_item_says_what_is_known_of_it():

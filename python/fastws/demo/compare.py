@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import importlib
 import importlib.util
 import ssl
 from contextlib import suppress
@@ -14,6 +15,7 @@ from fastws.demo.channels import decode
 from fastws.demo.embedded import sent_session
 from fastws.demo.fault_report import RivalReport
 from fastws.demo.orders import ClientBooks
+from fastws.demo.view import DemoSnapshot
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -34,8 +36,7 @@ async def play_rival(stage: Stage, venue: Venue, ca: bytes | None, view: LiveVie
     """Let ``websockets`` receive the feed from ``venue``; count what it missed without saying so."""
     if not is_installed():
         return RivalReport("websockets", error=MISSING)
-    import websockets
-
+    websockets = importlib.import_module("websockets")
     books = None if stage.truth is None else ClientBooks(blindly=True)
     received = 0
 
@@ -76,8 +77,7 @@ async def _reconnect_loop(
     venue: Venue, ca: bytes | None, stage: Stage, on_message: Callable[[str | bytes], None]
 ) -> None:
     """What many write: connect, log in, subscribe, read; wait a little and do it again."""
-    import websockets
-
+    websockets = importlib.import_module("websockets")
     trust = None if ca is None else ssl.create_default_context(cadata=ca.decode())
     tokens = iter(stage.plan.tokens)
     token = next(tokens)
@@ -111,8 +111,6 @@ async def _subscribe(ws: Any, channels: Sequence[str], on_message: Callable[[str
 async def _until_over(
     stage: Stage, venue: Venue, task: asyncio.Task[None], view: LiveView, received: Callable[[], int]
 ) -> None:
-    from fastws.demo.view import DemoSnapshot
-
     loop = asyncio.get_running_loop()
     began, total = loop.time(), len(stage.feed.messages)
     deadline = began + stage.plan.seconds * 1.5 + 5
