@@ -47,6 +47,7 @@ class ClientSnapshot:
         spans: the parts of the feed that arrived, as indexes.
         position: messages of the feed that have been due.
         log: what happened, the newest last.
+        quotes: products, each with the best bid and ask, and whether its book is in sync.
     """
 
     state: str = "connecting"
@@ -61,6 +62,7 @@ class ClientSnapshot:
     spans: Sequence[range] = ()
     position: int = 0
     log: Sequence[LogLine] = ()
+    quotes: Sequence[tuple[str, str, str, bool]] = ()
 
 
 def timeline(client: ClientSnapshot, total: int, columns: int) -> Line:
@@ -86,11 +88,11 @@ def state_line(client: ClientSnapshot, columns: int) -> Line:
     facts = [
         f"generation {client.generation}",
         f"connection {client.connection}",
-        f"{confirmed}/{wanted} subscriptions",
+        f"{confirmed}/{wanted} subscribed",
     ]
     if client.books is not None:
         in_sync, books = client.books
-        facts.append(f"{in_sync}/{books} books in sync")
+        facts.append(f"{in_sync}/{books} books")
     for fact in facts:
         if line.width + len(fact) + 3 > columns:
             break
@@ -102,7 +104,7 @@ def state_line(client: ClientSnapshot, columns: int) -> Line:
 
 def figures(client: ClientSnapshot, rate: float, p99: int | None) -> list[tuple[str, str, str]]:
     """Name the figures of the client: name, value, style."""
-    waiting = client.state != "ready" or client.lag is None
+    waiting = client.state != "ready" or client.lag is None or client.silent > _SILENT
     lag = (
         ("no data for", terminal.seconds_text(client.silent), f"{BOLD};{YELLOW}")
         if waiting
@@ -133,12 +135,31 @@ def log_line(entry: LogLine, columns: int) -> Line:
     )
 
 
+def quote_lines(client: ClientSnapshot, columns: int, rows: int) -> list[Line]:
+    """Draw the order books side by side, if ``rows`` are enough for them and for the log."""
+    beside = max(columns // _QUOTE, 1)
+    needed = -(-len(client.quotes) // beside)
+    if not client.quotes or needed + _LOG_ROWS > rows:
+        return []
+    lines = [Line() for _ in range(needed)]
+    for place, (product, bid, ask, in_sync) in enumerate(client.quotes):
+        line = lines[place % needed]
+        line.to(place // needed * _QUOTE + 2)
+        line.add("● " if in_sync else "○ ", GREEN if in_sync else YELLOW).add(f"{product:<11}")
+        line.add(f"{bid:>12}", "" if in_sync else DIM).add(f"{ask:>12}", "" if in_sync else DIM)
+        line.add("" if in_sync else "  stale", YELLOW)
+    return [*lines, Line()]
+
+
 def plain(client: ClientSnapshot) -> str:
     """Say the same in a few words, for a line of a log."""
     books = "" if client.books is None else f", {client.books[0]}/{client.books[1]} books in sync"
     return f"{client.state}, generation {client.generation}, {client.outages} outages{books}"
 
 
+_SILENT: Final = 0.25
+_QUOTE: Final = 54
+_LOG_ROWS: Final = 14
 _KINDS: Final[dict[LogKind, tuple[str, str]]] = {
     "fault": ("FAULT", MAGENTA),
     "down": ("DOWN", RED),

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 import fastws
 from fastws.demo.play import SessionFailed
 from fastws.demo.sessions import SentSession
+from fastws.demo.terminal import duration_text
 from fastws.testing import Server
 
 if TYPE_CHECKING:
@@ -93,7 +94,9 @@ class _Embedded:
         for channel in stage.channels:
             client.subscriptions.add(channel, message={"type": "subscribe", "channel": channel}, ack=_confirms(channel))
         client.on(fastws.events.Disconnected, lambda event: wallet.renew() if event.reason.code == _EXPIRED else None)
-        client.on(fastws.events.Error, lambda event: tell(f"dial {event.attempt} failed: {event.error}"))
+        failures: list[BaseException] = []
+        client.on(fastws.events.Error, lambda event: failures.append(event.error))
+        client.on(fastws.events.ReconnectScheduled, lambda event: _tell_of(failures, event.delay, tell))
         with client.stream(markers=True) as stream:
             try:
                 async with client:
@@ -228,6 +231,14 @@ def _ended_by(session: VenueSession) -> str:
         case "reset":
             return "a reset"
     return "the client, after silence" if "silence" in session.faults else "the client"
+
+
+def _tell_of(failures: list[BaseException], delay: float, tell: Callable[[str], None]) -> None:
+    for error in failures:
+        status = getattr(getattr(error, "response", None), "status_code", None)
+        what = f"the dial was refused with {status}" if status else f"the dial failed: {error}"
+        tell(f"{what}; the next in {duration_text(delay * 1e9)}")
+    failures.clear()
 
 
 def _confirms(channel: str) -> Callable[[Any], bool]:

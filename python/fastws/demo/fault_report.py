@@ -130,7 +130,6 @@ def _facts(report: FaultReport) -> list[Line]:
         f", and {verdict.destroyed:,} in flight" if verdict.destroyed else ""
     )
     rows = [
-        ("missed while away", away, ""),
         (
             "lost or reordered in a session",
             "none" if not verdict.problems else "see below",
@@ -138,10 +137,12 @@ def _facts(report: FaultReport) -> list[Line]:
         ),
         ("outages marked", f"{marked} of {max(len(verdict.sessions) - 1, 0)}, each once", _good(not verdict.problems)),
     ]
+    if report.complete:
+        rows.insert(0, ("missed while away", away, ""))
     if report.latency is not None and report.latency.count:
         p50, p99 = report.latency.quantiles((0.5, 0.99))
         rows.append(("latency p50, p99", f"{terminal.duration_text(p50)}, {terminal.duration_text(p99)}", ""))
-    if report.books is not None:
+    if report.complete and report.books is not None:
         equal, books = report.books
         rows.append(("books equal to the true ones", f"{equal} of {books}", _good(equal == books)))
     return [Line("  ").add(f"{name:<{_FACT}}", DIM).add(value, style) for name, value, style in rows]

@@ -134,6 +134,7 @@ class ClientBooks:
     def __init__(self, *, blindly: bool = False) -> None:
         self.gaps = 0
         self.missing = 0
+        self._quotes: Final[dict[str, tuple[str, str]]] = {}
         self._blindly: Final = blindly
         self._books: Final[dict[str, ClientBook]] = {}
 
@@ -153,6 +154,14 @@ class ClientBooks:
         """The products whose books are out of sync."""
         return [product for product, book in self._books.items() if not book.in_sync]
 
+    def quotes(self) -> list[tuple[str, str, str, bool]]:
+        """Return each product with its last best bid and ask, and whether its book is in sync."""
+        quotes = []
+        for product, book in self._books.items():
+            bid, ask = self._quotes.get(product, ("", ""))
+            quotes.append((product, bid, ask, book.in_sync))
+        return quotes
+
     def put(self, message: Any) -> None:
         """Take the next message, decoded; what is not about a product changes nothing."""
         if not isinstance(message, dict) or not isinstance(product := message.get("product_id"), str):
@@ -160,6 +169,8 @@ class ClientBooks:
         book = self._books.get(product)
         if book is None:
             book = self._books[product] = ClientBook(product)
+        if message["type"] == "ticker":
+            self._quotes[product] = (message["best_bid"], message["best_ask"])
         missing = book.put(message, blindly=self._blindly)
         if missing:
             self.gaps += 1

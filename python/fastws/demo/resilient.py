@@ -113,7 +113,7 @@ class FaultPhase:
         self._ask_at: float | None = None
         self._ready_ns = 0
         self._sent: list[SentSession] = []
-        self._spans: list[range] = []
+        self._spans: Sequence[range] = ()
         self._error = ""
         self._ended = False
 
@@ -123,6 +123,8 @@ class FaultPhase:
         try:
             async with open_run(self._tell) as run:
                 self._run = run
+                count = len(self._channels)
+                self._log.append(LogLine(self._now(), "good", f"authenticated, {count} subscriptions confirmed"))
                 try:
                     await self._receive_and_watch(run, view)
                 finally:
@@ -218,8 +220,7 @@ class FaultPhase:
             if now - sampled >= _SAMPLE_EVERY:
                 sampled = now
                 self._samples.append((self._clock_ns(), self._ledger.count, self._bytes))
-                self._spans = run.spans()
-                self._look_at_outages()
+                self._look_at_outages(run.spans())
             self._tell_of_faults(run)
             await self._ask(run, now)
             self._write_log(view)
@@ -253,8 +254,9 @@ class FaultPhase:
         if stale and run.state == "ready":
             await run.ask_for_books(stale)
 
-    def _look_at_outages(self) -> None:
+    def _look_at_outages(self, spans: Sequence[range]) -> None:
         """Find out what each outage cost, as soon as the next session has begun."""
+        self._spans = spans
         for record in self._ledger.outages:
             if record.missed is None and record.outages and len(self._spans) > record.generation:
                 old, new = self._spans[record.generation - 1], self._spans[record.generation]
@@ -282,14 +284,13 @@ class FaultPhase:
             if isinstance(entry, LogLine):
                 lines.append(entry)
                 continue
-            lines.append(LogLine(entry.at, "down", f"generation {entry.generation}: {entry.reason}"))
+            lines.append(LogLine(entry.at, "down", entry.reason))
             if entry.outages:
                 lines.append(LogLine(entry.until or entry.at, "outage", self._words(entry)))
         return sorted(lines, key=lambda line: line.at)
 
     def _words(self, record: OutageRecord) -> str:
-        dials = "1 dial" if record.attempts == 1 else f"{record.attempts} dials"
-        parts = [duration_text((record.seconds or 0) * 1e9), dials]
+        parts = [duration_text((record.seconds or 0) * 1e9)]
         if record.missed is not None:
             parts.append(f"{record.missed:,} messages missed")
         if record.resync_seconds is not None:
@@ -317,6 +318,8 @@ class FaultPhase:
         samples = list(self._samples)
         since = samples[max(len(samples) - _NOW, 0)]
         latency = self._latency.quantiles((0.5, 0.99, 0.999)) if self._latency.count else None
+        if run is not None and not self._ended:
+            self._spans = run.spans()
         spans = [
             range(span.start, min(span.stop, span.start + len(got))) if span else span
             for span, got in zip(self._spans, self._ledger.received, strict=False)
@@ -336,6 +339,7 @@ class FaultPhase:
             spans=spans,
             position=0 if run is None else run.position,
             log=self._lines(),
+            quotes=() if books is None else books.quotes(),
         )
         elapsed = max(now - self._started, 0) / 1e9
         return DemoSnapshot(
@@ -357,7 +361,7 @@ class FaultPhase:
 
     def report(self) -> FaultReport:
         """Judge what has arrived until now; a run that was cut short need not have had every outage."""
-        self._look_at_outages()
+        self._look_at_outages(self._spans)
         complete = self._ended and not self._error
         outages = self._plan.outages if complete else None
         sent = list(self._sent)

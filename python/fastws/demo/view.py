@@ -98,7 +98,8 @@ def _with_client(snapshot: DemoSnapshot, client: ClientSnapshot, columns: int, h
     bottom = [_rule(columns), _footer(snapshot, columns)]
     blank = [Line()] * (height >= _TALL)
     rows = height - len(top) - len(middle) - len(bottom) - 1 - 4 * len(blank)
-    log = client_view.log_lines(client.log, columns, rows)
+    log = client_view.quote_lines(client, columns, rows)
+    log += client_view.log_lines(client.log, columns, rows - len(log))
     log += [Line()] * (rows - len(log))
     return [*top, *blank, _progress(snapshot, columns), *blank, *middle, *blank, *log, *blank, *bottom]
 
@@ -277,7 +278,8 @@ def _footer(snapshot: DemoSnapshot, columns: int) -> Line:
     facts = [f"{terminal.seconds_text(snapshot.elapsed)} elapsed"]
     if snapshot.remaining is not None:
         facts.append(f"{terminal.seconds_text(snapshot.remaining)} to go")
-    facts.append(f"batch {snapshot.batch:,}" if snapshot.queue is None else f"queue {snapshot.queue:,}")
+    if snapshot.client is None:
+        facts.append(f"batch {snapshot.batch:,}" if snapshot.queue is None else f"queue {snapshot.queue:,}")
     for fact in facts:
         if line.width + len(fact) + 3 <= columns:
             line.add(" · ", DIM).add(fact, DIM)
@@ -302,7 +304,7 @@ _LINE_EVERY: Final = 1.0
 _WIDEST: Final = 112
 _PLAIN: Final = 120
 _MARGIN: Final = 2
-_PHASE: Final = 10
+_PHASE: Final = 11
 _SAMPLES: Final = 60
 _ALL_GAPS: Final = 4
 _ROOMY: Final = 11

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from typing import TYPE_CHECKING, Final
 
 from fastws.demo.compare import play_rival
@@ -59,6 +60,8 @@ class Demo:
         if self._plan is None or peer.open_run is None:
             return
         stage = Stage.of(self._feed, self._plan, has_books=self._has_books)
+        gc.collect()
+        gc.freeze()  # the snapshots stay until the end, as the feed does
         self._faults = FaultPhase(stage, self._setup)
         await self._faults.play(peer.open_run(stage), view)
         if self._compare and peer.venue is not None:
