@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 SECONDS: Final = 12.0
 """How long the phase takes unless asked otherwise."""
 
+_SHORTEST_SILENCE: Final = 0.3  # a busy machine is silent for a while, too
+
 
 @dataclass(frozen=True, slots=True)
 class FaultPlan:
@@ -30,7 +32,7 @@ class FaultPlan:
         at = self.seconds
         return [
             ResetAt(at * 0.13),
-            SilenceAt(at * 0.30, at * 0.22),
+            SilenceAt(at * 0.30, max(at * 0.22, self.receive_timeout + 0.15)),
             CloseAt(at * 0.58, 1012, "service restart"),
             RefuseAt(at * 0.58, at * 0.05, retry_after=1),
             ExpireAt(at * 0.80),
@@ -54,7 +56,7 @@ class FaultPlan:
     @property
     def receive_timeout(self) -> float:
         """Seconds of silence after which the client leaves."""
-        return self.seconds * 0.055
+        return max(self.seconds * 0.055, _SHORTEST_SILENCE)
 
     @property
     def first_delay(self) -> float:

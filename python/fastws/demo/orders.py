@@ -62,6 +62,8 @@ class ClientBook:
         With some missing the book is out of sync, unless it goes on ``blindly``.
         """
         sequence = message["sequence"]
+        if self.in_sync and sequence <= self.sequence:
+            return 0  # a snapshot that was asked for came before it, and has it in it
         if message["type"] == "snapshot":
             missing = sequence - self.sequence - 1 if self.in_sync else 0
             self._load(message)

@@ -205,5 +205,5 @@ def _count(text: str) -> int:
 
 _MESSAGES: Final = 60_000  # about 4.5 minutes of market: some five seconds at 50 times
 _FASTEST: Final = 1e6
-_SHORTEST: Final = 1.0
+_SHORTEST: Final = 2.0
 _LONGEST: Final = 3600.0
