@@ -53,6 +53,7 @@ class Case:
 
 ITERATE, LISTENER, BATCHES = clients.FastwsIterate, clients.FastwsListener, clients.FastwsBatches
 NOWAIT = clients.FastwsSendNowait
+STREAM, MARKERS, THREE = clients.FastwsStream, clients.FastwsStreamMarkers, clients.FastwsStreams
 CASES = (
     Case(ITERATE, "round-trip 256 B TCP", 1_000, 5_000),
     Case(LISTENER, "round-trip 256 B TCP", 1_000, 5_000),
@@ -60,6 +61,9 @@ CASES = (
     Case(ITERATE, "ingest 128 B TCP", 100_000, 500_000),
     Case(LISTENER, "ingest 128 B TCP", 100_000, 500_000),
     Case(BATCHES, "ingest 128 B TCP", 100_000, 500_000),
+    Case(STREAM, "ingest 128 B TCP", 100_000, 500_000),
+    Case(MARKERS, "ingest 128 B TCP", 100_000, 500_000),
+    Case(THREE, "ingest 128 B TCP", 50_000, 250_000),
     Case(ITERATE, "ingest 128 B TLS", 50_000, 250_000),
     Case(ITERATE, "send 128 B TCP", 20_000, 100_000),
     Case(ITERATE, "send 16 KiB TCP", 2_000, 10_000),

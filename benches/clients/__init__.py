@@ -21,6 +21,7 @@ from .ours import (
     FastwsSpin,
 )
 from .picows_callback import Picows
+from .streams import FastwsStream, FastwsStreamMarkers, FastwsStreams
 from .websocket_rs_clients import WebsocketRs, WebsocketRsIterate, WebsocketRsSync
 from .websockets_style import PicowsWebsockets, Websockets
 
@@ -37,6 +38,9 @@ __all__ = [
     "FastwsSendMany",
     "FastwsSendNowait",
     "FastwsSpin",
+    "FastwsStream",
+    "FastwsStreamMarkers",
+    "FastwsStreams",
     "Picows",
     "PicowsWebsockets",
     "WebsocketRs",
@@ -57,6 +61,9 @@ ALL: tuple[type[Client], ...] = (
     FastwsSendNowait,
     FastwsSendMany,
     FastwsGathered,
+    FastwsStream,
+    FastwsStreamMarkers,
+    FastwsStreams,
     Picows,
     PicowsWebsockets,
     WebsocketRs,

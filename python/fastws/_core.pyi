@@ -343,7 +343,7 @@ class Message(Generic[_T_co]):
         """Its number among the messages of the client, from 1."""
     @property
     def generation(self) -> int:
-        """The session that it came in: +1 each time that the client became Ready, from 1; 0 outside of a client's session."""
+        """The session that it came in: +1 each time that the client became Ready, from 1; 0 outside of one."""
     @property
     def connection_id(self) -> int:
         """The connection that it came over: +1 per upgrade."""

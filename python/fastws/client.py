@@ -36,8 +36,9 @@ from .handshakes import NoOpHandshaker, SupportsHandshake
 from .markers import Down
 from .outbox import Outbox, Receipt, plain
 from .rate import Priority
+from .rotation import Rotation
 from .sender import Sender
-from .session import End, Parts, Session, Tap
+from .session import End, MessageKey, Parts, Session, Tap
 from .state import ConnectionSnapshot, Status
 from .streams import Stream
 from .subscriptions import Subscriptions
@@ -57,11 +58,11 @@ log = logging.getLogger("fastws.client")
 
 
 class WebSocketClient:
-    """A WebSocket connection that is supervised: it reconnects, authenticates and subscribes again, and says what you missed.
+    """A WebSocket connection that stays: it reconnects, authenticates, subscribes again, and says what you missed.
 
     ::
 
-        client = WebSocketClient("wss://host/feed", retry=ExponentialBackoff.fast(), handshake=AuthHandshaker(token).json())
+        client = WebSocketClient("wss://host/feed", handshake=AuthHandshaker(token).json())
         client.subscriptions.add("BTC-USD", message={"op": "subscribe", "channel": "BTC-USD"})
         async with client:  # returns at the first Ready
             async for message in client.stream():
@@ -81,8 +82,10 @@ class WebSocketClient:
         connector: Makes the connections; ``DefaultConnector()``.
         rate_limit: How much is sent at most: see ``RateLimit``.
         connect_limiter: How many connections are opened at most, shared by clients: see ``ConnectLimiter``.
-        tap: Called for each message, ``tap(direction, received_ns, data)``, such as a ``Recorder``. It makes messages pass
-            through Python.
+        tap: Called for each message, ``tap(direction, received_ns, data)``, such as a ``Recorder``. It makes messages
+            pass through Python.
+        message_key: Tells messages apart: gets a message, gives something hashable, or None. With it a connection that
+            has reached ``ClientConfig.max_connection_age`` is replaced without a loss and without repetition.
         metadata: What handshakers and extensions find in their context.
 
     One client serves one event loop at a time: it belongs to the one that runs it.
@@ -103,6 +106,7 @@ class WebSocketClient:
         "_parts",
         "_ready_waiters",
         "_ring",
+        "_rotating",
         "_session",
         "_streams_started",
         "_supervisor",
@@ -129,6 +133,7 @@ class WebSocketClient:
         rate_limit: RateLimit | RateLimits | None = None,
         connect_limiter: ConnectLimiter | None = None,
         tap: Tap | None = None,
+        message_key: MessageKey | None = None,
         metadata: Mapping[str, Any] | None = None,
     ) -> None:
         if proxy is not None:
@@ -175,8 +180,11 @@ class WebSocketClient:
             rate_limit=rate_limit,
             tap=tap,
             metadata=dict(metadata or {}),
+            message_key=message_key,
+            rotate=self._rotate,
         )
         self._session: Session | None = None
+        self._rotating: asyncio.Task[None] | None = None
         self._task: asyncio.Task[Any] | None = None
         self._background: asyncio.Task[None] | None = None
         self._is_running = False
@@ -291,14 +299,20 @@ class WebSocketClient:
         supervisor = self._supervisor
         while True:
             wire = await supervisor.connect()
-            session = self._session = Session(self._parts, wire, self._tell_waiters)
+            session = Session(self._parts, wire, self._tell_waiters)
+            self._session = session
             try:
-                failure, final = await session.run(self._shutdown_deadline)
+                over = await session.run(self._shutdown_deadline)
+                while over.successor is not None:
+                    over = await over.successor.drive(self._shutdown_deadline)
             finally:
                 self._session = None
-            if final:
-                raise supervisor.fatal(failure.cause)
-            await supervisor.failed(failure)
+                await self._stop_rotating()
+            assert over.failure is not None, "no session took over"
+            if over.final:
+                assert over.failure.cause is not None, "a last session has a cause"
+                raise supervisor.fatal(over.failure.cause)
+            await supervisor.failed(over.failure)
 
     async def _end(self, error: BaseException | None) -> None:
         """Everybody is told, whatever happened."""
@@ -351,13 +365,14 @@ class WebSocketClient:
         finally:
             await task
 
-    async def shutdown(self, timeout: Seconds = None) -> None:
+    async def shutdown(self, timeout: Seconds = None) -> None:  # noqa: ASYNC109 - it has an end in any case
         """Ends the client: sends what is queued, then Close, and waits for the peer's.
 
         Every wait of ``run`` is interrupted. Nothing happens if it does not run.
 
         Args:
-            timeout: Seconds for all of it; None: ``ClientConfig.shutdown_timeout``. What is not done by then is given up.
+            timeout: Seconds for all of it; None: ``ClientConfig.shutdown_timeout``. What is not done by then is given
+                up.
 
         Raises:
             ShutdownTimeout: Some messages were not sent by then; ``unsent`` has them.
@@ -595,6 +610,29 @@ class WebSocketClient:
         if self._supervisor.is_shutdown_requested:
             return self._cause or ClientStopped(f"{self.uri}: the client is shutting down")
         return self._cause
+
+    def _rotate(self) -> None:
+        """The session has reached its age."""
+        self._rotating = asyncio.get_running_loop().create_task(self._replace(), name="fastws rotation")
+
+    async def _replace(self) -> None:
+        session = self._session
+        if session is None:
+            return
+        rotation = Rotation(self._parts, session, lambda wire: Session(self._parts, wire, self._tell_waiters))
+        try:
+            successor = await rotation.run()
+        except Exception as error:  # noqa: BLE001 - the old connection lives on
+            log.warning("%s: the connection could not be replaced: %s", self.uri, error)
+        else:
+            if successor is not None:
+                self._session = successor
+
+    async def _stop_rotating(self) -> None:
+        task, self._rotating = self._rotating, None
+        if task is not None and not task.done():
+            task.cancel()
+            await asyncio.wait([task])
 
     def _request_reconnect(self, reason: str) -> None:
         session = self._session

@@ -43,6 +43,7 @@ class ClientConfig:
         shutdown_timeout: That ``shutdown()`` may take, unless it is told. 10.
         stable_after: That a session must be Ready to count as stable: then attempts are counted anew. 10.
         max_connection_age: After which a connection is replaced by a new one, which overlaps it. None: never.
+        rotation_overlap: That both connections may be open while a message is awaited that comes on both. 5.
         exit_on_first_failure: Give up if the first connection fails, for any cause. False.
         final_close_codes: Close codes after which a client does not come again. ``fastws.FINAL_CLOSE_CODES``; to add
             to them, ``{*FINAL_CLOSE_CODES, 4401}``.
@@ -85,6 +86,7 @@ class ClientConfig:
     shutdown_timeout: float
     stable_after: float
     max_connection_age: float | None
+    rotation_overlap: float
     exit_on_first_failure: bool
     final_close_codes: frozenset[int]
     default_retry: RetryStrategy
@@ -117,6 +119,7 @@ class ClientConfig:
         shutdown_timeout: Seconds = 10.0,
         stable_after: Seconds = STABLE_AFTER,
         max_connection_age: Seconds | None = None,
+        rotation_overlap: Seconds = 5.0,
         exit_on_first_failure: bool = False,
         final_close_codes: Iterable[int] = tuple(FINAL_CLOSE_CODES),
         default_retry: RetryStrategy = ExponentialBackoff.standard(),  # noqa: B008 - immutable
@@ -146,6 +149,7 @@ class ClientConfig:
             "shutdown_timeout": _checks.duration("shutdown_timeout", shutdown_timeout),
             "stable_after": _checks.duration("stable_after", stable_after, zero=True),
             "max_connection_age": _checks.optional_duration("max_connection_age", max_connection_age, "never"),
+            "rotation_overlap": _checks.duration("rotation_overlap", rotation_overlap),
             "exit_on_first_failure": _checks.switch("exit_on_first_failure", exit_on_first_failure),
             "final_close_codes": _checks.codes("final_close_codes", final_close_codes),
             "default_retry": strategy("default_retry", default_retry),

@@ -16,8 +16,8 @@ __all__ = ["Connector", "DefaultConnector", "Wire"]
 class Wire(Protocol):
     """An open connection, as a connector gives it.
 
-    ``fastws.Connection`` is one, and its messages never pass through Python on their way to a stream. Anything else with
-    these methods will do: another transport, or a connection made up for a test.
+    ``fastws.Connection`` is one, and its messages never pass through Python on their way to a stream. Anything else
+    with these methods will do: another transport, or a connection made up for a test.
     """
 
     async def recv(self) -> str | bytes:

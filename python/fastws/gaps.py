@@ -17,7 +17,7 @@ from enum import Enum
 from typing import Any, Final, Literal, NamedTuple
 
 from ._checks import choice, count, optional_duration
-from .markers import Gap
+from .markers import Gap, Marker
 
 __all__ = [
     "IN_BAND",
@@ -269,8 +269,8 @@ class SequenceTracker:
     called again, after a delay that doubles from 0.5 s to 30 s.
 
     Args:
-        extract: Gets an item of the stream; returns ``(key, number)``, ``(key, first, last)``, a ``Snapshot``, or None
-            for an item without a number, such as a marker, which is passed on.
+        extract: Gets an item of the stream that is no marker; returns ``(key, number)``, ``(key, first, last)``, a
+            ``Snapshot``, or None for an item without a number, which is passed on.
         on_gap: Called with each ``Gap``, before it is delivered. What it raises is logged.
         resync: ``async resync(key, expected, got)``: brings the user's own state up to date and returns the last number
             that it contains; or None, to go on with what is held; or ``IN_BAND`` if it only asked for a ``Snapshot``.
@@ -356,7 +356,11 @@ class SequenceTracker:
             await asyncio.gather(*self._ending, *([coming] if coming is not None else []), return_exceptions=True)
 
     def _fed(self, item: Any) -> list[Any]:
+        if isinstance(item, Marker):
+            return [item]
         actions = self.sequences.feed(item, getattr(item, "generation", 0), getattr(item, "received_ns", 0))
+        if len(actions) == 1 and isinstance(actions[0], Deliver) and not self._tasks:
+            return [actions[0].message]
         due = self._carried_out(actions)
         for key in list(self._tasks):
             if not self.sequences.is_quarantined(key):

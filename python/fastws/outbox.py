@@ -1,8 +1,8 @@
 """What a client sends: across reconnects, with an honest account of what became of it.
 
-While a session is ready a message goes straight into the connection's send queue. Otherwise it fails, waits for the next
-session or is dropped, as ``on_disconnect_send`` says. At a session's end every message that the kernel did not take
-wholly is accounted for: ``not_sent`` if no byte of it was written, ``maybe_sent`` if some were.
+While a session is ready a message goes straight into the connection's send queue. Otherwise it fails, waits for the
+next session or is dropped, as ``on_disconnect_send`` says. At a session's end every message that the kernel did not
+take wholly is accounted for: ``not_sent`` if no byte of it was written, ``maybe_sent`` if some were.
 """
 
 from __future__ import annotations
@@ -197,7 +197,10 @@ class Outbox:
     def _hand_over(self, wire: Wire, message: str | BytesLike, text: bool | None, receipt: Receipt | None) -> None:
         """Gives a message to the connection, which accepts it or raises."""
         try:
-            wire.send_nowait(message if self._native is not None else plain(message), text)
+            if self._native is not None:
+                self._native.send_nowait(message, text)
+            else:
+                wire.send_nowait(plain(message), text)
         except ConnectionClosed as error:
             # It ended, and the session is about to hear of it.
             raise NotConnected(f"nothing was sent: {error}", message=plain(message)) from error
@@ -328,7 +331,7 @@ class Outbox:
         count = not_begun + begun
         messages = list(self._tail)[-count:] if count else []
         self._tail.clear()
-        receipts = {number: receipt for number, receipt in self._receipts}
+        receipts = dict(self._receipts)
         self._receipts.clear()
         first = self._sent - len(messages) + 1
         lost: list[Unsent] = []

@@ -13,6 +13,7 @@ from collections import deque
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
+from time import sleep
 from types import TracebackType
 from typing import Any, Final, Literal, Self, get_args
 
@@ -232,6 +233,9 @@ class Recorder:
             lines.append(line)
             size += len(line)
             self._written += len(item[2]) + _LINE
+            if len(lines) % _SLICE == 0 and self._taken - self._written < self._max_pending // 8 and not self._closing:
+                # Lets the event loop have the GIL now, and not after Python's switch interval of 5 ms.
+                sleep(_BREATH)
             if size >= _MEMBER:
                 yield gzip.compress(b"".join(lines), self._level, mtime=0)
                 lines, size = [], 0
@@ -282,6 +286,12 @@ _WAKE: Final = 256 * 1024
 
 _MEMBER: Final = 2**20
 """Bytes compressed together; more hardly compress better."""
+
+_SLICE: Final = 64
+"""Lines made at a stretch: some 50 µs."""
+
+_BREATH: Final = 50e-6
+"""Seconds between them."""
 
 _PATIENCE: Final = 0.1
 """Seconds after which ``flush`` looks whether the thread lives."""

@@ -69,8 +69,8 @@ class RedundantClient:
     Args:
         uri: One URI for all lines, or one for each.
         n: How many lines.
-        key: Tells messages apart: gets a message's payload, gives something hashable, the same on every line. None: it is
-            delivered from whichever line brings it, and never taken for a duplicate.
+        key: Tells messages apart: gets a message's payload, gives something hashable, the same on every line. None: it
+            is delivered from whichever line brings it, and never taken for a duplicate.
         window: Keys that are remembered. A line that lags by more messages than that brings duplicates.
         config: For every line.
         options: More keywords of ``WebSocketClient``, for every line.
@@ -151,7 +151,7 @@ class RedundantClient:
         )
 
     def stream(self, **options: Any) -> Stream[Any]:
-        """A cursor on what is received, by whichever line: see ``WebSocketClient.stream``. ``source`` names the line."""
+        """A cursor on what is received by any line: see ``WebSocketClient.stream``. ``source`` names the line."""
         return Stream(self._ring, **options)
 
     subscribe = stream
@@ -235,7 +235,7 @@ class RedundantClient:
         if error is not None:
             raise error
 
-    async def shutdown(self, timeout: float | None = None) -> None:
+    async def shutdown(self, timeout: float | None = None) -> None:  # noqa: ASYNC109 - that of each line
         """Ends every line."""
         await asyncio.gather(*(line.client.shutdown(timeout) for line in self._lines))
 

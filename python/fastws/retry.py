@@ -462,6 +462,11 @@ class RetryBudget:
             delay = max(delay, self._handshake_retry_delay)
         return delay
 
+    def delay_beside(self, error: BaseException, attempt: int) -> float | None:
+        """The strategy's delay for an attempt that is not counted here, as a session lives."""
+        delay = self._strategy.next_delay(Failure(error, "connect", attempt, close_policy=self._close_policy))
+        return None if delay is None else _checks.duration("the delay", delay, zero=True)
+
     def given_up(self, failure: Failure) -> BaseException:
         """What a client ends with that ``failed()`` gave no further attempt.
 

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import functools
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from ._core import Batch
 from ._policy import OK_CODES, closed_by
 from .connection import Connection
 from .context import ConnectionContext
@@ -17,7 +19,6 @@ from .errors import (
     ClientStopped,
     CloseInfo,
     ConnectionClosed,
-    ConnectionClosedOK,
     DataTimeout,
     ExtensionError,
     HandshakeTimeout,
@@ -25,7 +26,7 @@ from .errors import (
     ReceiveTimeout,
     Unsent,
 )
-from .events import DisconnectReason
+from .events import Disconnected, DisconnectReason
 from .handshakes import HandshakeChannel, HandshakeMessage, SupportsHandshake, perform
 from .markers import Down, Outage
 from .rate import Pacer, Priority
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     from .config import ClientConfig
     from .connector import Wire
     from .extensions import ExtensionHost
+    from .handshakes.channel import TimeLimit
     from .outbox import Outbox
     from .rate import RateLimit, RateLimits
     from .subscriptions import Subscriptions
@@ -47,6 +49,12 @@ log = logging.getLogger("fastws.client")
 
 Tap = Callable[[str, int, str | bytes], Any]
 """``tap(direction, received_ns, data)``: direction is ``"in"`` or ``"out"``."""
+
+MessageKey = Callable[[str | bytes], Hashable | None]
+"""Tells messages apart."""
+
+Gate = Callable[[str | bytes, int, int, int | None], bool]
+"""Whether a message goes on: gets the message and when it was received."""
 
 GRACE = 0.05
 """Seconds between the suspicion of silence and the verdict, at most: what the kernel holds is read first."""
@@ -66,6 +74,9 @@ class Parts:
     rate_limit: RateLimit | RateLimits | None
     tap: Tap | None
     metadata: dict[str, Any]
+    rotate: Callable[[], None]
+    """The session has reached its age: another is to take over."""
+    message_key: MessageKey | None = None
     source: str | None = None
     down: Down | None = None
     """The outage that is under way."""
@@ -81,6 +92,22 @@ class End(NamedTuple):
     cause: BaseException
     final: bool = False
     """No other session is to follow."""
+    successor: Session | None = None
+    """The session that has taken over, and is ready."""
+
+
+class Over(NamedTuple):
+    """How a session ended.
+
+    Attributes:
+        failure: What to tell the retry strategy; None if another session took over.
+        final: Whether no other session is to follow.
+        successor: The session that took over.
+    """
+
+    failure: Failure | None
+    final: bool = False
+    successor: Session | None = None
 
 
 class Session:
@@ -93,8 +120,13 @@ class Session:
         "_end",
         "_generation",
         "_heard",
+        "_hurries",
+        "_is_between",
+        "_is_old",
+        "_is_watched",
         "_last_received_ns",
         "_native",
+        "_no_room",
         "_on_ready",
         "_pacer",
         "_parts",
@@ -102,7 +134,9 @@ class Session:
         "_stable",
         "_suspected",
         "_timer",
-        "_was_ready",
+        "connection_id",
+        "gate",
+        "is_finishing",
         "wire",
     )
 
@@ -121,14 +155,19 @@ class Session:
         self._last_received_ns = 0
         self._suspected = False
         self._stable = False
-        self._was_ready = False
+        self._is_between = False
+        self._hurries = False
+        self._is_watched = False
+        self._is_old = False
+        self._no_room: asyncio.Future[None] | None = None
+        self.connection_id = 0
+        self.gate: Gate | None = None
+        self.is_finishing = False
 
     # ---- the whole of it -------------------------------------------------------------------------------------------
 
-    async def run(self, shutdown_deadline: Callable[[], float]) -> tuple[Failure, bool]:
-        """Runs until the connection ends.
-
-        Returns what to tell the retry strategy, and whether this was the last session.
+    async def run(self, shutdown_deadline: Callable[[], float]) -> Over:
+        """Runs until the connection ends, or another one has taken over.
 
         Raises:
             ClientStopped: ``shutdown`` was called; the connection is closed by then.
@@ -136,7 +175,7 @@ class Session:
         parts = self._parts
         attempt = parts.supervisor.state.attempts
         try:
-            unclaimed = await parts.supervisor.wait(self._open(attempt))
+            unclaimed = await parts.supervisor.wait(self._begin(attempt))
         except ClientStopped:
             await self._close(1001, "the client is shutting down", shutdown_deadline())
             parts.supervisor.mark_disconnected(_reason("shutdown", None, ClientStopped("shut down")))
@@ -150,14 +189,63 @@ class Session:
             await self._close(1000, "", asyncio.get_running_loop().time() + 1)
             parts.supervisor.mark_disconnected(reason)
             final = isinstance(error, ExtensionError) and parts.host.policy == "fatal"
-            return parts.supervisor.failure(error, "handshake"), final
+            return Over(parts.supervisor.failure(error, "handshake"), final)
         self._ready(unclaimed)
-        return await self._drive(shutdown_deadline)
+        return await self.drive(shutdown_deadline)
 
     async def pace(self, priority: Priority) -> None:
         """Waits for a token of the rate limit, if there is one."""
         if self._pacer is not None:
             await self._pacer.acquire(priority)
+
+    @property
+    def is_ending(self) -> bool:
+        """Whether its end is decided."""
+        return self._end.done()
+
+    def ended(self) -> asyncio.Future[End]:
+        """A future that is done when its end is decided; cancelling it changes nothing."""
+        return asyncio.shield(self._end)
+
+    async def give_up(self) -> None:
+        """Closes a connection that never became the client's."""
+        await self.stop_carrying()
+        await self._close(1001, "", asyncio.get_running_loop().time() + 1)
+
+    async def finish(self, reason: DisconnectReason) -> None:
+        """Receives what is on the way, and marks the end: another session takes over, but not seamlessly."""
+        self.is_finishing = True
+        limit = min(self._parts.config.close_timeout, 2)
+        await self._close(1000, "", asyncio.get_running_loop().time() + limit)
+        await self._stop_receiving()
+        self._mark_down(reason)
+
+    def look_whether_over(self) -> None:
+        """Ends, if the connection has ended and nobody took note."""
+        if self.wire.close_info is not None:
+            self._over(None)
+
+    def bring(self, data: str | bytes, received_ns: int, mono_ns: int, kernel_ns: int | None) -> None:
+        """A message for the streams that was held."""
+        self._push(data, received_ns, mono_ns, kernel_ns)
+
+    def carry_no_more(self) -> None:
+        """Messages need not pass through Python any more."""
+        if self._pump is None or self._looks_at_messages or self._native is None or self.is_ending:
+            return
+        pump, self._pump = self._pump, None
+        self._hurries = True
+        if self._is_between:
+            pump.cancel()
+        pump.remove_done_callback(self._carried)
+        pump.add_done_callback(self._attach_after)
+
+    def _attach_after(self, pump: asyncio.Task[None]) -> None:
+        self._hurries = False
+        if not pump.cancelled() and pump.exception() is not None:
+            self._carried(pump)
+        elif not self.is_ending:
+            self.attach()
 
     def end(self, end: End) -> None:
         """Ends the session: the first reason counts."""
@@ -166,11 +254,23 @@ class Session:
 
     # ---- before it is ready ----------------------------------------------------------------------------------------
 
-    async def _open(self, attempt: int) -> list[HandshakeMessage]:
+    async def _begin(self, attempt: int) -> list[HandshakeMessage]:
+        unclaimed = await self.prepare(self._parts.supervisor.state.id, attempt)
+        await self.announce_to_extensions()
+        return unclaimed
+
+    async def announce_to_extensions(self) -> None:
+        """``on_connect`` of the extensions."""
+        assert self._context is not None, "it was prepared"
+        await self._parts.host.notify_connect(self._context)
+
+    async def prepare(self, connection_id: int, attempt: int) -> list[HandshakeMessage]:
+        """The application's handshake and the subscriptions. Returns the messages that nobody claimed."""
         parts = self._parts
         state = parts.supervisor.state
+        self.connection_id = connection_id
         self._context = ConnectionContext(
-            connection_id=state.id,
+            connection_id=connection_id,
             reconnect_count=state.reconnect_count,
             attempt=attempt,
             metadata=dict(parts.metadata),
@@ -182,17 +282,17 @@ class Session:
         await self._shake_hands(channel)
         if len(parts.subscriptions):
             await parts.subscriptions.restore(channel, parts.config.restore_timeout)
-        await parts.host.notify_connect(self._context)
         return channel.unclaimed
 
     async def _shake_hands(self, channel: HandshakeChannel) -> None:
         handshaker, limit = self._parts.handshaker, self._parts.config.handshake_timeout
         assert self._context is not None
+        scope: TimeLimit | None = None
         try:
             async with channel.limit(limit) as scope:
                 await perform(handshaker, channel, self._context)
         except TimeoutError as error:
-            if not scope.expired():
+            if scope is None or not scope.expired():
                 raise
             raise HandshakeTimeout(
                 f"not done within {limit:g} s (handshake_timeout)", handshaker=handshaker.name, timeout=limit
@@ -200,33 +300,79 @@ class Session:
 
     def _ready(self, unclaimed: list[HandshakeMessage]) -> None:
         """Everything is restored: from here on messages flow."""
-        parts, native = self._parts, self._native
-        supervisor, ring = parts.supervisor, parts.ring
-        loop = asyncio.get_running_loop()
-        self._was_ready = True
-        self._began = self._heard = self._data_at = loop.time()
-        self._generation = supervisor.mark_ready()
-        ring._begin(self._generation, supervisor.state.id, parts.source)
-        if parts.down is not None:
-            ring._mark(self._outage(parts.down))
-            parts.down = None
-        if parts.tap is None and not parts.host.handles_messages:
+        self.take_place(self._parts.supervisor.mark_ready())
+        if self._looks_at_messages:
+            self.start_carrying(unclaimed)
+        else:
             for message in unclaimed:
                 self._push(message.data, message.received_ns, message.received_mono_ns, message.kernel_ns)
-        else:
-            self._pump = loop.create_task(self._carry(unclaimed), name="fastws messages")
-        if native is None and self._pump is None:
-            self._pump = loop.create_task(self._carry([]), name="fastws messages")
-        if self._pump is not None:
-            self._pump.add_done_callback(self._carried)
-        elif native is not None:
-            ring._attach(native, self._generation, supervisor.state.id, parts.source)
-            native._over_future().add_done_callback(self._over)
+            self.attach()
+        self.go_live()
+
+    def take_place(self, generation: int) -> None:
+        """What is received from now on is of this session."""
+        parts = self._parts
+        self._began = self._heard = self._data_at = asyncio.get_running_loop().time()
+        self._generation = generation
+        parts.ring._begin(generation, self.connection_id, parts.source)
+        if parts.down is not None:
+            parts.ring._mark(self._outage(parts.down))
+            parts.down = None
+
+    def go_live(self) -> None:
+        """It sends, it is watched, and everybody hears that it is ready."""
+        parts = self._parts
         parts.outbox.begin(self.wire, self._pacer)
         self._tick()
-        supervisor.announce_ready()
+        parts.supervisor.announce_ready()
         self._on_ready()
         parts.subscriptions.session_began()
+
+    def attach(self) -> None:
+        """Lets messages go to the streams without passing through Python, where that is possible."""
+        native, parts = self._native, self._parts
+        if native is None or self._looks_at_messages:
+            if self._pump is None:
+                self.start_carrying([])
+            return
+        parts.ring._attach(native, self._generation, self.connection_id, parts.source)
+        if not self._is_watched:
+            self._is_watched = True
+            native._over_future().add_done_callback(self._over)
+
+    def start_carrying(self, unclaimed: list[HandshakeMessage]) -> None:
+        """Lets messages pass through Python, if they do not yet."""
+        if self._pump is not None:
+            return
+        if self._native is not None:
+            self._parts.ring._detach(self._native)
+        self._pump = asyncio.get_running_loop().create_task(self._carry(unclaimed), name="fastws messages")
+        self._pump.add_done_callback(self._carried)
+
+    async def stop_carrying(self) -> None:
+        """Stops that. What has been taken from the connection is delivered, even where there is no room for it."""
+        pump, self._pump = self._pump, None
+        if pump is None or pump.done():
+            return
+        self._hurries = True
+        self._hurries_on()
+        if self._is_between:
+            pump.cancel()
+        done, _ = await asyncio.wait([pump], timeout=self._parts.config.close_timeout)
+        if not done:
+            log.warning("%s: an extension held up the end of a session", self._parts.supervisor.uri)
+            pump.cancel()
+            await asyncio.wait([pump])
+        self._hurries = False
+
+    def _hurries_on(self) -> None:
+        """Whoever carries messages does not wait for room any more."""
+        if self._no_room is not None and not self._no_room.done():
+            self._no_room.set_result(None)
+
+    @property
+    def _looks_at_messages(self) -> bool:
+        return self._parts.tap is not None or self._parts.host.handles_messages
 
     def _outage(self, down: Down) -> Outage:
         parts = self._parts
@@ -248,31 +394,39 @@ class Session:
         for message in unclaimed:
             await self._incoming(message.data, message.received_ns, message.received_mono_ns, message.kernel_ns)
         native = self._native
-        if native is not None:
-            async for batch in native.batches():
+        batches = native.batches() if native is not None else None
+        while not self._hurries:
+            self._is_between = True
+            try:
+                batch = await (anext(batches) if batches is not None else self.wire.recv())
+            except StopAsyncIteration:
+                return
+            finally:
+                self._is_between = False
+            if isinstance(batch, Batch):
                 for data in batch:
                     await self._incoming(data, batch.received_ns, batch.received_mono_ns, batch.kernel_ns)
-            return
-        loop = asyncio.get_running_loop()
-        while True:
-            data = await self.wire.recv()
-            self._heard = self._data_at = loop.time()
-            self._parts.supervisor.update_activity()
-            await self._incoming(data, time.time_ns(), time.monotonic_ns(), None)
+            else:
+                self._heard = self._data_at = asyncio.get_running_loop().time()
+                self._parts.supervisor.update_activity()
+                await self._incoming(batch, time.time_ns(), time.monotonic_ns(), None)
 
     async def _incoming(self, data: str | bytes, received_ns: int, mono_ns: int, kernel_ns: int | None) -> None:
         parts = self._parts
+        if self.gate is not None and not self.gate(data, received_ns, mono_ns, kernel_ns):
+            return
         if parts.tap is not None:
             parts.tap("in", received_ns, data)
         if parts.host.handles_messages:
-            assert self._context is not None
+            assert self._context is not None, "it was prepared"
             passed = await parts.host.process(data, self._context)
             if passed is None:
                 return
             data = passed
         room = self._push(data, received_ns, mono_ns, kernel_ns)
-        if room is not None:
-            await room
+        if room is not None and not self._hurries:
+            self._no_room = asyncio.get_running_loop().create_future()
+            await asyncio.wait([room, self._no_room], return_when=asyncio.FIRST_COMPLETED)
 
     def _push(self, data: str | bytes, received_ns: int, mono_ns: int, kernel_ns: int | None) -> Any:
         self._last_received_ns = received_ns
@@ -292,21 +446,18 @@ class Session:
 
     # ---- while it is ready -----------------------------------------------------------------------------------------
 
-    async def _drive(self, shutdown_deadline: Callable[[], float]) -> tuple[Failure, bool]:
+    async def drive(self, shutdown_deadline: Callable[[], float]) -> Over:
+        """Runs a session that is ready until its end; see ``run``."""
         parts = self._parts
         loop = asyncio.get_running_loop()
         try:
             end = await parts.supervisor.wait(asyncio.shield(self._end))
         except (ClientStopped, asyncio.CancelledError) as stop:
-            deadline = shutdown_deadline()
-            try:
-                async with asyncio.timeout_at(deadline):
-                    await parts.outbox.flushed()
-            except TimeoutError:
-                pass
-            await self._close(1001 if isinstance(stop, asyncio.CancelledError) else 1000, "", deadline)
-            await self._leave(End(_reason("shutdown", self.wire.close_info, stop), stop))
+            await self._shut_down(stop, shutdown_deadline())
             raise
+        if end.successor is not None:
+            await self._retire(end)
+            return Over(None, successor=end.successor)
         if end.reason.kind in ("requested", "rotation") or end.final:
             # The peer lives: what it has on the way is still received.
             await self._close(1000, "", loop.time() + min(parts.config.close_timeout, 2))
@@ -314,27 +465,27 @@ class Session:
             self._abort(str(end.cause))
         await self._leave(end)
         seconds = loop.time() - self._began
-        return parts.supervisor.failure(end.cause, "session", seconds), end.final
+        return Over(parts.supervisor.failure(end.cause, "session", seconds), end.final)
+
+    async def _shut_down(self, stop: BaseException, deadline: float) -> None:
+        """Sends what is queued, then Close, by the deadline."""
+        if self.is_ending and (end := self._end.result()).successor is not None:
+            await self._retire(end)
+            await end.successor._shut_down(stop, deadline)
+            return
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout_at(deadline):
+                await self._parts.outbox.flushed()
+        await self._close(1001 if isinstance(stop, asyncio.CancelledError) else 1000, "", deadline)
+        await self._leave(End(_reason("shutdown", self.wire.close_info, stop), stop))
 
     async def _leave(self, end: End) -> None:
         """The account: everything received is in the ring, then that it ended; what was not sent; who is told."""
         parts, native = self._parts, self._native
         if self._timer is not None:
             self._timer.cancel()
-        if self._pump is not None:
-            self._pump.cancel()
-            await asyncio.wait([self._pump])
-        elif native is not None:
-            parts.ring._detach(native)
-            self._last_received_ns = native.received_ns or self._last_received_ns
-        down = Down(
-            generation=self._generation,
-            last_received_ns=self._last_received_ns,
-            detected_ns=time.time_ns(),
-            reason=end.reason,
-        )
-        parts.ring._mark(down)
-        parts.down, parts.dials_at_down = down, parts.supervisor.state.total_attempts
+        await self._stop_receiving()
+        self._mark_down(end.reason)
         unsent = parts.unsent = parts.outbox.end()
         if self._pacer is not None:
             self._pacer.close(end.cause)
@@ -344,6 +495,43 @@ class Session:
         parts.supervisor.mark_disconnected(end.reason, unsent)
         assert self._context is not None
         await parts.host.notify_disconnect(self._context, end.reason)
+
+    def _mark_down(self, reason: DisconnectReason) -> None:
+        parts = self._parts
+        down = Down(
+            generation=self._generation,
+            last_received_ns=self._last_received_ns,
+            detected_ns=time.time_ns(),
+            reason=reason,
+        )
+        parts.ring._mark(down)
+        parts.down, parts.dials_at_down = down, parts.supervisor.state.total_attempts
+
+    async def _stop_receiving(self) -> None:
+        """Everything that was received is in the ring; the connection has ended."""
+        native = self._native
+        if self._pump is not None:
+            if not self._pump.done():
+                # It ends by itself, with the last message of a connection that has ended.
+                self._hurries_on()
+                await asyncio.wait([self._pump], timeout=self._parts.config.close_timeout)
+            await self.stop_carrying()
+        elif native is not None:
+            self._parts.ring._detach(native)
+            self._last_received_ns = native.received_ns or self._last_received_ns
+
+    async def _retire(self, end: End) -> None:
+        """Another session has taken over: this one closes, and nobody misses it."""
+        parts = self._parts
+        if self._timer is not None:
+            self._timer.cancel()
+        await self.stop_carrying()
+        await self._close(1000, "", asyncio.get_running_loop().time() + min(parts.config.close_timeout, 2))
+        if self._native is not None:
+            parts.supervisor.state.count(self._native.stats())
+        if self._pacer is not None:
+            self._pacer.close(end.cause)
+        parts.supervisor.hub.publish(Disconnected(end.reason, parts.unsent))
 
     async def _close(self, code: int, reason: str, deadline: float) -> None:
         """Closes the connection politely, and by force when that takes too long."""
@@ -364,14 +552,16 @@ class Session:
         if abort is not None:
             abort()
 
-    def _over(self, _future: object) -> None:
+    def _over(self, future: object) -> None:
         """The connection will give no more messages."""
+        if (future is not None and self._pump is not None) or self.is_finishing:
+            return  # whoever carries them is not through yet, or it ends as another one wants it to
         info = self.wire.close_info
         cause = info.cause if info is not None else None
         kind = "keepalive" if isinstance(cause, KeepaliveTimeout) else "error"
         if info is not None and info.rcvd is not None:
             kind = "normal" if info.rcvd.code in OK_CODES else "server_closed"
-        error = closed_by(info if info is not None else _NO_INFO)
+        error = closed_by(info if info is not None else NO_INFO)
         self.end(End(_reason(kind, info, error), error))
 
     # ---- timers ----------------------------------------------------------------------------------------------------
@@ -407,12 +597,13 @@ class Session:
                 self._parts.supervisor.mark_stable()
             else:
                 dues.append(stable_at)
-        if config.max_connection_age is not None:
+        if config.max_connection_age is not None and not self._is_old:
             due = self._began + config.max_connection_age
             if now >= due:
-                self.end(End(_reason("rotation", None, None), ConnectionClosedOK(_NO_INFO)))
-                return
-            dues.append(due)
+                self._is_old = True
+                self._parts.rotate()
+            else:
+                dues.append(due)
         if dues:
             self._timer = loop.call_at(min(dues), self._tick)
 
@@ -449,4 +640,4 @@ def _reason(kind: Any, info: CloseInfo | None, cause: BaseException | None) -> D
     )
 
 
-_NO_INFO = CloseInfo(code=1006, reason="", initiator=None, cause=None, rcvd=None, sent=None)
+NO_INFO = CloseInfo(code=1006, reason="", initiator=None, cause=None, rcvd=None, sent=None)

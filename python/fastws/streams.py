@@ -94,12 +94,7 @@ class Stream(_core.Cursor[T]):
             raise ValueError(f'on_decode_error is "raise" or "skip", not {on_decode_error!r}')
         if not isinstance(markers, bool):
             raise TypeError(f"markers is True or False, not {markers!r}")
-        if not isinstance(policy, Conflate) and policy not in _POLICIES:
-            known = ", ".join(f'"{name}"' for name in _POLICIES)
-            hint = "; did you mean Conflate(key)?" if policy == "conflate" or policy is Conflate else ""
-            raise (ValueError if isinstance(policy, str) else TypeError)(
-                f"policy is {known} or Conflate(key), not {policy!r}{hint}"
-            )
+        _check_policy(policy)
         if filter is not None and not (callable(filter) or isinstance(filter, bytes)):
             raise TypeError(f"filter is a callable that gets bytes, or the bytes to look for, not {filter!r}")
         if decode is not None and not callable(decode):
@@ -149,6 +144,16 @@ class Stream(_core.Cursor[T]):
             return "<fastws.Stream closed>"
         messages, size = self.lag
         return f"<fastws.Stream seq={self.seq}, {messages} messages of {size} bytes wait>"
+
+
+def _check_policy(policy: object) -> None:
+    if isinstance(policy, Conflate) or (isinstance(policy, str) and policy in _POLICIES):
+        return
+    known = ", ".join(f'"{name}"' for name in _POLICIES)
+    hint = "; did you mean Conflate(key)?" if policy in ("conflate", Conflate) else ""
+    raise (ValueError if isinstance(policy, str) else TypeError)(
+        f"policy is {known} or Conflate(key), not {policy!r}{hint}"
+    )
 
 
 def _capacity(name: str, value: int | None) -> int | None:

@@ -6,6 +6,7 @@ A *subscription* is a channel of the venue. It has nothing to do with ``client.s
 from __future__ import annotations
 
 import asyncio
+import functools
 import logging
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -82,7 +83,7 @@ class Subscription:
 
 
 class Subscriptions:
-    """The registry of a client: ``client.subscriptions``. It can be filled before the client runs, and while it does."""
+    """The registry of a client: ``client.subscriptions``. It can be filled before the client runs and meanwhile."""
 
     __slots__ = ("_client", "_items", "_observer", "_sending", "_timer")
 
@@ -206,7 +207,7 @@ class Subscriptions:
             )
         self._client = client
 
-    async def restore(self, channel: HandshakeChannel, timeout: float) -> None:
+    async def restore(self, channel: HandshakeChannel, timeout: float) -> None:  # noqa: ASYNC109 - the setting
         """Subscribes to everything on a new connection, before anybody sees its messages.
 
         Waits ``timeout`` seconds at most for what is to be confirmed; later confirmations are seen as they come.
@@ -219,7 +220,7 @@ class Subscriptions:
         try:
             async with asyncio.timeout(timeout):
                 while pending:
-                    await channel.expect(lambda message: self._looks_at(message, pending) is not None)
+                    await channel.expect(functools.partial(self._concerns, pending))
                     pending = [item for item in pending if item.state is SubscriptionState.PENDING]
         except TimeoutError:
             log.info("not confirmed within %g s: %s", timeout, ", ".join(item.key for item in pending))
@@ -300,6 +301,9 @@ class Subscriptions:
                 self._failed(item, f"refused: {_shown(message)}")
                 return item
         return None
+
+    def _concerns(self, pending: list[Subscription], message: Any) -> bool:
+        return self._looks_at(message, pending) is not None
 
     def _failed(self, item: Subscription, why: str) -> None:
         item.state, item.error = SubscriptionState.FAILED, why

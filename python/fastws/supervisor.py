@@ -160,6 +160,19 @@ class ConnectionSupervisor:
         """Publishes ``Ready``: everything that its listeners may do works now."""
         self.hub.publish(Ready(self.state.id, self.state.generation))
 
+    def mark_replaced(self, connection_id: int) -> int:
+        """A second connection takes over from the present one. Returns the generation."""
+        return self.state.mark_replaced(connection_id)
+
+    async def spare(self) -> Wire:
+        """One attempt at a second connection, beside the present one. Raises what ``Connector.connect`` does."""
+        self._check()
+        return await self._attempt()
+
+    def spare_delay(self, error: BaseException, attempt: int) -> float | None:
+        """Seconds until the next attempt at a second connection; None for none. The budget is not touched."""
+        return self._budget.delay_beside(error, attempt)
+
     def mark_stable(self) -> None:
         """The session has been ready for ``stable_after`` seconds: attempts are counted anew."""
         self._budget.stable()
@@ -279,8 +292,9 @@ class ConnectionSupervisor:
     async def _dial(self) -> Wire:
         limit = self.config.open_timeout
         began = asyncio.get_running_loop().time()
+        scope = asyncio.timeout(limit)
         try:
-            async with asyncio.timeout(limit) as scope:
+            async with scope:
                 uri = await _asked(self._uri, "uri", str)
                 self._shown = redact_uri(uri)
                 headers = await _asked(self._headers, "headers", None)
@@ -303,8 +317,9 @@ class ConnectionSupervisor:
         if isinstance(self._connector, DefaultConnector):
             # It keeps the time itself, and says what took it.
             return await self._connector.connect(uri, options)
+        scope = asyncio.timeout(left)
         try:
-            async with asyncio.timeout(left) as scope:
+            async with scope:
                 return await self._connector.connect(uri, options)
         except TimeoutError as error:
             if not scope.expired():

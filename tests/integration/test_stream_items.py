@@ -1,4 +1,4 @@
-"""rust/py/src/ring/{decode,message,batch}.rs: what a stream gives: messages, markers, batches, and what is made of them."""
+"""rust/py/src/ring/{decode,message,batch}.rs: what a stream gives, and what is made of messages before."""
 
 import asyncio
 import json
@@ -9,7 +9,7 @@ import pytest
 import fastws
 from fastws import Batch, DecodeError, Down, Gap, Message, Outage, Stream, _core
 from fastws.testing import Server
-from rings import attached, down, feed, numbered, outage, push, rest, ring, take, there, waits
+from rings import attached, down, feed, numbered, outage, push, rest, ring, take, waits
 
 
 async def test_with_markers_every_item_says_what_is_known_of_it():
@@ -44,10 +44,7 @@ async def test_markers_are_exactly_at_their_place():
     push(messages, "d")
     messages._mark(down(2))
     messages._end(fastws.FastwsError("the end"))
-    got = []
-    with pytest.raises(fastws.FastwsError):
-        async for item in marked:
-            got.append(item)
+    got = await until_end(marked)
     assert [item.data if isinstance(item, Message) else item for item in got] == [
         "a",
         "b",
@@ -60,16 +57,16 @@ async def test_markers_are_exactly_at_their_place():
     ]
     assert [item.seq for item in got if isinstance(item, Message)] == [1, 2, 3, 4]
     assert [item.generation for item in got if isinstance(item, Message)] == [1, 1, 1, 2]
-    assert await there_until_end(plain) == ["a", "b", "c", "d"]
+    assert await until_end(plain) == ["a", "b", "c", "d"]
     assert (plain.outages, plain.last_outage) == (1, outage(1)) == (marked.outages, marked.last_outage)
     assert gap.missing == 2
 
 
-async def there_until_end(stream):
+async def until_end(stream):
     got = []
     with pytest.raises(fastws.FastwsError):
-        async for item in stream:
-            got.append(item)
+        while True:
+            got.append(await anext(stream))
     return got
 
 

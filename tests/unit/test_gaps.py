@@ -8,6 +8,7 @@ import pytest
 
 from fastws import ConfigError, Gap, SequenceTracker
 from fastws.gaps import IN_BAND, Deliver, Duplicate, Quarantined, Resync, Sequences, Snapshot
+from fastws.markers import Down
 from virtual_time import run_virtual
 
 
@@ -205,6 +206,13 @@ def test_without_resync_gaps_are_marked_and_told():
     out = tracked(SequenceTracker(extract, on_gap=told.append), ("a", 1), 1, ("a", 3), "x")
     assert out == [(0, ("a", 1)), (1, Gap("a", 2, 3)), (1, ("a", 3)), (1, "x")]
     assert told == [Gap("a", 2, 3)]
+
+
+def test_other_markers_are_passed_on():
+    down = Down(generation=1, last_received_ns=0, detected_ns=0, reason=None)
+    tracker = SequenceTracker(lambda item: ("a", item.seq))
+    first, second = SimpleNamespace(seq=1, generation=1), SimpleNamespace(seq=1, generation=2)
+    assert [item for _, item in tracked(tracker, first, down, second)] == [first, down, second]
 
 
 def test_generation_and_time_are_those_of_the_item():

@@ -728,7 +728,7 @@ def test_what_is_no_handshaker_is_refused():
 
 def test_tokens_are_in_no_log(caplog):
     caplog.set_level(logging.DEBUG)
-    for answer in ('{"error":"hunter2"}', "ERROR hunter2"):
+    for answer in ('{"error":"hunter2"}', "ERROR hunter2", closed(4401, "bad token hunter2")):
         error = failed(AuthHandshaker("hunter2").json(), answer)
         assert "hunter2" not in f"{error} {error!r}"
     assert "hunter2" not in caplog.text

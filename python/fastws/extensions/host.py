@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import time
-from collections.abc import Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from datetime import timedelta
 from inspect import isawaitable
+from time import monotonic
 from typing import TYPE_CHECKING, Any, Final, Literal, get_args
 
 from fastws._checks import choice, optional_duration
@@ -84,13 +84,14 @@ class ExtensionHost:
         self.policy: ExtensionPolicy = choice("policy", policy, get_args(ExtensionPolicy))
         self.timeout = optional_duration("timeout", timeout, "no limit")
         self.context = ConnectionContext(0, attempt=0)
-        self._initialised: set[int] = set()
-        self._arriving: set[str] = set()
-        self._connected: set[str] = set()
-        self._to_shut_down: set[str] = set()
+        # Frozen sets: those of an idle client are all the same empty one.
+        self._initialised: frozenset[int] = _NONE
+        self._arriving: frozenset[str] = _NONE
+        self._connected: frozenset[str] = _NONE
+        self._to_shut_down: frozenset[str] = _NONE
         self._ready = False
         self._running = False
-        self._slow: set[tuple[str, str]] = set()
+        self._slow: frozenset[tuple[str, str]] = _NONE
         self._set(())
         for extension in extensions:
             self._check(extension)
@@ -135,7 +136,7 @@ class ExtensionHost:
         for extension in self._extensions:
             await self._initialise(extension)
         self._running = True
-        self._to_shut_down = set(self.names)
+        self._to_shut_down = frozenset(self.names)
 
     async def register(self, extension: Extension) -> None:
         """Adds an extension, at any time: ``on_init``, and ``on_connect`` if a session is ready.
@@ -147,14 +148,14 @@ class ExtensionHost:
                 it; it is registered.
         """
         self._check(extension)
-        self._arriving.add(extension.name)
+        self._arriving |= {extension.name}
         try:
             await self._initialise(extension)
         finally:
-            self._arriving.discard(extension.name)
+            self._arriving -= {extension.name}
         self._set((*self._extensions, extension))
         if self._running:
-            self._to_shut_down.add(extension.name)
+            self._to_shut_down |= {extension.name}
         if self._ready:
             await self._connect(extension)
 
@@ -168,12 +169,12 @@ class ExtensionHost:
         if extension is None:
             raise KeyError(name)
         self._set(tuple(other for other in self._extensions if other is not extension))
-        self._initialised.discard(id(extension))
+        self._initialised -= {id(extension)}
         if name in self._connected:
-            self._connected.discard(name)
+            self._connected -= {name}
             await self._quietly(extension, "on_disconnect", self.context, None)
         if name in self._to_shut_down:
-            self._to_shut_down.discard(name)
+            self._to_shut_down -= {name}
             await self._quietly(extension, "on_shutdown", self.context)
         return extension
 
@@ -199,7 +200,7 @@ class ExtensionHost:
         self._ready = False
         for extension in reversed(self._extensions):
             if extension.name in self._connected:
-                self._connected.discard(extension.name)
+                self._connected -= {extension.name}
                 await self._quietly(extension, "on_disconnect", context, reason)
 
     async def notify_shutdown(self, context: ConnectionContext | None = None) -> None:
@@ -207,7 +208,7 @@ class ExtensionHost:
         self._running = False
         for extension in reversed(self._extensions):
             if extension.name in self._to_shut_down:
-                self._to_shut_down.discard(extension.name)
+                self._to_shut_down -= {extension.name}
                 await self._quietly(extension, "on_shutdown", context or self.context)
 
     async def notify_event(self, event: Event, context: ConnectionContext | None = None) -> None:
@@ -227,7 +228,7 @@ class ExtensionHost:
         """
         for extension in self._incoming:
             try:
-                result = _message(await self._call(extension, "on_message", message, context))
+                result = await self._message_of(extension, "on_message", extension.on_message, message, context)
             except Exception as error:
                 failure = self._failure(extension, "on_message", error)
                 if self.policy != "ignore":
@@ -247,7 +248,7 @@ class ExtensionHost:
         """
         for extension in reversed(self._outgoing):
             try:
-                result = _message(await self._call(extension, "on_send", message, context))
+                result = await self._message_of(extension, "on_send", extension.on_send, message, context)
             except Exception as error:
                 raise self._failure(extension, "on_send", error) from error
             if result is None:
@@ -288,11 +289,11 @@ class ExtensionHost:
             await self._call(extension, "on_init", self.context)
         except Exception as error:
             raise self._failure(extension, "on_init", error) from error
-        self._initialised.add(id(extension))
+        self._initialised |= {id(extension)}
 
     async def _connect(self, extension: Extension) -> None:
         if extension.handles_lifecycle and extension.name not in self._connected:
-            self._connected.add(extension.name)
+            self._connected |= {extension.name}
             await self._by_policy(extension, "on_connect", self.context)
 
     async def _by_policy(self, extension: Extension, hook: str, *arguments: object) -> None:
@@ -311,12 +312,29 @@ class ExtensionHost:
             _log(self._failure(extension, hook, error), error)
 
     async def _call(self, extension: Extension, hook: str, *arguments: object) -> Any:
-        started = time.monotonic()
+        started = monotonic()
         result = getattr(extension, hook)(*arguments)
-        if self.timeout is not None and time.monotonic() - started > self.timeout:
-            self._name_slow(extension, hook)
-        if not isawaitable(result):
+        self._watch(extension, hook, started)
+        return await self._awaited(result) if isawaitable(result) else result
+
+    async def _message_of(
+        self,
+        extension: Extension,
+        hook: str,
+        function: Callable[[Message, ConnectionContext], Message | Awaitable[Message | None] | None],
+        message: Message,
+        context: ConnectionContext,
+    ) -> Message | None:
+        started = monotonic()
+        result: Any = function(message, context)
+        self._watch(extension, hook, started)
+        if result is None or isinstance(result, str | bytes):
             return result
+        if isawaitable(result):
+            result = await self._awaited(result)
+        return _message(result)
+
+    async def _awaited(self, result: Awaitable[Any]) -> Any:
         limit = asyncio.timeout(self.timeout)
         try:
             async with limit:
@@ -332,13 +350,17 @@ class ExtensionHost:
             # Nobody cancels us: something that the hook waited for was cancelled.
             raise _Cancelled("something that it waited for was cancelled") from error
 
+    def _watch(self, extension: Extension, hook: str, started: float) -> None:
+        if self.timeout is not None and monotonic() - started > self.timeout:
+            self._name_slow(extension, hook)
+
     def _failure(self, extension: Extension, hook: str, error: Exception) -> ExtensionError:
         what = str(error) if isinstance(error, _Late | _Cancelled | _WrongType) else f"it raised {error!r}"
         return ExtensionError(what, name=extension.name, hook=hook)
 
     def _name_slow(self, extension: Extension, hook: str) -> None:
         if (extension.name, hook) not in self._slow:
-            self._slow.add((extension.name, hook))
+            self._slow |= {(extension.name, hook)}
             _LOGGER.warning(
                 "the extension %r blocked the event loop in %s for more than %g s; let it await, or do less",
                 extension.name,
@@ -379,5 +401,7 @@ def _says(extension: Extension, flag: str) -> bool:
 def _log(failure: ExtensionError, error: Exception) -> None:
     _LOGGER.error("%s", failure, exc_info=error)
 
+
+_NONE: Final[frozenset[Any]] = frozenset()
 
 _LOGGER: Final = logging.getLogger("fastws.extensions")

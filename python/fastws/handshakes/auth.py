@@ -9,7 +9,7 @@ from typing import Any, Final, Literal, Self
 from fastws.context import ConnectionContext
 from fastws.errors import AuthFailed, HandshakeError
 
-from .base import Frozen, called, changed, excerpt, fix, limit, predicate_or_none
+from .base import Frozen, called, changed, excerpt, fix, limit, masked, predicate_or_none
 from .channel import HandshakeChannel, Predicate
 from .template import Filler, template
 from .verdict import AUTHENTICATION, Verdict, judge
@@ -152,7 +152,8 @@ class AuthHandshaker(Frozen):
                 await self._answer(channel, token)
         except HandshakeError as error:
             if error.kind == "closed" and error.code in self.refused_codes:
-                raise AuthFailed(str(error.args[0]), handshaker=self.name, code=error.code) from error.__cause__
+                why = masked(str(error.args[0]), token)
+                raise AuthFailed(why, handshaker=self.name, code=error.code) from error.__cause__
             raise
 
     async def _answer(self, channel: HandshakeChannel, token: str) -> None:

@@ -304,10 +304,15 @@ def predicate_or_none(name: str, predicate: T) -> T:
 
 
 def excerpt(message: HandshakeMessage, *secrets: str) -> str:
-    """The beginning of a server's message, for an error: without these secrets and what else looks like one."""
+    """The beginning of a server's message, for an error: see ``masked``."""
     data = message.data
-    text = data if isinstance(data, str) else bytes(data).decode("utf-8", "replace")
-    text = Redactor(*filter(None, secrets)).filter(text)
+    return masked(data if isinstance(data, str) else bytes(data).decode("utf-8", "replace"), *secrets)
+
+
+def masked(text: str, *secrets: str) -> str:
+    """The beginning of what a server said, for an error: without these secrets and what else looks like one."""
+    # A shorter one would be found in ordinary words.
+    text = Redactor(*(secret for secret in secrets if len(secret) >= _SHORTEST_SECRET)).filter(text)
     return printable(text if len(text) <= _EXCERPT else f"{text[:_EXCERPT]}...")
 
 
@@ -354,4 +359,7 @@ def _anything(_message: object) -> bool:
 
 
 _EXCERPT: Final = 200
+"""Characters."""
+
+_SHORTEST_SECRET: Final = 4
 """Characters."""

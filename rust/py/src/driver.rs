@@ -174,6 +174,13 @@ impl Conn {
 
     fn receive_turn(slf: &Bound<'_, Self>) -> PyResult<()> {
         let (py, this) = (slf.py(), slf.get());
+        if this.waits_for_reader() {
+            // The loop of uvloop looks at sockets before it gives a task that was woken its turn.
+            return match this.token() {
+                Some(token) => Hub::run_soon(this.hub.bind(py), token),
+                None => Ok(()),
+            };
+        }
         // Each run of the consumer begins anew: the turn does not.
         let start = this.inner.borrow().run.start;
         loop {

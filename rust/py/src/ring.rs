@@ -10,8 +10,10 @@ mod decode;
 mod feed;
 mod message;
 mod read;
+mod slot;
 mod state;
 mod store;
+mod take;
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;

@@ -502,7 +502,7 @@ def test_fault_25_a_hook_that_blocks_the_loop_is_named_once(caplog, monkeypatch)
             return message
 
     clock = [0.0]
-    monkeypatch.setattr("fastws.extensions.host.time.monotonic", lambda: clock[0])
+    monkeypatch.setattr("fastws.extensions.host.monotonic", lambda: clock[0])
 
     async def main():
         host = ExtensionHost([Blocks()])

@@ -11,7 +11,7 @@ use pyo3::prelude::*;
 
 use super::cursor::Cursor;
 use super::state::Marker;
-use super::store::Got;
+use super::take::Got;
 
 /// What waits for a conflating cursor.
 pub(crate) struct Pending {

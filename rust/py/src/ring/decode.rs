@@ -10,7 +10,7 @@ use pyo3::types::PyDict;
 
 use super::cursor::Cursor;
 use super::message::Message;
-use super::store::Got;
+use super::take::Got;
 use crate::queue::as_kind;
 
 /// What a cursor calls.

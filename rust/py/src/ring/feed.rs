@@ -200,13 +200,27 @@ impl super::store::Store {
         }
     }
 
+    /// Whether reading is to wait for a reader that was woken: its stream would have to lose what comes.
+    fn is_expecting(&self) -> bool {
+        let (messages, bytes) = (self.water.high_messages as u64 / 2, self.water.high_bytes as u64 / 2);
+        self.states().any(|state| {
+            state.policy != Policy::Block
+                && !state.overflowed
+                && (self.end() - state.next > messages || self.bytes() - state.bytes > bytes)
+                && state.is_coming()
+                && !state.is_awaited()
+        })
+    }
+
     /// Sees to it that a stream has no more than it may have. A cursor that is returned is to conflate.
     fn keep_in_bounds(&mut self, py: Python<'_>, index: usize) -> Option<Py<PyWeakrefReference>> {
-        let (end, bytes, spared) = (self.end(), self.bytes(), self.water.high_messages as u64 / 2);
+        let (end, bytes, most) = (self.end(), self.bytes(), self.water);
         let state = self.state(index).filter(|state| !state.overflowed)?;
         // A reader that was woken and is on its way is not behind yet.
-        let is_coming = state.waiter.as_ref().is_some_and(|waiter| waiter.get().is_live());
-        if is_coming && end - state.next <= spared {
+        if state.is_coming()
+            && end - state.next <= most.high_messages as u64
+            && bytes - state.bytes <= most.high_bytes as u64
+        {
             return None;
         }
         let is_over = end - state.next > state.water.high_messages as u64
@@ -269,7 +283,13 @@ impl Conn {
     pub(crate) fn owes_a_turn(&self) -> bool {
         let inner = self.inner.borrow();
         let Some(attached) = &inner.ring else { return false };
-        std::mem::take(&mut attached.ring.get().store.borrow_mut().owes_turn)
+        let mut store = attached.ring.get().store.borrow_mut();
+        std::mem::take(&mut store.owes_turn) || store.is_expecting()
+    }
+
+    /// Whether reading is to wait for a reader of the ring that was woken and has not come back.
+    pub(crate) fn waits_for_reader(&self) -> bool {
+        self.inner.borrow().ring.as_ref().is_some_and(|attached| attached.ring.get().store.borrow().is_expecting())
     }
 
     /// Where its messages go has changed: reading pauses or goes on as that wants.

@@ -18,7 +18,7 @@ pub struct Message {
     /// Its number among the messages of the client, from 1.
     #[pyo3(get)]
     seq: u64,
-    /// The session that it came in: +1 each time that the client became Ready, from 1; 0 outside of a client's session.
+    /// The session that it came in: +1 each time that the client became Ready, from 1; 0 outside of one.
     #[pyo3(get)]
     generation: u64,
     /// The connection that it came over: +1 per upgrade.

@@ -9,7 +9,8 @@ use pyo3::types::PyList;
 
 use super::cursor::Cursor;
 use super::state::{Ahead, Lost, Stamp};
-use super::store::{Step, Store};
+use super::store::Store;
+use super::take::Step;
 use super::{Ring, release};
 use crate::awaitable::{self, Kinds, Polled, Source, Types, Want};
 use crate::batch::Batch;

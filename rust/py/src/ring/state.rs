@@ -162,6 +162,11 @@ impl State {
         self.waiter.as_ref().is_some_and(|waiter| waiter.get().is_pending())
     }
 
+    /// Whether a task waits, or was woken and is on its way.
+    pub fn is_coming(&self) -> bool {
+        self.waiter.as_ref().is_some_and(|waiter| waiter.get().is_live())
+    }
+
     /// Messages that were lost: the next of a row, or the first of another.
     pub fn lose(&mut self, seq: u64, generation: u64) {
         self.dropped += 1;

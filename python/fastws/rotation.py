@@ -1,0 +1,175 @@
+"""Replacing a connection before the venue cuts it: the new one is ready before the old one is given up.
+
+Both are open for a while. If messages can be told apart (``message_key``), nothing is lost and nothing comes twice:
+the messages of the new line are held until one of them has come on both, which proves that the lines overlap; then the
+new one takes over and what the old one brought is left out. Without a key, or without that proof, the change is marked
+as an outage.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from .dedupe import Deduplicator
+from .errors import ClientStopped, ConnectionClosedOK
+from .events import Connected, Connecting, DisconnectReason
+from .session import NO_INFO, End, Parts, Session
+
+if TYPE_CHECKING:
+    from .connector import Wire
+    from .handshakes import HandshakeMessage
+
+__all__ = ["Rotation"]
+
+log = logging.getLogger("fastws.client")
+
+Held = tuple[str | bytes, int, int, int | None]
+
+
+class Rotation:
+    """One change of connections.
+
+    Args:
+        parts: Of the client.
+        old: The session that has reached its age.
+        make: Makes a session on an open connection.
+    """
+
+    __slots__ = ("_dedupe", "_held", "_make", "_old", "_parts", "_proof")
+
+    def __init__(self, parts: Parts, old: Session, make: Callable[[Wire], Session]) -> None:
+        self._parts = parts
+        self._old = old
+        self._make = make
+        self._held: list[Held] = []
+        self._proof: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._dedupe = Deduplicator(parts.message_key, 1 << 20) if parts.message_key is not None else None
+
+    async def run(self) -> Session | None:
+        """Lets another session take over. None: the old one ended before."""
+        new, unclaimed = await self._open()
+        old = self._old
+        if old.is_ending:
+            await new.give_up()
+            return None
+        try:
+            if self._dedupe is None:
+                proven = False
+            else:
+                proven = await self._overlap(new, unclaimed)
+            if old.is_ending:
+                # The ordinary way is under way: another connection, and an outage that says so.
+                await new.give_up()
+                return None
+            await self._take_over(new, unclaimed, proven=proven)
+        except BaseException:
+            await new.give_up()
+            old.is_finishing = False
+            old.look_whether_over()
+            raise
+        return new
+
+    async def _open(self) -> tuple[Session, list[HandshakeMessage]]:
+        """A second connection, ready to take over; tried as the retry strategy says, while the old one lives."""
+        supervisor = self._parts.supervisor
+        attempt = 0
+        while True:
+            attempt += 1
+            supervisor.hub.publish(Connecting(attempt))
+            wire: Wire | None = None
+            try:
+                wire = await supervisor.spare()
+                connection_id = supervisor.state.reserve_id()
+                supervisor.hub.publish(Connected(connection_id))
+                new = self._make(wire)
+                return new, await new.prepare(connection_id, attempt)
+            except ClientStopped:
+                raise
+            except Exception as error:
+                if wire is not None:
+                    await self._make(wire).give_up()
+                delay = supervisor.spare_delay(error, attempt)
+                if delay is None:
+                    raise
+                log.info("%s: no second connection yet: %s; trying again in %.3g s", supervisor.uri, error, delay)
+                await asyncio.sleep(delay)
+
+    async def _overlap(self, new: Session, unclaimed: list[HandshakeMessage]) -> bool:
+        """Both lines bring messages: whether it is proven that nothing falls between them."""
+        self._old.gate = self._on_old
+        self._old.start_carrying([])
+        new.gate = self._on_new
+        new.start_carrying(unclaimed)
+        ended = self._old.ended()
+        try:
+            async with asyncio.timeout(self._parts.config.rotation_overlap):
+                await asyncio.wait([self._proof, ended], return_when=asyncio.FIRST_COMPLETED)
+        except TimeoutError:
+            log.warning("%s: the overlap of two connections could not be proven", self._parts.supervisor.uri)
+        finally:
+            ended.cancel()
+        return self._proof.done()
+
+    def _on_old(self, data: str | bytes, _received_ns: int, _mono_ns: int, _kernel_ns: int | None) -> bool:
+        assert self._dedupe is not None
+        self._dedupe.is_new(data)
+        self._look(self._held)
+        return True
+
+    def _on_new(self, data: str | bytes, received_ns: int, mono_ns: int, kernel_ns: int | None) -> bool:
+        item = (data, received_ns, mono_ns, kernel_ns)
+        self._held.append(item)
+        self._look([item])
+        return False
+
+    def _look(self, held: list[Held]) -> None:
+        """Looks for a message that came on both lines."""
+        assert self._dedupe is not None
+        if not self._proof.done() and any(item[0] in self._dedupe for item in held):
+            self._proof.set_result(None)
+
+    async def _take_over(self, new: Session, unclaimed: list[HandshakeMessage], *, proven: bool) -> None:
+        parts, old = self._parts, self._old
+        try:
+            async with asyncio.timeout(2):
+                await parts.outbox.flushed()
+        except TimeoutError:
+            log.info("%s: messages wait on the old connection, which closes", parts.supervisor.uri)
+        reason = DisconnectReason("rotation")
+        if proven:
+            await old.stop_carrying()
+        else:
+            await old.finish(reason)
+        await new.stop_carrying()
+        parts.unsent = parts.outbox.end()
+        new.take_place(parts.supervisor.mark_replaced(new.connection_id))
+        if self._dedupe is None:
+            for message in unclaimed:
+                new.bring(message.data, message.received_ns, message.received_mono_ns, message.kernel_ns)
+        else:
+            for item in self._held:
+                if not proven or self._dedupe.is_new(item[0]):
+                    new.bring(*item)
+            self._held = []
+        new.gate = self._not_again if proven else None
+        if proven:
+            new.start_carrying([])
+            asyncio.get_running_loop().call_later(parts.config.rotation_overlap, self._end_overlap, new)
+        else:
+            new.attach()
+        await parts.host.notify_disconnect(parts.host.context, reason)
+        await new.announce_to_extensions()
+        new.go_live()
+        old.end(End(reason, ConnectionClosedOK(NO_INFO), successor=new))
+
+    def _not_again(self, data: str | bytes, _received_ns: int, _mono_ns: int, _kernel_ns: int | None) -> bool:
+        assert self._dedupe is not None
+        return self._dedupe.is_new(data)
+
+    def _end_overlap(self, new: Session) -> None:
+        """The old line is gone for so long that nothing of it can come again."""
+        new.gate = None
+        new.carry_no_more()

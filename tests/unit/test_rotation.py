@@ -1,0 +1,171 @@
+"""A connection that is replaced before the venue cuts it, on wires in memory (rotation.py)."""
+
+import asyncio
+
+import fastws
+from fastws.errors import DialError
+from fastws.events import Connected, Disconnected, Ready
+from virtual_time import run_virtual
+from wires import MemoryConnector
+
+URI = "ws://venue.example/feed"
+AGE = 3600
+CONFIG = fastws.ClientConfig(receive_timeout=None, ping_interval=None, max_connection_age=AGE)
+
+
+def client_of(connector, **options):
+    options.setdefault("retry", fastws.FixedDelay(1.0))
+    options.setdefault("config", CONFIG)
+    return fastws.WebSocketClient(URI, connector=connector, **options)
+
+
+async def publish(connector, numbers, every=1.0):
+    """A venue: each message goes to every connection that is open, a moment later on the second."""
+    for number in numbers:
+        for wire in connector.wires:
+            if wire.is_open:
+                wire.deliver(str(number))
+                await asyncio.sleep(0.01)
+        await asyncio.sleep(every)
+
+
+async def everything(stream, items):
+    async for item in stream:
+        items.append(item)
+
+
+def test_with_a_key_a_change_of_connections_loses_nothing_repeats_nothing_and_marks_nothing():
+    async def main():
+        connector = MemoryConnector()
+        client = client_of(connector, message_key=lambda message: message)
+        items = []
+        async with client:
+            reading = asyncio.create_task(everything(client.stream(markers=True), items))
+            await publish(connector, range(AGE + 100))
+            snapshot = client.snapshot()
+        await reading
+        shutdown = items.pop()
+        assert isinstance(shutdown, fastws.Down)
+        assert [item.data for item in items] == [str(number) for number in range(AGE + 100)]
+        assert [item.seq for item in items] == list(range(1, AGE + 101))
+        assert {item.generation for item in items} == {1, 2}
+        assert [item.generation for item in items] == sorted(item.generation for item in items)
+        assert snapshot.generation == snapshot.id == 2
+        assert connector.wires[0].closed_by_client == 1000
+        assert len(connector.wires) == 2
+
+    run_virtual(main())
+
+
+def test_it_goes_on_from_one_age_to_the_next():
+    async def main():
+        connector = MemoryConnector()
+        client = client_of(connector, message_key=lambda message: message)
+        items = []
+        async with client:
+            reading = asyncio.create_task(everything(client.stream(), items))
+            await publish(connector, range(4 * AGE + 100))
+            assert client.snapshot().generation == 5
+        await reading
+        assert items == [str(number) for number in range(4 * AGE + 100)]
+
+    run_virtual(main(), limit=10 * 24 * 3600)
+
+
+def test_events_tell_that_the_new_one_was_ready_before_the_old_one_ended():
+    async def main():
+        connector = MemoryConnector()
+        client = client_of(connector, message_key=lambda message: message)
+        seen = []
+        async with client:
+            await asyncio.sleep(AGE - 10)
+            client.on(None, seen.append)
+            await publish(connector, range(20))
+        interesting = [event for event in seen if isinstance(event, Connected | Ready | Disconnected)]
+        assert [type(event).__name__ for event in interesting] == ["Connected", "Ready", "Disconnected", "Disconnected"]
+        assert interesting[2].reason.kind == "rotation"
+
+    run_virtual(main())
+
+
+def test_without_a_key_the_change_is_marked_and_what_was_on_its_way_still_comes():
+    async def main():
+        connector = MemoryConnector()
+        client = client_of(connector)
+        async with client:
+            stream = client.stream(markers=True)
+            await asyncio.sleep(AGE - 1)
+            connector.wires[0].deliver("old")
+            second = await connector.wire(2)
+            second.deliver("new")
+            items = [await stream.recv() for _ in range(4)]
+            assert [type(item).__name__ for item in items] == ["Message", "Down", "Outage", "Message"]
+            assert items[1].reason.kind == "rotation"
+            assert [items[0].data, items[3].data] == ["old", "new"]
+            assert (items[2].old_generation, items[2].new_generation) == (1, 2)
+
+    run_virtual(main())
+
+
+def test_an_overlap_that_cannot_be_proven_is_marked():
+    async def main():
+        connector = MemoryConnector()
+        client = client_of(connector, message_key=lambda message: message)
+        async with client:
+            stream = client.stream(markers=True)
+            await asyncio.sleep(AGE - 1)
+            second = await connector.wire(2)
+            connector.wires[0].deliver("a")
+            second.deliver("b")
+            items = [await stream.recv() for _ in range(4)]
+            assert [type(item).__name__ for item in items] == ["Message", "Down", "Outage", "Message"]
+            assert [items[0].data, items[3].data] == ["a", "b"]
+
+    run_virtual(main())
+
+
+def test_a_second_connection_that_fails_is_tried_again_while_the_first_one_lives():
+    async def main():
+        refused = DialError("refused", uri=URI, phase="tcp")
+        connector = MemoryConnector(None, refused, refused)
+        client = client_of(connector, message_key=lambda message: message)
+        items = []
+        async with client:
+            reading = asyncio.create_task(everything(client.stream(), items))
+            await publish(connector, range(AGE + 100))
+            assert client.snapshot().generation == 2
+            assert client.snapshot().reconnect_count == 1
+        await reading
+        assert items == [str(number) for number in range(AGE + 100)]
+        assert len(connector.attempts) == 4
+
+    run_virtual(main())
+
+
+def test_an_old_connection_that_ends_meanwhile_is_an_outage_like_any_other():
+    async def main():
+        connector = MemoryConnector(None, lambda wire: asyncio.sleep(5))
+        client = client_of(connector, message_key=lambda message: message)
+        async with client:
+            stream = client.stream(markers=True)
+            await asyncio.sleep(AGE + 1)
+            connector.wires[0].reset()
+            down, outage = [await stream.recv() for _ in range(2)]
+            assert isinstance(down, fastws.Down)
+            assert isinstance(outage, fastws.Outage)
+            assert down.reason.kind == "error"
+            assert client.is_ready
+
+    run_virtual(main())
+
+
+def test_a_shutdown_in_the_middle_of_a_change_leaves_nothing_open():
+    async def main():
+        connector = MemoryConnector()
+        client = client_of(connector, message_key=lambda message: message)
+        async with client:
+            await asyncio.sleep(AGE + 1)
+            assert len(connector.wires) == 2
+        assert not any(wire.is_open for wire in connector.wires)
+
+    run_virtual(main())
