@@ -18,14 +18,16 @@ DIALS, AT_A_TIME = 100, 10
 """Dials in a second, and at the same time, of all clients together."""
 
 
-async def follow(sensor: str, venue: Venue, limiter: fastws.ConnectLimiter, ready: asyncio.Barrier, to: asyncio.Queue):
+async def follow(
+    sensor: str, venue: Venue, limiter: fastws.ConnectLimiter, ready: asyncio.Barrier, readings: asyncio.Queue
+) -> None:
     retry = fastws.ExponentialBackoff(0.05, 1.0, full_jitter=True)
     client = fastws.WebSocketClient(venue.url, retry=retry, connect_limiter=limiter)
     client.subscriptions.add(sensor, message={"type": "subscribe", "channel": sensor}, ack=lambda m: m["channel"])
     async with client, client.stream(markers=True, decode=orjson.loads) as stream:
         await ready.wait()
         async for item in stream:
-            await to.put((sensor, item))
+            await readings.put((sensor, item))
             if isinstance(item, fastws.Message) and item.data["type"] == "end":
                 return
 

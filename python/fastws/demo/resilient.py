@@ -243,8 +243,10 @@ class FaultPhase:
             return False
         if self._books is not None and self._books.stale:
             return False
-        sent = run.sent()
-        return bool(sent) and len(sent[-1].indexes) == (len(self._ledger.received[-1]) if self._ledger.received else 0)
+        last, total = run.sent()[-1], len(self._feed.messages)
+        if last.ready_from < total and spans[-1].stop < total:
+            return False  # what was due last has not been written yet
+        return len(last.indexes) == (len(self._ledger.received[-1]) if self._ledger.received else 0)
 
     async def _ask(self, run: Run, now: float) -> None:
         if self._books is None or self._ask_at is None or now < self._ask_at:
