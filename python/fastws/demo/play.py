@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 from fastws.demo.channels import channel_of, decode
 from fastws.demo.feed import Event, received, steps_back
 from fastws.demo.histogram import LatencyHistogram
-from fastws.demo.report import DemoReport, PhaseReport
+from fastws.demo.report import PhaseReport
 from fastws.demo.terminal import TIMES
 from fastws.demo.verify import FeedCheck
 from fastws.demo.view import DemoSnapshot, LiveView
@@ -226,28 +226,6 @@ class Phase:
             channels=dict(self._channels),
             error=self._error,
         )
-
-
-class Demo:
-    """The two phases one after the other: paced, then flat out."""
-
-    def __init__(self, feed: Feed, speed: float, setup: str) -> None:
-        self._feed: Final = feed
-        self._speed: Final = speed
-        self._setup: Final = setup
-        self._phases: Final[list[Phase]] = []
-
-    async def play(self, open_session: OpenSession, view: LiveView) -> None:
-        """Play both phases; the second one also if the first one failed."""
-        for speed in (self._speed, 0.0):
-            phase = Phase(self._feed, speed, self._setup)
-            self._phases.append(phase)
-            await phase.play(open_session, view)
-
-    def report(self, *, interrupted: bool = False) -> DemoReport:
-        """Report on the phases that were started."""
-        phases = [phase.report() for phase in self._phases]
-        return DemoReport(self._feed.title, self._setup, phases, self._feed.notes, interrupted)
 
 
 _SAMPLE_EVERY: Final = 0.1

@@ -5,12 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from fastws.demo import terminal
+from fastws.demo import fault_report, terminal
 from fastws.demo.terminal import ABSENT, BOLD, DIM, GREEN, RED, YELLOW, Line
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
+    from fastws.demo.fault_report import FaultReport, RivalReport
     from fastws.demo.histogram import LatencyHistogram
     from fastws.demo.verify import Verdict
 
@@ -51,6 +52,8 @@ class DemoReport:
         phases: those that were started, in order.
         notes: remarks about the feed.
         interrupted: the user ended it.
+        faults: the phase with faults, if it was started.
+        rival: another client among the same faults, if that was asked for.
     """
 
     title: str
@@ -58,11 +61,14 @@ class DemoReport:
     phases: Sequence[PhaseReport]
     notes: Sequence[str] = ()
     interrupted: bool = False
+    faults: FaultReport | None = None
+    rival: RivalReport | None = None
 
     @property
     def passed(self) -> bool:
-        """Whether every phase was played to its end and was equal."""
-        return bool(self.phases) and not self.interrupted and all(phase.passed for phase in self.phases)
+        """Whether every phase was played to its end and was equal, and the one with faults is proven."""
+        is_proven = self.faults is None or self.faults.passed
+        return bool(self.phases) and not self.interrupted and all(phase.passed for phase in self.phases) and is_proven
 
 
 def render_report(report: DemoReport, width: int = 80, *, color: bool = False) -> str:
@@ -72,6 +78,8 @@ def render_report(report: DemoReport, width: int = 80, *, color: bool = False) -
     lines += [Line()]
     if report.phases:
         lines += [*_channels(report.phases[-1].channels, width), Line()]
+    if report.faults is not None:
+        lines += [*fault_report.render(report.faults, report.rival, width), Line()]
     notes = [*report.notes, *([_LATENCY] if any(phase.latency for phase in report.phases) else [])]
     lines += [wrapped for note in notes for wrapped in _wrap(note, DIM, width)]
     lines += [Line()] if notes else []
@@ -111,7 +119,11 @@ def _channels(channels: Mapping[str, int], width: int) -> list[Line]:
 
 def _verdict(report: DemoReport) -> list[tuple[str, str]]:
     if report.passed:
-        return [("✓ nothing lost, nothing reordered", f"{BOLD};{GREEN}")]
+        proven = [("✓ nothing lost, nothing reordered", f"{BOLD};{GREEN}")]
+        if report.faults is not None:
+            outages = len(report.faults.verdict.outages)
+            proven.append((f"✓ {outages} outages, each marked once, every subscription made again", f"{BOLD};{GREEN}"))
+        return proven
     lines = []
     for phase in report.phases:
         verdict = phase.verdict
@@ -121,6 +133,8 @@ def _verdict(report: DemoReport) -> list[tuple[str, str]]:
             lines.append((f"✗ {phase.name}: {_what_differs(verdict)}", RED))
         if verdict.first_difference is not None:
             lines.append((f"  first difference at message {verdict.first_difference:,}: {verdict.difference}", RED))
+    if report.faults is not None:
+        lines += fault_report.verdict_lines(report.faults)
     if report.interrupted:
         so_far = "what had arrived was not right" if lines else "nothing lost, nothing reordered up to there"
         lines.append((f"{ABSENT} interrupted; {so_far}", f"{BOLD};{YELLOW}"))

@@ -1,7 +1,8 @@
 """``python -m fastws demo``: an exchange session played over a real socket, and proof that all of it arrived.
 
-The embedded server plays a feed twice over TLS, paced and then flat out; the client takes every message. Everything
-that touches fastws itself is in `embedded`.
+The embedded server plays a feed over TLS, paced and then flat out; the client takes every message. A third time it
+plays it as an exchange that breaks things on schedule, to the resilient client. Everything that touches fastws itself
+is in `fastws.demo.embedded`.
 """
 
 from __future__ import annotations
@@ -14,18 +15,21 @@ import os
 import platform
 import signal
 import sys
-from contextlib import asynccontextmanager, contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Literal
+from typing import TYPE_CHECKING, Final
 
 from fastws.demo import market, terminal
+from fastws.demo.embedded import Peer, embedded
+from fastws.demo.faults import SECONDS, FaultPlan
 from fastws.demo.feed import FeedError, read_feed
-from fastws.demo.play import Demo, Feed, OpenSession, Session, SessionFailed
+from fastws.demo.play import Feed
 from fastws.demo.report import render_report
 from fastws.demo.view import LiveView
+from fastws.demo.whole import Demo
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+    from collections.abc import Callable, Sequence
     from contextlib import AbstractContextManager
 
 OK: Final = 0
@@ -44,7 +48,7 @@ BROKEN_PIPE: Final = 141
 
 def main(
     argv: Sequence[str] | None = None,
-    serve: Callable[[Feed, bool], AbstractContextManager[OpenSession]] | None = None,
+    serve: Callable[[Feed, bool], AbstractContextManager[Peer]] | None = None,
 ) -> int:
     """Run the demo and print its report.
 
@@ -53,7 +57,7 @@ def main(
         serve: makes a peer that plays the feed (second argument: over TLS); default: `embedded`.
 
     Returns:
-        The exit code: `OK` only if every message of both phases arrived, in order.
+        The exit code: `OK` only if every message of the first two phases arrived, in order, and the third is proven.
     """
     options = _parser().parse_args(argv)
     try:
@@ -73,7 +77,7 @@ def _silence() -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
-def _run(options: argparse.Namespace, serve: Callable[[Feed, bool], AbstractContextManager[OpenSession]] | None) -> int:
+def _run(options: argparse.Namespace, serve: Callable[[Feed, bool], AbstractContextManager[Peer]] | None) -> int:
     out = sys.stdout
     try:
         feed = _feed(options)
@@ -83,11 +87,12 @@ def _run(options: argparse.Namespace, serve: Callable[[Feed, bool], AbstractCont
         return USAGE
     transport = "ws" if options.tcp else "wss"
     setup = f"{transport} · {options.loop} · {platform.python_implementation()} {platform.python_version()}"
-    demo = Demo(feed, options.speed, setup)
+    plan = FaultPlan(options.fault_seconds) if options.fault_seconds else None
+    demo = Demo(feed, options.speed, setup, plan, has_books=options.feed is None, compare=options.compare)
     gc.collect()
     gc.freeze()  # the feed stays until the end: nothing for the collector to look at again and again while playing
-    with (serve or embedded)(feed, not options.tcp) as open_session, LiveView(out, plain=options.plain) as view:
-        code = _play(demo, open_session, view, options.loop)
+    with (serve or embedded)(feed, not options.tcp) as peer, LiveView(out, plain=options.plain) as view:
+        code = _play(demo, peer, view, options.loop)
     report = demo.report(interrupted=code is not None)
     text = render_report(report, terminal.size_of(out)[0], color=terminal.wants_color(out))
     out.write("\n".join(terminal.encodable(text.split("\n"), out.encoding)))
@@ -97,52 +102,7 @@ def _run(options: argparse.Namespace, serve: Callable[[Feed, bool], AbstractCont
     return OK if report.passed else DIFFERENT
 
 
-@contextmanager
-def embedded(feed: Feed, tls: bool) -> Iterator[OpenSession]:
-    """Start the embedded server with ``feed`` and yield how to connect to it; stop it at the end."""
-    import fastws
-    import fastws.testing
-
-    messages: list[tuple[float, Literal["text", "binary"], bytes]] = [
-        (offset, "text", message.encode()) if isinstance(message, str) else (offset, "binary", message)
-        for offset, message in zip(feed.offsets, feed.messages, strict=True)
-    ]
-    with fastws.testing.Server(tls=tls) as server:
-        server.add_feed(_NAME, messages)
-        trust = fastws.TlsConfig(ca=server.ca_pem) if tls else None
-
-        @asynccontextmanager
-        async def open_session(speed: float) -> AsyncIterator[Session]:
-            url = server.url(f"/replay/{_NAME}?speed={speed:g}")
-            try:
-                async with fastws.connect(url, tls=trust, max_size=None) as ws:
-                    yield _Connection(ws, server)
-            except (fastws.FastwsError, OSError) as error:
-                raise SessionFailed(str(error) or type(error).__name__) from error
-
-        yield open_session
-
-
-class _Connection:
-    """A `Session` on a fastws connection."""
-
-    def __init__(self, ws: Any, server: Any) -> None:
-        self._ws: Final = ws
-        self._server: Final = server
-
-    async def batches(self) -> AsyncIterator[tuple[int, list[str | bytes]]]:
-        async for batch in self._ws.batches():
-            yield batch.received_mono_ns, list(batch)
-
-    def started_ns(self) -> int | None:
-        started: int | None = self._server.replay_started_ns(_NAME)
-        return started
-
-    def queued(self) -> int | None:
-        return None
-
-
-def _play(demo: Demo, open_session: OpenSession, view: LiveView, loop: str) -> int | None:
+def _play(demo: Demo, peer: Peer, view: LiveView, loop: str) -> int | None:
     """Play the demo on a loop of its own; return the exit code if it was ended from outside, else None."""
     factory: Callable[[], asyncio.AbstractEventLoop] | None = None
     if loop == "uvloop":
@@ -151,7 +111,7 @@ def _play(demo: Demo, open_session: OpenSession, view: LiveView, loop: str) -> i
         factory = uvloop.new_event_loop
     try:
         with asyncio.Runner(loop_factory=factory) as runner:
-            runner.run(_until_terminated(demo, open_session, view))
+            runner.run(_until_terminated(demo, peer, view))
     except KeyboardInterrupt:
         return INTERRUPTED
     except asyncio.CancelledError:
@@ -159,12 +119,12 @@ def _play(demo: Demo, open_session: OpenSession, view: LiveView, loop: str) -> i
     return None
 
 
-async def _until_terminated(demo: Demo, open_session: OpenSession, view: LiveView) -> None:
+async def _until_terminated(demo: Demo, peer: Peer, view: LiveView) -> None:
     task = asyncio.current_task()
     if task is not None:
         with suppress(NotImplementedError, RuntimeError, ValueError):  # no signals: Windows, or not the main thread
             asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
-    await demo.play(open_session, view)
+    await demo.play(peer, view)
 
 
 def _feed(options: argparse.Namespace) -> Feed:
@@ -179,8 +139,8 @@ def _feed(options: argparse.Namespace) -> Feed:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="fastws demo",
-        description="Play an exchange session over a WebSocket, paced and then flat out, and prove that every message "
-        "arrived, in order. Exit code 0 only if so.",
+        description="Play an exchange session over a WebSocket, paced, flat out, and with faults, and prove that every "
+        "message arrived, in order, or lies in an outage that was marked. Exit code 0 only if so.",
     )
     parser.add_argument(
         "--feed",
@@ -195,6 +155,16 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--plain", action="store_true", help="no live view, a line a second")
     parser.add_argument("--tcp", action="store_true", help="without TLS")
+    parser.add_argument(
+        "--fault-seconds",
+        type=_seconds,
+        default=SECONDS,
+        metavar="SECONDS",
+        help=f"how long the phase with faults takes; 0 leaves it out (default: {SECONDS:g})",
+    )
+    parser.add_argument(
+        "--compare", action="store_true", help="let websockets meet the same faults, in a reconnect loop"
+    )
     loops = ["asyncio", "uvloop"] if importlib.util.find_spec("uvloop") else ["asyncio"]
     parser.add_argument("--loop", choices=loops, default=loops[-1], help=f"event loop (default: {loops[-1]})")
     return parser
@@ -211,6 +181,17 @@ def _speed(text: str) -> float:
     return speed
 
 
+def _seconds(text: str) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = -1
+    if seconds and not _SHORTEST <= seconds <= _LONGEST:
+        msg = f"0, or a number of seconds from {_SHORTEST:g} to {_LONGEST:g}, not {text!r}"
+        raise argparse.ArgumentTypeError(msg)
+    return seconds
+
+
 def _count(text: str) -> int:
     try:
         count = int(text)
@@ -222,6 +203,7 @@ def _count(text: str) -> int:
     return count
 
 
-_NAME: Final = "demo"
 _MESSAGES: Final = 60_000  # about 4.5 minutes of market: some five seconds at 50 times
 _FASTEST: Final = 1e6
+_SHORTEST: Final = 2.0
+_LONGEST: Final = 3600.0

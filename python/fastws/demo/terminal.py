@@ -16,6 +16,7 @@ GREEN: Final = "32"
 YELLOW: Final = "33"
 RED: Final = "31"
 BLUE: Final = "34"
+MAGENTA: Final = "35"
 
 TIMES: Final = "\N{MULTIPLICATION SIGN}"
 ABSENT: Final = "\N{EN DASH}"
@@ -47,6 +48,12 @@ class Line:
         if text:
             self._pieces.append((text, style))
             self.width += len(text)
+        return self
+
+    def extend(self, other: Line) -> Line:
+        """Append the pieces of another line and return the line itself."""
+        self._pieces += other._pieces
+        self.width += other.width
         return self
 
     def to(self, column: int) -> Line:
@@ -158,5 +165,5 @@ _TEN: Final = 10
 _HALF: Final = 0.05
 _NO_TERMINAL: Final = (80, 24)
 _UNPRINTABLE: Final = re.compile(r"[^ -~]")
-_SYMBOLS: Final = SPARKS + EIGHTHS + "━─·µ…✓✗" + TIMES + ABSENT
-_TO_ASCII: Final = str.maketrans(_SYMBOLS, "_.-=+*##" + " .:-=+*##" + "=--u.+xx-")
+_SYMBOLS: Final = SPARKS + EIGHTHS + "━─╌·µ…✓✗●○" + TIMES + ABSENT
+_TO_ASCII: Final = str.maketrans(_SYMBOLS, "_.-=+*##" + " .:-=+*##" + "=-.-u.+x*ox-")

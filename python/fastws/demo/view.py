@@ -12,12 +12,14 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, Self, TextIO
 
-from fastws.demo import terminal
+from fastws.demo import client_view, terminal
 from fastws.demo.terminal import BLUE, BOLD, CYAN, DIM, GREEN, YELLOW, Line
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from types import TracebackType
+
+    from fastws.demo.client_view import ClientSnapshot, LogLine
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +43,7 @@ class DemoSnapshot:
         queue: messages received but not taken yet; None when unknown.
         batch: messages that came with the last wake-up.
         state: what is going on, in a word or two.
+        client: the client, in the phase with faults.
     """
 
     title: str = ""
@@ -59,11 +62,15 @@ class DemoSnapshot:
     queue: int | None = None
     batch: int = 0
     state: str = ""
+    client: ClientSnapshot | None = None
 
 
 def frame(snapshot: DemoSnapshot, width: int, height: int, *, color: bool) -> list[str]:
     """Draw ``snapshot`` in at most ``height`` lines of at most ``width`` columns."""
     columns = min(width, _WIDEST)
+    if snapshot.client is not None:
+        lines = _with_client(snapshot, snapshot.client, columns, height)
+        return [line.render(columns, color=color) for line in lines[:height]]
     top = [_title(snapshot, columns), _rule(columns)]
     progress = _progress(snapshot, columns)
     figures = _figures(snapshot, columns)
@@ -80,6 +87,23 @@ def frame(snapshot: DemoSnapshot, width: int, height: int, *, color: bool) -> li
     return [line.render(columns, color=color) for line in lines[:height]]
 
 
+def _with_client(snapshot: DemoSnapshot, client: ClientSnapshot, columns: int, height: int) -> list[Line]:
+    top = [_title(snapshot, columns), _rule(columns)]
+    p99 = snapshot.latency[1] if snapshot.latency else None
+    middle = [
+        client_view.state_line(client, columns),
+        *_cells(client_view.figures(client, snapshot.rate, p99), columns),
+        _spark(snapshot, columns),
+    ]
+    bottom = [_rule(columns), _footer(snapshot, columns)]
+    blank = [Line()] * (height >= _TALL)
+    rows = height - len(top) - len(middle) - len(bottom) - 1 - 4 * len(blank)
+    log = client_view.quote_lines(client, columns, rows)
+    log += client_view.log_lines(client.log, columns, rows - len(log))
+    log += [Line()] * (rows - len(log))
+    return [*top, *blank, _progress(snapshot, columns), *blank, *middle, *blank, *log, *blank, *bottom]
+
+
 def plain_line(snapshot: DemoSnapshot) -> str:
     """Say the same in one line, for logs."""
     parts = [
@@ -87,7 +111,9 @@ def plain_line(snapshot: DemoSnapshot) -> str:
         f"{snapshot.rate:,.0f} msg/s",
         f"{terminal.megabytes_text(snapshot.byte_rate)} MB/s",
     ]
-    if snapshot.latency:
+    if snapshot.client is not None:
+        parts.append(client_view.plain(snapshot.client))
+    elif snapshot.latency:
         values = zip(("p50", "p99", "p99.9"), snapshot.latency, strict=True)
         parts.append(", ".join(f"{name} {terminal.duration_text(value)}" for name, value in values))
     return " · ".join(parts)
@@ -154,6 +180,12 @@ class LiveView:
         self._size = size
         self._write(f"{_BEGIN}{wipe}{_HOME}{body}\x1b[K\x1b[J{_END}")
 
+    def note(self, entry: LogLine) -> None:
+        """Write a line of the log, where there is no live view that shows it."""
+        if not self.live:
+            line = client_view.log_line(entry, _PLAIN).render(_PLAIN, color=self._color)
+            self._write(terminal.encodable([line], self._stream.encoding)[0] + "\n")
+
     def _write(self, text: str) -> None:
         self._stream.write(text)
         self._stream.flush()
@@ -175,13 +207,18 @@ def _rule(columns: int) -> Line:
 def _progress(snapshot: DemoSnapshot, columns: int) -> Line:
     share = snapshot.received / snapshot.expected if snapshot.expected else 0.0
     counts = f"{snapshot.received:,} / {snapshot.expected:,}"
+    if snapshot.client is not None and snapshot.expected:
+        share = snapshot.client.position / snapshot.expected
     percent = f"{share:4.0%}" if share < 1 or snapshot.received == snapshot.expected else ">100%"
     line = Line(f"  {snapshot.phase:<{_PHASE}} ", BOLD)
     counted = f"{counts:>{2 * len(f'{snapshot.expected:,}') + 3}}"
     room = max(columns - line.width - len(percent) - len(counted) - 2 * _MARGIN - 1, 0)
     done = min(round(share * room), room)
-    line.add("━" * done, GREEN if snapshot.received == snapshot.expected else CYAN)
-    line.add("─" * (room - done), DIM)
+    if snapshot.client is not None:
+        line.extend(client_view.timeline(snapshot.client, max(snapshot.expected, 1), room))
+    else:
+        line.add("━" * done, GREEN if snapshot.received == snapshot.expected else CYAN)
+        line.add("─" * (room - done), DIM)
     return line.add(f"  {percent}", BOLD).end_at(columns - _MARGIN, counted)
 
 
@@ -195,13 +232,20 @@ def _figures(snapshot: DemoSnapshot, columns: int) -> list[Line]:
             for name, value in zip(("p50", "p99", "p99.9"), latency, strict=True)
         ),
     ]
+    return [*_cells(shown, columns), _spark(snapshot, columns)]
+
+
+def _cells(shown: Sequence[tuple[str, str, str]], columns: int) -> list[Line]:
     cell = max((columns - _MARGIN) // len(shown), 11)
     heads, values = Line(), Line()
     for place, (name, value, style) in enumerate(shown):
         heads.to(_MARGIN + place * cell).add(name, DIM)
         values.to(_MARGIN + place * cell).add(value, style)
-    spark = Line(" " * _MARGIN).add(terminal.sparkline(snapshot.rates, min(columns - 2 * _MARGIN, _SAMPLES)), BLUE)
-    return [heads, values, spark]
+    return [heads, values]
+
+
+def _spark(snapshot: DemoSnapshot, columns: int) -> Line:
+    return Line(" " * _MARGIN).add(terminal.sparkline(snapshot.rates, min(columns - 2 * _MARGIN, _SAMPLES)), BLUE)
 
 
 def _channels(channels: Mapping[str, int], columns: int, rows: int) -> list[Line]:
@@ -234,7 +278,8 @@ def _footer(snapshot: DemoSnapshot, columns: int) -> Line:
     facts = [f"{terminal.seconds_text(snapshot.elapsed)} elapsed"]
     if snapshot.remaining is not None:
         facts.append(f"{terminal.seconds_text(snapshot.remaining)} to go")
-    facts.append(f"batch {snapshot.batch:,}" if snapshot.queue is None else f"queue {snapshot.queue:,}")
+    if snapshot.client is None:
+        facts.append(f"batch {snapshot.batch:,}" if snapshot.queue is None else f"queue {snapshot.queue:,}")
     for fact in facts:
         if line.width + len(fact) + 3 <= columns:
             line.add(" · ", DIM).add(fact, DIM)
@@ -257,12 +302,14 @@ def _percent(snapshot: DemoSnapshot) -> str:
 _FRAME_EVERY: Final = 0.1
 _LINE_EVERY: Final = 1.0
 _WIDEST: Final = 112
+_PLAIN: Final = 120
 _MARGIN: Final = 2
-_PHASE: Final = 10
+_PHASE: Final = 11
 _SAMPLES: Final = 60
 _ALL_GAPS: Final = 4
 _ROOMY: Final = 11
 _TIGHT: Final = 6
+_TALL: Final = 20
 _BARS: Final = (CYAN, BLUE, GREEN, YELLOW)
 _HINT: Final = "Ctrl-C ends"
 _BEGIN: Final = "\x1b[?2026h"  # a terminal that knows synchronised output shows the frame whole

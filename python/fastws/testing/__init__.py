@@ -10,7 +10,7 @@ It is native and runs in threads of its own, so it neither holds the GIL nor dis
             ...
 
 What a connection does is chosen by the path of its request (see ``Server.url``) or scripted
-(``Server.script``).
+(``Server.script``); a path can also be a whole venue (``Server.add_venue``).
 """
 
 from .server import ConnectionReport, RecordedFrame, Server, ServerStats
@@ -35,21 +35,41 @@ from .steps import (
     Step,
     Wait,
 )
+from .venue import (
+    CloseAt,
+    CutAt,
+    DropAt,
+    ExpireAt,
+    RefuseAt,
+    ResetAt,
+    SilenceAt,
+    Venue,
+    VenueFault,
+    VenueReport,
+    VenueSession,
+    VenueSubscription,
+)
 
 __all__ = [
     "Accept",
     "Answer",
     "Blast",
+    "CloseAt",
     "ConnectionReport",
+    "CutAt",
+    "DropAt",
     "Echo",
     "End",
     "Expect",
+    "ExpireAt",
     "Fault",
     "Paced",
     "PingEvery",
     "RecordedFrame",
     "Refuse",
+    "RefuseAt",
     "Replay",
+    "ResetAt",
     "Send",
     "SendClose",
     "SendFragments",
@@ -58,6 +78,12 @@ __all__ = [
     "SendRaw",
     "Server",
     "ServerStats",
+    "SilenceAt",
     "Step",
+    "Venue",
+    "VenueFault",
+    "VenueReport",
+    "VenueSession",
+    "VenueSubscription",
     "Wait",
 ]

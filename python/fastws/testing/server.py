@@ -5,7 +5,7 @@ from __future__ import annotations
 import ipaddress
 import os
 import socket
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -14,6 +14,7 @@ from typing import Any, Literal, Self
 from fastws import _core, _options
 
 from .steps import Step, native
+from .venue import Venue, VenueFault, options
 
 __all__ = ["ConnectionReport", "RecordedFrame", "Server", "ServerStats"]
 
@@ -194,6 +195,44 @@ class Server:
         if not isinstance(steps, Iterable):
             raise TypeError(f"steps is a list of steps such as Send(...), not {steps!r}")
         self._native.script(_path("path", path, "/"), [native(step) for step in steps])
+
+    def add_venue(
+        self,
+        path: str,
+        feed: str,
+        *,
+        speed: float = 1.0,
+        tokens: Sequence[str] = (),
+        channels: Iterable[str | None] | None = None,
+        snapshots: Mapping[str, Iterable[tuple[int, str | bytes]]] | None = None,
+        faults: Iterable[VenueFault] = (),
+        autostart: bool = True,
+    ) -> Venue:
+        """Makes ``path`` a venue: it plays a feed on one clock for everybody, so who is away misses messages.
+
+        A client sends ``{"type": "subscribe", "channel": C}`` and gets ``{"type": "subscribed", "channel": C}``, then
+        what is due from now on. After the feed's last message a session stays open and silent. Requests may carry an
+        ``"id"``, which their answers have too; errors are ``{"type": "error", "error": TEXT}``.
+
+        Args:
+            path: Where. What else is there, a script apart, is replaced.
+            feed: The name of a feed added before.
+            speed: Times real time, above 0. Faults do not go faster with it.
+            tokens: If there are any, a client must first send ``{"type": "auth", "token": T}`` and gets
+                ``{"type": "authenticated"}``; a wrong or expired one is answered by an error and Close 4401.
+            channels: The channel of each message, in order: it goes to those who subscribed to that. None for a
+                message, or for all: to everybody who subscribed to anything.
+            snapshots: What ``{"type": "snapshot", "channel": C}`` is answered with: by channel, JSON objects that are
+                right once so many messages of the feed were due, as ``(index, object)``; the last one by now is taken.
+            faults: What goes wrong, and when.
+            autostart: The first subscription starts the clock; False: ``Venue.start()`` does.
+
+        Raises:
+            ValueError: There is no such feed, or an argument is out of its range; the text names it.
+        """
+        path = path if path.startswith("/") else f"/{path}"
+        values = options(feed, speed, tokens, channels, snapshots, faults, autostart)
+        return Venue(self._native.add_venue(path, values), self.url(path), values["channels"])
 
     def replay_started_ns(self, name: str) -> int | None:
         """When the first message of the last replay of this feed was due: CLOCK_MONOTONIC, nanoseconds."""

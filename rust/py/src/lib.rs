@@ -37,6 +37,7 @@ mod syscall;
 mod testing;
 mod tls;
 mod transfer;
+mod venue;
 mod view;
 mod waiter;
 
@@ -71,6 +72,8 @@ mod _core {
     use super::testing::TestServer;
     #[pymodule_export]
     use super::tls::TlsContext;
+    #[pymodule_export]
+    use super::venue::TestVenue;
     #[pymodule_export]
     use super::view::MessageView;
     #[pymodule_export]

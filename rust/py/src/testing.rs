@@ -12,6 +12,8 @@ use pyo3::exceptions::{PyKeyError, PyOSError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyList, PyTuple};
 
+use crate::venue::{self, TestVenue};
+
 /// The embedded server. Wrapped by `fastws.testing.Server`.
 #[pyclass(frozen, module = "fastws._core")]
 pub struct TestServer {
@@ -103,6 +105,11 @@ impl TestServer {
         Ok(())
     }
 
+    /// `options` are those of `fastws.testing.Server.add_venue`.
+    fn add_venue(&self, path: String, options: &Bound<'_, PyDict>) -> PyResult<TestVenue> {
+        venue::add(&self.server, path, options)
+    }
+
     fn replay_started_ns(&self, name: &str) -> Option<u64> {
         self.server.replay_started_ns(name)
     }
@@ -135,7 +142,7 @@ impl TestServer {
     }
 }
 
-fn seconds(value: f64) -> PyResult<Duration> {
+pub(crate) fn seconds(value: f64) -> PyResult<Duration> {
     Duration::try_from_secs_f64(value)
         .map_err(|_| PyValueError::new_err(format!("a duration is zero or more seconds, not {value}")))
 }

@@ -16,6 +16,7 @@ use crate::output::Outbox;
 use crate::program::{Active, Task};
 use crate::report::ConnLog;
 use crate::shared::Shared;
+use crate::source::Source;
 use crate::step::Step;
 use crate::stream::{Received, Scratch, Stream};
 
@@ -37,8 +38,8 @@ pub(crate) struct Conn {
     pub(super) phase: Phase,
     /// Nothing is read until then.
     pub(super) stalled: Option<Nanos>,
-    /// Nothing is written any more.
-    pub(super) muted: bool,
+    /// Nothing is written until then.
+    pub(super) muted: Option<Nanos>,
     pub(super) answers_pings: bool,
     /// Interval and next time of our own pings.
     pub(super) pings: Option<(Nanos, Nanos)>,
@@ -100,7 +101,7 @@ impl Conn {
             request: None,
             phase: Phase::Opening(now.saturating_add(delay).saturating_add(shared.timeout())),
             stalled: (delay > 0).then(|| now.saturating_add(delay)),
-            muted: false,
+            muted: None,
             answers_pings: true,
             pings: None,
             think: 0,
@@ -151,6 +152,10 @@ impl Conn {
         if self.stalled.is_some_and(|until| until <= now) {
             self.stalled = None;
         }
+        if self.muted.is_some_and(|until| until <= now) {
+            self.muted = None;
+        }
+        self.suffer(now);
         if let Some((interval, next)) = self.pings.filter(|(_, next)| *next <= now) {
             // A full lane of pings: the peer does not read, and misses one.
             let _ = self.core.ping(None, now);
@@ -172,10 +177,19 @@ impl Conn {
             Phase::Opening(until) | Phase::Draining(until) => Some(until),
             Phase::Running | Phase::Over => None,
         };
-        let step = if self.blocked { self.stream.drip_deadline() } else { self.active.deadline() };
+        let step = match &self.active {
+            _ if self.blocked => self.stream.drip_deadline(),
+            Active::Source(_) if self.muted.is_some() => None,
+            active => active.deadline(),
+        };
+        let fault = match &self.active {
+            Active::Source(Source::Venue(session)) => session.fault_deadline(),
+            _ => None,
+        };
         let pings = self.pings.filter(|_| self.core.state() == State::Open).map(|(_, next)| next);
         let stalled = self.stalled.filter(|&until| until != Nanos::MAX);
-        [phase, step, pings, stalled, self.answer_at, self.give_up].into_iter().flatten().min()
+        let muted = self.muted.filter(|&until| until != Nanos::MAX);
+        [phase, step, fault, pings, stalled, muted, self.answer_at, self.give_up].into_iter().flatten().min()
     }
 
     /// Reads once, or goes on with what was held back. Whether anything moved.
@@ -253,7 +267,7 @@ impl Conn {
     }
 
     fn intake(&mut self, now: Nanos) -> (&mut Connection<Vec<u8>>, Intake<'_>) {
-        let open = self.core.state() == State::Open && !self.muted;
+        let open = self.core.state() == State::Open && self.muted.is_none();
         let intake = Intake {
             active: &mut self.active,
             outbox: &mut self.outbox,
@@ -294,7 +308,7 @@ impl Conn {
                 self.answer_at = Some(now.saturating_add(self.think));
             }
         }
-        if let Some(payload) = tally.ping.filter(|_| self.answers_pings) {
+        if let Some(payload) = tally.ping.filter(|_| self.answers_pings && self.muted.is_none()) {
             // Where the lane is full the peer sends pings and reads nothing.
             let _ = self.core.pong(&payload);
         }
@@ -352,7 +366,7 @@ impl Conn {
     /// Frames never interleave: one that was begun is finished. Pongs pass what waits; a Close does not.
     #[inline]
     fn write_next(&mut self, now: Nanos) -> io::Result<Option<usize>> {
-        if self.muted {
+        if self.muted.is_some() {
             return Ok(None);
         }
         let open = self.core.state() <= State::Open;
@@ -417,7 +431,7 @@ impl Conn {
         if state >= State::Closing {
             self.log_close();
         }
-        if self.muted {
+        if self.muted.is_some() {
             // The peer is gone and will not come back; tests that wait for its own patience to end are faster.
             if self.ended || self.stream.ending {
                 self.give_up.get_or_insert(now.saturating_add(ABANDONED));
@@ -494,7 +508,7 @@ impl Conn {
 
     /// The server stops: a Close 1001, as far as the stream takes it at once.
     pub(crate) fn say_goodbye(&mut self, now: Nanos) {
-        if self.core.state() == State::Open && !self.muted && !self.active.is_mid() {
+        if self.core.state() == State::Open && self.muted.is_none() && !self.active.is_mid() {
             let _ = self.core.close(Some(fastws_core::CloseCode::GOING_AWAY.0), "the server stops", now);
             while let Ok(Some(1..)) = self.write_next(now) {}
         }

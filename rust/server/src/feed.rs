@@ -3,6 +3,7 @@
 use std::fmt;
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read};
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
@@ -185,6 +186,25 @@ impl Feed {
         self.ends.partition_point(|&end| end <= byte)
     }
 
+    /// Payload bytes of these messages.
+    pub(crate) fn payload_of(&self, messages: Range<usize>) -> u64 {
+        let bytes = self.start_of(messages.end) - self.start_of(messages.start);
+        // Headers are 2, 4 or 10 bytes by the size of what follows.
+        let heads: usize = messages.map(|at| head_of(self.start_of(at + 1) - self.start_of(at))).sum();
+        (bytes - heads) as u64
+    }
+
+    /// How many messages are due so long after message 0, at this many times their speed.
+    pub(crate) fn due_by(&self, after: Nanos, speed: f64) -> usize {
+        let first = self.at.first().copied().unwrap_or(0);
+        self.at.partition_point(|at| sped_up(at - first, speed) <= after)
+    }
+
+    /// How long after message 0 a message is due, at this many times its speed.
+    pub(crate) fn offset_at(&self, message: usize, speed: f64) -> Nanos {
+        sped_up(self.offset_of(message), speed)
+    }
+
     /// When a message came, counted from message 0.
     pub(crate) fn offset_of(&self, message: usize) -> u64 {
         self.at[message] - self.at[0]
@@ -251,6 +271,18 @@ impl Event {
             _ => return Err("one of \"text\" and \"b64\" must be there, as a string".to_owned()),
         };
         Ok(Self { time, direction, text, payload })
+    }
+}
+
+fn sped_up(offset: u64, speed: f64) -> Nanos {
+    (offset as f64 / speed) as Nanos
+}
+
+fn head_of(frame: usize) -> usize {
+    match frame {
+        0..=127 => 2,
+        128..=65_539 => 4,
+        _ => 10,
     }
 }
 

@@ -15,7 +15,7 @@ pub(crate) struct Intake<'a> {
     pub(crate) outbox: &'a mut Outbox,
     pub(crate) log: &'a ConnLog,
     pub(crate) now: Nanos,
-    /// Echoes may be sent.
+    /// Echoes and answers may be sent.
     pub(crate) open: bool,
     pub(crate) record: bool,
     pub(crate) tally: Tally,
@@ -48,8 +48,12 @@ impl Intake<'_> {
         }
         self.tally.messages += u64::from(unit.fin);
         self.tally.bytes += payload.len() as u64;
-        if let Active::Source(Source::Replay(replay)) = self.active {
-            replay.on_frame(unit.fin, payload, self.now);
+        match self.active {
+            Active::Source(Source::Replay(replay)) => replay.on_frame(unit.fin, payload, self.now),
+            Active::Source(Source::Venue(session)) if self.open => {
+                session.on_frame(unit.fin, payload, self.now, self.outbox);
+            }
+            _ => {}
         }
     }
 

@@ -19,6 +19,7 @@
 //! | `feed` | recorded feeds |
 //! | `stream` | TCP, TLS, the drip |
 //! | `report` | what was seen |
+//! | `venue` | a feed on one clock for everybody, with tokens, subscriptions, and faults on a schedule |
 
 mod alarm;
 mod clock;
@@ -37,6 +38,7 @@ mod source;
 mod step;
 mod stream;
 mod tls;
+mod venue;
 
 pub use config::{ServerConfig, TlsSettings};
 pub use fastws_core::{Nanos, Opcode};
@@ -44,3 +46,6 @@ pub use feed::{Feed, FeedError, FeedMessage, RecordedRequest};
 pub use report::{ConnectionReport, RecordedFrame, ServerStats};
 pub use server::Server;
 pub use step::{Accept, At, Blast, Fault, FaultRule, Outgoing, Paced, Refusal, Replay, Step, Subscribe};
+pub use venue::{
+    EndedBy, ScheduledFault, Segment, SessionReport, Subscribed, Venue, VenueConfig, VenueFault, VenueReport,
+};

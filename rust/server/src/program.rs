@@ -8,6 +8,7 @@ use crate::conn::{Conn, Phase};
 use crate::output::Outbox;
 use crate::source::{BlastSource, PacedSource, ReplaySource, Source};
 use crate::step::{Accept, Fault, Outgoing, Refusal, Step};
+use crate::venue::{Session, Suffered};
 
 /// What is to be done.
 pub(crate) enum Task {
@@ -111,6 +112,10 @@ impl Conn {
                 self.fail(1008, &format!("message {number} differs from the recorded one"), now);
                 return true;
             }
+            Active::Source(Source::Venue(session)) if open && self.muted.is_none() => {
+                let Some((code, reason)) = session.take_close(now) else { return false };
+                self.put(Outgoing::Close(Some(code), reason), now);
+            }
             Active::Source(source) if open && !source.is_done() => return false,
             Active::Reset(until) => {
                 if *until > now && self.stream.has_unsent() {
@@ -154,7 +159,14 @@ impl Conn {
             }
             Step::Fault(fault) => self.fault(fault, now),
             Step::End => self.put(Outgoing::Close(Some(1000), String::new()), now),
-            Step::Blast(..) | Step::Paced(..) | Step::Replay(..) if !open => {}
+            Step::Blast(..) | Step::Paced(..) | Step::Replay(..) | Step::Venue(..) if !open => {}
+            Step::Venue(path) => match self.shared.venue(&path) {
+                Some(venue) => {
+                    let session = Session::new(venue, self.log.id, now);
+                    self.active = Active::Source(Source::Venue(Box::new(session)));
+                }
+                None => self.fail(1011, &format!("there is no venue at {path:?}"), now),
+            },
             Step::Blast(range, blast) => {
                 if range.start < range.end {
                     self.active = Active::Source(Source::Blast(BlastSource::new(range, &blast)));
@@ -235,7 +247,7 @@ impl Conn {
         if let Outgoing::Raw(bytes) = &outgoing {
             return self.outbox.push_raw(bytes);
         }
-        if self.core.state() != State::Open || self.muted {
+        if self.core.state() != State::Open || self.muted.is_some() {
             return;
         }
         match outgoing {
@@ -272,10 +284,10 @@ impl Conn {
                 self.stream.notify();
                 let _ = self.stream.flush(now);
                 self.stream.shut_down();
-                self.muted = true;
+                self.muted = Some(Nanos::MAX);
             }
             Fault::Silence { read } => {
-                self.muted = true;
+                self.muted = Some(Nanos::MAX);
                 if !read {
                     self.stalled = Some(Nanos::MAX);
                 }
@@ -285,6 +297,23 @@ impl Conn {
             }
             Fault::Drip { chunk, delay } => self.stream.set_drip(chunk, clock::nanos(delay)),
             Fault::IgnorePings => self.answers_pings = false,
+        }
+    }
+
+    /// What a venue's schedule does to its sessions.
+    pub(super) fn suffer(&mut self, now: Nanos) {
+        while let Active::Source(Source::Venue(session)) = &mut self.active
+            && let Some(suffered) = session.suffer(now)
+        {
+            match suffered {
+                Suffered::Reset => return self.reset(),
+                Suffered::Silence(until) => self.muted = self.muted.max(Some(until)),
+                Suffered::Cut(until) => {
+                    self.muted = self.muted.max(Some(until));
+                    self.stalled = self.stalled.max(Some(until));
+                }
+                Suffered::Close => {}
+            }
         }
     }
 

@@ -19,6 +19,7 @@ use crate::shard::{Handle, Shard};
 use crate::shared::Shared;
 use crate::step::Step;
 use crate::tls;
+use crate::venue::{Venue, VenueConfig};
 
 /// A running server. Dropping it stops it.
 pub struct Server {
@@ -183,6 +184,15 @@ impl Server {
     /// Forgets all programs given by [`Server::script`].
     pub fn clear_scripts(&self) {
         self.shared.clear_scripts();
+    }
+
+    /// Makes a path a venue, which is returned; one that was there is replaced, for connections to come.
+    pub fn add_venue(&self, path: impl Into<String>, config: VenueConfig) -> Arc<Venue> {
+        let shards = self.shards.clone();
+        let wake = Box::new(move || shards.iter().for_each(|shard| shard.inject(None, Vec::new())));
+        let venue = Arc::new(Venue::new(config, self.shared.config.max_reports, wake));
+        self.shared.add_venue(path.into(), Arc::clone(&venue));
+        venue
     }
 
     /// Gives steps to one open connection, or to all: they come before what is left of its program. Faults in front

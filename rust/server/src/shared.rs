@@ -13,6 +13,7 @@ use crate::feed::Feed;
 use crate::path::{self, path_of};
 use crate::report::{Counters, Logs};
 use crate::step::{Refusal, Step, with_faults};
+use crate::venue::Venue;
 
 /// Everything but the connections themselves.
 pub(crate) struct Shared {
@@ -24,6 +25,7 @@ pub(crate) struct Shared {
     pub(crate) watch: Watch,
     feeds: Mutex<HashMap<String, Arc<Feed>>>,
     scripts: Mutex<HashMap<String, VecDeque<Script>>>,
+    venues: Mutex<HashMap<String, Arc<Venue>>>,
     /// How many requests each fault rule has seen that fit its path.
     seen: Vec<AtomicU64>,
 }
@@ -47,6 +49,7 @@ impl Shared {
             watch: Watch::default(),
             feeds: Mutex::default(),
             scripts: Mutex::default(),
+            venues: Mutex::default(),
         }
     }
 
@@ -60,9 +63,10 @@ impl Shared {
         let refusal = |(status, reason): (u16, String)| {
             vec![Step::Refuse(Refusal { status, headers: Vec::new(), body: reason.into_bytes() })]
         };
-        let steps = match self.script(path) {
-            Some(steps) => steps,
-            None => path::program(target).unwrap_or_else(refusal),
+        let steps = match (self.script(path), self.venue(path)) {
+            (Some(steps), _) => steps,
+            (None, Some(venue)) => venue.admit(path, clock::now()),
+            (None, None) => path::program(target).unwrap_or_else(refusal),
         };
         let missing = steps.iter().find_map(|step| match step {
             Step::Replay(_, replay) => self.feed(&replay.name).is_none().then(|| replay.name.clone()),
@@ -102,6 +106,15 @@ impl Shared {
             *left -= 1;
         }
         Some(script.steps.clone())
+    }
+
+    /// Adds a venue; one at that path is replaced, for connections to come.
+    pub(crate) fn add_venue(&self, path: String, venue: Arc<Venue>) {
+        lock(&self.venues).insert(path, venue);
+    }
+
+    pub(crate) fn venue(&self, path: &str) -> Option<Arc<Venue>> {
+        lock(&self.venues).get(path).cloned()
     }
 
     pub(crate) fn add_feed(&self, name: String, feed: Feed) {

@@ -10,12 +10,14 @@ use crate::clock;
 use crate::feed::Feed;
 use crate::output::header;
 use crate::step::{Blast, Paced, Replay, Subscribe};
+use crate::venue::Session;
 
 /// A source of frames.
 pub(crate) enum Source {
     Blast(BlastSource),
     Paced(PacedSource),
     Replay(Box<ReplaySource>),
+    Venue(Box<Session>),
 }
 
 /// What was sent whole.
@@ -32,6 +34,7 @@ impl Source {
             Self::Blast(source) => source.chunk(),
             Self::Paced(source) => source.chunk(now),
             Self::Replay(source) => source.chunk(now),
+            Self::Venue(session) => session.chunk(now),
         }
     }
 
@@ -41,6 +44,7 @@ impl Source {
             Self::Blast(source) => source.wrote(count),
             Self::Paced(source) => source.wrote(count),
             Self::Replay(source) => source.wrote(count),
+            Self::Venue(session) => session.wrote(count),
         }
     }
 
@@ -50,6 +54,7 @@ impl Source {
             Self::Blast(source) => source.at % source.frame != 0,
             Self::Paced(source) => source.at % source.frame != 0,
             Self::Replay(source) => source.at > source.feed.start_of(source.next),
+            Self::Venue(session) => session.is_mid(),
         }
     }
 
@@ -59,6 +64,7 @@ impl Source {
             Self::Blast(source) => source.next == source.end && source.at == source.batch,
             Self::Paced(source) => source.next == source.end && source.at == source.buf.len(),
             Self::Replay(source) => source.next == source.end,
+            Self::Venue(session) => session.is_done(),
         }
     }
 
@@ -68,6 +74,7 @@ impl Source {
             Self::Blast(_) => None,
             Self::Paced(source) => (source.next < source.end).then(|| source.due(source.next)),
             Self::Replay(source) => source.deadline(),
+            Self::Venue(session) => session.deadline(),
         }
     }
 }
@@ -313,11 +320,7 @@ impl ReplaySource {
         if self.stamps {
             self.feed.stamp(first, messages, clock::now());
         }
-        let bytes = self.feed.start_of(self.next) - self.feed.start_of(first);
-        // Headers are 2, 4 or 10 bytes by the size of what follows.
-        let heads: usize =
-            (first..self.next).map(|at| head_of(self.feed.start_of(at + 1) - self.feed.start_of(at))).sum();
-        Sent { messages: messages as u64, payload_bytes: (bytes - heads) as u64 }
+        Sent { messages: messages as u64, payload_bytes: self.feed.payload_of(first..self.next) }
     }
 
     fn deadline(&self) -> Option<Nanos> {
@@ -356,16 +359,8 @@ fn same(one: &[u8], other: &[u8]) -> bool {
     one == other || json(one).is_some_and(|value| json(other) == Some(value))
 }
 
-fn head_of(frame: usize) -> usize {
-    match frame {
-        0..=127 => 2,
-        128..=65_539 => 4,
-        _ => 10,
-    }
-}
-
 /// One send(2) takes about this much.
-const BUFFER: usize = 256 << 10;
+pub(crate) const BUFFER: usize = 256 << 10;
 
 /// A paced message carries two numbers.
 pub(crate) const PACED_SMALLEST: usize = 16;

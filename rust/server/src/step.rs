@@ -31,6 +31,8 @@ pub enum Step {
     Paced(Range<u64>, Paced),
     /// Plays the messages of this range of a registered feed.
     Replay(Range<u64>, Replay),
+    /// Takes part in the venue of this path.
+    Venue(String),
     /// From now on an echo leaves this long after its message came, as if the answer took that much work.
     Think(Duration),
     /// From now on pings in this interval.

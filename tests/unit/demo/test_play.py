@@ -12,10 +12,12 @@ import time
 import pytest
 
 from fastws.demo import market, runner
+from fastws.demo.embedded import Peer
 from fastws.demo.feed import Event, write_feed
-from fastws.demo.play import Demo, Feed, Phase, SessionFailed
+from fastws.demo.play import Feed, Phase, SessionFailed
 from fastws.demo.terminal import TIMES
 from fastws.demo.view import LiveView
+from fastws.demo.whole import Demo
 
 EVENTS = [Event(10.0, "open", "wss://host"), Event(10.1, "send", "{}")]
 EVENTS += [Event(10.5 + n / 1_000, "recv", f'{{"type":"ticker","n":{n}}}') for n in range(300)]
@@ -190,7 +192,7 @@ def test_the_snapshot_tells_how_far_it_is():
 
 def test_a_demo_plays_both_phases():
     demo = Demo(FEED, 1_000.0, "test")
-    asyncio.run(demo.play(opener([FEED.messages]), LiveView(io.StringIO(), plain=True)))
+    asyncio.run(demo.play(Peer(opener([FEED.messages])), LiveView(io.StringIO(), plain=True)))
     report = demo.report()
     assert [phase.name for phase in report.phases] == [f"paced 1000{TIMES}", "flat out"]
     assert report.passed
@@ -206,7 +208,7 @@ def serving(batches_of, **more):
     @contextlib.contextmanager
     def serve(feed, tls):
         seen.append((feed, tls))
-        yield opener(batches_of(feed), **more)
+        yield Peer(opener(batches_of(feed), **more))
 
     return serve, seen
 

@@ -5,6 +5,7 @@ mod faults;
 mod feeds;
 mod hostile;
 mod tls;
+mod venue;
 
 use std::io::{Read, Write};
 use std::net::TcpStream;

@@ -1,0 +1,137 @@
+"""``--compare``: the same venue and faults, met by plain ``websockets`` in a reconnect loop written by hand."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+import importlib.util
+import ssl
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, Final
+
+import orjson
+
+from fastws.demo.channels import decode
+from fastws.demo.embedded import sent_session
+from fastws.demo.fault_report import RivalReport
+from fastws.demo.orders import ClientBooks
+from fastws.demo.view import DemoSnapshot
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from fastws.demo.stage import Stage
+    from fastws.demo.view import LiveView
+    from fastws.testing import Venue
+
+MISSING: Final = "not installed here; `pip install websockets`, or `make bench` once, and ask again"
+
+
+def is_installed() -> bool:
+    """Tell whether there is something to compare with."""
+    return importlib.util.find_spec("websockets") is not None
+
+
+async def play_rival(stage: Stage, venue: Venue, ca: bytes | None, view: LiveView) -> RivalReport:
+    """Let ``websockets`` receive the feed from ``venue``; count what it missed without saying so."""
+    if not is_installed():
+        return RivalReport("websockets", error=MISSING)
+    websockets = importlib.import_module("websockets")
+    books = None if stage.truth is None else ClientBooks(blindly=True)
+    received = 0
+
+    def on_message(message: str | bytes) -> None:
+        nonlocal received
+        received += 1
+        if books is not None:
+            books.put(decode(message))
+
+    loop = asyncio.get_running_loop()
+    task = loop.create_task(_reconnect_loop(venue, ca, stage, on_message))
+    try:
+        await _until_over(stage, venue, task, view, lambda: received)
+    finally:
+        task.cancel()
+        with suppress(asyncio.CancelledError):
+            await task
+    return RivalReport(
+        name=f"websockets {websockets.__version__}",
+        received=received,
+        total=len(stage.feed.messages),
+        gaps=silent_gaps(stage, venue),
+        books=None if books is None or stage.truth is None else (books.equal(stage.truth), len(stage.truth)),
+    )
+
+
+def silent_gaps(stage: Stage, venue: Venue) -> int:
+    """Count the places where what the consumer saw goes on behind a message that it did not see."""
+    gaps, following = 0, 0
+    for session in venue.report().sessions:
+        for index in sent_session(venue, session).indexes:
+            gaps += index > following
+            following = index + 1
+    return gaps + (following < len(stage.feed.messages))
+
+
+async def _reconnect_loop(
+    venue: Venue, ca: bytes | None, stage: Stage, on_message: Callable[[str | bytes], None]
+) -> None:
+    """What many write: connect, log in, subscribe, read; wait a little and do it again."""
+    websockets = importlib.import_module("websockets")
+    trust = None if ca is None else ssl.create_default_context(cadata=ca.decode())
+    tokens = iter(stage.plan.tokens)
+    token = next(tokens)
+    while True:
+        try:
+            async with websockets.connect(venue.url, ssl=trust, max_size=None, open_timeout=2, close_timeout=1) as ws:
+                await ws.send(orjson.dumps({"type": "auth", "token": token}).decode())
+                if orjson.loads(await ws.recv())["type"] != "authenticated":
+                    token = next(tokens, token)
+                    continue
+                await _subscribe(ws, stage.channels, on_message)
+                venue.start()
+                async for message in ws:
+                    on_message(message)
+        except (OSError, websockets.WebSocketException):
+            await asyncio.sleep(stage.plan.first_delay)
+
+
+async def _subscribe(ws: Any, channels: Sequence[str], on_message: Callable[[str | bytes], None]) -> None:
+    for channel in channels:
+        await ws.send(orjson.dumps({"type": "subscribe", "channel": channel}).decode())
+    confirmed = 0
+    while confirmed < len(channels):
+        message = await ws.recv()
+        if isinstance(message, str) and message.startswith('{"channel":') and '"subscribed"' in message:
+            confirmed += 1
+        else:
+            on_message(message)
+
+
+async def _until_over(
+    stage: Stage, venue: Venue, task: asyncio.Task[None], view: LiveView, received: Callable[[], int]
+) -> None:
+    loop = asyncio.get_running_loop()
+    began, total = loop.time(), len(stage.feed.messages)
+    deadline = began + stage.plan.seconds * 1.5 + 5
+    seen, seen_at = 0, began
+    while loop.time() < deadline and not task.done():
+        await asyncio.wait({task}, timeout=0.1)
+        if received() != seen:
+            seen, seen_at = received(), loop.time()
+        if view.due():
+            view.show(
+                DemoSnapshot(
+                    title=stage.feed.title,
+                    setup="websockets, a reconnect loop written by hand",
+                    phase="websockets",
+                    received=seen,
+                    expected=total,
+                    elapsed=loop.time() - began,
+                    remaining=max(began + stage.plan.seconds - loop.time(), 0),
+                    rate=seen / max(loop.time() - began, 1e-3),
+                    state="playing to websockets",
+                )
+            )
+        if venue.position >= total and loop.time() - seen_at > 0.5 and loop.time() - began > stage.plan.seconds:
+            return
