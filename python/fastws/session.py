@@ -21,6 +21,7 @@ from .errors import (
     ConnectionClosed,
     DataTimeout,
     ExtensionError,
+    FastwsError,
     HandshakeTimeout,
     KeepaliveTimeout,
     ReceiveTimeout,
@@ -55,6 +56,9 @@ MessageKey = Callable[[str | bytes], Hashable | None]
 
 Gate = Callable[[str | bytes, int, int, int | None], bool]
 """Whether a message goes on: gets the message and when it was received."""
+
+BLOCKED_FOR = 5.0
+"""Seconds after which a stream that is not read is named."""
 
 GRACE = 0.05
 """Seconds between the suspicion of silence and the verdict, at most: what the kernel holds is read first."""
@@ -115,6 +119,8 @@ class Session:
 
     __slots__ = (
         "_began",
+        "_blocked",
+        "_blocker",
         "_context",
         "_data_at",
         "_end",
@@ -163,6 +169,8 @@ class Session:
         self.connection_id = 0
         self.gate: Gate | None = None
         self.is_finishing = False
+        self._blocked: tuple[tuple[int, int], float] | None = None
+        self._blocker: str | None = None
 
     # ---- the whole of it -------------------------------------------------------------------------------------------
 
@@ -250,6 +258,8 @@ class Session:
     def end(self, end: End) -> None:
         """Ends the session: the first reason counts."""
         if not self._end.done():
+            if self._blocker is not None and isinstance(end.cause, FastwsError):
+                end.cause.context(self._blocker)
             self._end.set_result(end)
 
     # ---- before it is ready ----------------------------------------------------------------------------------------
@@ -360,7 +370,7 @@ class Session:
             pump.cancel()
         done, _ = await asyncio.wait([pump], timeout=self._parts.config.close_timeout)
         if not done:
-            log.warning("%s: an extension held up the end of a session", self._parts.supervisor.uri)
+            log.warning("%s: an extension held up the end of a session", self.uri)
             pump.cancel()
             await asyncio.wait([pump])
         self._hurries = False
@@ -569,7 +579,7 @@ class Session:
     def _tick(self) -> None:
         """Looks at every timer of the session, and comes back when the next is due."""
         loop = asyncio.get_running_loop()
-        config = self._parts.config
+        parts, config = self._parts, self._parts.config
         now = loop.time()
         self._timer = None
         dues: list[float] = []
@@ -590,6 +600,9 @@ class Session:
                 self._silent(kind, seconds, limit)
                 return
         self._suspected = False
+        if parts.ring.streams:
+            self._look_for_blockers(now)
+            dues.append(now + BLOCKED_FOR)
         if not self._stable:
             stable_at = self._began + config.stable_after
             if now >= stable_at:
@@ -606,6 +619,26 @@ class Session:
                 dues.append(due)
         if dues:
             self._timer = loop.call_at(min(dues), self._tick)
+
+    def _look_for_blockers(self, now: float) -> None:
+        """Names a stream that is not read and keeps everybody waiting: once, and in the cause of the session's end."""
+        blocked = self._parts.ring._blocked_by()
+        place = (id(blocked[0]), blocked[0].seq) if blocked is not None else None
+        if blocked is None or self._blocked is None or self._blocked[0] != place:
+            self._blocked = (place, now) if place is not None else None
+            self._blocker = None
+            return
+        stream, seconds = blocked[0], now - self._blocked[1]
+        if seconds < BLOCKED_FOR - 0.1:
+            return
+        if self._blocker is None:
+            log.warning("%s: reading waits for %r, which was not read for %.3g s", self.uri, stream, seconds)
+        self._blocker = f"reading waited for {stream!r}, which was not read for {seconds:.3g} s"
+
+    @property
+    def uri(self) -> str:
+        """The URI, with secrets masked."""
+        return self._parts.supervisor.uri
 
     def _silence(self, now: float) -> float:
         """Seconds without any byte, those left out in which our own queue was full."""
@@ -624,7 +657,7 @@ class Session:
 
     def _silent(self, kind: str, seconds: float, limit: float) -> None:
         what = "nothing" if kind == "receive_timeout" else "no message"
-        text = f"{self._parts.supervisor.uri}: {what} received for {seconds:.3g} s ({kind} is {limit:g} s)"
+        text = f"{self.uri}: {what} received for {seconds:.3g} s ({kind} is {limit:g} s)"
         error = (ReceiveTimeout if kind == "receive_timeout" else DataTimeout)(text, timeout=limit)
         self.end(End(_reason(kind, None, error), error))
 
