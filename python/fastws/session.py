@@ -138,6 +138,7 @@ class Session:
         "_parts",
         "_pump",
         "_stable",
+        "_stops",
         "_suspected",
         "_timer",
         "connection_id",
@@ -163,6 +164,7 @@ class Session:
         self._stable = False
         self._is_between = False
         self._hurries = False
+        self._stops = False
         self._is_watched = False
         self._is_old = False
         self._no_room: asyncio.Future[None] | None = None
@@ -242,14 +244,14 @@ class Session:
         if self._pump is None or self._looks_at_messages or self._native is None or self.is_ending:
             return
         pump, self._pump = self._pump, None
-        self._hurries = True
+        self._stops = True
         if self._is_between:
             pump.cancel()
         pump.remove_done_callback(self._carried)
         pump.add_done_callback(self._attach_after)
 
     def _attach_after(self, pump: asyncio.Task[None]) -> None:
-        self._hurries = False
+        self._stops = False
         if not pump.cancelled() and pump.exception() is not None:
             self._carried(pump)
         elif not self.is_ending:
@@ -364,8 +366,8 @@ class Session:
         pump, self._pump = self._pump, None
         if pump is None or pump.done():
             return
-        self._hurries = True
-        self._hurries_on()
+        self._stops = True
+        self._hurry()
         if self._is_between:
             pump.cancel()
         done, _ = await asyncio.wait([pump], timeout=self._parts.config.close_timeout)
@@ -373,10 +375,11 @@ class Session:
             log.warning("%s: an extension held up the end of a session", self.uri)
             pump.cancel()
             await asyncio.wait([pump])
-        self._hurries = False
+        self._stops = self._hurries = False
 
-    def _hurries_on(self) -> None:
+    def _hurry(self) -> None:
         """Whoever carries messages does not wait for room any more."""
+        self._hurries = True
         if self._no_room is not None and not self._no_room.done():
             self._no_room.set_result(None)
 
@@ -405,7 +408,7 @@ class Session:
             await self._incoming(message.data, message.received_ns, message.received_mono_ns, message.kernel_ns)
         native = self._native
         batches = native.batches() if native is not None else None
-        while not self._hurries:
+        while not self._stops:
             self._is_between = True
             try:
                 batch = await (anext(batches) if batches is not None else self.wire.recv())
@@ -523,7 +526,7 @@ class Session:
         if self._pump is not None:
             if not self._pump.done():
                 # It ends by itself, with the last message of a connection that has ended.
-                self._hurries_on()
+                self._hurry()
                 await asyncio.wait([self._pump], timeout=self._parts.config.close_timeout)
             await self.stop_carrying()
         elif native is not None:
