@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import time
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
@@ -14,7 +15,7 @@ from .client import WebSocketClient, make_ring
 from .config import ClientConfig
 from .dedupe import Deduplicator
 from .errors import AlreadyRunning, ConfigError
-from .events import DisconnectReason
+from .events import DisconnectReason, Ready
 from .markers import Down, Outage
 from .streams import Stream
 from .subscriptions import SubscriptionState
@@ -46,7 +47,7 @@ class LineStats:
 
 
 class _Line:
-    __slots__ = ("client", "first", "is_ready", "name", "received", "task")
+    __slots__ = ("client", "first", "generation", "is_ready", "name", "received")
 
     def __init__(self, name: str, client: WebSocketClient) -> None:
         self.name = name
@@ -54,7 +55,7 @@ class _Line:
         self.is_ready = False
         self.received = 0
         self.first = 0
-        self.task: asyncio.Task[None] | None = None
+        self.generation = 0
 
 
 class RedundantClient:
@@ -83,6 +84,7 @@ class RedundantClient:
 
     __slots__ = (
         "__weakref__",
+        "_begun",
         "_dedupe",
         "_down",
         "_generation",
@@ -123,6 +125,7 @@ class RedundantClient:
         self._last_received_ns = 0
         self._down: Down | None = None
         self._task: asyncio.Task[None] | None = None
+        self._begun: asyncio.Future[None] | None = None
 
     # ---- what users call -------------------------------------------------------------------------------------------
 
@@ -175,9 +178,10 @@ class RedundantClient:
         """Runs every line; returns when the first is ready, or raises when none can be."""
         if self._task is not None:
             raise AlreadyRunning("this client runs already")
-        self._ring._reopen()
+        self._begun = asyncio.get_running_loop().create_future()
         self._task = asyncio.get_running_loop().create_task(self.run(), name="fastws redundant client")
         try:
+            await self._begun
             await self.wait_ready()
         except BaseException:
             await self.__aexit__(None, None, None)
@@ -216,10 +220,14 @@ class RedundantClient:
     async def run(self) -> None:
         """Runs every line until ``shutdown``; raises the first line's cause when all of them are over."""
         loop = asyncio.get_running_loop()
+        self._ring._reopen()
         carrying = [loop.create_task(self._carry(line), name=f"fastws {line.name}") for line in self._lines]
         running = [loop.create_task(line.client.run(), name=f"fastws {line.name}") for line in self._lines]
         error: BaseException | None = None
         try:
+            await asyncio.sleep(0)  # each line has begun to run
+            if self._begun is not None and not self._begun.done():
+                self._begun.set_result(None)
             outcomes = await asyncio.gather(*running, return_exceptions=True)
             await asyncio.gather(*carrying, return_exceptions=True)
             failures = [outcome for outcome in outcomes if isinstance(outcome, BaseException)]
@@ -244,14 +252,16 @@ class RedundantClient:
     async def _carry(self, line: _Line) -> None:
         """Brings a line's messages to the streams, but for those that another line has brought."""
         with line.client.stream(markers=True) as stream:
-            async for item in stream.batches():
-                if isinstance(item, Batch):
-                    self._ready(line)
-                    await self._bring(line, item)
-                elif isinstance(item, Down):
-                    self._lost(line, item.reason)
-                elif isinstance(item, Outage):
-                    self._ready(line)
+            stop = line.client.on(Ready, functools.partial(self._ready, line))
+            try:
+                async for item in stream.batches():
+                    if isinstance(item, Batch):
+                        await self._bring(line, item)
+                    elif isinstance(item, Down) and item.generation >= line.generation:
+                        # Otherwise it has another session already.
+                        self._lost(line, item.reason)
+            finally:
+                stop()
 
     async def _bring(self, line: _Line, batch: Batch) -> None:
         self._ring._begin(self._generation, batch.generation, line.name)
@@ -266,7 +276,8 @@ class RedundantClient:
         if room is not None:
             await room
 
-    def _ready(self, line: _Line) -> None:
+    def _ready(self, line: _Line, event: Ready) -> None:
+        line.generation = event.generation
         if line.is_ready:
             return
         was_ready = any(other.is_ready for other in self._lines)

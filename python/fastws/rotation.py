@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from .dedupe import Deduplicator
 from .errors import ClientStopped, ConnectionClosedOK
@@ -104,9 +104,10 @@ class Rotation:
         new.gate = self._on_new
         new.start_carrying(unclaimed)
         ended = self._old.ended()
+        waits: list[asyncio.Future[Any]] = [self._proof, ended]
         try:
             async with asyncio.timeout(self._parts.config.rotation_overlap):
-                await asyncio.wait([self._proof, ended], return_when=asyncio.FIRST_COMPLETED)
+                await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
         except TimeoutError:
             log.warning("%s: the overlap of two connections could not be proven", self._parts.supervisor.uri)
         finally:

@@ -76,8 +76,10 @@ async def test_its_awaitable_is_a_coroutine():
         await awaitable
     assert await asyncio.create_task(stream.recv()) == "b"
     assert await asyncio.wait_for(stream.recv(), 1) == "c"
+    # The first may give the loop a turn before it reads; then the second is refused. No message is given twice.
     results = await asyncio.gather(stream.recv(), stream.recv(), return_exceptions=True)
-    assert results == ["d", "e"]
+    assert results[0] == "d"
+    assert results[1] == "e" or isinstance(results[1], ConcurrencyError)
 
 
 async def test_a_second_reader_is_refused():

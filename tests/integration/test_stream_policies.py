@@ -372,3 +372,17 @@ async def test_policies_side_by_side_under_backpressure():
         assert got == [str(number % 1000) for number in range(seq)]
         ws._abort("enough")
         await ws.wait_closed()
+
+
+async def test_what_a_filter_passes_makes_room():
+    messages = ring(10, low=2)
+    stream = Stream(messages, filter=b"x")
+    numbered(messages, range(10))
+    room = messages._room()
+    assert room is not None
+    reader = asyncio.create_task(stream.recv())
+    await asyncio.sleep(0)
+    await room
+    assert messages.retained == 0
+    push(messages, "x")
+    assert await reader == "x"

@@ -259,6 +259,30 @@ def retrying(failure: fastws.Failure, snapshot: fastws.ConnectionSnapshot) -> fa
     return strategies[0]
 
 
+async def streaming(
+    texts: fastws.Stream[str], marked: fastws.Stream[fastws.Message[int] | fastws.markers.Marker]
+) -> None:
+    async for text in texts:
+        assert_type(text, str)
+    assert_type(await texts.recv(), str)
+    assert_type(texts.lag, tuple[int, int])
+    async for item in marked:
+        match item:
+            case fastws.Message(data):
+                assert_type(data, int)
+            case fastws.Dropped():
+                assert_type(item.count, int)
+            case fastws.Outage():
+                assert_type(item.attempts, int)
+    policy: fastws.streams.Policy = fastws.Conflate(fastws.keys.json("product_id"))
+    policy = "drop_oldest"
+    policy = "lossy"  # type: ignore[assignment]
+    fastws.Conflate("product_id")  # type: ignore[arg-type]
+    async with texts as entered:
+        assert_type(entered, fastws.Stream[str])
+    assert policy
+
+
 async def limiting() -> None:
     limit = fastws.RateLimit(5, timedelta(seconds=1), burst=1, scope="shared")
     assert_type(limit.per, float)

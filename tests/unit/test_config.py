@@ -81,6 +81,7 @@ DURATIONS = [
     "ping_timeout",
     "data_timeout",
     "open_timeout",
+    "rotation_overlap",
     "connect_timeout",
     "close_timeout",
     "handshake_timeout",
@@ -104,7 +105,7 @@ def test_no_setting_is_without_a_test_of_wrong_values():
     [
         *[(name, bad) for name in DURATIONS for bad in (0, -1, math.nan, math.inf, "5", True, timedelta(0), 10**400)],
         *[(name, bad) for name in DURATIONS_OR_ZERO for bad in (-1, math.nan, math.inf, "5", None, True)],
-        *[(name, bad) for name in ("close_timeout", "shutdown_timeout") for bad in (None,)],
+        *[(name, bad) for name in ("close_timeout", "rotation_overlap", "shutdown_timeout") for bad in (None,)],
         *[(name, bad) for name in COUNTS for bad in (0, -1, 1.5, "5", None, True, math.inf)],
         *[(name, bad) for name in SWITCHES for bad in (0, 1, None, "yes")],
         *[(name, bad) for name in WORDS for bad in ("Fail", "", None, 1, ["fail"])],
@@ -123,7 +124,7 @@ def test_a_setting_that_is_wrong_is_named_with_its_value_and_what_is_allowed(nam
     assert text.endswith(f"; not {bad!r}")
 
 
-@pytest.mark.parametrize("name", [name for name in DURATIONS if name not in ("close_timeout", "shutdown_timeout")])
+@pytest.mark.parametrize("name", [name for name in DURATIONS if name not in ("close_timeout", "rotation_overlap", "shutdown_timeout")])
 def test_most_durations_can_be_left_off(name):
     assert getattr(ClientConfig(**{name: None}), name) is None
 

@@ -135,7 +135,7 @@ impl Inner {
             }
             let chunk = &first[..first.len().min(TLS_CHUNK)];
             let (accepted, unsent) = self.core.accepted_messages();
-            tls.left_messages = accepted - (unsent.not_begun + unsent.begun) as u64;
+            tls.left_messages = accepted.saturating_sub((unsent.not_begun + unsent.begun) as u64);
             tls.send(chunk).map_err(io::Error::other)?;
             let count = chunk.len();
             self.core.wrote(count);

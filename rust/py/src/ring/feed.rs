@@ -130,7 +130,7 @@ impl Ring {
             let (absorbing, trash) = {
                 let mut store = this.store.borrow_mut();
                 if index >= store.places() {
-                    return Ok(());
+                    break;
                 }
                 (store.keep_in_bounds(py, index), store.take_trash())
             };
@@ -144,6 +144,8 @@ impl Ring {
             }
             index += 1;
         }
+        // What was conflated, or passed by a filter, makes room too.
+        Self::make_room(slf)
     }
 
     /// There may be room: connections are read again, and who waits to push goes on.
