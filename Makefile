@@ -137,7 +137,7 @@ help: ## list the verbs
 	@sed -n 's/^\([a-z-]*\):[^#=]*## \(.*\)/\1|\2/p' $(firstword $(MAKEFILE_LIST)) | \
 		while IFS='|' read -r verb line; do printf '  %-14s %s\n' "$$verb" "$$line"; done
 
-demo: $(RELEASE)/.stamps/fastws ## play an exchange session and prove nothing was lost (FEED=recorded.jsonl.gz, ARGS=--plain)
+demo: $(RELEASE)/.stamps/fastws ## play an exchange session, with faults, and prove nothing was lost unmarked (FEED=recorded.jsonl.gz, ARGS=--compare)
 	@$(RELEASE)/bin/python -m fastws demo $(if $(FEED),--feed "$(FEED)") $(ARGS)
 
 test: test-rust test-python ## all tests, Rust and Python (TESTS=path, MARK=expression, PYTEST_ARGS=…)

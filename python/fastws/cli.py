@@ -19,7 +19,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command; returns its exit code."""
     arguments = list(sys.argv[1:] if argv is None else argv)
     if arguments[:1] == ["demo"]:
-        from .demo.runner import main as demo
+        try:
+            from .demo.runner import main as demo
+        except KeyboardInterrupt:
+            return 130
 
         return demo(arguments[1:])
     parser = _parser()

@@ -11,7 +11,7 @@ from datetime import timedelta
 from typing import Any, assert_type
 
 import fastws
-from fastws.testing import Server
+from fastws.testing import ResetAt, Server, SilenceAt, Venue, VenueSession
 
 
 async def opening() -> None:
@@ -303,3 +303,12 @@ def configuring() -> None:
     fastws.ClientConfig(on_disconnect_send="retry")  # type: ignore[arg-type]
     fastws.ClientConfig(ping_interval="never")  # type: ignore[arg-type]
     config.receive = False  # type: ignore[misc]
+
+
+def venue(server: Server) -> None:
+    venue = server.add_venue("/v", "feed", speed=2, tokens=["a"], faults=[ResetAt(1), SilenceAt(2, seconds=1.5)])
+    assert_type(venue, Venue)
+    assert_type(venue.report().sessions[0], VenueSession)
+    assert_type(venue.indexes(venue.report().sessions[0]), list[int])
+    server.add_venue("/v", "feed", channels=["A", None], snapshots={"A": [(0, "{}"), (1, b"{}")]}, autostart=False)
+    server.add_venue("/v", "feed", faults=["reset"])  # type: ignore[list-item]

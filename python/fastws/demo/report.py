@@ -78,7 +78,7 @@ def render_report(report: DemoReport, width: int = 80, *, color: bool = False) -
     lines += [Line()]
     if report.phases:
         lines += [*_channels(report.phases[-1].channels, width), Line()]
-    if report.faults is not None:
+    if report.faults is not None and (report.faults.verdict.sessions or report.faults.problems):
         lines += [*fault_report.render(report.faults, report.rival, width), Line()]
     notes = [*report.notes, *([_LATENCY] if any(phase.latency for phase in report.phases) else [])]
     lines += [wrapped for note in notes for wrapped in _wrap(note, DIM, width)]

@@ -62,6 +62,9 @@ def main(
     options = _parser().parse_args(argv)
     try:
         return _run(options, serve)
+    except KeyboardInterrupt:  # before anything was played
+        sys.stderr.write("fastws demo: interrupted\n")
+        return INTERRUPTED
     except BrokenPipeError:
         _silence()
         return BROKEN_PIPE

@@ -230,8 +230,10 @@ def _markers(ledger: Ledger, sessions: int, outages: int | None) -> list[str]:
 
 def _missed(count: int, sent: Sequence[SentSession]) -> tuple[int, int]:
     """How many messages were written to nobody; and how many of those while there was a session that was ready."""
+    if not sent:
+        return count, 0
     written = {index for session in sent for index in session.indexes}
-    between = set(range(sent[-1].indexes[-1] + 1, count)) if sent and sent[-1].indexes else set()
+    between = set(range(sent[-1].indexes[-1] + 1, count)) if sent[-1].indexes else set()
     end = 0
     for session in sent:
         between.update(range(end, session.ready_from))

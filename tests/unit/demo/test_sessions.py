@@ -119,6 +119,10 @@ def test_a_run_that_was_cut_short_may_end_in_an_outage():
     assert judge(FEED, mine, [sent(0, 40)], CHANNELS).problems == []
 
 
+def test_a_run_that_was_cut_short_before_a_session_has_no_problem():
+    assert judge(FEED, Ledger(), [], CHANNELS).problems == []
+
+
 def test_a_session_without_messages_is_a_session():
     mine = ledger(range(40), [], range(60, 100))
     nothing = SentSession([], 50, CHANNELS)

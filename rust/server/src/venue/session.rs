@@ -466,8 +466,9 @@ mod tests {
         session.on_frame(false, br#"{"type":"subscribe","#, 0, &mut outbox);
         session.on_frame(true, br#""channel":"A"}"#, 0, &mut outbox);
         assert_eq!(report(&venue, 0).subscribed.len(), 1);
-        session.on_frame(false, &[b' '; 40_000], 0, &mut outbox);
-        session.on_frame(false, &[b' '; 40_000], 0, &mut outbox);
+        let blanks = " ".repeat(40_000);
+        session.on_frame(false, blanks.as_bytes(), 0, &mut outbox);
+        session.on_frame(false, blanks.as_bytes(), 0, &mut outbox);
         assert_eq!(session.take_close(0).unwrap().0, 1009);
     }
 }
