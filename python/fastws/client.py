@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import logging
 import time
 import warnings
@@ -151,10 +152,9 @@ class WebSocketClient:
         self.subscriptions = subscriptions if subscriptions is not None else Subscriptions()
         self.subscriptions.bind(self)
         options = _connect_options(self.config)
-        if tls is not None:
-            options["tls"] = tls
-        if subprotocols is not None:
-            options["subprotocols"] = subprotocols
+        given = {"tls": tls, "subprotocols": subprotocols}
+        if tls is not None or subprotocols is not None:
+            options = {**options, **{name: value for name, value in given.items() if value is not None}}
         self._supervisor = ConnectionSupervisor(
             uri,
             connector=connector,
@@ -708,7 +708,8 @@ def make_ring(config: ClientConfig) -> _core.Ring:
     return _core.Ring(None, _policy, (messages, messages // 4, size, size // 4), receive=config.receive)
 
 
-def _connect_options(config: ClientConfig) -> dict[str, Any]:
+@functools.lru_cache(maxsize=16)  # a thousand clients of one configuration share it
+def _connect_options(config: ClientConfig) -> Mapping[str, Any]:
     return {
         "ping_interval": config.ping_interval,
         "ping_timeout": config.ping_timeout,

@@ -464,7 +464,7 @@ class Session:
         parts = self._parts
         loop = asyncio.get_running_loop()
         try:
-            end = await parts.supervisor.wait(asyncio.shield(self._end))
+            end = await parts.supervisor.wait(self._end)
         except (ClientStopped, asyncio.CancelledError) as stop:
             await self._shut_down(stop, shutdown_deadline())
             raise
@@ -482,7 +482,7 @@ class Session:
 
     async def _shut_down(self, stop: BaseException, deadline: float) -> None:
         """Sends what is queued, then Close, by the deadline."""
-        if self.is_ending and (end := self._end.result()).successor is not None:
+        if self.is_ending and not self._end.cancelled() and (end := self._end.result()).successor is not None:
             await self._retire(end)
             await end.successor._shut_down(stop, deadline)
             return
