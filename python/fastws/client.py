@@ -191,7 +191,7 @@ class WebSocketClient:
         self._over: asyncio.Future[None] | None = None
         self._cause: BaseException | None = None
         self._deadline: float | None = None
-        self._ready_waiters: list[asyncio.Future[None]] = []
+        self._ready_waiters: tuple[asyncio.Future[None], ...] = ()
         self._unsent: tuple[Unsent, ...] = ()
 
     @classmethod
@@ -273,10 +273,8 @@ class WebSocketClient:
         """
         if self._is_running:
             raise AlreadyRunning(f"{self.uri}: this client runs already")
-        loop = asyncio.get_running_loop()
         self._is_running = True
         self._task = asyncio.current_task()
-        self._over = loop.create_future()
         self._cause, self._deadline, self._unsent = None, None, ()
         self._parts.unsent = ()
         self._supervisor.begin()
@@ -327,8 +325,9 @@ class WebSocketClient:
             self._task = None
             self._tell_waiters(self._cause)
             self._supervisor.ended()
-            if self._over is not None and not self._over.done():
-                self._over.set_result(None)
+            over, self._over = self._over, None
+            if over is not None and not over.done():
+                over.set_result(None)
 
     async def __aenter__(self) -> Self:
         """Runs in the background; returns at the first Ready, or raises what makes that impossible."""
@@ -377,7 +376,7 @@ class WebSocketClient:
         Raises:
             ShutdownTimeout: Some messages were not sent by then; ``unsent`` has them.
         """
-        if not self._is_running or self._over is None:
+        if not self._is_running:
             return
         seconds = _seconds(timeout, self.config.shutdown_timeout)
         deadline = asyncio.get_running_loop().time() + seconds
@@ -385,6 +384,8 @@ class WebSocketClient:
         self._supervisor.shutdown()
         if asyncio.current_task() is self._task:
             return  # a callback of ours: run() goes on when it returns
+        if self._over is None:
+            self._over = asyncio.get_running_loop().create_future()
         await asyncio.shield(self._over)
         unsent = self._unsent
         if unsent:
@@ -409,12 +410,11 @@ class WebSocketClient:
                 f"{self.uri}: the client does not run; use `async with`, or a task of run()"
             )
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._ready_waiters.append(future)
+        self._ready_waiters += (future,)
         try:
             await future
         finally:
-            with contextlib.suppress(ValueError):
-                self._ready_waiters.remove(future)
+            self._ready_waiters = tuple(waiter for waiter in self._ready_waiters if waiter is not future)
 
     wait_connected = wait_ready
 
@@ -685,7 +685,7 @@ class WebSocketClient:
                 session.end(End(DisconnectReason("error", cause=error), error, final=self._host.policy == "fatal"))
 
     def _tell_waiters(self, error: BaseException | None = None) -> None:
-        waiters, self._ready_waiters = self._ready_waiters, []
+        waiters, self._ready_waiters = self._ready_waiters, ()
         for future in waiters:
             if future.done():
                 continue

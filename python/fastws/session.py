@@ -285,7 +285,7 @@ class Session:
             connection_id=connection_id,
             reconnect_count=state.reconnect_count,
             attempt=attempt,
-            metadata=dict(parts.metadata),
+            metadata=dict(parts.metadata) if parts.metadata else {},
         )
         pacer = self._pacer
         channel = HandshakeChannel(
