@@ -38,7 +38,7 @@ from .markers import Down
 from .outbox import Outbox, Receipt, plain
 from .rate import Priority
 from .rotation import Rotation
-from .sender import Sender
+from .sender import Sender, Sending
 from .session import End, MessageKey, Parts, Session, Tap
 from .state import ConnectionSnapshot, Status
 from .streams import Stream
@@ -58,7 +58,7 @@ __all__ = ["WebSocketClient"]
 log = logging.getLogger("fastws.client")
 
 
-class WebSocketClient:
+class WebSocketClient(Sending):
     """A WebSocket connection that stays: it reconnects, authenticates, subscribes again, and says what you missed.
 
     ::
@@ -499,33 +499,10 @@ class WebSocketClient:
             raise TimeoutError(f"not sent: no room within {_seconds(timeout, 0):g} s") from error
         return future
 
-    send_async = send
-
-    async def send_timeout(self, message: str | BytesLike, timeout: Seconds) -> None:  # noqa: ASYNC109 - the model's
-        """``send(message, timeout=timeout)``, as the model crate spells it."""
-        await self.send(message, timeout=timeout)
-
-    async def send_many(self, messages: Iterable[str | BytesLike], text: bool | None = None) -> None:
-        """Sends messages in order, waiting for room where there is none."""
-        if isinstance(messages, str | bytes | bytearray | memoryview):
-            raise TypeError("send_many() takes several messages, such as a list; send() takes one")
+    def _corked(self) -> contextlib.AbstractContextManager[object]:
         session = self._session
         native = session.wire if session is not None and self.is_ready else None
-        with native.cork() if isinstance(native, Connection) else contextlib.nullcontext():
-            for message in messages:
-                await self.send(message, text)
-
-    async def send_json(self, value: object) -> None:
-        """Sends ``value`` as JSON text (by orjson)."""
-        await self.send(orjson.dumps(value), text=True)
-
-    async def send_text(self, message: str) -> None:
-        """Sends text."""
-        await self.send(message, text=True)
-
-    async def send_binary(self, message: BytesLike) -> None:
-        """Sends binary."""
-        await self.send(message, text=False)
+        return native.cork() if isinstance(native, Connection) else contextlib.nullcontext()
 
     async def ping(self, data: str | BytesLike | None = None) -> float:
         """Sends a Ping; returns its latency in seconds. Raises NotConnected, ConnectionClosed."""
