@@ -220,7 +220,7 @@ conformance: $(RELEASE)/.stamps/fastws ## the Autobahn test suite, on asyncio an
 fuzz: ## hostile bytes for the protocol core (ARGS="TARGET SECONDS")
 	@rust/fuzz/run.sh $(ARGS)
 
-soak: $(RELEASE)/.stamps/fastws ## hours under load: nothing lost, memory flat (ARGS=--scale: 10,000 idle connections)
+soak: $(RELEASE)/.stamps/fastws ## hours under load: nothing lost, memory flat (ARGS=--scale: 10,000 idle connections; --chaos)
 	@$(RELEASE)/bin/python benches/soak.py $(ARGS)
 
 sanitize: $(TEST)/.stamps/test ## all unsafe code under AddressSanitizer or valgrind (ARGS="rust", "python TEST…")

@@ -4,7 +4,8 @@ Several connections at once, over TCP and TLS, in turn by each API: numbered flo
 random sizes, and connections that come and go. Memory is looked at after every cycle; it may not grow from the end of
 the first tenth of the run on by more than ``--growth`` MiB.
 
-``--scale`` is another run: many connections at once, see scale.py.
+``--scale`` is another run: many connections at once, see scale.py. ``--chaos`` is the resilient client under every
+fault, see chaos_soak.py.
 """
 
 from __future__ import annotations
@@ -142,12 +143,17 @@ async def soak(args: argparse.Namespace, server: peer.Peer) -> int:
 def main() -> int:
     if "--scale" in sys.argv[1:]:
         return scale.main([argument for argument in sys.argv[1:] if argument != "--scale"])
+    if "--chaos" in sys.argv[1:]:
+        import chaos_soak
+
+        return chaos_soak.main([argument for argument in sys.argv[1:] if argument != "--chaos"])
     parser = argparse.ArgumentParser(prog="make soak ARGS=…", description=__doc__.splitlines()[0])
     parser.add_argument("--seconds", type=float, default=3600.0, help="how long (default: an hour)")
     parser.add_argument("--connections", type=int, default=6, help="connections of each kind at a time (default: 6)")
     parser.add_argument("--growth", type=float, default=8.0, help="MiB that memory may grow (default: 8)")
     parser.add_argument("--loop", choices=("uvloop", "asyncio"), default="uvloop")
     parser.add_argument("--scale", action="store_true", help="10,000 idle and 100 busy connections instead; --scale -h")
+    parser.add_argument("--chaos", action="store_true", help="the resilient client under every fault; --chaos -h")
     args = parser.parse_args()
     if args.seconds <= 0 or args.connections < 1:
         parser.error("--seconds is more than 0, --connections at least 1")

@@ -493,7 +493,7 @@ def difference(seen, expected):
     for place, (one, other) in enumerate(zip(seen, expected, strict=False)):
         if one != other:
             return f"item {place}: {other} was due, {one} came; then {seen[place + 1 : place + 4]}"
-    return f"{len(seen)} came, {len(expected)} were due; the first that differs: {(seen + expected)[min(len(seen), len(expected)):][:3]}"
+    return f"{len(seen)} came, {len(expected)} were due; the first that differs: {(seen + expected)[min(len(seen), len(expected)) :][:3]}"
 
 
 def now():

@@ -43,7 +43,7 @@ class Result:
 class Watched:
     """A client with what it told, and what its streams gave."""
 
-    def __init__(self, url, config, number):
+    def __init__(self, url, config, number, tls):
         self.attempts = itertools.count(1)
         self.number = number
         self.attempt = 0
@@ -51,11 +51,10 @@ class Watched:
         self.ends = 0
         self.client = fastws.WebSocketClient(
             url,
-            handshake=fastws.AuthHandshaker(self.token).custom_format(
-                lambda token: {"type": "auth", "token": token}
-            ),
+            handshake=fastws.AuthHandshaker(self.token).custom_format(lambda token: {"type": "auth", "token": token}),
             headers=self.headers,
             config=config,
+            tls=tls,
             retry=fastws.ExponentialBackoff(0.02, 0.3, 2.0, jitter=0.5),
         )
         self.client.subscriptions.add(
@@ -119,7 +118,8 @@ async def _run(seconds, rng, server, venue, link, url):
         receive_timeout=0.5, open_timeout=1, handshake_timeout=1, handshake_retry_delay=0.02, close_timeout=0.5,
         queue_messages=512, restore_timeout=1,
     )  # fmt: skip
-    watched = Watched(url, config, 0)
+    tls = fastws.TlsConfig(ca=server.ca_pem) if server.ca_pem else None
+    watched = Watched(url, config, 0, tls)
     client = watched.client
     await asyncio.sleep(0)
     tasks = asyncio.all_tasks()
@@ -134,7 +134,7 @@ async def _run(seconds, rng, server, venue, link, url):
     began = time.monotonic()
     lateness = []
     others = [asyncio.create_task(_disturb(rng, link, client))]
-    coming = asyncio.create_task(_come_and_go(rng, url, config, lateness, began + seconds))
+    coming = asyncio.create_task(_come_and_go(rng, url, config, tls, lateness, began + seconds))
     await asyncio.sleep(seconds / 3)
     before = resident()
     await coming
@@ -174,12 +174,12 @@ async def _disturb(rng, link, client):
                 client.reconnect("because")
 
 
-async def _come_and_go(rng, url, config, lateness, until):
+async def _come_and_go(rng, url, config, tls, lateness, until):
     """Clients that are shut down at any moment, some while nobody reads."""
     for number in itertools.count(1):
         if time.monotonic() >= until:
             return
-        other = Watched(url, config, number).client
+        other = Watched(url, config, number, tls).client
         stream = other.stream() if rng.random() < 0.5 else None
         running = asyncio.create_task(other.run())
         await asyncio.sleep(rng.uniform(0, 0.4))
