@@ -18,8 +18,8 @@ from fastws.runner import loop_factory
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 
-import chaos  # noqa: E402 - found by the line above
-import chaos_network  # noqa: E402
+import chaos
+import chaos_network
 
 KEPT = 700
 """Bytes that the check itself keeps of each message."""

@@ -35,8 +35,8 @@ class Result:
 
     def __str__(self):
         return (
-            f"{self.sessions} sessions, {self.messages:,} messages, {self.outages} outages; {self.shutdowns} shutdowns, "
-            f"the latest {self.latest * 1e3:+.1f} ms from its deadline; memory {self.grown / 2**20:+.1f} MiB"
+            f"{self.sessions} sessions, {self.messages:,} messages, {self.outages} outages; "
+            f"{self.shutdowns} shutdowns, the latest {self.latest * 1e3:+.1f} ms from its deadline; memory {self.grown / 2**20:+.1f} MiB"
         )
 
 
@@ -96,7 +96,7 @@ async def chaos(seconds, seed, *, tls=False):
     with Server(tls=tls) as server:
         server.add_feed("ticks", [(n / RATE, "text", b'{"n":%d}' % n) for n in range(count)])
         makers = (
-            lambda at: ResetAt(at),
+            ResetAt,
             lambda at: SilenceAt(at, rng.uniform(0.1, 0.8)),
             lambda at: CloseAt(at, rng.choice((1000, 1001, 1011, 1012, 4000)), "fault"),
             lambda at: RefuseAt(at, rng.uniform(0.1, 0.5), 503, None),
@@ -188,11 +188,11 @@ async def _come_and_go(rng, url, config, tls, lateness, until):
             stream.close()
 
 
-async def _shut_down(client, running, timeout):
+async def _shut_down(client, running, seconds):
     began = time.monotonic()
     with contextlib.suppress(fastws.ShutdownTimeout):
-        await client.shutdown(timeout=timeout)
-    late = time.monotonic() - began - timeout
+        await client.shutdown(timeout=seconds)
+    late = time.monotonic() - began - seconds
     await running
     return late
 

@@ -1,4 +1,4 @@
-"""Real sockets, a venue with all its faults, a link that is cut: see chaos_network.py. `make soak ARGS=--chaos` for more."""
+"""Real sockets, a venue with all its faults, a link that is cut: see chaos_network.py, and `make soak ARGS=--chaos`."""
 
 import pytest
 

@@ -191,7 +191,7 @@ SECRETS = ("hunter2", "q-secret", "h-secret", "t-secret", "c-secret")
 
 async def test_no_secret_shows_in_logs_events_or_errors(caplog):
     caplog.set_level(logging.DEBUG)
-    shown = []
+    shown, seen = [], []
     with Server() as server:
         server.script("/closing", [Echo(1), SendClose(1012, "restart")])
         server.script("/refusing", [Expect(1), Send('{"error": "no such token t-secret"}'), SendClose(4401, "bad")])
@@ -213,7 +213,7 @@ async def test_no_secret_shows_in_logs_events_or_errors(caplog):
                 extensions=[fastws.LoggingExtension()],
                 config=CONFIG.replace(receive_timeout=0.2, handshake_timeout=0.2, open_timeout=1),
             )
-            client.on(None, lambda event: shown.extend((str(event), repr(event))))
+            client.on(None, seen.append)
             events = client.events()
             try:
                 async with client:
@@ -224,6 +224,7 @@ async def test_no_secret_shows_in_logs_events_or_errors(caplog):
                     error = error.__cause__ or error.__context__
             shown += [str(event) for event in [event async for event in events]]
             shown += [repr(client), str(client.snapshot()), repr(client.snapshot()), repr(client.config)]
+    shown += [text for event in seen for text in (str(event), repr(event))]
     shown += [record.getMessage() for record in caplog.records]
     assert len(shown) > 50
     for secret in SECRETS:
