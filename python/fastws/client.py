@@ -37,11 +37,11 @@ from .handshakes import NoOpHandshaker, SupportsHandshake
 from .markers import Down
 from .outbox import Outbox, Receipt, plain
 from .rate import Priority
+from .receiving import Receiving
 from .rotation import Rotation
 from .sender import Sender, Sending
 from .session import End, MessageKey, Parts, Session, Tap
 from .state import ConnectionSnapshot, Status
-from .streams import Stream
 from .subscriptions import Subscriptions
 from .supervisor import ConnectionSupervisor, HeadersSource, UriSource
 from .tls import TlsConfig
@@ -58,7 +58,7 @@ __all__ = ["WebSocketClient"]
 log = logging.getLogger("fastws.client")
 
 
-class WebSocketClient(Sending):
+class WebSocketClient(Sending, Receiving):
     """A WebSocket connection that stays: it reconnects, authenticates, subscribes again, and says what you missed.
 
     ::
@@ -509,6 +509,7 @@ class WebSocketClient(Sending):
         session = self._session
         if session is None or not isinstance(session.wire, Connection):
             raise NotConnected(self.uri)
+        session.pay()
         return await (await session.wire.ping(data))
 
     def sender(self) -> Sender:
@@ -544,14 +545,16 @@ class WebSocketClient(Sending):
             text = None
         seconds = None if timeout is None else _seconds(timeout, 0)
         limit = asyncio.timeout(seconds)
-        receipt: Receipt = asyncio.get_running_loop().create_future()
-        with self._stream(markers=True, decode=decode, start="live", capacity=None) as answers:
+        receipt: Receipt | None = None
+        with self.stream(markers=True, decode=decode, start="live", capacity=None) as answers:
             try:
                 async with limit:
-                    await self._outbox.send(message, text, receipt=receipt)
+                    receipt = await self.send(message, text, receipt=True)
                     async for item in answers:
                         if isinstance(item, Down):
-                            is_sure = receipt.done() and isinstance(receipt.exception(), NotSent)
+                            is_sure = (
+                                receipt is not None and receipt.done() and isinstance(receipt.exception(), NotSent)
+                            )
                             outcome: Literal["not_sent", "maybe_sent"] = "not_sent" if is_sure else "maybe_sent"
                             raise ConnectionLost(f"{self.uri}: {item.reason}", outcome=outcome)
                         if isinstance(item, _core.Message) and match(item.data):
@@ -561,24 +564,6 @@ class WebSocketClient(Sending):
                     raise
                 raise RequestTimeout(f"{self.uri}: no answer within {seconds:g} s", timeout=seconds) from error
         raise self._terminal() or ConnectionLost(f"{self.uri}: the client ended", outcome="maybe_sent")
-
-    # ---- receiving -------------------------------------------------------------------------------------------------
-
-    def stream(self, *wrong: Any, **options: Any) -> Stream[Any]:
-        """An independent cursor on what is received: see ``Stream`` for the keywords.
-
-        The first one starts at the oldest message that is retained, later ones at the next.
-        """
-        if wrong:
-            raise TypeError(
-                f"stream() takes keywords only; did you mean client.subscriptions.add({wrong[0]!r}, message=...)?"
-            )
-        return self._stream(**options)
-
-    subscribe = stream
-
-    def _stream(self, **options: Any) -> Stream[Any]:
-        return Stream(self._ring, **options)
 
     # ---- what its parts ask for ------------------------------------------------------------------------------------
 
@@ -627,7 +612,7 @@ class WebSocketClient(Sending):
         await session.wire.send(message)
 
     async def _observe(self) -> AsyncIterator[Any]:
-        with self._stream(start="live") as stream:
+        with self.stream(start="live") as stream:
             async for message in stream:
                 yield message
 
@@ -695,6 +680,12 @@ def _connect_options(config: ClientConfig) -> Mapping[str, Any]:
         "max_send_queue": config.send_queue_capacity,
         **config.ws_config,
     }
+
+
+def _outcome(receipt: Receipt | None) -> Literal["not_sent", "maybe_sent"]:
+    """Whether the peer may have what the receipt is for."""
+    is_known = receipt is not None and receipt.done() and isinstance(receipt.exception(), NotSent)
+    return "not_sent" if is_known else "maybe_sent"
 
 
 def _seconds(value: Seconds, otherwise: float) -> float:

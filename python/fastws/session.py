@@ -208,6 +208,11 @@ class Session:
         if self._pacer is not None:
             await self._pacer.acquire(priority)
 
+    def pay(self) -> None:
+        """A frame that is not delayed leaves: those behind it wait longer."""
+        if self._pacer is not None:
+            self._pacer.pay()
+
     @property
     def is_ending(self) -> bool:
         """Whether its end is decided."""
