@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 import orjson
 
 from . import _core, _policy
+from ._parts import End, MessageKey, Parts, Tap
 from .config import ClientConfig
 from .connection import BytesLike, Connection
 from .errors import (
@@ -40,7 +41,7 @@ from .rate import Priority
 from .receiving import Receiving
 from .rotation import Rotation
 from .sender import Sender, Sending
-from .session import End, MessageKey, Parts, Session, Tap
+from .session import Session
 from .state import ConnectionSnapshot, Status
 from .subscriptions import Subscriptions
 from .supervisor import ConnectionSupervisor, HeadersSource, UriSource
@@ -338,7 +339,7 @@ class WebSocketClient(Sending, Receiving):
         try:
             await self.wait_ready()
         except BaseException:
-            with contextlib.suppress(BaseException):
+            with contextlib.suppress(Exception):  # it is what wait_ready() raised
                 await self._stop_background()
             raise
         return self

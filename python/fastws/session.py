@@ -7,11 +7,11 @@ import contextlib
 import functools
 import logging
 import time
-from collections.abc import Callable, Hashable
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
 from ._core import Batch
+from ._parts import End, Gate, Over, Parts
 from ._policy import OK_CODES, closed_by
 from .connection import Connection
 from .context import ConnectionContext
@@ -25,93 +25,25 @@ from .errors import (
     HandshakeTimeout,
     KeepaliveTimeout,
     ReceiveTimeout,
-    Unsent,
 )
 from .events import Disconnected, DisconnectReason
-from .handshakes import HandshakeChannel, HandshakeMessage, SupportsHandshake, perform
+from .handshakes import HandshakeChannel, HandshakeMessage, perform
 from .markers import Down, Outage
 from .rate import Pacer, Priority
-from .retry import Failure
 
 if TYPE_CHECKING:
-    from ._core import Ring
-    from .config import ClientConfig
     from .connector import Wire
-    from .extensions import ExtensionHost
     from .handshakes.channel import TimeLimit
-    from .outbox import Outbox
-    from .rate import RateLimit, RateLimits
-    from .subscriptions import Subscriptions
-    from .supervisor import ConnectionSupervisor
 
-__all__ = ["Parts", "Session", "Tap"]
+__all__ = ["NO_INFO", "Session"]
 
 log = logging.getLogger("fastws.client")
-
-Tap = Callable[[str, int, str | bytes], Any]
-"""``tap(direction, received_ns, data)``: direction is ``"in"`` or ``"out"``."""
-
-MessageKey = Callable[[str | bytes], Hashable | None]
-"""Tells messages apart."""
-
-Gate = Callable[[str | bytes, int, int, int | None], bool]
-"""Whether a message goes on: gets the message and when it was received."""
 
 BLOCKED_FOR = 5.0
 """Seconds after which a stream that is not read is named."""
 
 GRACE = 0.05
 """Seconds between the suspicion of silence and the verdict, at most: what the kernel holds is read first."""
-
-
-@dataclass(slots=True)
-class Parts:
-    """What the sessions of a client share."""
-
-    config: ClientConfig
-    supervisor: ConnectionSupervisor
-    ring: Ring
-    outbox: Outbox
-    subscriptions: Subscriptions
-    handshaker: SupportsHandshake
-    host: ExtensionHost
-    rate_limit: RateLimit | RateLimits | None
-    tap: Tap | None
-    metadata: dict[str, Any]
-    rotate: Callable[[], None]
-    """The session has reached its age: another is to take over."""
-    message_key: MessageKey | None = None
-    source: str | None = None
-    down: Down | None = None
-    """The outage that is under way."""
-    dials_at_down: int = 0
-    unsent: tuple[Unsent, ...] = ()
-    """What the last session left unsent."""
-
-
-class End(NamedTuple):
-    """Why a session ends."""
-
-    reason: DisconnectReason
-    cause: BaseException
-    final: bool = False
-    """No other session is to follow."""
-    successor: Session | None = None
-    """The session that has taken over, and is ready."""
-
-
-class Over(NamedTuple):
-    """How a session ended.
-
-    Attributes:
-        failure: What to tell the retry strategy; None if another session took over.
-        final: Whether no other session is to follow.
-        successor: The session that took over.
-    """
-
-    failure: Failure | None
-    final: bool = False
-    successor: Session | None = None
 
 
 class Session:
