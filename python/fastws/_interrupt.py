@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine
-from typing import Any, TypeVar
+from collections.abc import Awaitable, Coroutine
+from typing import TypeVar
 
 __all__ = ["Interrupt", "Interrupted"]
 
@@ -38,10 +38,11 @@ class Interrupt:
         """Lets waits wait again."""
         self.is_requested = False
 
-    async def wait(self, what: Coroutine[Any, Any, T]) -> T:
+    async def wait(self, what: Awaitable[T]) -> T:
         """The result of ``what``; raises Interrupted if that was requested first."""
         if self.is_requested:
-            what.close()
+            if isinstance(what, Coroutine):
+                what.close()
             raise Interrupted
         scope = asyncio.timeout(None)
         try:

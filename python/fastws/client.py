@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import logging
 import time
 import warnings
@@ -37,7 +38,7 @@ from .markers import Down
 from .outbox import Outbox, Receipt, plain
 from .rate import Priority
 from .rotation import Rotation
-from .sender import Sender
+from .sender import Sender, Sending
 from .session import End, MessageKey, Parts, Session, Tap
 from .state import ConnectionSnapshot, Status
 from .streams import Stream
@@ -57,7 +58,7 @@ __all__ = ["WebSocketClient"]
 log = logging.getLogger("fastws.client")
 
 
-class WebSocketClient:
+class WebSocketClient(Sending):
     """A WebSocket connection that stays: it reconnects, authenticates, subscribes again, and says what you missed.
 
     ::
@@ -151,10 +152,9 @@ class WebSocketClient:
         self.subscriptions = subscriptions if subscriptions is not None else Subscriptions()
         self.subscriptions.bind(self)
         options = _connect_options(self.config)
-        if tls is not None:
-            options["tls"] = tls
-        if subprotocols is not None:
-            options["subprotocols"] = subprotocols
+        given = {"tls": tls, "subprotocols": subprotocols}
+        if tls is not None or subprotocols is not None:
+            options = {**options, **{name: value for name, value in given.items() if value is not None}}
         self._supervisor = ConnectionSupervisor(
             uri,
             connector=connector,
@@ -191,7 +191,7 @@ class WebSocketClient:
         self._over: asyncio.Future[None] | None = None
         self._cause: BaseException | None = None
         self._deadline: float | None = None
-        self._ready_waiters: list[asyncio.Future[None]] = []
+        self._ready_waiters: tuple[asyncio.Future[None], ...] = ()
         self._unsent: tuple[Unsent, ...] = ()
 
     @classmethod
@@ -273,10 +273,8 @@ class WebSocketClient:
         """
         if self._is_running:
             raise AlreadyRunning(f"{self.uri}: this client runs already")
-        loop = asyncio.get_running_loop()
         self._is_running = True
         self._task = asyncio.current_task()
-        self._over = loop.create_future()
         self._cause, self._deadline, self._unsent = None, None, ()
         self._parts.unsent = ()
         self._supervisor.begin()
@@ -327,8 +325,9 @@ class WebSocketClient:
             self._task = None
             self._tell_waiters(self._cause)
             self._supervisor.ended()
-            if self._over is not None and not self._over.done():
-                self._over.set_result(None)
+            over, self._over = self._over, None
+            if over is not None and not over.done():
+                over.set_result(None)
 
     async def __aenter__(self) -> Self:
         """Runs in the background; returns at the first Ready, or raises what makes that impossible."""
@@ -377,7 +376,7 @@ class WebSocketClient:
         Raises:
             ShutdownTimeout: Some messages were not sent by then; ``unsent`` has them.
         """
-        if not self._is_running or self._over is None:
+        if not self._is_running:
             return
         seconds = _seconds(timeout, self.config.shutdown_timeout)
         deadline = asyncio.get_running_loop().time() + seconds
@@ -385,6 +384,8 @@ class WebSocketClient:
         self._supervisor.shutdown()
         if asyncio.current_task() is self._task:
             return  # a callback of ours: run() goes on when it returns
+        if self._over is None:
+            self._over = asyncio.get_running_loop().create_future()
         await asyncio.shield(self._over)
         unsent = self._unsent
         if unsent:
@@ -409,12 +410,11 @@ class WebSocketClient:
                 f"{self.uri}: the client does not run; use `async with`, or a task of run()"
             )
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._ready_waiters.append(future)
+        self._ready_waiters += (future,)
         try:
             await future
         finally:
-            with contextlib.suppress(ValueError):
-                self._ready_waiters.remove(future)
+            self._ready_waiters = tuple(waiter for waiter in self._ready_waiters if waiter is not future)
 
     wait_connected = wait_ready
 
@@ -499,33 +499,10 @@ class WebSocketClient:
             raise TimeoutError(f"not sent: no room within {_seconds(timeout, 0):g} s") from error
         return future
 
-    send_async = send
-
-    async def send_timeout(self, message: str | BytesLike, timeout: Seconds) -> None:  # noqa: ASYNC109 - the model's
-        """``send(message, timeout=timeout)``, as the model crate spells it."""
-        await self.send(message, timeout=timeout)
-
-    async def send_many(self, messages: Iterable[str | BytesLike], text: bool | None = None) -> None:
-        """Sends messages in order, waiting for room where there is none."""
-        if isinstance(messages, str | bytes | bytearray | memoryview):
-            raise TypeError("send_many() takes several messages, such as a list; send() takes one")
+    def _corked(self) -> contextlib.AbstractContextManager[object]:
         session = self._session
         native = session.wire if session is not None and self.is_ready else None
-        with native.cork() if isinstance(native, Connection) else contextlib.nullcontext():
-            for message in messages:
-                await self.send(message, text)
-
-    async def send_json(self, value: object) -> None:
-        """Sends ``value`` as JSON text (by orjson)."""
-        await self.send(orjson.dumps(value), text=True)
-
-    async def send_text(self, message: str) -> None:
-        """Sends text."""
-        await self.send(message, text=True)
-
-    async def send_binary(self, message: BytesLike) -> None:
-        """Sends binary."""
-        await self.send(message, text=False)
+        return native.cork() if isinstance(native, Connection) else contextlib.nullcontext()
 
     async def ping(self, data: str | BytesLike | None = None) -> float:
         """Sends a Ping; returns its latency in seconds. Raises NotConnected, ConnectionClosed."""
@@ -685,7 +662,7 @@ class WebSocketClient:
                 session.end(End(DisconnectReason("error", cause=error), error, final=self._host.policy == "fatal"))
 
     def _tell_waiters(self, error: BaseException | None = None) -> None:
-        waiters, self._ready_waiters = self._ready_waiters, []
+        waiters, self._ready_waiters = self._ready_waiters, ()
         for future in waiters:
             if future.done():
                 continue
@@ -708,7 +685,8 @@ def make_ring(config: ClientConfig) -> _core.Ring:
     return _core.Ring(None, _policy, (messages, messages // 4, size, size // 4), receive=config.receive)
 
 
-def _connect_options(config: ClientConfig) -> dict[str, Any]:
+@functools.lru_cache(maxsize=16)  # a thousand clients of one configuration share it
+def _connect_options(config: ClientConfig) -> Mapping[str, Any]:
     return {
         "ping_interval": config.ping_interval,
         "ping_timeout": config.ping_timeout,

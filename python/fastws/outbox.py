@@ -11,7 +11,7 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from .connection import BytesLike, Connection
 from .errors import (
@@ -30,6 +30,9 @@ if TYPE_CHECKING:
     from .connector import Wire
 
 __all__ = ["Outbox", "Receipt"]
+
+_NONE: deque[Any] = deque(maxlen=0)
+"""Nothing waits, for the many of whom that is true; nothing is put into it."""
 
 log = logging.getLogger("fastws.client")
 
@@ -86,12 +89,13 @@ class Outbox:
         self._closed = closed
         self._wire: Wire | None = None
         self._native: Connection | None = None
-        self._waiting: deque[_Waiting] = deque()
+        # An empty deque takes 760 bytes, and most clients wait for nothing: each is made when it is needed.
+        self._waiting: deque[_Waiting] = _NONE
         # The last messages accepted by the connection: those that it has not written are the last of them.
-        self._tail: deque[tuple[Message, bool | None]] = deque(maxlen=self._capacity + 1)
-        self._receipts: deque[tuple[int, Receipt]] = deque()
+        self._tail: deque[tuple[Message, bool | None]] = _NONE
+        self._receipts: deque[tuple[int, Receipt]] = _NONE
         self._sent = 0
-        self._room: deque[asyncio.Future[None]] = deque()
+        self._room: deque[asyncio.Future[None]] = _NONE
         self._draining: asyncio.Task[None] | None = None
         self.dropped = 0
         self.expired = 0
@@ -150,6 +154,8 @@ class Outbox:
     async def _until_room(self) -> None:
         """Waits, first come first served, until something was sent or a session ended."""
         room: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        if self._room is _NONE:
+            self._room = deque()
         self._room.append(room)
         native = self._native
         if native is not None and not self._waiting:
@@ -188,6 +194,8 @@ class Outbox:
             limit, name, why = self._keep_limit, "keep_limit", "there is no connection"
         if len(self._waiting) >= limit:
             raise SendQueueFull(f"{len(self._waiting)} messages wait already ({name}), as {why}", message=item.message)
+        if self._waiting is _NONE:
+            self._waiting = deque()
         if item.urgent:
             self._waiting.appendleft(item)
         else:
@@ -211,13 +219,17 @@ class Outbox:
             return
         self._sent += 1
         if not native._has_unsent:
-            if self._tail:
-                self._tail.clear()
+            if self._tail is not _NONE:
+                self._tail = _NONE
             if receipt is not None and not receipt.done():
                 receipt.set_result(None)
             return
+        if self._tail is _NONE:
+            self._tail = deque(maxlen=self._capacity + 1)
         self._tail.append((plain(message), text))
         if receipt is not None:
+            if self._receipts is _NONE:
+                self._receipts = deque()
             self._receipts.append((self._sent, receipt))
             self._watch()
 
@@ -350,7 +362,8 @@ class Outbox:
                 _fail(receipt, NotSent(why, message=message))
         for receipt in receipts.values():
             _fail(receipt, MaybeSent("the connection ended"))
-        self._waiting.extendleft(reversed(kept))
+        if kept:
+            self._waiting = deque((*kept, *self._waiting))
         return lost
 
     def _give_up(self, why: str) -> list[Unsent]:

@@ -497,7 +497,7 @@ class RetryBudget:
 
 def as_close_policy(codes: Iterable[int] | ClosePolicy | None) -> ClosePolicy:
     """``final_close_codes`` as a policy; None for the default."""
-    if codes is None:
+    if codes is None or codes == _DEFAULT_POLICY.final:
         return _DEFAULT_POLICY
     return codes if isinstance(codes, ClosePolicy) else ClosePolicy(_checks.codes("final_close_codes", codes))
 

@@ -21,6 +21,7 @@ from .errors import (
     ConnectionClosed,
     DataTimeout,
     ExtensionError,
+    FastwsError,
     HandshakeTimeout,
     KeepaliveTimeout,
     ReceiveTimeout,
@@ -55,6 +56,9 @@ MessageKey = Callable[[str | bytes], Hashable | None]
 
 Gate = Callable[[str | bytes, int, int, int | None], bool]
 """Whether a message goes on: gets the message and when it was received."""
+
+BLOCKED_FOR = 5.0
+"""Seconds after which a stream that is not read is named."""
 
 GRACE = 0.05
 """Seconds between the suspicion of silence and the verdict, at most: what the kernel holds is read first."""
@@ -115,6 +119,8 @@ class Session:
 
     __slots__ = (
         "_began",
+        "_blocked",
+        "_blocker",
         "_context",
         "_data_at",
         "_end",
@@ -132,6 +138,7 @@ class Session:
         "_parts",
         "_pump",
         "_stable",
+        "_stops",
         "_suspected",
         "_timer",
         "connection_id",
@@ -157,12 +164,15 @@ class Session:
         self._stable = False
         self._is_between = False
         self._hurries = False
+        self._stops = False
         self._is_watched = False
         self._is_old = False
         self._no_room: asyncio.Future[None] | None = None
         self.connection_id = 0
         self.gate: Gate | None = None
         self.is_finishing = False
+        self._blocked: tuple[tuple[int, int], float] | None = None
+        self._blocker: str | None = None
 
     # ---- the whole of it -------------------------------------------------------------------------------------------
 
@@ -234,14 +244,14 @@ class Session:
         if self._pump is None or self._looks_at_messages or self._native is None or self.is_ending:
             return
         pump, self._pump = self._pump, None
-        self._hurries = True
+        self._stops = True
         if self._is_between:
             pump.cancel()
         pump.remove_done_callback(self._carried)
         pump.add_done_callback(self._attach_after)
 
     def _attach_after(self, pump: asyncio.Task[None]) -> None:
-        self._hurries = False
+        self._stops = False
         if not pump.cancelled() and pump.exception() is not None:
             self._carried(pump)
         elif not self.is_ending:
@@ -250,6 +260,8 @@ class Session:
     def end(self, end: End) -> None:
         """Ends the session: the first reason counts."""
         if not self._end.done():
+            if self._blocker is not None and isinstance(end.cause, FastwsError):
+                end.cause.context(self._blocker)
             self._end.set_result(end)
 
     # ---- before it is ready ----------------------------------------------------------------------------------------
@@ -273,7 +285,7 @@ class Session:
             connection_id=connection_id,
             reconnect_count=state.reconnect_count,
             attempt=attempt,
-            metadata=dict(parts.metadata),
+            metadata=dict(parts.metadata) if parts.metadata else {},
         )
         pacer = self._pacer
         channel = HandshakeChannel(
@@ -354,19 +366,20 @@ class Session:
         pump, self._pump = self._pump, None
         if pump is None or pump.done():
             return
-        self._hurries = True
-        self._hurries_on()
+        self._stops = True
+        self._hurry()
         if self._is_between:
             pump.cancel()
         done, _ = await asyncio.wait([pump], timeout=self._parts.config.close_timeout)
         if not done:
-            log.warning("%s: an extension held up the end of a session", self._parts.supervisor.uri)
+            log.warning("%s: an extension held up the end of a session", self.uri)
             pump.cancel()
             await asyncio.wait([pump])
-        self._hurries = False
+        self._stops = self._hurries = False
 
-    def _hurries_on(self) -> None:
+    def _hurry(self) -> None:
         """Whoever carries messages does not wait for room any more."""
+        self._hurries = True
         if self._no_room is not None and not self._no_room.done():
             self._no_room.set_result(None)
 
@@ -395,7 +408,7 @@ class Session:
             await self._incoming(message.data, message.received_ns, message.received_mono_ns, message.kernel_ns)
         native = self._native
         batches = native.batches() if native is not None else None
-        while not self._hurries:
+        while not self._stops:
             self._is_between = True
             try:
                 batch = await (anext(batches) if batches is not None else self.wire.recv())
@@ -451,7 +464,7 @@ class Session:
         parts = self._parts
         loop = asyncio.get_running_loop()
         try:
-            end = await parts.supervisor.wait(asyncio.shield(self._end))
+            end = await parts.supervisor.wait(self._end)
         except (ClientStopped, asyncio.CancelledError) as stop:
             await self._shut_down(stop, shutdown_deadline())
             raise
@@ -469,7 +482,7 @@ class Session:
 
     async def _shut_down(self, stop: BaseException, deadline: float) -> None:
         """Sends what is queued, then Close, by the deadline."""
-        if self.is_ending and (end := self._end.result()).successor is not None:
+        if self.is_ending and not self._end.cancelled() and (end := self._end.result()).successor is not None:
             await self._retire(end)
             await end.successor._shut_down(stop, deadline)
             return
@@ -513,7 +526,7 @@ class Session:
         if self._pump is not None:
             if not self._pump.done():
                 # It ends by itself, with the last message of a connection that has ended.
-                self._hurries_on()
+                self._hurry()
                 await asyncio.wait([self._pump], timeout=self._parts.config.close_timeout)
             await self.stop_carrying()
         elif native is not None:
@@ -569,7 +582,7 @@ class Session:
     def _tick(self) -> None:
         """Looks at every timer of the session, and comes back when the next is due."""
         loop = asyncio.get_running_loop()
-        config = self._parts.config
+        parts, config = self._parts, self._parts.config
         now = loop.time()
         self._timer = None
         dues: list[float] = []
@@ -590,6 +603,9 @@ class Session:
                 self._silent(kind, seconds, limit)
                 return
         self._suspected = False
+        if parts.ring.streams:
+            self._look_for_blockers(now)
+            dues.append(now + BLOCKED_FOR)
         if not self._stable:
             stable_at = self._began + config.stable_after
             if now >= stable_at:
@@ -606,6 +622,26 @@ class Session:
                 dues.append(due)
         if dues:
             self._timer = loop.call_at(min(dues), self._tick)
+
+    def _look_for_blockers(self, now: float) -> None:
+        """Names a stream that is not read and keeps everybody waiting: once, and in the cause of the session's end."""
+        blocked = self._parts.ring._blocked_by()
+        place = (id(blocked[0]), blocked[0].seq) if blocked is not None else None
+        if blocked is None or self._blocked is None or self._blocked[0] != place:
+            self._blocked = (place, now) if place is not None else None
+            self._blocker = None
+            return
+        stream, seconds = blocked[0], now - self._blocked[1]
+        if seconds < BLOCKED_FOR - 0.1:
+            return
+        if self._blocker is None:
+            log.warning("%s: reading waits for %r, which was not read for %.3g s", self.uri, stream, seconds)
+        self._blocker = f"reading waited for {stream!r}, which was not read for {seconds:.3g} s"
+
+    @property
+    def uri(self) -> str:
+        """The URI, with secrets masked."""
+        return self._parts.supervisor.uri
 
     def _silence(self, now: float) -> float:
         """Seconds without any byte, those left out in which our own queue was full."""
@@ -624,7 +660,7 @@ class Session:
 
     def _silent(self, kind: str, seconds: float, limit: float) -> None:
         what = "nothing" if kind == "receive_timeout" else "no message"
-        text = f"{self._parts.supervisor.uri}: {what} received for {seconds:.3g} s ({kind} is {limit:g} s)"
+        text = f"{self.uri}: {what} received for {seconds:.3g} s ({kind} is {limit:g} s)"
         error = (ReceiveTimeout if kind == "receive_timeout" else DataTimeout)(text, timeout=limit)
         self.end(End(_reason(kind, None, error), error))
 

@@ -24,6 +24,8 @@ __all__ = ["Subscription", "SubscriptionError", "SubscriptionState", "Subscripti
 
 log = logging.getLogger("fastws.client")
 
+_NONE: frozenset[Any] = frozenset()
+
 Message = str | bytes
 Payload = Message | Mapping[str, Any] | list[Any]
 Predicate = Callable[[Any], Any]
@@ -91,7 +93,7 @@ class Subscriptions:
         self._client: _Sender | None = None
         self._items: dict[str, Subscription] = {}
         self._observer: asyncio.Task[None] | None = None
-        self._sending: set[asyncio.Task[None]] = set()
+        self._sending: frozenset[asyncio.Task[None]] = _NONE
         self._timer: asyncio.TimerHandle | None = None
 
     # ---- what users call -------------------------------------------------------------------------------------------
@@ -256,11 +258,11 @@ class Subscriptions:
 
     def _start(self, work: Any) -> None:
         task = asyncio.get_running_loop().create_task(work, name="fastws subscription")
-        self._sending.add(task)
+        self._sending |= {task}
         task.add_done_callback(self._finished)
 
     def _finished(self, task: asyncio.Task[None]) -> None:
-        self._sending.discard(task)
+        self._sending -= {task}
         if not task.cancelled() and (error := task.exception()) is not None:
             # The next session subscribes to everything anyway.
             log.info("a subscription was not sent: %s", error)

@@ -105,7 +105,7 @@ class ConnectionSupervisor:
         self._shown = redact_uri(uri) if isinstance(uri, str) else "the URI that is asked for at every attempt"
         self._connector: Connector = connector if connector is not None else DefaultConnector()
         self._headers = headers
-        self._options = dict(options or {})
+        self._options: Mapping[str, Any] = options if options is not None else {}
         self._limiter = connect_limiter if connect_limiter is not None else self.config.connect_limit
         self._budget = RetryBudget(
             retry if retry is not None else self.config.default_retry,
@@ -247,7 +247,7 @@ class ConnectionSupervisor:
     async def wait(self, what: Awaitable[T]) -> T:
         """The result of ``what``. Raises ClientStopped when ``shutdown`` is called."""
         try:
-            return await self._interrupt.wait(_as_coroutine(what))
+            return await self._interrupt.wait(what)
         except Interrupted:
             raise self._stopped() from None
 
@@ -336,10 +336,6 @@ class ConnectionSupervisor:
 
     def _stopped(self) -> ClientStopped:
         return ClientStopped(f"{self._shown}: the client was shut down")
-
-
-async def _as_coroutine(what: Awaitable[T]) -> T:
-    return await what
 
 
 async def _asked(source: Any, name: str, kind: type | None) -> Any:

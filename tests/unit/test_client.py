@@ -434,6 +434,28 @@ def test_fault_12_reconnections_are_counted_and_attempts_are_something_else():
     run_virtual(main())
 
 
+def test_a_stream_that_is_not_read_is_named_once_and_in_the_cause(caplog):
+    async def main():
+        connector = MemoryConnector()
+        client = client_of(connector, config=QUIET.replace(queue_messages=4))
+        seen = []
+        client.on(Disconnected, seen.append)
+        async with client:
+            stream = client.stream()
+            wire = connector.wires[0]
+            wire.deliver(*"abcdefgh")
+            await asyncio.sleep(30)
+            named = [record for record in caplog.records if "not read for" in record.getMessage()]
+            assert len(named) == 1
+            assert "Stream" in named[0].getMessage()
+            client.reconnect()
+            await asyncio.sleep(0.1)
+            assert any("not read for" in note for note in seen[0].reason.cause.__notes__)
+            assert await take(stream, 4) == ["a", "b", "c", "d"]
+
+    run_virtual(main())
+
+
 def test_reconnect_on_demand_is_polite_and_marked():
     async def main():
         connector = MemoryConnector()

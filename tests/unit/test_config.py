@@ -124,7 +124,9 @@ def test_a_setting_that_is_wrong_is_named_with_its_value_and_what_is_allowed(nam
     assert text.endswith(f"; not {bad!r}")
 
 
-@pytest.mark.parametrize("name", [name for name in DURATIONS if name not in ("close_timeout", "rotation_overlap", "shutdown_timeout")])
+@pytest.mark.parametrize(
+    "name", [name for name in DURATIONS if name not in ("close_timeout", "rotation_overlap", "shutdown_timeout")]
+)
 def test_most_durations_can_be_left_off(name):
     assert getattr(ClientConfig(**{name: None}), name) is None
 

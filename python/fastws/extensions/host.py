@@ -136,7 +136,7 @@ class ExtensionHost:
         for extension in self._extensions:
             await self._initialise(extension)
         self._running = True
-        self._to_shut_down = frozenset(self.names)
+        self._to_shut_down = frozenset(self.names) if self._extensions else _NONE
 
     async def register(self, extension: Extension) -> None:
         """Adds an extension, at any time: ``on_init``, and ``on_connect`` if a session is ready.
