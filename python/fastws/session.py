@@ -345,7 +345,10 @@ class Session:
             await self._incoming(message.data, message.received_ns, message.received_mono_ns, message.kernel_ns)
         native = self._native
         batches = native.batches() if native is not None else None
+        loop = asyncio.get_running_loop()
         while not self._stops:
+            # Silence is counted from here: nothing could be heard while a message waited for room.
+            self._heard = self._data_at = loop.time()
             self._is_between = True
             try:
                 batch = await (anext(batches) if batches is not None else self.wire.recv())
@@ -357,7 +360,6 @@ class Session:
                 for data in batch:
                     await self._incoming(data, batch.received_ns, batch.received_mono_ns, batch.kernel_ns)
             else:
-                self._heard = self._data_at = asyncio.get_running_loop().time()
                 self._parts.supervisor.update_activity()
                 await self._incoming(batch, time.time_ns(), time.monotonic_ns(), None)
 
@@ -582,12 +584,23 @@ class Session:
 
     def _silence(self, now: float) -> float:
         """Seconds without any byte, those left out in which our own queue was full."""
-        return self._native._silence if self._native is not None else now - self._heard
+        if self._native is not None:
+            return self._native._silence
+        if self._is_carrying:
+            self._heard = now
+        return now - self._heard
+
+    @property
+    def _is_carrying(self) -> bool:
+        """Whether a message is on its way through Python, or waits there for room: none is taken meanwhile."""
+        return self._pump is not None and not self._is_between
 
     def _data_silence(self, now: float) -> float:
         """The same without a message."""
         native = self._native
-        if native is not None:
+        if self._is_carrying:
+            self._data_at = now
+        elif native is not None:
             if native._is_paused:
                 self._data_at = now
             elif native.received_mono_ns:

@@ -1,0 +1,37 @@
+"""One session's timers, where messages pass through Python (session.py)."""
+
+import asyncio
+
+import pytest
+
+import fastws
+from fastws.events import Disconnected
+from virtual_time import run_virtual
+from wires import MemoryConnector
+
+URI = "ws://venue.example/feed"
+
+
+@pytest.mark.parametrize("timeout", ["receive_timeout", "data_timeout"])
+def test_a_stream_that_is_not_read_is_not_taken_for_the_peers_silence(timeout):
+    async def main():
+        connector = MemoryConnector()
+        config = fastws.ClientConfig(**{"receive_timeout": None, "queue_messages": 4, timeout: 20})
+        client = fastws.WebSocketClient(URI, connector=connector, config=config, retry=fastws.FixedDelay(1))
+        seen = []
+        client.on(Disconnected, seen.append)
+        async with client:
+            stream = client.stream()
+            wire = connector.wires[0]
+            for number in range(60):
+                wire.deliver(str(number))
+                await asyncio.sleep(1)
+            assert seen == []
+            for number in range(60):
+                assert await stream.recv() == str(number)
+            await asyncio.sleep(19)
+            assert seen == []
+            await asyncio.sleep(2)
+            assert [event.reason.kind for event in seen] == [timeout]
+
+    run_virtual(main())
