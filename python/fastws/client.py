@@ -216,10 +216,10 @@ class WebSocketClient(Sending, Receiving):
 
     def snapshot(self) -> ConnectionSnapshot:
         """What is known of the connection at this moment."""
-        state = self._supervisor.state
         session = self._session
-        native = session.wire if session is not None else None
-        return state.snapshot(native.stats()) if isinstance(native, Connection) else state.snapshot()
+        if session is not None:
+            session.note_activity()
+        return self._supervisor.state.snapshot(session.traffic() if session is not None else None)
 
     @property
     def is_connected(self) -> bool:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from ._core import Batch
 from ._parts import End, Gate, Over, Parts
 from ._policy import OK_CODES, closed_by
-from .connection import Connection
+from .connection import Connection, ConnectionStats
 from .context import ConnectionContext
 from .errors import (
     ClientStopped,
@@ -60,6 +60,7 @@ class Session:
         "_heard",
         "_hurries",
         "_is_between",
+        "_is_counted",
         "_is_old",
         "_is_watched",
         "_last_received_ns",
@@ -99,6 +100,7 @@ class Session:
         self._stops = False
         self._is_watched = False
         self._is_old = False
+        self._is_counted = False
         self._no_room: asyncio.Future[None] | None = None
         self.connection_id = 0
         self.gate: Gate | None = None
@@ -129,6 +131,7 @@ class Session:
         except Exception as error:  # noqa: BLE001 - the strategy is asked, whatever it is
             reason = _reason("handshake", self.wire.close_info, error)
             await self._close(1000, "", asyncio.get_running_loop().time() + 1)
+            self._count()
             parts.supervisor.mark_disconnected(reason)
             final = isinstance(error, ExtensionError) and parts.host.policy == "fatal"
             return Over(parts.supervisor.failure(error, "handshake"), final)
@@ -144,6 +147,21 @@ class Session:
         """A frame that is not delayed leaves: those behind it wait longer."""
         if self._pacer is not None:
             self._pacer.pay()
+
+    def traffic(self) -> ConnectionStats | None:
+        """Counters of the connection, while they are not among the client's."""
+        return self._native.stats() if self._native is not None and not self._is_counted else None
+
+    def _count(self) -> None:
+        traffic = self.traffic()
+        if traffic is not None:
+            self._is_counted = True
+            self._parts.supervisor.state.count(traffic)
+
+    def note_activity(self) -> None:
+        """Lets the client's state know when something came last."""
+        if self._native is not None and self._generation:
+            self._parts.supervisor.state.update_activity(time.monotonic() - self._native._silence)
 
     @property
     def is_ending(self) -> bool:
@@ -433,7 +451,7 @@ class Session:
 
     async def _leave(self, end: End) -> None:
         """The account: everything received is in the ring, then that it ended; what was not sent; who is told."""
-        parts, native = self._parts, self._native
+        parts = self._parts
         if self._timer is not None:
             self._timer.cancel()
         await self._stop_receiving()
@@ -442,8 +460,7 @@ class Session:
         if self._pacer is not None:
             self._pacer.close(end.cause)
         parts.subscriptions.session_ended()
-        if native is not None:
-            parts.supervisor.state.count(native.stats())
+        self._count()
         parts.supervisor.mark_disconnected(end.reason, unsent)
         assert self._context is not None
         await parts.host.notify_disconnect(self._context, end.reason)
@@ -479,8 +496,7 @@ class Session:
             self._timer.cancel()
         await self.stop_carrying()
         await self._close(1000, "", asyncio.get_running_loop().time() + min(parts.config.close_timeout, 2))
-        if self._native is not None:
-            parts.supervisor.state.count(self._native.stats())
+        self._count()
         if self._pacer is not None:
             self._pacer.close(end.cause)
         parts.supervisor.hub.publish(Disconnected(end.reason, parts.unsent))

@@ -35,3 +35,18 @@ def test_a_stream_that_is_not_read_is_not_taken_for_the_peers_silence(timeout):
             assert [event.reason.kind for event in seen] == [timeout]
 
     run_virtual(main())
+
+
+def test_counters_of_a_connection_are_counted_once_also_while_its_end_is_told(fastws_server):
+    async def main():
+        client = fastws.WebSocketClient(fastws_server.url("/blast?n=7&size=16"), retry=fastws.NoRetry())
+        stream = client.stream()
+        seen = []
+        client.on(fastws.Disconnected, lambda event: seen.append(client.snapshot().messages_received))
+        with pytest.raises(fastws.RetriesExhausted):
+            await client.run()
+        assert seen == [7]
+        assert client.snapshot().messages_received == 7
+        await stream.aclose()
+
+    asyncio.run(main())
