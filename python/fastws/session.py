@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from .handshakes.channel import TimeLimit
     from .outbox import Outbox
     from .rate import RateLimit, RateLimits
+    from .redact import Redactor
     from .subscriptions import Subscriptions
     from .supervisor import ConnectionSupervisor
 
@@ -87,6 +88,22 @@ class Parts:
     dials_at_down: int = 0
     unsent: tuple[Unsent, ...] = ()
     """What the last session left unsent."""
+    open: tuple[Connection, ...] = ()
+    """Connections whose counters are not yet in the supervisor's state."""
+    received_otherwise: int = 0
+    """Messages from connections that count nothing themselves: those of a connector of one's own."""
+    redactor: Redactor | None = None
+
+    def opened(self, connection: Connection) -> None:
+        """Its counters are the client's from now on."""
+        if connection not in self.open:
+            self.open += (connection,)
+
+    def settle(self, connection: Connection) -> None:
+        """It has ended: its counters are added up, once."""
+        if connection in self.open:
+            self.open = tuple(each for each in self.open if each is not connection)
+            self.supervisor.state.count(connection.stats())
 
 
 class End(NamedTuple):
@@ -152,6 +169,8 @@ class Session:
         self._on_ready = on_ready
         self.wire = wire
         self._native = wire if isinstance(wire, Connection) else None
+        if self._native is not None:
+            parts.opened(self._native)
         self._pacer = Pacer(parts.rate_limit) if parts.rate_limit is not None else None
         self._context: ConnectionContext | None = None
         self._end: asyncio.Future[End] = asyncio.get_running_loop().create_future()
@@ -221,6 +240,8 @@ class Session:
         """Closes a connection that never became the client's."""
         await self.stop_carrying()
         await self._close(1001, "", asyncio.get_running_loop().time() + 1)
+        if self._native is not None:
+            self._parts.settle(self._native)
 
     async def finish(self, reason: DisconnectReason) -> None:
         """Receives what is on the way, and marks the end: another session takes over, but not seamlessly."""
@@ -421,6 +442,7 @@ class Session:
                     await self._incoming(data, batch.received_ns, batch.received_mono_ns, batch.kernel_ns)
             else:
                 self._heard = self._data_at = asyncio.get_running_loop().time()
+                self._parts.received_otherwise += 1
                 self._parts.supervisor.update_activity()
                 await self._incoming(batch, time.time_ns(), time.monotonic_ns(), None)
 
@@ -504,7 +526,7 @@ class Session:
             self._pacer.close(end.cause)
         parts.subscriptions.session_ended()
         if native is not None:
-            parts.supervisor.state.count(native.stats())
+            parts.settle(native)
         parts.supervisor.mark_disconnected(end.reason, unsent)
         assert self._context is not None
         await parts.host.notify_disconnect(self._context, end.reason)
@@ -541,7 +563,7 @@ class Session:
         await self.stop_carrying()
         await self._close(1000, "", asyncio.get_running_loop().time() + min(parts.config.close_timeout, 2))
         if self._native is not None:
-            parts.supervisor.state.count(self._native.stats())
+            parts.settle(self._native)
         if self._pacer is not None:
             self._pacer.close(end.cause)
         parts.supervisor.hub.publish(Disconnected(end.reason, parts.unsent))
@@ -574,6 +596,8 @@ class Session:
         kind = "keepalive" if isinstance(cause, KeepaliveTimeout) else "error"
         if info is not None and info.rcvd is not None:
             kind = "normal" if info.rcvd.code in OK_CODES else "server_closed"
+        if info is not None and self._parts.redactor is not None:
+            info = self._parts.redactor.close_info(info)
         error = closed_by(info if info is not None else NO_INFO)
         self.end(End(_reason(kind, info, error), error))
 
