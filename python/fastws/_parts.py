@@ -14,10 +14,12 @@ from .retry import Failure
 if TYPE_CHECKING:
     from ._core import Ring
     from .config import ClientConfig
+    from .connection import Connection
     from .extensions import ExtensionHost
     from .handshakes import SupportsHandshake
     from .outbox import Outbox
     from .rate import RateLimit, RateLimits
+    from .redact import Redactor
     from .session import Session
     from .subscriptions import Subscriptions
     from .supervisor import ConnectionSupervisor
@@ -57,6 +59,22 @@ class Parts:
     dials_at_down: int = 0
     unsent: tuple[Unsent, ...] = ()
     """What the last session left unsent."""
+    open: tuple[Connection, ...] = ()
+    """Connections whose counters are not yet in the supervisor's state."""
+    received_otherwise: int = 0
+    """Messages from connections that count nothing themselves: those of a connector of one's own."""
+    redactor: Redactor | None = None
+
+    def opened(self, connection: Connection) -> None:
+        """Its counters are the client's from now on."""
+        if connection not in self.open:
+            self.open += (connection,)
+
+    def settle(self, connection: Connection) -> None:
+        """It has ended: its counters are added up, once."""
+        if connection in self.open:
+            self.open = tuple(each for each in self.open if each is not connection)
+            self.supervisor.state.count(connection.stats())
 
 
 class End(NamedTuple):

@@ -36,9 +36,11 @@ from .events import DisconnectReason, Event, EventStream
 from .extensions import Extension, ExtensionHost
 from .handshakes import NoOpHandshaker, SupportsHandshake
 from .markers import Down
+from .observe import ClientStats, client_stats, live_traffic
 from .outbox import Outbox, Receipt, plain
 from .rate import Priority
 from .receiving import Receiving
+from .redact import Redactor
 from .rotation import Rotation
 from .sender import Sender, Sending
 from .session import Session
@@ -89,6 +91,9 @@ class WebSocketClient(Sending, Receiving):
         message_key: Tells messages apart: gets a message, gives something hashable, or None. With it a connection that
             has reached ``ClientConfig.max_connection_age`` is replaced without a loss and without repetition.
         metadata: What handshakers and extensions find in their context.
+        redact: Secrets that the URI's path or a server's words may hold; a ``Redactor``, or texts. They are masked in
+            what the client, its errors, its events and its log say, beside what is masked in any case (userinfo and
+            query).
 
     One client serves one event loop at a time: it belongs to the one that runs it.
 
@@ -103,6 +108,7 @@ class WebSocketClient(Sending, Receiving):
         "_deadline",
         "_host",
         "_is_running",
+        "_observing",
         "_outbox",
         "_over",
         "_parts",
@@ -137,6 +143,7 @@ class WebSocketClient(Sending, Receiving):
         tap: Tap | None = None,
         message_key: MessageKey | None = None,
         metadata: Mapping[str, Any] | None = None,
+        redact: Redactor | str | Iterable[str] | None = None,
     ) -> None:
         if proxy is not None:
             raise ConfigError(f"proxy={proxy!r}: this version dials directly; use None", field="proxy")
@@ -156,6 +163,7 @@ class WebSocketClient(Sending, Receiving):
         given = {"tls": tls, "subprotocols": subprotocols}
         if tls is not None or subprotocols is not None:
             options = {**options, **{name: value for name, value in given.items() if value is not None}}
+        redactor = _redactor(redact)
         self._supervisor = ConnectionSupervisor(
             uri,
             connector=connector,
@@ -164,6 +172,7 @@ class WebSocketClient(Sending, Receiving):
             headers=headers,
             options=options,
             connect_limiter=connect_limiter,
+            redactor=redactor,
         )
         self._host = ExtensionHost(
             extensions, timeout=self.config.extension_timeout, policy=self.config.processor_error_policy
@@ -183,12 +192,14 @@ class WebSocketClient(Sending, Receiving):
             metadata=dict(metadata or {}),
             message_key=message_key,
             rotate=self._rotate,
+            redactor=redactor,
         )
         self._session: Session | None = None
         self._rotating: asyncio.Task[None] | None = None
         self._task: asyncio.Task[Any] | None = None
         self._background: asyncio.Task[None] | None = None
         self._is_running = False
+        self._observing: Callable[[], None] = _nothing
         self._over: asyncio.Future[None] | None = None
         self._cause: BaseException | None = None
         self._deadline: float | None = None
@@ -216,10 +227,18 @@ class WebSocketClient(Sending, Receiving):
 
     def snapshot(self) -> ConnectionSnapshot:
         """What is known of the connection at this moment."""
-        session = self._session
-        if session is not None:
-            session.note_activity()
-        return self._supervisor.state.snapshot(session.traffic() if session is not None else None)
+        if self._session is not None:
+            self._session.note_activity()
+        return self._supervisor.state.snapshot(live_traffic(self._parts))
+
+    state = snapshot
+
+    def stats(self) -> ClientStats:
+        """Counters since the client was made, over all its connections; they only grow.
+
+        ``stats().as_prometheus()`` is them as Prometheus reads them.
+        """
+        return client_stats(self._parts)
 
     @property
     def is_connected(self) -> bool:
@@ -246,8 +265,22 @@ class WebSocketClient(Sending, Receiving):
 
     @property
     def extensions(self) -> ExtensionHost:
-        """The plug-ins; they stay readable, and more can be registered."""
+        """The plug-ins; they stay readable."""
         return self._host
+
+    async def register_extension(self, extension: Extension) -> None:
+        """Adds a plug-in, also while the client runs: then its hooks are called from now on.
+
+        Raises:
+            ExtensionError: Its ``on_init`` failed; it was not added.
+            ValueError: There is one of that name already.
+        """
+        await self._host.register(extension)
+        if self._is_running and self._observing is _nothing:
+            self._observing = self._supervisor.hub.on(None, self._notify_event)
+        session = self._session
+        if session is not None and self.is_ready and self._host.handles_messages:
+            session.start_carrying([])
 
     # ---- events ----------------------------------------------------------------------------------------------------
 
@@ -280,7 +313,8 @@ class WebSocketClient(Sending, Receiving):
         self._parts.unsent = ()
         self._supervisor.begin()
         self._ring._reopen()
-        observing = self._supervisor.hub.on(None, self._notify_event) if len(self._host) else _nothing
+        if len(self._host):
+            self._observing = self._supervisor.hub.on(None, self._notify_event)
         try:
             await self._host.start()
             await self._sessions()
@@ -292,7 +326,8 @@ class WebSocketClient(Sending, Receiving):
         else:
             await self._end(None)
         finally:
-            observing()
+            self._observing()
+            self._observing = _nothing
 
     async def _sessions(self) -> None:
         supervisor = self._supervisor
@@ -307,6 +342,8 @@ class WebSocketClient(Sending, Receiving):
             finally:
                 self._session = None
                 await self._stop_rotating()
+                for connection in self._parts.open:
+                    self._parts.settle(connection)
             assert over.failure is not None, "no session took over"
             if over.final:
                 assert over.failure.cause is not None, "a last session has a cause"
@@ -697,6 +734,16 @@ def _seconds(value: Seconds, otherwise: float) -> float:
 def _moment(expires: Seconds) -> float | None:
     """When something expires that does so in so many seconds, on the loop's clock."""
     return None if expires is None else asyncio.get_running_loop().time() + _core.seconds("expires", expires)
+
+
+def _redactor(redact: Redactor | str | Iterable[str] | None) -> Redactor | None:
+    """What masks secrets; never shown itself."""
+    if redact is None or isinstance(redact, Redactor):
+        return redact
+    secrets = (redact,) if isinstance(redact, str) else tuple(redact)
+    if not secrets or not all(isinstance(secret, str) and secret for secret in secrets):
+        raise ConfigError("redact is a Redactor, or one or several texts that are not empty", field="redact")
+    return Redactor(*secrets)
 
 
 def _nothing() -> None:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from ._core import Batch
 from ._parts import End, Gate, Over, Parts
 from ._policy import OK_CODES, closed_by
-from .connection import Connection, ConnectionStats
+from .connection import Connection
 from .context import ConnectionContext
 from .errors import (
     ClientStopped,
@@ -60,7 +60,6 @@ class Session:
         "_heard",
         "_hurries",
         "_is_between",
-        "_is_counted",
         "_is_old",
         "_is_watched",
         "_last_received_ns",
@@ -85,6 +84,8 @@ class Session:
         self._on_ready = on_ready
         self.wire = wire
         self._native = wire if isinstance(wire, Connection) else None
+        if self._native is not None:
+            parts.opened(self._native)
         self._pacer = Pacer(parts.rate_limit) if parts.rate_limit is not None else None
         self._context: ConnectionContext | None = None
         self._end: asyncio.Future[End] = asyncio.get_running_loop().create_future()
@@ -100,7 +101,6 @@ class Session:
         self._stops = False
         self._is_watched = False
         self._is_old = False
-        self._is_counted = False
         self._no_room: asyncio.Future[None] | None = None
         self.connection_id = 0
         self.gate: Gate | None = None
@@ -131,7 +131,6 @@ class Session:
         except Exception as error:  # noqa: BLE001 - the strategy is asked, whatever it is
             reason = _reason("handshake", self.wire.close_info, error)
             await self._close(1000, "", asyncio.get_running_loop().time() + 1)
-            self._count()
             parts.supervisor.mark_disconnected(reason)
             final = isinstance(error, ExtensionError) and parts.host.policy == "fatal"
             return Over(parts.supervisor.failure(error, "handshake"), final)
@@ -147,16 +146,6 @@ class Session:
         """A frame that is not delayed leaves: those behind it wait longer."""
         if self._pacer is not None:
             self._pacer.pay()
-
-    def traffic(self) -> ConnectionStats | None:
-        """Counters of the connection, while they are not among the client's."""
-        return self._native.stats() if self._native is not None and not self._is_counted else None
-
-    def _count(self) -> None:
-        traffic = self.traffic()
-        if traffic is not None:
-            self._is_counted = True
-            self._parts.supervisor.state.count(traffic)
 
     def note_activity(self) -> None:
         """Lets the client's state know when something came last."""
@@ -176,6 +165,8 @@ class Session:
         """Closes a connection that never became the client's."""
         await self.stop_carrying()
         await self._close(1001, "", asyncio.get_running_loop().time() + 1)
+        if self._native is not None:
+            self._parts.settle(self._native)
 
     async def finish(self, reason: DisconnectReason) -> None:
         """Receives what is on the way, and marks the end: another session takes over, but not seamlessly."""
@@ -378,6 +369,7 @@ class Session:
                 for data in batch:
                     await self._incoming(data, batch.received_ns, batch.received_mono_ns, batch.kernel_ns)
             else:
+                self._parts.received_otherwise += 1
                 self._parts.supervisor.update_activity()
                 await self._incoming(batch, time.time_ns(), time.monotonic_ns(), None)
 
@@ -460,7 +452,8 @@ class Session:
         if self._pacer is not None:
             self._pacer.close(end.cause)
         parts.subscriptions.session_ended()
-        self._count()
+        if self._native is not None:
+            parts.settle(self._native)
         parts.supervisor.mark_disconnected(end.reason, unsent)
         assert self._context is not None
         await parts.host.notify_disconnect(self._context, end.reason)
@@ -496,7 +489,8 @@ class Session:
             self._timer.cancel()
         await self.stop_carrying()
         await self._close(1000, "", asyncio.get_running_loop().time() + min(parts.config.close_timeout, 2))
-        self._count()
+        if self._native is not None:
+            parts.settle(self._native)
         if self._pacer is not None:
             self._pacer.close(end.cause)
         parts.supervisor.hub.publish(Disconnected(end.reason, parts.unsent))
@@ -529,6 +523,8 @@ class Session:
         kind = "keepalive" if isinstance(cause, KeepaliveTimeout) else "error"
         if info is not None and info.rcvd is not None:
             kind = "normal" if info.rcvd.code in OK_CODES else "server_closed"
+        if info is not None and self._parts.redactor is not None:
+            info = self._parts.redactor.close_info(info)
         error = closed_by(info if info is not None else NO_INFO)
         self.end(End(_reason(kind, info, error), error))
 
