@@ -57,6 +57,7 @@ def test_a_generated_session_with_faults(loop, transport, capsys):
 
 
 @pytest.mark.timing
+@pytest.mark.slow
 @pytest.mark.skipif(not RECORDED, reason=f"no recorded sessions in {FEEDS}; FASTWS_FEEDS names another folder")
 @pytest.mark.parametrize("feed", RECORDED, ids=lambda path: path.name.split(".")[0])
 def test_a_recorded_session_with_faults(feed, capsys):
