@@ -340,6 +340,7 @@ class WebSocketClient(Sending):
                 await self._stop_rotating()
                 for connection in self._parts.open:
                     self._parts.settle(connection)
+            self._parts.unsent = ()  # Disconnected has told; they are no shutdown's
             assert over.failure is not None, "no session took over"
             if over.final:
                 assert over.failure.cause is not None, "a last session has a cause"
