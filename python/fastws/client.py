@@ -238,7 +238,7 @@ class WebSocketClient(Sending):
 
     @property
     def is_connected(self) -> bool:
-        """Whether a connection is open; the application handshake may still be under way."""
+        """As ``is_ready``: what is open and not ready cannot be used."""
         return self._supervisor.is_connected
 
     @property
@@ -272,7 +272,7 @@ class WebSocketClient(Sending):
             ValueError: There is one of that name already.
         """
         await self._host.register(extension)
-        if self._is_running and self._observing is _nothing:
+        if self._is_running and self._host.handles_events and self._observing is _nothing:
             self._observing = self._supervisor.hub.on(None, self._notify_event)
         session = self._session
         if session is not None and self.is_ready and self._host.handles_messages:
@@ -309,7 +309,7 @@ class WebSocketClient(Sending):
         self._parts.unsent = ()
         self._supervisor.begin()
         self._ring._reopen()
-        if len(self._host):
+        if self._host.handles_events:
             self._observing = self._supervisor.hub.on(None, self._notify_event)
         try:
             await self._host.start()
@@ -363,6 +363,8 @@ class WebSocketClient(Sending):
             over, self._over = self._over, None
             if over is not None and not over.done():
                 over.set_result(None)
+            # Async callbacks may wait for the shutdown themselves: they are waited for when it is told.
+            await self._supervisor.hub.aclose(self.config.extension_timeout)
 
     async def __aenter__(self) -> Self:
         """Runs in the background; returns at the first Ready, or raises what makes that impossible."""

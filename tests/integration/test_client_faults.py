@@ -6,12 +6,12 @@ import pytest
 
 import fastws
 from fastws.events import Disconnected
-from peers import Gate, peer_that_stalls
+from peers import SMALL, Gate, Peer, ignoring_the_end, stalled
 
 
 async def test_fault_06_a_stalled_peer_is_noticed_and_shutdown_is_bounded():
     gate = Gate()
-    with peer_that_stalls(gate) as peer:
+    with Peer(ignoring_the_end(stalled(gate)), buffers=SMALL) as peer:
         client = fastws.WebSocketClient(
             peer.url,
             config=fastws.ClientConfig(receive_timeout=0.5, ping_interval=None, close_timeout=0.2),

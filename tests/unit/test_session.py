@@ -238,3 +238,105 @@ def test_fault_21_what_a_slow_stream_loses_is_told_where_and_costs_no_other():
             assert whole.dropped == 0
 
     run_virtual(main())
+
+
+def test_fault_18_connected_is_said_when_the_application_may_speak_and_can_be_waited_for():
+    async def main():
+        connector = MemoryConnector()
+        client = client_of(connector, handshake=fastws.SendMessageHandshaker("hello").with_response())
+        task = asyncio.create_task(client.run())
+        wire = await connector.wire(1)
+        waiting = asyncio.create_task(client.wait_connected())
+        await asyncio.sleep(1)
+        assert client.status is fastws.Status.CONNECTED
+        assert not client.is_connected
+        assert not client.snapshot().is_connected
+        assert not waiting.done()
+        with pytest.raises(NotConnected):
+            client.send_nowait("too early")
+        wire.deliver("welcome")
+        await waiting
+        assert client.is_connected
+        assert wire.sent == ["hello"]
+        await client.shutdown()
+        await task
+
+    run_virtual(main())
+
+
+def test_fault_19_after_a_handshake_that_failed_senders_are_told_that_there_is_no_connection():
+    async def main():
+        connector = MemoryConnector(lambda wire: wire.server_close(1012))
+        client = client_of(
+            connector, handshake=fastws.SendMessageHandshaker("hello").with_response(), retry=fastws.FixedDelay(100)
+        )
+        task = asyncio.create_task(client.run())
+        await connector.wire(1)
+        await asyncio.sleep(1)
+        assert client.status is fastws.Status.RECONNECTING
+        for sending in (client.send("x"), client.sender().send("x")):
+            with pytest.raises(NotConnected):
+                await sending
+        with pytest.raises(NotConnected):
+            client.send_nowait("x")
+        await client.shutdown()
+        await task
+
+    run_virtual(main())
+
+
+def test_fault_14_what_is_final_is_raised_itself_and_the_status_says_so():
+    async def main():
+        client = client_of(MemoryConnector(), handshake=Refused())
+        with pytest.raises(fastws.AuthFailed):
+            await client.run()
+        assert client.status is fastws.Status.DISCONNECTED
+
+    run_virtual(main())
+
+
+class Refused(fastws.Handshaker):
+    name = "refused"
+
+    async def handshake(self, channel, context):
+        raise fastws.AuthFailed("bad token")
+
+
+class Failing(fastws.Extension):
+    name = "failing"
+    handles_messages = True
+
+    def on_message(self, message, context):
+        raise ZeroDivisionError
+
+
+def test_fault_25_an_extension_that_ends_each_session_waits_for_the_strategy_like_everybody():
+    async def main():
+        connector = MemoryConnector(then=lambda wire: wire.deliver("a"))
+        client = client_of(
+            connector,
+            extensions=[Failing()],
+            retry=fastws.ExponentialBackoff(1, 16, jitter=0),
+            config=QUIET.replace(processor_error_policy="disconnect"),
+        )
+        ends = []
+        client.on(Disconnected, ends.append)
+        task = asyncio.create_task(client.run())
+        await asyncio.sleep(20)
+        await client.shutdown()
+        await task
+        assert connector.attempts == pytest.approx([0, 1, 3, 7, 15], abs=0.1)
+        assert "failing" in str(ends[0].reason)
+        assert isinstance(ends[0].reason.cause, fastws.ExtensionError)
+
+    run_virtual(main())
+
+
+def test_fault_25_an_extension_may_end_the_client():
+    async def main():
+        connector = MemoryConnector(lambda wire: wire.deliver("a"))
+        config = QUIET.replace(processor_error_policy="fatal")
+        with pytest.raises(fastws.ExtensionError, match="failing"):
+            await client_of(connector, extensions=[Failing()], config=config).run()
+
+    run_virtual(main())
