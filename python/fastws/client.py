@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 import orjson
 
 from . import _core, _policy
+from ._parts import End, MessageKey, Parts, Tap
 from .config import ClientConfig
 from .connection import BytesLike, Connection
 from .errors import (
@@ -38,12 +39,12 @@ from .markers import Down
 from .observe import ClientStats, client_stats, live_traffic
 from .outbox import Outbox, Receipt, plain
 from .rate import Priority
-from .rotation import Rotation
+from .receiving import Receiving
 from .redact import Redactor
+from .rotation import Rotation
 from .sender import Sender, Sending
-from .session import End, MessageKey, Parts, Session, Tap
+from .session import Session
 from .state import ConnectionSnapshot, Status
-from .streams import Stream
 from .subscriptions import Subscriptions
 from .supervisor import ConnectionSupervisor, HeadersSource, UriSource
 from .tls import TlsConfig
@@ -60,7 +61,7 @@ __all__ = ["WebSocketClient"]
 log = logging.getLogger("fastws.client")
 
 
-class WebSocketClient(Sending):
+class WebSocketClient(Sending, Receiving):
     """A WebSocket connection that stays: it reconnects, authenticates, subscribes again, and says what you missed.
 
     ::
@@ -90,8 +91,9 @@ class WebSocketClient(Sending):
         message_key: Tells messages apart: gets a message, gives something hashable, or None. With it a connection that
             has reached ``ClientConfig.max_connection_age`` is replaced without a loss and without repetition.
         metadata: What handshakers and extensions find in their context.
-        redact: Secrets that the URI's path or a server's words may hold; a ``Redactor``, or texts. They are masked in what the
-            client, its errors, its events and its log say, beside what is masked in any case (userinfo and query).
+        redact: Secrets that the URI's path or a server's words may hold; a ``Redactor``, or texts. They are masked in
+            what the client, its errors, its events and its log say, beside what is masked in any case (userinfo and
+            query).
 
     One client serves one event loop at a time: it belongs to the one that runs it.
 
@@ -225,6 +227,8 @@ class WebSocketClient(Sending):
 
     def snapshot(self) -> ConnectionSnapshot:
         """What is known of the connection at this moment."""
+        if self._session is not None:
+            self._session.note_activity()
         return self._supervisor.state.snapshot(live_traffic(self._parts))
 
     state = snapshot
@@ -375,7 +379,7 @@ class WebSocketClient(Sending):
         try:
             await self.wait_ready()
         except BaseException:
-            with contextlib.suppress(BaseException):
+            with contextlib.suppress(Exception):  # it is what wait_ready() raised
                 await self._stop_background()
             raise
         return self
@@ -546,6 +550,7 @@ class WebSocketClient(Sending):
         session = self._session
         if session is None or not isinstance(session.wire, Connection):
             raise NotConnected(self.uri)
+        session.pay()
         return await (await session.wire.ping(data))
 
     def sender(self) -> Sender:
@@ -581,14 +586,16 @@ class WebSocketClient(Sending):
             text = None
         seconds = None if timeout is None else _seconds(timeout, 0)
         limit = asyncio.timeout(seconds)
-        receipt: Receipt = asyncio.get_running_loop().create_future()
-        with self._stream(markers=True, decode=decode, start="live", capacity=None) as answers:
+        receipt: Receipt | None = None
+        with self.stream(markers=True, decode=decode, start="live", capacity=None) as answers:
             try:
                 async with limit:
-                    await self._outbox.send(message, text, receipt=receipt)
+                    receipt = await self.send(message, text, receipt=True)
                     async for item in answers:
                         if isinstance(item, Down):
-                            is_sure = receipt.done() and isinstance(receipt.exception(), NotSent)
+                            is_sure = (
+                                receipt is not None and receipt.done() and isinstance(receipt.exception(), NotSent)
+                            )
                             outcome: Literal["not_sent", "maybe_sent"] = "not_sent" if is_sure else "maybe_sent"
                             raise ConnectionLost(f"{self.uri}: {item.reason}", outcome=outcome)
                         if isinstance(item, _core.Message) and match(item.data):
@@ -598,24 +605,6 @@ class WebSocketClient(Sending):
                     raise
                 raise RequestTimeout(f"{self.uri}: no answer within {seconds:g} s", timeout=seconds) from error
         raise self._terminal() or ConnectionLost(f"{self.uri}: the client ended", outcome="maybe_sent")
-
-    # ---- receiving -------------------------------------------------------------------------------------------------
-
-    def stream(self, *wrong: Any, **options: Any) -> Stream[Any]:
-        """An independent cursor on what is received: see ``Stream`` for the keywords.
-
-        The first one starts at the oldest message that is retained, later ones at the next.
-        """
-        if wrong:
-            raise TypeError(
-                f"stream() takes keywords only; did you mean client.subscriptions.add({wrong[0]!r}, message=...)?"
-            )
-        return self._stream(**options)
-
-    subscribe = stream
-
-    def _stream(self, **options: Any) -> Stream[Any]:
-        return Stream(self._ring, **options)
 
     # ---- what its parts ask for ------------------------------------------------------------------------------------
 
@@ -664,7 +653,7 @@ class WebSocketClient(Sending):
         await session.wire.send(message)
 
     async def _observe(self) -> AsyncIterator[Any]:
-        with self._stream(start="live") as stream:
+        with self.stream(start="live") as stream:
             async for message in stream:
                 yield message
 
@@ -732,6 +721,12 @@ def _connect_options(config: ClientConfig) -> Mapping[str, Any]:
         "max_send_queue": config.send_queue_capacity,
         **config.ws_config,
     }
+
+
+def _outcome(receipt: Receipt | None) -> Literal["not_sent", "maybe_sent"]:
+    """Whether the peer may have what the receipt is for."""
+    is_known = receipt is not None and receipt.done() and isinstance(receipt.exception(), NotSent)
+    return "not_sent" if is_known else "maybe_sent"
 
 
 def _seconds(value: Seconds, otherwise: float) -> float:

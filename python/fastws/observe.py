@@ -6,7 +6,7 @@ from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
-    from .session import Parts
+    from ._parts import Parts
 
 __all__ = ["ClientStats"]
 
@@ -34,8 +34,8 @@ class ClientStats:
         ready: Gauge: 1 while a session is ready.
         generation: Gauge: number of the present session, or the last one.
 
-    Connections of a ``Connector`` of one's own, other than ``fastws.Connection``, count messages after the handshake, and no
-    bytes.
+    Connections of a ``Connector`` of one's own, other than ``fastws.Connection``, count messages after the handshake,
+    and no bytes.
     """
 
     attempts: int

@@ -7,11 +7,11 @@ import contextlib
 import functools
 import logging
 import time
-from collections.abc import Callable, Hashable
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
 from ._core import Batch
+from ._parts import End, Gate, Over, Parts
 from ._policy import OK_CODES, closed_by
 from .connection import Connection
 from .context import ConnectionContext
@@ -25,110 +25,25 @@ from .errors import (
     HandshakeTimeout,
     KeepaliveTimeout,
     ReceiveTimeout,
-    Unsent,
 )
 from .events import Disconnected, DisconnectReason
-from .handshakes import HandshakeChannel, HandshakeMessage, SupportsHandshake, perform
+from .handshakes import HandshakeChannel, HandshakeMessage, perform
 from .markers import Down, Outage
 from .rate import Pacer, Priority
-from .retry import Failure
 
 if TYPE_CHECKING:
-    from ._core import Ring
-    from .config import ClientConfig
     from .connector import Wire
-    from .extensions import ExtensionHost
     from .handshakes.channel import TimeLimit
-    from .outbox import Outbox
-    from .rate import RateLimit, RateLimits
-    from .redact import Redactor
-    from .subscriptions import Subscriptions
-    from .supervisor import ConnectionSupervisor
 
-__all__ = ["Parts", "Session", "Tap"]
+__all__ = ["NO_INFO", "Session"]
 
 log = logging.getLogger("fastws.client")
-
-Tap = Callable[[str, int, str | bytes], Any]
-"""``tap(direction, received_ns, data)``: direction is ``"in"`` or ``"out"``."""
-
-MessageKey = Callable[[str | bytes], Hashable | None]
-"""Tells messages apart."""
-
-Gate = Callable[[str | bytes, int, int, int | None], bool]
-"""Whether a message goes on: gets the message and when it was received."""
 
 BLOCKED_FOR = 5.0
 """Seconds after which a stream that is not read is named."""
 
 GRACE = 0.05
 """Seconds between the suspicion of silence and the verdict, at most: what the kernel holds is read first."""
-
-
-@dataclass(slots=True)
-class Parts:
-    """What the sessions of a client share."""
-
-    config: ClientConfig
-    supervisor: ConnectionSupervisor
-    ring: Ring
-    outbox: Outbox
-    subscriptions: Subscriptions
-    handshaker: SupportsHandshake
-    host: ExtensionHost
-    rate_limit: RateLimit | RateLimits | None
-    tap: Tap | None
-    metadata: dict[str, Any]
-    rotate: Callable[[], None]
-    """The session has reached its age: another is to take over."""
-    message_key: MessageKey | None = None
-    source: str | None = None
-    down: Down | None = None
-    """The outage that is under way."""
-    dials_at_down: int = 0
-    unsent: tuple[Unsent, ...] = ()
-    """What the last session left unsent."""
-    open: tuple[Connection, ...] = ()
-    """Connections whose counters are not yet in the supervisor's state."""
-    received_otherwise: int = 0
-    """Messages from connections that count nothing themselves: those of a connector of one's own."""
-    redactor: Redactor | None = None
-
-    def opened(self, connection: Connection) -> None:
-        """Its counters are the client's from now on."""
-        if connection not in self.open:
-            self.open += (connection,)
-
-    def settle(self, connection: Connection) -> None:
-        """It has ended: its counters are added up, once."""
-        if connection in self.open:
-            self.open = tuple(each for each in self.open if each is not connection)
-            self.supervisor.state.count(connection.stats())
-
-
-class End(NamedTuple):
-    """Why a session ends."""
-
-    reason: DisconnectReason
-    cause: BaseException
-    final: bool = False
-    """No other session is to follow."""
-    successor: Session | None = None
-    """The session that has taken over, and is ready."""
-
-
-class Over(NamedTuple):
-    """How a session ended.
-
-    Attributes:
-        failure: What to tell the retry strategy; None if another session took over.
-        final: Whether no other session is to follow.
-        successor: The session that took over.
-    """
-
-    failure: Failure | None
-    final: bool = False
-    successor: Session | None = None
 
 
 class Session:
@@ -226,6 +141,16 @@ class Session:
         """Waits for a token of the rate limit, if there is one."""
         if self._pacer is not None:
             await self._pacer.acquire(priority)
+
+    def pay(self) -> None:
+        """A frame that is not delayed leaves: those behind it wait longer."""
+        if self._pacer is not None:
+            self._pacer.pay()
+
+    def note_activity(self) -> None:
+        """Lets the client's state know when something came last."""
+        if self._native is not None and self._generation:
+            self._parts.supervisor.state.update_activity(time.monotonic() - self._native._silence)
 
     @property
     def is_ending(self) -> bool:
@@ -429,7 +354,10 @@ class Session:
             await self._incoming(message.data, message.received_ns, message.received_mono_ns, message.kernel_ns)
         native = self._native
         batches = native.batches() if native is not None else None
+        loop = asyncio.get_running_loop()
         while not self._stops:
+            # Silence is counted from here: nothing could be heard while a message waited for room.
+            self._heard = self._data_at = loop.time()
             self._is_between = True
             try:
                 batch = await (anext(batches) if batches is not None else self.wire.recv())
@@ -441,7 +369,6 @@ class Session:
                 for data in batch:
                     await self._incoming(data, batch.received_ns, batch.received_mono_ns, batch.kernel_ns)
             else:
-                self._heard = self._data_at = asyncio.get_running_loop().time()
                 self._parts.received_otherwise += 1
                 self._parts.supervisor.update_activity()
                 await self._incoming(batch, time.time_ns(), time.monotonic_ns(), None)
@@ -516,7 +443,7 @@ class Session:
 
     async def _leave(self, end: End) -> None:
         """The account: everything received is in the ring, then that it ended; what was not sent; who is told."""
-        parts, native = self._parts, self._native
+        parts = self._parts
         if self._timer is not None:
             self._timer.cancel()
         await self._stop_receiving()
@@ -525,8 +452,8 @@ class Session:
         if self._pacer is not None:
             self._pacer.close(end.cause)
         parts.subscriptions.session_ended()
-        if native is not None:
-            parts.settle(native)
+        if self._native is not None:
+            parts.settle(self._native)
         parts.supervisor.mark_disconnected(end.reason, unsent)
         assert self._context is not None
         await parts.host.notify_disconnect(self._context, end.reason)
@@ -669,12 +596,23 @@ class Session:
 
     def _silence(self, now: float) -> float:
         """Seconds without any byte, those left out in which our own queue was full."""
-        return self._native._silence if self._native is not None else now - self._heard
+        if self._native is not None:
+            return self._native._silence
+        if self._is_carrying:
+            self._heard = now
+        return now - self._heard
+
+    @property
+    def _is_carrying(self) -> bool:
+        """Whether a message is on its way through Python, or waits there for room: none is taken meanwhile."""
+        return self._pump is not None and not self._is_between
 
     def _data_silence(self, now: float) -> float:
         """The same without a message."""
         native = self._native
-        if native is not None:
+        if self._is_carrying:
+            self._data_at = now
+        elif native is not None:
             if native._is_paused:
                 self._data_at = now
             elif native.received_mono_ns:
