@@ -242,7 +242,7 @@ class WebSocketClient(Sending, Receiving):
 
     @property
     def is_connected(self) -> bool:
-        """Whether a connection is open; the application handshake may still be under way."""
+        """As ``is_ready``: what is open and not ready cannot be used."""
         return self._supervisor.is_connected
 
     @property
@@ -276,7 +276,7 @@ class WebSocketClient(Sending, Receiving):
             ValueError: There is one of that name already.
         """
         await self._host.register(extension)
-        if self._is_running and self._observing is _nothing:
+        if self._is_running and self._host.handles_events and self._observing is _nothing:
             self._observing = self._supervisor.hub.on(None, self._notify_event)
         session = self._session
         if session is not None and self.is_ready and self._host.handles_messages:
@@ -313,7 +313,7 @@ class WebSocketClient(Sending, Receiving):
         self._parts.unsent = ()
         self._supervisor.begin()
         self._ring._reopen()
-        if len(self._host):
+        if self._host.handles_events:
             self._observing = self._supervisor.hub.on(None, self._notify_event)
         try:
             await self._host.start()
@@ -344,6 +344,7 @@ class WebSocketClient(Sending, Receiving):
                 await self._stop_rotating()
                 for connection in self._parts.open:
                     self._parts.settle(connection)
+            self._parts.unsent = ()  # Disconnected has told; they are no shutdown's
             assert over.failure is not None, "no session took over"
             if over.final:
                 assert over.failure.cause is not None, "a last session has a cause"
@@ -366,6 +367,8 @@ class WebSocketClient(Sending, Receiving):
             over, self._over = self._over, None
             if over is not None and not over.done():
                 over.set_result(None)
+            # Async callbacks may wait for the shutdown themselves: they are waited for when it is told.
+            await self._supervisor.hub.aclose(self.config.extension_timeout)
 
     async def __aenter__(self) -> Self:
         """Runs in the background; returns at the first Ready, or raises what makes that impossible."""

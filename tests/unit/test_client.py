@@ -668,3 +668,24 @@ def test_an_extension_may_come_while_it_runs_and_sees_the_next_message():
         assert client.extensions.get("loud") is loud
 
     run_virtual(main())
+
+
+def test_async_callbacks_are_through_when_it_is_over_and_may_ask_for_the_end():
+    async def main():
+        connector = MemoryConnector()
+        client = client_of(connector)
+        through = []
+
+        async def slow(event):
+            await asyncio.sleep(0.5)
+            through.append(type(event).__name__)
+
+        async def stop(event):
+            await client.shutdown()
+
+        client.on(Shutdown, slow)
+        client.on(Ready, stop)
+        await client.run()
+        assert through == ["Shutdown"]
+
+    run_virtual(main())
