@@ -1,14 +1,14 @@
 """A seeded half hour of everything that can go wrong, on wires in memory, checked against what the server did.
 
-`run(seed)` raises AssertionError, naming the seed and what differs. The test is the server: it knows what it put on each
-wire before that ended, so what every stream has to give is known too, to the message.
+`run(seed)` raises AssertionError, naming the seed and what differs. The test is the server: it knows what it put on
+each wire before that ended, so what every stream has to give is known too, to the message.
 """
 
 import asyncio
 import random
 
 import fastws
-from fastws.errors import Close, DialError, HandshakeError, SendError, SubscriberOverflow
+from fastws.errors import DialError, HandshakeError, SendError, SubscriberOverflow
 from fastws.events import (
     Connected,
     Connecting,
@@ -493,7 +493,8 @@ def difference(seen, expected):
     for place, (one, other) in enumerate(zip(seen, expected, strict=False)):
         if one != other:
             return f"item {place}: {other} was due, {one} came; then {seen[place + 1 : place + 4]}"
-    return f"{len(seen)} came, {len(expected)} were due; the first that differs: {(seen + expected)[min(len(seen), len(expected)):][:3]}"
+    rest = (seen + expected)[min(len(seen), len(expected)) :]
+    return f"{len(seen)} came, {len(expected)} were due; the first that differs: {rest[:3]}"
 
 
 def now():

@@ -104,7 +104,7 @@ def test_a_thousand_clients_survive_a_restart_of_their_server_without_a_stampede
             assert len(accepted) == COUNT
             assert all(client.is_ready for client in clients)
             busiest = max(sum(1 for at in accepted if start <= at < start + 0.5) for start in accepted[::10])
-            print(f"{COUNT} clients Ready again {took:.2f} s after the restart; {busiest} connects in the busiest 0.5 s")
+            print(f"{COUNT} clients Ready again after {took:.2f} s; {busiest} connects in the busiest 0.5 s")
             assert busiest <= 0.5 * 400 + 50 + 10
             # The longest delay of the strategy, and the time that the limiter takes for all and for those it refused.
             assert took <= 1.0 + COUNT / 400 * 2 + 1

@@ -192,8 +192,7 @@ def test_fault_20_streams_end_with_the_client_and_not_with_a_session():
         got = []
 
         async def consume():
-            async for message in client.stream(policy="drop_oldest", capacity=1):
-                got.append(message)
+            got.extend([message async for message in client.stream(policy="drop_oldest", capacity=1)])
 
         async with client:
             consumer = asyncio.create_task(consume())
