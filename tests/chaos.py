@@ -5,6 +5,7 @@ each wire before that ended, so what every stream has to give is known too, to t
 """
 
 import asyncio
+import contextlib
 import random
 
 import fastws
@@ -286,10 +287,9 @@ class Chaos:
                 case 0:
                     client.reconnect("because")
                 case 1:
-                    waiting = asyncio.create_task(client.wait_ready())
-                    await asyncio.sleep(rng.choice((0, 0.001, 1)))
-                    waiting.cancel()
-                    await asyncio.wait([waiting])
+                    with contextlib.suppress(TimeoutError):
+                        async with asyncio.timeout(rng.choice((0, 0.001, 1))):
+                            await client.wait_ready()
                 case 2:
                     with client.stream() as stream:
                         try:

@@ -8,6 +8,7 @@ take wholly is accounted for: ``not_sent`` if no byte of it was written, ``maybe
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections import deque
 from collections.abc import Callable
@@ -142,18 +143,17 @@ class Outbox:
     ) -> None:
         """Accepts a message when there is room for it: see ``WebSocketClient.send``."""
         while True:
+            # Before it is accepted: who gives up waiting, by a timeout or a cancellation, has sent nothing.
+            native = self._native
+            if native is not None and native._is_above_write_limit:
+                with contextlib.suppress(ConnectionClosed):  # what can be done then is decided below
+                    await native._drain_future()
             try:
                 self.send_nowait(message, text, urgent=urgent, expires=expires, key=key, receipt=receipt)
             except SendQueueFull:
                 await self._until_room()
             else:
-                break
-        native = self._native
-        if native is not None and native._is_above_write_limit:
-            try:
-                await native._drain_future()
-            except ConnectionClosed:
-                return  # accepted: the account at the session's end says what became of it
+                return
 
     async def _until_room(self) -> None:
         """Waits, first come first served, until something was sent or a session ended."""

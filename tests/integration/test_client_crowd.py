@@ -37,7 +37,7 @@ def measured():
 @pytest.mark.timing
 def test_an_idle_client_takes_12_kib_beyond_its_connection_and_one_task(run):
     async def main(server):
-        url = server.url("/silence")
+        url = server.url("/sink")
 
         async def connect():
             return await fastws.connect(url, ping_interval=None)
@@ -81,7 +81,7 @@ def test_a_thousand_clients_survive_a_restart_of_their_server_without_a_stampede
         port = server.port
         clients = [
             fastws.WebSocketClient(
-                f"ws://127.0.0.1:{port}/silence", config=QUIET, retry=strategy, connect_limiter=limiter
+                f"ws://127.0.0.1:{port}/sink", config=QUIET, retry=strategy, connect_limiter=limiter
             )
             for _ in range(COUNT)
         ]
