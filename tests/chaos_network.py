@@ -51,9 +51,7 @@ class Watched:
         self.ends = 0
         self.client = fastws.WebSocketClient(
             url,
-            handshake=fastws.AuthHandshaker(self.token).custom_format(
-                lambda token: {"type": "auth", "token": token}
-            ),
+            handshake=fastws.AuthHandshaker(self.token).custom_format(lambda token: {"type": "auth", "token": token}),
             headers=self.headers,
             config=config,
             retry=fastws.ExponentialBackoff(0.02, 0.3, 2.0, jitter=0.5),

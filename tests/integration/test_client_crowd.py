@@ -80,9 +80,7 @@ def test_a_thousand_clients_survive_a_restart_of_their_server_without_a_stampede
         server = Server()
         port = server.port
         clients = [
-            fastws.WebSocketClient(
-                f"ws://127.0.0.1:{port}/sink", config=QUIET, retry=strategy, connect_limiter=limiter
-            )
+            fastws.WebSocketClient(f"ws://127.0.0.1:{port}/sink", config=QUIET, retry=strategy, connect_limiter=limiter)
             for _ in range(COUNT)
         ]
         again = asyncio.Semaphore(0)

@@ -195,7 +195,14 @@ async def test_no_secret_shows_in_logs_events_or_errors(caplog):
     with Server() as server:
         server.script("/closing", [Echo(1), SendClose(1012, "restart")])
         server.script("/refusing", [Expect(1), Send('{"error": "no such token t-secret"}'), SendClose(4401, "bad")])
-        for path in ("/status/503", "/closing", "/refusing", "/status/401", "/echo?fault=reset@open", "/echo?fault=silence"):
+        for path in (
+            "/status/503",
+            "/closing",
+            "/refusing",
+            "/status/401",
+            "/echo?fault=reset@open",
+            "/echo?fault=silence",
+        ):
             mark = "&" if "?" in path else "?"
             uri = server.url(path).replace("//", "//user:hunter2@") + f"{mark}apikey=q-secret"
             client = fastws.WebSocketClient(
