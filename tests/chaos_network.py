@@ -36,7 +36,8 @@ class Result:
     def __str__(self):
         return (
             f"{self.sessions} sessions, {self.messages:,} messages, {self.outages} outages; "
-            f"{self.shutdowns} shutdowns, the latest {self.latest * 1e3:+.1f} ms from its deadline; memory {self.grown / 2**20:+.1f} MiB"
+            f"{self.shutdowns} shutdowns, the latest {self.latest * 1e3:+.1f} ms from its deadline; "
+            f"memory {self.grown / 2**20:+.1f} MiB"
         )
 
 

@@ -1,19 +1,17 @@
-"""The streams of fastws' resilient client, on a ring that one connection feeds."""
+"""The resilient client: its streams, of one session that the server ends."""
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Callable
 from typing import Any, ClassVar
 
-from fastws import Stream, _core, _policy
+import fastws
 from meter import Meter, Sample
 
 from .base import whole
 from .ours import FastwsIterate
-
-WATER = (4096, 1024, 1 << 20, 1 << 18)
-"""As a connection alone has it."""
 
 
 class FastwsStream(FastwsIterate):
@@ -21,43 +19,45 @@ class FastwsStream(FastwsIterate):
 
     name = "fastws stream"
     kinds: ClassVar[frozenset[str]] = frozenset({"ingest", "decode"})
-    markers = False
 
     async def ingest(self, url: str, count: int, meter: Meter, take: Callable[[Any], int]) -> Sample:
-        ring = _core.Ring(None, _policy, WATER)
+        client = fastws.WebSocketClient(url, retry=fastws.NoRetry(), **self.options(url))
+        streams = self.streams(client, take)
         meter.start()
-        ws = await self.open(url)
-        streams = self.streams(ring, take)
-        ring._attach(ws, 1, 1)
-        seen = asyncio.gather(*(self.read(stream, take) for stream in streams))
-        await ws.wait_closed()
-        ring._end(None)
-        return whole(meter.stop(min(await seen)), count)
+        running = asyncio.ensure_future(client.run())
+        seen = await asyncio.gather(*(self.read(stream, take) for stream in streams))
+        sample = whole(meter.stop(min(seen)), count)
+        with contextlib.suppress(fastws.RetriesExhausted):
+            await running
+        return sample
 
-    def streams(self, ring: _core.Ring, _take: Callable[[Any], int]) -> list[Stream[Any]]:
-        return [Stream(ring)]
+    def streams(self, client: fastws.WebSocketClient, _take: Callable[[Any], int]) -> list[fastws.Stream[Any]]:
+        return [client.stream()]
 
-    async def read(self, stream: Stream[Any], take: Callable[[Any], int]) -> int:
+    async def read(self, stream: fastws.Stream[Any], take: Callable[[Any], int]) -> int:
         seen = size = 0
-        async for message in stream:
-            seen += 1
-            size += take(message)
+        with contextlib.suppress(fastws.RetriesExhausted):
+            async for message in stream:
+                seen += 1
+                size += take(message)
         return seen
 
 
 class FastwsStreamMarkers(FastwsStream):
-    """One stream whose items say what is known of them."""
+    """One stream whose items say what is known of them, and what happened between them."""
 
     name = "fastws stream markers"
 
-    def streams(self, ring: _core.Ring, _take: Callable[[Any], int]) -> list[Stream[Any]]:
-        return [Stream(ring, markers=True)]
+    def streams(self, client: fastws.WebSocketClient, _take: Callable[[Any], int]) -> list[fastws.Stream[Any]]:
+        return [client.stream(markers=True)]
 
-    async def read(self, stream: Stream[Any], take: Callable[[Any], int]) -> int:
+    async def read(self, stream: fastws.Stream[Any], take: Callable[[Any], int]) -> int:
         seen = size = 0
-        async for message in stream:
-            seen += 1
-            size += take(message.data)
+        with contextlib.suppress(fastws.RetriesExhausted):
+            async for item in stream:
+                if isinstance(item, fastws.Message):
+                    seen += 1
+                    size += take(item.data)
         return seen
 
 
@@ -66,12 +66,13 @@ class FastwsStreams(FastwsStream):
 
     name = "fastws 3 streams"
 
-    def streams(self, ring: _core.Ring, take: Callable[[Any], int]) -> list[Stream[Any]]:
-        return [Stream(ring, decode=take) for _ in range(3)]
+    def streams(self, client: fastws.WebSocketClient, take: Callable[[Any], int]) -> list[fastws.Stream[Any]]:
+        return [client.stream(decode=take) for _ in range(3)]
 
-    async def read(self, stream: Stream[Any], _take: Callable[[Any], int]) -> int:
+    async def read(self, stream: fastws.Stream[Any], _take: Callable[[Any], int]) -> int:
         seen = size = 0
-        async for length in stream:
-            seen += 1
-            size += length
+        with contextlib.suppress(fastws.RetriesExhausted):
+            async for length in stream:
+                seen += 1
+                size += length
         return seen

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 from . import _checks
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from .handshakes.base import SupportsHandshake
     from .http import HeadersLike
     from .rate import ConnectLimiter, RateLimit, RateLimits
+    from .redact import Redactor
     from .subscriptions import Subscriptions
     from .tls import TlsConfig
 
@@ -126,6 +127,10 @@ class ClientBuilder:
     def metadata(self, metadata: Mapping[str, Any]) -> Self:
         """What handshakers and extensions find in their context."""
         return self._keyword("metadata", metadata)
+
+    def redact(self, redact: Redactor | str | Iterable[str]) -> Self:
+        """Secrets to mask in what the client says: a ``Redactor``, or texts."""
+        return self._keyword("redact", redact)
 
     def build(self) -> WebSocketClient:
         """A client. Does no I/O; may be called again for another one like it."""

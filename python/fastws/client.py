@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 import orjson
 
 from . import _core, _policy
+from ._parts import End, MessageKey, Parts, Tap
 from .config import ClientConfig
 from .connection import BytesLike, Connection
 from .errors import (
@@ -35,13 +36,15 @@ from .events import DisconnectReason, Event, EventStream
 from .extensions import Extension, ExtensionHost
 from .handshakes import NoOpHandshaker, SupportsHandshake
 from .markers import Down
+from .observe import ClientStats, client_stats, live_traffic
 from .outbox import Outbox, Receipt, plain
 from .rate import Priority
+from .receiving import Receiving
+from .redact import Redactor
 from .rotation import Rotation
 from .sender import Sender, Sending
-from .session import End, MessageKey, Parts, Session, Tap
+from .session import Session
 from .state import ConnectionSnapshot, Status
-from .streams import Stream
 from .subscriptions import Subscriptions
 from .supervisor import ConnectionSupervisor, HeadersSource, UriSource
 from .tls import TlsConfig
@@ -58,7 +61,7 @@ __all__ = ["WebSocketClient"]
 log = logging.getLogger("fastws.client")
 
 
-class WebSocketClient(Sending):
+class WebSocketClient(Sending, Receiving):
     """A WebSocket connection that stays: it reconnects, authenticates, subscribes again, and says what you missed.
 
     ::
@@ -88,6 +91,9 @@ class WebSocketClient(Sending):
         message_key: Tells messages apart: gets a message, gives something hashable, or None. With it a connection that
             has reached ``ClientConfig.max_connection_age`` is replaced without a loss and without repetition.
         metadata: What handshakers and extensions find in their context.
+        redact: Secrets that the URI's path or a server's words may hold; a ``Redactor``, or texts. They are masked in
+            what the client, its errors, its events and its log say, beside what is masked in any case (userinfo and
+            query).
 
     One client serves one event loop at a time: it belongs to the one that runs it.
 
@@ -102,6 +108,7 @@ class WebSocketClient(Sending):
         "_deadline",
         "_host",
         "_is_running",
+        "_observing",
         "_outbox",
         "_over",
         "_parts",
@@ -136,6 +143,7 @@ class WebSocketClient(Sending):
         tap: Tap | None = None,
         message_key: MessageKey | None = None,
         metadata: Mapping[str, Any] | None = None,
+        redact: Redactor | str | Iterable[str] | None = None,
     ) -> None:
         if proxy is not None:
             raise ConfigError(f"proxy={proxy!r}: this version dials directly; use None", field="proxy")
@@ -155,6 +163,7 @@ class WebSocketClient(Sending):
         given = {"tls": tls, "subprotocols": subprotocols}
         if tls is not None or subprotocols is not None:
             options = {**options, **{name: value for name, value in given.items() if value is not None}}
+        redactor = _redactor(redact)
         self._supervisor = ConnectionSupervisor(
             uri,
             connector=connector,
@@ -163,6 +172,7 @@ class WebSocketClient(Sending):
             headers=headers,
             options=options,
             connect_limiter=connect_limiter,
+            redactor=redactor,
         )
         self._host = ExtensionHost(
             extensions, timeout=self.config.extension_timeout, policy=self.config.processor_error_policy
@@ -182,12 +192,14 @@ class WebSocketClient(Sending):
             metadata=dict(metadata or {}),
             message_key=message_key,
             rotate=self._rotate,
+            redactor=redactor,
         )
         self._session: Session | None = None
         self._rotating: asyncio.Task[None] | None = None
         self._task: asyncio.Task[Any] | None = None
         self._background: asyncio.Task[None] | None = None
         self._is_running = False
+        self._observing: Callable[[], None] = _nothing
         self._over: asyncio.Future[None] | None = None
         self._cause: BaseException | None = None
         self._deadline: float | None = None
@@ -215,14 +227,22 @@ class WebSocketClient(Sending):
 
     def snapshot(self) -> ConnectionSnapshot:
         """What is known of the connection at this moment."""
-        state = self._supervisor.state
-        session = self._session
-        native = session.wire if session is not None else None
-        return state.snapshot(native.stats()) if isinstance(native, Connection) else state.snapshot()
+        if self._session is not None:
+            self._session.note_activity()
+        return self._supervisor.state.snapshot(live_traffic(self._parts))
+
+    state = snapshot
+
+    def stats(self) -> ClientStats:
+        """Counters since the client was made, over all its connections; they only grow.
+
+        ``stats().as_prometheus()`` is them as Prometheus reads them.
+        """
+        return client_stats(self._parts)
 
     @property
     def is_connected(self) -> bool:
-        """Whether a connection is open; the application handshake may still be under way."""
+        """As ``is_ready``: what is open and not ready cannot be used."""
         return self._supervisor.is_connected
 
     @property
@@ -245,8 +265,22 @@ class WebSocketClient(Sending):
 
     @property
     def extensions(self) -> ExtensionHost:
-        """The plug-ins; they stay readable, and more can be registered."""
+        """The plug-ins; they stay readable."""
         return self._host
+
+    async def register_extension(self, extension: Extension) -> None:
+        """Adds a plug-in, also while the client runs: then its hooks are called from now on.
+
+        Raises:
+            ExtensionError: Its ``on_init`` failed; it was not added.
+            ValueError: There is one of that name already.
+        """
+        await self._host.register(extension)
+        if self._is_running and self._host.handles_events and self._observing is _nothing:
+            self._observing = self._supervisor.hub.on(None, self._notify_event)
+        session = self._session
+        if session is not None and self.is_ready and self._host.handles_messages:
+            session.start_carrying([])
 
     # ---- events ----------------------------------------------------------------------------------------------------
 
@@ -279,7 +313,8 @@ class WebSocketClient(Sending):
         self._parts.unsent = ()
         self._supervisor.begin()
         self._ring._reopen()
-        observing = self._supervisor.hub.on(None, self._notify_event) if len(self._host) else _nothing
+        if self._host.handles_events:
+            self._observing = self._supervisor.hub.on(None, self._notify_event)
         try:
             await self._host.start()
             await self._sessions()
@@ -291,7 +326,8 @@ class WebSocketClient(Sending):
         else:
             await self._end(None)
         finally:
-            observing()
+            self._observing()
+            self._observing = _nothing
 
     async def _sessions(self) -> None:
         supervisor = self._supervisor
@@ -306,6 +342,9 @@ class WebSocketClient(Sending):
             finally:
                 self._session = None
                 await self._stop_rotating()
+                for connection in self._parts.open:
+                    self._parts.settle(connection)
+            self._parts.unsent = ()  # Disconnected has told; they are no shutdown's
             assert over.failure is not None, "no session took over"
             if over.final:
                 assert over.failure.cause is not None, "a last session has a cause"
@@ -328,6 +367,8 @@ class WebSocketClient(Sending):
             over, self._over = self._over, None
             if over is not None and not over.done():
                 over.set_result(None)
+            # Async callbacks may wait for the shutdown themselves: they are waited for when it is told.
+            await self._supervisor.hub.aclose(self.config.extension_timeout)
 
     async def __aenter__(self) -> Self:
         """Runs in the background; returns at the first Ready, or raises what makes that impossible."""
@@ -338,7 +379,7 @@ class WebSocketClient(Sending):
         try:
             await self.wait_ready()
         except BaseException:
-            with contextlib.suppress(BaseException):
+            with contextlib.suppress(Exception):  # it is what wait_ready() raised
                 await self._stop_background()
             raise
         return self
@@ -509,6 +550,7 @@ class WebSocketClient(Sending):
         session = self._session
         if session is None or not isinstance(session.wire, Connection):
             raise NotConnected(self.uri)
+        session.pay()
         return await (await session.wire.ping(data))
 
     def sender(self) -> Sender:
@@ -544,14 +586,16 @@ class WebSocketClient(Sending):
             text = None
         seconds = None if timeout is None else _seconds(timeout, 0)
         limit = asyncio.timeout(seconds)
-        receipt: Receipt = asyncio.get_running_loop().create_future()
-        with self._stream(markers=True, decode=decode, start="live", capacity=None) as answers:
+        receipt: Receipt | None = None
+        with self.stream(markers=True, decode=decode, start="live", capacity=None) as answers:
             try:
                 async with limit:
-                    await self._outbox.send(message, text, receipt=receipt)
+                    receipt = await self.send(message, text, receipt=True)
                     async for item in answers:
                         if isinstance(item, Down):
-                            is_sure = receipt.done() and isinstance(receipt.exception(), NotSent)
+                            is_sure = (
+                                receipt is not None and receipt.done() and isinstance(receipt.exception(), NotSent)
+                            )
                             outcome: Literal["not_sent", "maybe_sent"] = "not_sent" if is_sure else "maybe_sent"
                             raise ConnectionLost(f"{self.uri}: {item.reason}", outcome=outcome)
                         if isinstance(item, _core.Message) and match(item.data):
@@ -561,24 +605,6 @@ class WebSocketClient(Sending):
                     raise
                 raise RequestTimeout(f"{self.uri}: no answer within {seconds:g} s", timeout=seconds) from error
         raise self._terminal() or ConnectionLost(f"{self.uri}: the client ended", outcome="maybe_sent")
-
-    # ---- receiving -------------------------------------------------------------------------------------------------
-
-    def stream(self, *wrong: Any, **options: Any) -> Stream[Any]:
-        """An independent cursor on what is received: see ``Stream`` for the keywords.
-
-        The first one starts at the oldest message that is retained, later ones at the next.
-        """
-        if wrong:
-            raise TypeError(
-                f"stream() takes keywords only; did you mean client.subscriptions.add({wrong[0]!r}, message=...)?"
-            )
-        return self._stream(**options)
-
-    subscribe = stream
-
-    def _stream(self, **options: Any) -> Stream[Any]:
-        return Stream(self._ring, **options)
 
     # ---- what its parts ask for ------------------------------------------------------------------------------------
 
@@ -627,7 +653,7 @@ class WebSocketClient(Sending):
         await session.wire.send(message)
 
     async def _observe(self) -> AsyncIterator[Any]:
-        with self._stream(start="live") as stream:
+        with self.stream(start="live") as stream:
             async for message in stream:
                 yield message
 
@@ -697,6 +723,12 @@ def _connect_options(config: ClientConfig) -> Mapping[str, Any]:
     }
 
 
+def _outcome(receipt: Receipt | None) -> Literal["not_sent", "maybe_sent"]:
+    """Whether the peer may have what the receipt is for."""
+    is_known = receipt is not None and receipt.done() and isinstance(receipt.exception(), NotSent)
+    return "not_sent" if is_known else "maybe_sent"
+
+
 def _seconds(value: Seconds, otherwise: float) -> float:
     """A duration in seconds; ``otherwise`` for None."""
     return otherwise if value is None else _core.seconds("timeout", value)
@@ -705,6 +737,16 @@ def _seconds(value: Seconds, otherwise: float) -> float:
 def _moment(expires: Seconds) -> float | None:
     """When something expires that does so in so many seconds, on the loop's clock."""
     return None if expires is None else asyncio.get_running_loop().time() + _core.seconds("expires", expires)
+
+
+def _redactor(redact: Redactor | str | Iterable[str] | None) -> Redactor | None:
+    """What masks secrets; never shown itself."""
+    if redact is None or isinstance(redact, Redactor):
+        return redact
+    secrets = (redact,) if isinstance(redact, str) else tuple(redact)
+    if not secrets or not all(isinstance(secret, str) and secret for secret in secrets):
+        raise ConfigError("redact is a Redactor, or one or several texts that are not empty", field="redact")
+    return Redactor(*secrets)
 
 
 def _nothing() -> None:

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from ._parts import Parts
 
 __all__ = ["ClientStats"]
 
@@ -12,13 +16,13 @@ class ClientStats:
     """Counters of a client since it was made. They only grow, but for the gauges, which say so.
 
     Attributes:
-        attempts: Connections that were tried.
+        attempts: Connections that were tried; one that is scheduled counts already.
         connections: Upgrades that succeeded.
         sessions: Application handshakes that succeeded.
-        errors: Attempts and handshakes that failed.
-        outages: Ready sessions that ended.
-        messages_received: Messages received.
-        messages_sent: Messages accepted by a connection.
+        errors: Attempts and handshakes that failed, and errors that ended sessions.
+        outages: Ready sessions that ended before another had taken over, the last one at a shutdown included.
+        messages_received: Messages received, those of handshakes included.
+        messages_sent: Messages accepted by a connection, those of handshakes included.
         bytes_received: Bytes received, below TLS.
         bytes_sent: Bytes sent, below TLS.
         messages_unsent: Messages that a session's end left unsent, or maybe sent.
@@ -29,6 +33,9 @@ class ClientStats:
         streams: Gauge: streams that are attached.
         ready: Gauge: 1 while a session is ready.
         generation: Gauge: number of the present session, or the last one.
+
+    Connections of a ``Connector`` of one's own, other than ``fastws.Connection``, count messages after the handshake,
+    and no bytes.
     """
 
     attempts: int
@@ -65,6 +72,51 @@ class ClientStats:
             lines.append(f"# TYPE {name} {'gauge' if is_gauge else 'counter'}")
             lines.append(f"{name}{shown} {getattr(self, field.name)}")
         return "\n".join(lines) + "\n"
+
+
+class LiveTraffic(NamedTuple):
+    """What was counted by connections that are not in the supervisor's state yet."""
+
+    messages_received: int
+    messages_sent: int
+    bytes_received: int
+    bytes_sent: int
+
+
+def live_traffic(parts: Parts) -> LiveTraffic:
+    """What the open connections of a client have counted, and what connections counted that do not do so themselves."""
+    live = [connection.stats() for connection in parts.open]
+    return LiveTraffic(
+        sum((each.messages_received for each in live), parts.received_otherwise),
+        sum((each.messages_sent for each in live), parts.outbox.sent_otherwise),
+        sum(each.bytes_received for each in live),
+        sum(each.bytes_sent for each in live),
+    )
+
+
+def client_stats(parts: Parts) -> ClientStats:
+    """What the sessions of a client have counted by now."""
+    state, outbox, ring = parts.supervisor.state, parts.outbox, parts.ring
+    live = live_traffic(parts)
+    return ClientStats(
+        attempts=state.total_attempts,
+        connections=state.connections,
+        sessions=state.generation,
+        errors=state.error_count,
+        outages=state.outages,
+        messages_received=state.messages_received + live.messages_received,
+        messages_sent=state.messages_sent + live.messages_sent,
+        bytes_received=state.bytes_received + live.bytes_received,
+        bytes_sent=state.bytes_sent + live.bytes_sent,
+        messages_unsent=outbox.unsent,
+        messages_expired=outbox.expired,
+        messages_dropped=outbox.dropped,
+        waiting_messages=outbox.waits,
+        retained_messages=ring.retained,
+        streams=ring.streams,
+        ready=int(state.is_connected),
+        generation=state.generation,
+    )
 
 
 def _escaped(value: str) -> str:

@@ -76,6 +76,8 @@ class Outbox:
         "dropped",
         "expired",
         "failed",
+        "sent_otherwise",
+        "unsent",
     )
 
     def __init__(
@@ -101,6 +103,8 @@ class Outbox:
         self.dropped = 0
         self.expired = 0
         self.failed = 0
+        self.sent_otherwise = 0
+        self.unsent = 0
 
     # ---- sending ---------------------------------------------------------------------------------------------------
 
@@ -214,6 +218,7 @@ class Outbox:
             raise NotConnected(f"nothing was sent: {error}", message=plain(message)) from error
         native = self._native
         if native is None:
+            self.sent_otherwise += 1
             if receipt is not None and not receipt.done():
                 receipt.set_result(None)
             return
@@ -335,6 +340,7 @@ class Outbox:
             lost = self._account(native)
         if self._policy != "keep":
             lost += self._give_up("the connection ended")
+        self.unsent += len(lost)
         self._offer_room()
         return tuple(lost)
 
@@ -376,9 +382,10 @@ class Outbox:
     def close(self) -> tuple[Unsent, ...]:
         """The client is over: what waits is not sent."""
         lost = self.end()
-        lost += tuple(self._give_up("the client was shut down"))
+        waited = self._give_up("the client was shut down")
+        self.unsent += len(waited)
         self._offer_room()
-        return lost
+        return (*lost, *waited)
 
     async def flushed(self) -> None:
         """Waits until nothing waits any more and the kernel has taken everything. Ends with the session."""

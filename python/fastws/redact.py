@@ -8,12 +8,16 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Iterable
-from typing import Final
+from dataclasses import replace
+from typing import TYPE_CHECKING, Final
 from urllib.parse import quote, quote_plus
 
 import orjson
 
 from .http import Headers, HeadersLike, is_secret
+
+if TYPE_CHECKING:
+    from .errors import CloseInfo
 
 __all__ = ["MASK", "RedactingFilter", "Redactor", "printable", "redact_headers", "redact_uri"]
 
@@ -89,6 +93,36 @@ class Redactor:
     def headers(self, headers: HeadersLike) -> list[tuple[str, str]]:
         """As ``redact_headers``, without the secrets in other fields."""
         return [(name, self.filter(value)) for name, value in redact_headers(headers)]
+
+    def error(self, error: BaseException) -> None:
+        """Masks what an exception says, its notes, and those of its causes. Attributes but ``uri`` stay as they are."""
+        seen: set[int] = set()
+        todo: list[BaseException | None] = [error]
+        while todo:
+            each = todo.pop()
+            if each is None or id(each) in seen:
+                continue
+            seen.add(id(each))
+            each.args = tuple(self.filter(part) if isinstance(part, str) else part for part in each.args)
+            if isinstance(each, OSError) and isinstance(each.strerror, str):
+                each.strerror = self.filter(each.strerror)
+            if isinstance(uri := getattr(each, "uri", None), str):
+                each.uri = self.uri(uri)  # type: ignore[attr-defined]
+            if notes := getattr(each, "__notes__", None):
+                each.__notes__ = [self.filter(note) for note in notes]
+            todo += (each.__cause__, each.__context__)
+
+    def close_info(self, info: CloseInfo) -> CloseInfo:
+        """How a connection ended, without secrets in what was said."""
+        received, sent = info.rcvd, info.sent
+        if info.cause is not None:
+            self.error(info.cause)
+        return replace(
+            info,
+            reason=self.filter(info.reason),
+            rcvd=None if received is None else replace(received, reason=self.filter(received.reason)),
+            sent=None if sent is None else replace(sent, reason=self.filter(sent.reason)),
+        )
 
     def __repr__(self) -> str:
         return "Redactor(***)"

@@ -17,7 +17,7 @@ from .dedupe import Deduplicator
 from .errors import AlreadyRunning, ConfigError
 from .events import DisconnectReason, Ready
 from .markers import Down, Outage
-from .streams import Stream
+from .receiving import Receiving
 from .subscriptions import SubscriptionState
 
 __all__ = ["LineStats", "RedundantClient"]
@@ -58,7 +58,7 @@ class _Line:
         self.generation = 0
 
 
-class RedundantClient:
+class RedundantClient(Receiving):
     """The same feed over several lines. A message is delivered when the first of them brings it, and once.
 
     ::
@@ -152,12 +152,6 @@ class RedundantClient:
             )
             for line in self._lines
         )
-
-    def stream(self, **options: Any) -> Stream[Any]:
-        """A cursor on what is received by any line: see ``WebSocketClient.stream``. ``source`` names the line."""
-        return Stream(self._ring, **options)
-
-    subscribe = stream
 
     def add(self, key: str, **options: Any) -> None:
         """Subscribes every line: see ``Subscriptions.add``."""

@@ -13,10 +13,11 @@ import logging
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from ._parts import End, Parts
 from .dedupe import Deduplicator
 from .errors import ClientStopped, ConnectionClosedOK
 from .events import Connected, Connecting, DisconnectReason
-from .session import NO_INFO, End, Parts, Session
+from .session import NO_INFO, Session
 
 if TYPE_CHECKING:
     from .connector import Wire

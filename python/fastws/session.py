@@ -7,11 +7,11 @@ import contextlib
 import functools
 import logging
 import time
-from collections.abc import Callable, Hashable
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
 from ._core import Batch
+from ._parts import End, Gate, Over, Parts
 from ._policy import OK_CODES, closed_by
 from .connection import Connection
 from .context import ConnectionContext
@@ -25,93 +25,25 @@ from .errors import (
     HandshakeTimeout,
     KeepaliveTimeout,
     ReceiveTimeout,
-    Unsent,
 )
 from .events import Disconnected, DisconnectReason
-from .handshakes import HandshakeChannel, HandshakeMessage, SupportsHandshake, perform
+from .handshakes import HandshakeChannel, HandshakeMessage, perform
 from .markers import Down, Outage
 from .rate import Pacer, Priority
-from .retry import Failure
 
 if TYPE_CHECKING:
-    from ._core import Ring
-    from .config import ClientConfig
     from .connector import Wire
-    from .extensions import ExtensionHost
     from .handshakes.channel import TimeLimit
-    from .outbox import Outbox
-    from .rate import RateLimit, RateLimits
-    from .subscriptions import Subscriptions
-    from .supervisor import ConnectionSupervisor
 
-__all__ = ["Parts", "Session", "Tap"]
+__all__ = ["NO_INFO", "Session"]
 
 log = logging.getLogger("fastws.client")
-
-Tap = Callable[[str, int, str | bytes], Any]
-"""``tap(direction, received_ns, data)``: direction is ``"in"`` or ``"out"``."""
-
-MessageKey = Callable[[str | bytes], Hashable | None]
-"""Tells messages apart."""
-
-Gate = Callable[[str | bytes, int, int, int | None], bool]
-"""Whether a message goes on: gets the message and when it was received."""
 
 BLOCKED_FOR = 5.0
 """Seconds after which a stream that is not read is named."""
 
 GRACE = 0.05
 """Seconds between the suspicion of silence and the verdict, at most: what the kernel holds is read first."""
-
-
-@dataclass(slots=True)
-class Parts:
-    """What the sessions of a client share."""
-
-    config: ClientConfig
-    supervisor: ConnectionSupervisor
-    ring: Ring
-    outbox: Outbox
-    subscriptions: Subscriptions
-    handshaker: SupportsHandshake
-    host: ExtensionHost
-    rate_limit: RateLimit | RateLimits | None
-    tap: Tap | None
-    metadata: dict[str, Any]
-    rotate: Callable[[], None]
-    """The session has reached its age: another is to take over."""
-    message_key: MessageKey | None = None
-    source: str | None = None
-    down: Down | None = None
-    """The outage that is under way."""
-    dials_at_down: int = 0
-    unsent: tuple[Unsent, ...] = ()
-    """What the last session left unsent."""
-
-
-class End(NamedTuple):
-    """Why a session ends."""
-
-    reason: DisconnectReason
-    cause: BaseException
-    final: bool = False
-    """No other session is to follow."""
-    successor: Session | None = None
-    """The session that has taken over, and is ready."""
-
-
-class Over(NamedTuple):
-    """How a session ended.
-
-    Attributes:
-        failure: What to tell the retry strategy; None if another session took over.
-        final: Whether no other session is to follow.
-        successor: The session that took over.
-    """
-
-    failure: Failure | None
-    final: bool = False
-    successor: Session | None = None
 
 
 class Session:
@@ -152,6 +84,8 @@ class Session:
         self._on_ready = on_ready
         self.wire = wire
         self._native = wire if isinstance(wire, Connection) else None
+        if self._native is not None:
+            parts.opened(self._native)
         self._pacer = Pacer(parts.rate_limit) if parts.rate_limit is not None else None
         self._context: ConnectionContext | None = None
         self._end: asyncio.Future[End] = asyncio.get_running_loop().create_future()
@@ -186,6 +120,8 @@ class Session:
         attempt = parts.supervisor.state.attempts
         try:
             unclaimed = await parts.supervisor.wait(self._begin(attempt))
+            if parts.supervisor.is_shutdown_requested:  # in the very turn in which the handshake ended
+                raise ClientStopped(f"{self.uri}: the client was shut down")
         except ClientStopped:
             await self._close(1001, "the client is shutting down", shutdown_deadline())
             parts.supervisor.mark_disconnected(_reason("shutdown", None, ClientStopped("shut down")))
@@ -208,6 +144,16 @@ class Session:
         if self._pacer is not None:
             await self._pacer.acquire(priority)
 
+    def pay(self) -> None:
+        """A frame that is not delayed leaves: those behind it wait longer."""
+        if self._pacer is not None:
+            self._pacer.pay()
+
+    def note_activity(self) -> None:
+        """Lets the client's state know when something came last."""
+        if self._native is not None and self._generation:
+            self._parts.supervisor.state.update_activity(time.monotonic() - self._native._silence)
+
     @property
     def is_ending(self) -> bool:
         """Whether its end is decided."""
@@ -221,6 +167,8 @@ class Session:
         """Closes a connection that never became the client's."""
         await self.stop_carrying()
         await self._close(1001, "", asyncio.get_running_loop().time() + 1)
+        if self._native is not None:
+            self._parts.settle(self._native)
 
     async def finish(self, reason: DisconnectReason) -> None:
         """Receives what is on the way, and marks the end: another session takes over, but not seamlessly."""
@@ -423,6 +371,7 @@ class Session:
                 for data in batch:
                     await self._incoming(data, batch.received_ns, batch.received_mono_ns, batch.kernel_ns)
             else:
+                self._parts.received_otherwise += 1
                 self._parts.supervisor.update_activity()
                 await self._incoming(batch, time.time_ns(), time.monotonic_ns(), None)
 
@@ -496,7 +445,7 @@ class Session:
 
     async def _leave(self, end: End) -> None:
         """The account: everything received is in the ring, then that it ended; what was not sent; who is told."""
-        parts, native = self._parts, self._native
+        parts = self._parts
         if self._timer is not None:
             self._timer.cancel()
         await self._stop_receiving()
@@ -505,8 +454,8 @@ class Session:
         if self._pacer is not None:
             self._pacer.close(end.cause)
         parts.subscriptions.session_ended()
-        if native is not None:
-            parts.supervisor.state.count(native.stats())
+        if self._native is not None:
+            parts.settle(self._native)
         parts.supervisor.mark_disconnected(end.reason, unsent)
         assert self._context is not None
         await parts.host.notify_disconnect(self._context, end.reason)
@@ -543,7 +492,7 @@ class Session:
         await self.stop_carrying()
         await self._close(1000, "", asyncio.get_running_loop().time() + min(parts.config.close_timeout, 2))
         if self._native is not None:
-            parts.supervisor.state.count(self._native.stats())
+            parts.settle(self._native)
         if self._pacer is not None:
             self._pacer.close(end.cause)
         parts.supervisor.hub.publish(Disconnected(end.reason, parts.unsent))
@@ -576,6 +525,8 @@ class Session:
         kind = "keepalive" if isinstance(cause, KeepaliveTimeout) else "error"
         if info is not None and info.rcvd is not None:
             kind = "normal" if info.rcvd.code in OK_CODES else "server_closed"
+        if info is not None and self._parts.redactor is not None:
+            info = self._parts.redactor.close_info(info)
         error = closed_by(info if info is not None else NO_INFO)
         self.end(End(_reason(kind, info, error), error))
 

@@ -152,6 +152,7 @@ class ConnectionState:
         "last_error",
         "messages_received",
         "messages_sent",
+        "outages",
         "ready_at",
         "status",
         "total_attempts",
@@ -181,6 +182,7 @@ class ConnectionState:
         self.messages_sent = 0
         self.bytes_received = 0
         self.bytes_sent = 0
+        self.outages = 0
         self._connections = 0
 
     def mark_connecting(self, attempt: int | None = None) -> None:
@@ -226,6 +228,8 @@ class ConnectionState:
     def mark_disconnected(self, reason: DisconnectReason) -> None:
         """The connection has ended, or no dial will follow the one that failed."""
         self._become(Status.DISCONNECTED)
+        if self.ready_at is not None:
+            self.outages += 1
         self.last_disconnect = reason
         self.connected_at = self.ready_at = None
 
@@ -262,6 +266,11 @@ class ConnectionState:
     def is_shutdown_requested(self) -> bool:
         """Whether shutdown was asked for and is not over."""
         return self.status is Status.SHUTTING_DOWN
+
+    @property
+    def connections(self) -> int:
+        """Connections made."""
+        return self._connections
 
     @property
     def reconnect_count(self) -> int:

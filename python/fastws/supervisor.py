@@ -30,7 +30,7 @@ from .events import (
 )
 from .http import HeadersLike
 from .rate import ConnectLimiter, default_connect_limiter
-from .redact import redact_uri
+from .redact import Redactor, redact_uri
 from .retry import Failure, RetryBudget, RetryStrategy, as_close_policy
 from .state import ConnectionSnapshot, ConnectionState, Status
 
@@ -70,6 +70,7 @@ class ConnectionSupervisor:
         headers: More headers for the upgrade; or a callable (may be async), as for ``uri``.
         options: More keywords for the connector.
         connect_limiter: Shared by clients, so that many do not dial at the same moment.
+        redactor: Masks what the URI, errors and events say.
     """
 
     __slots__ = (
@@ -79,6 +80,7 @@ class ConnectionSupervisor:
         "_interrupt",
         "_limiter",
         "_options",
+        "_redactor",
         "_shown",
         "_uri",
         "config",
@@ -96,13 +98,15 @@ class ConnectionSupervisor:
         headers: HeadersSource = None,
         options: Mapping[str, Any] | None = None,
         connect_limiter: ConnectLimiter | None = None,
+        redactor: Redactor | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.config = config if config is not None else ClientConfig()
         self.state = ConnectionState(clock=clock)
         self.hub = EventHub()
         self._uri = uri
-        self._shown = redact_uri(uri) if isinstance(uri, str) else "the URI that is asked for at every attempt"
+        self._redactor = redactor
+        self._shown = self._masked(uri) if isinstance(uri, str) else "the URI that is asked for at every attempt"
         self._connector: Connector = connector if connector is not None else DefaultConnector()
         self._headers = headers
         self._options: Mapping[str, Any] = options if options is not None else {}
@@ -219,6 +223,8 @@ class ConnectionSupervisor:
         session_seconds: float | None = None,
     ) -> Failure:
         """A failure of the present attempt, for ``failed``."""
+        if cause is not None and self._redactor is not None:
+            self._redactor.error(cause)
         return self._budget.failure(cause, phase, session_seconds)
 
     async def failed(self, failure: Failure) -> None:
@@ -286,8 +292,13 @@ class ConnectionSupervisor:
 
     async def _attempt(self) -> Wire:
         limiter = self._limiter if self._limiter is not None else default_connect_limiter()
-        async with limiter.slot():
-            return await self._dial()
+        try:
+            async with limiter.slot():
+                return await self._dial()
+        except Exception as error:
+            if self._redactor is not None:
+                self._redactor.error(error)
+            raise
 
     async def _dial(self) -> Wire:
         limit = self.config.open_timeout
@@ -296,7 +307,7 @@ class ConnectionSupervisor:
         try:
             async with scope:
                 uri = await _asked(self._uri, "uri", str)
-                self._shown = redact_uri(uri)
+                self._shown = self._masked(uri)
                 headers = await _asked(self._headers, "headers", None)
         except TimeoutError as error:
             if not scope.expired():
@@ -329,6 +340,9 @@ class ConnectionSupervisor:
                 uri=self._shown,
                 phase="tcp",
             ) from error
+
+    def _masked(self, uri: str) -> str:
+        return redact_uri(uri) if self._redactor is None else self._redactor.uri(uri)
 
     def _check(self) -> None:
         if self._interrupt.is_requested:

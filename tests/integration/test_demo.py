@@ -47,7 +47,7 @@ def test_a_recorded_session(loop, transport, feed, capsys):
 @pytest.mark.timing
 @pytest.mark.parametrize("transport", [[], ["--tcp"]], ids=["tls", "tcp"])
 def test_a_generated_session_with_faults(loop, transport, capsys):
-    arguments = ["--messages", "10000", "--speed", "2000", "--fault-seconds", "4", "--loop", loop, *transport]
+    arguments = ["--messages", "10000", "--speed", "2000", "--fault-seconds", "3", "--loop", loop, *transport]
     code = main(["--plain", *arguments])
     output = capsys.readouterr().out
     assert code == 0, output
@@ -57,10 +57,11 @@ def test_a_generated_session_with_faults(loop, transport, capsys):
 
 
 @pytest.mark.timing
+@pytest.mark.slow
 @pytest.mark.skipif(not RECORDED, reason=f"no recorded sessions in {FEEDS}; FASTWS_FEEDS names another folder")
 @pytest.mark.parametrize("feed", RECORDED, ids=lambda path: path.name.split(".")[0])
 def test_a_recorded_session_with_faults(feed, capsys):
-    code = main(["--plain", "--feed", str(feed), "--speed", "100000", "--fault-seconds", "4"])
+    code = main(["--plain", "--feed", str(feed), "--speed", "100000", "--fault-seconds", "3"])
     output = capsys.readouterr().out
     assert code == 0, output
     assert PROVEN in output
@@ -69,7 +70,7 @@ def test_a_recorded_session_with_faults(feed, capsys):
 @pytest.mark.timing
 def test_another_client_among_the_same_faults(capsys):
     pytest.importorskip("websockets")
-    code = main(["--plain", "--messages", "10000", "--speed", "2000", "--fault-seconds", "4", "--compare"])
+    code = main(["--plain", "--messages", "10000", "--speed", "2000", "--fault-seconds", "3", "--compare"])
     output = capsys.readouterr().out
     assert code == 0, output
     found = re.search(r"silent gaps +(\d+) +(\d+)", output)

@@ -44,6 +44,7 @@ KEYWORDS = {
     "connect_limiter": "connect_limiter",
     "tap": "tap",
     "metadata": "metadata",
+    "redact": "redact",
 }
 
 

@@ -601,3 +601,91 @@ def test_error_events_name_the_attempt():
         assert [event.attempt for event in delays] == [2, 3]
 
     run_virtual(main())
+
+
+def test_given_secrets_are_nowhere_in_what_is_said(caplog):
+    caplog.set_level("DEBUG")
+
+    async def main():
+        token = "s3cr3t-listen-key"
+        uri = f"wss://venue.example/ws/{token}"
+        connector = MemoryConnector(
+            DialError(f"{uri}: connection refused", uri=uri, phase="tcp"),
+            None,
+            OSError(f"cannot reach {uri}"),
+            lambda wire: wire.server_close(4401, f"{token} has expired"),
+        )
+        client = fastws.WebSocketClient(
+            uri,
+            connector=connector,
+            config=QUIET.replace(final_close_codes={4401}),
+            retry=fastws.FixedDelay(1),
+            redact=token,
+        )
+        said = [repr(client), client.uri]
+        client.on(None, lambda event: said.extend((repr(event), str(getattr(event, "reason", "")))))
+        with pytest.raises(fastws.ConnectionClosedError) as raised:
+            async with client:
+                connector.wires[0].server_close(1012, f"move on, {token}")
+                await asyncio.sleep(30)
+        said += [str(raised.value), repr(raised.value), repr(client.snapshot()), caplog.text]
+        assert not [text for text in said if token in text]
+        assert connector.wires[0].uri == uri
+
+    run_virtual(main())
+
+
+@pytest.mark.parametrize("redact", ["", [], ["a", ""], [1]])
+def test_what_cannot_be_a_secret_is_refused_and_not_shown(redact):
+    with pytest.raises(ConfigError, match="redact"):
+        client_of(MemoryConnector(), redact=redact)
+
+
+def test_an_extension_may_come_while_it_runs_and_sees_the_next_message():
+    async def main():
+        class Loud(fastws.Extension):
+            name = "loud"
+            handles_messages = True
+            seen = ()
+
+            def on_message(self, message, context):
+                return message.upper()
+
+            def on_event(self, event, context):
+                self.seen += (type(event).__name__,)
+
+        connector = MemoryConnector()
+        client = client_of(connector)
+        loud = Loud()
+        async with client:
+            with client.stream() as stream:
+                await client.register_extension(loud)
+                connector.wires[0].deliver("a")
+                assert await stream.recv() == "A"
+            with pytest.raises((ValueError, fastws.ClientError)):
+                await client.register_extension(Loud())
+        assert loud.seen == ("Disconnected", "Shutdown")
+        assert client.extensions.get("loud") is loud
+
+    run_virtual(main())
+
+
+def test_async_callbacks_are_through_when_it_is_over_and_may_ask_for_the_end():
+    async def main():
+        connector = MemoryConnector()
+        client = client_of(connector)
+        through = []
+
+        async def slow(event):
+            await asyncio.sleep(0.5)
+            through.append(type(event).__name__)
+
+        async def stop(event):
+            await client.shutdown()
+
+        client.on(Shutdown, slow)
+        client.on(Ready, stop)
+        await client.run()
+        assert through == ["Shutdown"]
+
+    run_virtual(main())

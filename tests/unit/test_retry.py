@@ -482,3 +482,32 @@ def test_what_a_client_ends_with_is_else_that_its_retries_are_exhausted():
     assert error.__cause__ is cause
     error = ends_with(budget(NoRetry()), None, "session")
     assert str(error) == "NoRetry gives up after attempt 1"
+
+
+def test_fault_22_the_jitter_of_one_cycle_is_not_that_of_the_next():
+    strategy = ExponentialBackoff(1, 60, jitter=0.5)
+
+    def cycle():
+        strategy.reset()
+        return [strategy.next_delay(failure(attempt)) for attempt in range(1, 9)]
+
+    assert cycle() != cycle()
+
+
+@pytest.mark.parametrize(
+    ("initial", "multiplier"), [(0, 2), (-1, 2), (math.nan, 2), (math.inf, 2), (1, -1), (1, 0), (1, math.nan)]
+)
+def test_fault_22_numbers_that_make_no_delay_are_refused_by_name_when_they_are_given(initial, multiplier):
+    with pytest.raises(fastws.ConfigError, match=r"^(initial|multiplier) is "):
+        ExponentialBackoff(initial, 60, multiplier)
+    with pytest.raises(fastws.ConfigError, match="jitter"):
+        ExponentialBackoff(1, 60, jitter=math.nan)
+
+
+def test_fault_22_no_jitter_goes_over_the_maximum_and_all_of_it_may_be_random():
+    strategy = ExponentialBackoff(1, 2, jitter=1.0, seed=1)
+    assert all(0 <= strategy.next_delay(failure(attempt)) <= 2 for attempt in range(1, 200))
+    full = ExponentialBackoff(1, 2, full_jitter=True, seed=1)
+    delays = [full.next_delay(failure(9)) for _ in range(200)]
+    assert min(delays) < 0.2
+    assert 1.8 < max(delays) <= 2

@@ -6,6 +6,7 @@ import pytest
 
 import fastws
 from fastws.events import Disconnected
+from fastws.handshakes import Handshaker
 from virtual_time import run_virtual
 from wires import MemoryConnector
 
@@ -33,5 +34,47 @@ def test_a_stream_that_is_not_read_is_not_taken_for_the_peers_silence(timeout):
             assert seen == []
             await asyncio.sleep(2)
             assert [event.reason.kind for event in seen] == [timeout]
+
+    run_virtual(main())
+
+
+def test_counters_of_a_connection_are_counted_once_also_while_its_end_is_told(fastws_server):
+    async def main():
+        client = fastws.WebSocketClient(fastws_server.url("/blast?n=7&size=16"), retry=fastws.NoRetry())
+        stream = client.stream()
+        seen = []
+        client.on(fastws.Disconnected, lambda event: seen.append(client.snapshot().messages_received))
+        with pytest.raises(fastws.RetriesExhausted):
+            await client.run()
+        assert seen == [7]
+        assert client.snapshot().messages_received == 7
+        await stream.aclose()
+
+    asyncio.run(main())
+
+
+def test_a_shutdown_in_the_turn_in_which_the_handshake_ends_is_a_shutdown():
+    class Ending(Handshaker):
+        name = "ending"
+
+        async def handshake(self, channel, context):
+            await asyncio.sleep(1)
+            stopping.append(asyncio.create_task(client.shutdown()))
+            future = asyncio.get_running_loop().create_future()
+            asyncio.get_running_loop().call_soon(future.set_result, None)
+            await future
+
+    stopping = []
+    connector = MemoryConnector()
+    client = None
+
+    async def main():
+        nonlocal client
+        client = fastws.WebSocketClient(
+            URI, connector=connector, handshake=Ending(), config=fastws.ClientConfig(receive_timeout=None)
+        )
+        await client.run()
+        await stopping[0]
+        assert connector.wires[0].closed_by_client == 1001
 
     run_virtual(main())

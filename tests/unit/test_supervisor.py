@@ -4,6 +4,7 @@ import asyncio
 
 import pytest
 
+import fastws
 from fastws.config import ClientConfig
 from fastws.errors import CertificateError, ClientStopped, DialError, OpenTimeout, RetriesExhausted
 from fastws.events import Connected, Connecting, Error, FatalError, ReconnectScheduled
@@ -235,5 +236,44 @@ def test_activity_is_marked_by_a_handle():
         before = sup.snapshot().last_activity
         sup.activity_handle().update()
         assert sup.snapshot().last_activity >= before
+
+    run_virtual(main())
+
+
+def refusal(status, **fields):
+    headers = fastws.Headers([(name.replace("_", "-"), value) for name, value in fields.items()])
+    return fastws.InvalidStatus(f"HTTP {status}", uri=URI, response=fastws.Response(status, "", headers))
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        *[refusal(status) for status in (400, 401, 403, 404)],
+        fastws.CertificateError("unknown issuer", uri=URI),
+        fastws.InvalidURI("the scheme is http"),
+    ],
+    ids=str,
+)
+def test_fault_15_what_no_repetition_mends_is_raised_with_all_that_is_known(error):
+    async def main():
+        connector = MemoryConnector(error)
+        client = fastws.WebSocketClient(URI, connector=connector, retry=fastws.FixedDelay(1))
+        with pytest.raises(type(error)) as raised:
+            await client.run()
+        assert raised.value is error
+        assert len(connector.attempts) == 1
+        if isinstance(error, fastws.InvalidStatus):
+            assert raised.value.response.status_code in (400, 401, 403, 404)
+
+    run_virtual(main())
+
+
+@pytest.mark.parametrize(("retry_after", "waited"), [("3", 3), ("60", 10)])
+def test_fault_15_a_server_that_names_a_time_is_left_alone_up_to_the_maximum(retry_after, waited):
+    async def main():
+        connector = MemoryConnector(refusal(503, Retry_After=retry_after))
+        strategy = fastws.ExponentialBackoff(1, 10, jitter=0)
+        async with fastws.WebSocketClient(URI, connector=connector, retry=strategy):
+            assert connector.attempts == pytest.approx([0, waited], abs=0.01)
 
     run_virtual(main())

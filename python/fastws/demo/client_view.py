@@ -94,7 +94,7 @@ def state_line(client: ClientSnapshot, columns: int) -> Line:
         in_sync, books = client.books
         facts.append(f"{in_sync}/{books} books")
     for fact in facts:
-        if line.width + len(fact) + 3 > columns:
+        if line.width + len(fact) > columns:
             break
         part = fact.split(" ")[0].split("/")
         style = YELLOW if len(part) > 1 and part[0] != part[1] else ""

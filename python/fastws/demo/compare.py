@@ -6,12 +6,14 @@ import asyncio
 import importlib
 import importlib.util
 import ssl
+import time
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final
 
 import orjson
 
 from fastws.demo.channels import decode
+from fastws.demo.client_view import ClientSnapshot, LogLine
 from fastws.demo.embedded import sent_session
 from fastws.demo.fault_report import RivalReport
 from fastws.demo.orders import ClientBooks
@@ -111,27 +113,55 @@ async def _subscribe(ws: Any, channels: Sequence[str], on_message: Callable[[str
 async def _until_over(
     stage: Stage, venue: Venue, task: asyncio.Task[None], view: LiveView, received: Callable[[], int]
 ) -> None:
+    """Show how it goes, until the feed is over and nothing comes any more."""
     loop = asyncio.get_running_loop()
     began, total = loop.time(), len(stage.feed.messages)
     deadline = began + stage.plan.seconds * 1.5 + 5
     seen, seen_at = 0, began
     while loop.time() < deadline and not task.done():
         await asyncio.wait({task}, timeout=0.1)
+        now = loop.time()
         if received() != seen:
-            seen, seen_at = received(), loop.time()
+            seen, seen_at = received(), now
         if view.due():
-            view.show(
-                DemoSnapshot(
-                    title=stage.feed.title,
-                    setup="websockets, a reconnect loop written by hand",
-                    phase="websockets",
-                    received=seen,
-                    expected=total,
-                    elapsed=loop.time() - began,
-                    remaining=max(began + stage.plan.seconds - loop.time(), 0),
-                    rate=seen / max(loop.time() - began, 1e-3),
-                    state="playing to websockets",
-                )
-            )
-        if venue.position >= total and loop.time() - seen_at > 0.5 and loop.time() - began > stage.plan.seconds:
+            view.show(_snapshot(stage, venue, seen, now - began, now - seen_at))
+        if venue.position >= total and now - seen_at > _QUIET and now - began > stage.plan.seconds:
             return
+
+
+def _snapshot(stage: Stage, venue: Venue, received: int, elapsed: float, silent: float) -> DemoSnapshot:
+    """What can be seen from outside; the loop itself tells nothing."""
+    report = venue.report()
+    spans = [segment for session in report.sessions for segment in session.segments]
+    is_open = any(session.ended_ns is None and session.segments for session in report.sessions)
+    started = report.started_ns or 0
+    client = ClientSnapshot(
+        state="ready" if is_open else "reconnecting",
+        generation=len(report.sessions),
+        connection=report.accepted,
+        subscriptions=(len(stage.channels) * is_open, len(stage.channels)),
+        missed=max((spans[-1].stop if spans else 0) - received, 0),
+        silent=silent,
+        spans=spans,
+        position=report.position,
+        log=[
+            LogLine(at, "fault", text)
+            for at, text in stage.plan.labels
+            if started and time.monotonic_ns() - started >= at * 1e9
+        ],
+    )
+    return DemoSnapshot(
+        title=stage.feed.title,
+        setup="websockets, a reconnect loop by hand",
+        phase="websockets",
+        received=received,
+        expected=len(stage.feed.messages),
+        elapsed=elapsed,
+        remaining=max(stage.plan.seconds - elapsed, 0),
+        rate=received / max(elapsed, 1e-3),
+        state="playing to websockets",
+        client=client,
+    )
+
+
+_QUIET: Final = 0.5

@@ -217,7 +217,8 @@ def sent_session(venue: Venue, session: VenueSession) -> SentSession:
         indexes=venue.indexes(session),
         ready_from=max((entry.first for entry in session.subscribed), default=0),
         subscribed=[entry.channel for entry in session.subscribed],
-        was_reset="reset" in session.faults,
+        # A reset, or a client that left by itself while messages were coming.
+        may_lack_last="reset" in session.faults or (session.ended_by == "client" and "silence" not in session.faults),
         ended_by=_ended_by(session),
     )
 

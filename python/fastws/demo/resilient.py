@@ -368,7 +368,9 @@ class FaultPhase:
         outages = self._plan.outages if complete else None
         sent = list(self._sent)
         if sent and not complete:
-            sent[-1] = replace(sent[-1], was_reset=True)  # cut short by us: the last messages were still on their way
+            sent[-1] = replace(
+                sent[-1], may_lack_last=True
+            )  # cut short by us: the last messages were still on their way
         return FaultReport(
             name=self.name,
             verdict=judge(self._feed.messages, self._ledger, sent, self._channels, outages),

@@ -22,14 +22,14 @@ class SentSession:
         indexes: which messages of the feed were written, in order.
         ready_from: index of the feed from which everything was subscribed.
         subscribed: the channels, in the order in which the client subscribed.
-        was_reset: the server reset it, so that the last messages may have been destroyed on their way.
+        may_lack_last: it ended in the middle of things, so that the last messages may have been destroyed on their way.
         ended_by: what ended it, in words; empty where nothing did.
     """
 
     indexes: Sequence[int]
     ready_from: int
     subscribed: Sequence[str]
-    was_reset: bool = False
+    may_lack_last: bool = False
     ended_by: str = ""
 
 
@@ -206,7 +206,7 @@ def _session(feed: Sequence[str | bytes], received: Sequence[str | bytes], sent:
         pairs = zip(received, expected, strict=False)
         place = next((i for i, (got, wanted) in enumerate(pairs) if got != wanted), min(len(received), len(expected)))
         problem = f"message {place:,} is not the one that was written"
-    elif len(received) < len(expected) and not sent.was_reset:
+    elif len(received) < len(expected) and not sent.may_lack_last:
         problem = f"{len(expected) - len(received):,} of {len(expected):,} messages lost"
     return SessionVerdict(len(expected), len(received), sent.ended_by, problem)
 

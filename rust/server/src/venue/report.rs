@@ -200,7 +200,7 @@ impl SessionLog {
         report.written += count;
         match report.segments.last_mut().filter(|_| goes_on) {
             Some(last) => last.end = part.end,
-            None => report.segments.push(part),
+            None => push_bounded(&mut report.segments, part, MAX_ENTRIES),
         }
     }
 

@@ -1,0 +1,102 @@
+"""What the sessions of a client share, and how they end."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from .errors import Unsent
+from .events import DisconnectReason
+from .markers import Down
+from .retry import Failure
+
+if TYPE_CHECKING:
+    from ._core import Ring
+    from .config import ClientConfig
+    from .connection import Connection
+    from .extensions import ExtensionHost
+    from .handshakes import SupportsHandshake
+    from .outbox import Outbox
+    from .rate import RateLimit, RateLimits
+    from .redact import Redactor
+    from .session import Session
+    from .subscriptions import Subscriptions
+    from .supervisor import ConnectionSupervisor
+
+__all__ = ["End", "Gate", "MessageKey", "Over", "Parts", "Tap"]
+
+Tap = Callable[[str, int, str | bytes], Any]
+"""``tap(direction, received_ns, data)``: direction is ``"in"`` or ``"out"``."""
+
+MessageKey = Callable[[str | bytes], Hashable | None]
+"""Tells messages apart."""
+
+Gate = Callable[[str | bytes, int, int, int | None], bool]
+"""Whether a message goes on: gets the message and when it was received."""
+
+
+@dataclass(slots=True)
+class Parts:
+    """What the sessions of a client share."""
+
+    config: ClientConfig
+    supervisor: ConnectionSupervisor
+    ring: Ring
+    outbox: Outbox
+    subscriptions: Subscriptions
+    handshaker: SupportsHandshake
+    host: ExtensionHost
+    rate_limit: RateLimit | RateLimits | None
+    tap: Tap | None
+    metadata: dict[str, Any]
+    rotate: Callable[[], None]
+    """The session has reached its age: another is to take over."""
+    message_key: MessageKey | None = None
+    source: str | None = None
+    down: Down | None = None
+    """The outage that is under way."""
+    dials_at_down: int = 0
+    unsent: tuple[Unsent, ...] = ()
+    """What the last session left unsent."""
+    open: tuple[Connection, ...] = ()
+    """Connections whose counters are not yet in the supervisor's state."""
+    received_otherwise: int = 0
+    """Messages from connections that count nothing themselves: those of a connector of one's own."""
+    redactor: Redactor | None = None
+
+    def opened(self, connection: Connection) -> None:
+        """Its counters are the client's from now on."""
+        if connection not in self.open:
+            self.open += (connection,)
+
+    def settle(self, connection: Connection) -> None:
+        """It has ended: its counters are added up, once."""
+        if connection in self.open:
+            self.open = tuple(each for each in self.open if each is not connection)
+            self.supervisor.state.count(connection.stats())
+
+
+class End(NamedTuple):
+    """Why a session ends."""
+
+    reason: DisconnectReason
+    cause: BaseException
+    final: bool = False
+    """No other session is to follow."""
+    successor: Session | None = None
+    """The session that has taken over, and is ready."""
+
+
+class Over(NamedTuple):
+    """How a session ended.
+
+    Attributes:
+        failure: What to tell the retry strategy; None if another session took over.
+        final: Whether no other session is to follow.
+        successor: The session that took over.
+    """
+
+    failure: Failure | None
+    final: bool = False
+    successor: Session | None = None
