@@ -58,10 +58,13 @@ def test_a_shutdown_in_the_turn_in_which_the_handshake_ends_is_a_shutdown():
         name = "ending"
 
         async def handshake(self, channel, context):
-            await asyncio.sleep(1)
-            stopping.append(asyncio.create_task(client.shutdown()))
             future = asyncio.get_running_loop().create_future()
-            asyncio.get_running_loop().call_soon(future.set_result, None)
+
+            def both():
+                stopping.append(asyncio.create_task(client.shutdown()))
+                future.set_result(None)
+
+            asyncio.get_running_loop().call_later(1, both)
             await future
 
     stopping = []
