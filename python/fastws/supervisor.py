@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from ._interrupt import Interrupt, Interrupted
 from .config import ClientConfig
+from .connection import Connection
 from .connector import Connector, DefaultConnector, Wire
 from .errors import ClientStopped, ConfigError, OpenTimeout
 from .events import (
@@ -211,7 +212,7 @@ class ConnectionSupervisor:
                 await self.failed(self.failure(error, "connect"))
                 continue
             if self._interrupt.is_requested:
-                await wire.close(1001, "the client is shutting down")
+                await _dismiss(wire)
                 raise self._stopped()
             self.hub.publish(Connected(self.state.mark_connected()))
             return wire
@@ -350,6 +351,19 @@ class ConnectionSupervisor:
 
     def _stopped(self) -> ClientStopped:
         return ClientStopped(f"{self._shown}: the client was shut down")
+
+
+async def _dismiss(wire: Wire) -> None:
+    """Closes a connection that came too late, politely if that is quick: the shutdown has a deadline of its own."""
+    try:
+        async with asyncio.timeout(0.05):
+            await wire.close(1001, "the client is shutting down")
+    except TimeoutError:
+        abort = getattr(wire, "abort", None)
+        if isinstance(wire, Connection):
+            wire._abort("the client is shutting down")  # noqa: SLF001 - a friend of the connection
+        elif abort is not None:
+            abort()
 
 
 async def _asked(source: Any, name: str, kind: type | None) -> Any:
