@@ -8,7 +8,7 @@ import asyncio
 import random
 
 import fastws
-from fastws.errors import Close, DialError, HandshakeError, SendError, SubscriberOverflow
+from fastws.errors import DialError, HandshakeError, SendError, SubscriberOverflow
 from fastws.events import (
     Connected,
     Connecting,
@@ -493,7 +493,7 @@ def difference(seen, expected):
     for place, (one, other) in enumerate(zip(seen, expected, strict=False)):
         if one != other:
             return f"item {place}: {other} was due, {one} came; then {seen[place + 1 : place + 4]}"
-    return f"{len(seen)} came, {len(expected)} were due; the first that differs: {(seen + expected)[min(len(seen), len(expected)):][:3]}"
+    return f"{len(seen)} came, {len(expected)} were due; the first that differs: {(seen + expected)[min(len(seen), len(expected)) :][:3]}"
 
 
 def now():

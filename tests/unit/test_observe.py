@@ -1,6 +1,7 @@
 """What a client counts (observe.py)."""
 
 import asyncio
+import itertools
 from dataclasses import fields
 
 import fastws
@@ -42,7 +43,7 @@ def test_counters_go_over_all_connections_and_never_back():
         snapshot = client.state()
         assert (snapshot.messages_received, snapshot.messages_sent) == (4, 2)
         seen.append(stats)
-        for before, after in zip(seen, seen[1:], strict=False):
+        for before, after in itertools.pairwise(seen):
             for name, value in counters(before).items():
                 assert value <= getattr(after, name), name
 

@@ -5,7 +5,6 @@ import asyncio
 import pytest
 
 import fastws
-
 from fastws.config import ClientConfig
 from fastws.errors import CertificateError, ClientStopped, DialError, OpenTimeout, RetriesExhausted
 from fastws.events import Connected, Connecting, Error, FatalError, ReconnectScheduled
