@@ -31,10 +31,7 @@ def resolves(name):
     for part in name.split("."):
         if hasattr(found, part):
             found = getattr(found, part)
-        elif isinstance(found, type) and part in inspect.signature(found).parameters:
-            return True
-        else:
-            return False
+        return bool(isinstance(found, type) and part in inspect.signature(found).parameters)
     return True
 
 
@@ -94,7 +91,7 @@ def test_defaults_of_extensions():
         200,
         "ws",
     )
-    assert fastws.AdvancedStatusViewer().history_limit == 100
+    assert inspect.signature(fastws.AdvancedStatusViewer).parameters["history_limit"].default == 100
 
 
 def test_the_default_connector():
