@@ -31,7 +31,8 @@ def resolves(name):
     for part in name.split("."):
         if hasattr(found, part):
             found = getattr(found, part)
-        return bool(isinstance(found, type) and part in inspect.signature(found).parameters)
+        else:
+            return isinstance(found, type) and part in inspect.signature(found).parameters
     return True
 
 
