@@ -312,3 +312,13 @@ def venue(server: Server) -> None:
     assert_type(venue.indexes(venue.report().sessions[0]), list[int])
     server.add_venue("/v", "feed", channels=["A", None], snapshots={"A": [(0, "{}"), (1, b"{}")]}, autostart=False)
     server.add_venue("/v", "feed", faults=["reset"])  # type: ignore[list-item]
+
+
+async def client_typing(client: fastws.WebSocketClient, extension: fastws.Extension) -> None:
+    assert_type(client.stats(), fastws.ClientStats)
+    assert_type(client.stats().as_prometheus(venue="x"), str)
+    assert_type(client.snapshot(), fastws.ConnectionSnapshot)
+    assert_type(client.sender(), fastws.Sender)
+    assert_type(await client.register_extension(extension), None)
+    fastws.WebSocketClient("ws://h/", redact=["token"])
+    fastws.WebSocketClient("ws://h/", redact=1)  # type: ignore[arg-type]
