@@ -368,7 +368,7 @@ class WebSocketClient(Sending, Receiving):
             if over is not None and not over.done():
                 over.set_result(None)
             # Async callbacks may wait for the shutdown themselves: they are waited for when it is told.
-            await self._supervisor.hub.aclose(self.config.extension_timeout)
+            await self._supervisor.hub.aclose(self._left(self.config.extension_timeout))
 
     async def __aenter__(self) -> Self:
         """Runs in the background; returns at the first Ready, or raises what makes that impossible."""
@@ -431,6 +431,11 @@ class WebSocketClient(Sending, Receiving):
         unsent = self._unsent
         if unsent:
             raise ShutdownTimeout(f"{self.uri}: shut down after {seconds:g} s", timeout=seconds, unsent=unsent)
+
+    def _left(self, most: float | None) -> float:
+        """Seconds that something at the end may still take: ``most``, and what is left until the deadline."""
+        left = max(self._shutdown_deadline() - asyncio.get_running_loop().time(), 0.0)
+        return left if most is None else min(most, left)
 
     def _shutdown_deadline(self) -> float:
         if self._deadline is not None:
@@ -506,10 +511,9 @@ class WebSocketClient(Sending, Receiving):
         expires: Seconds = None,
         key: str | None = None,
     ) -> Receipt | None:
-        """Sends a message; waits where there is no room.
+        """Sends a message; waits where there is no room. The other arguments are those of ``send_nowait``.
 
         Args:
-            message, text, urgent, expires, key: As for ``send_nowait``.
             timeout: Seconds to wait for room; None for no limit.
             receipt: Return a future that is done when the kernel has taken the message, and raises ``NotSent`` or
                 ``MaybeSent`` if the connection ended before that.

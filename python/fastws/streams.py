@@ -49,24 +49,24 @@ class Stream(_core.Cursor[T]):
 
     A stream is a context manager; leaving it, ``aclose()`` and its collection detach it.
 
-    Args:
-        ring: The client's messages.
-        start: ``"live"`` starts behind the newest message, ``"oldest"`` at the oldest that is still kept. A client's
-            first stream starts at the oldest in any case.
-        markers: Every item is a ``Message`` with what is known of it, or a marker (``Down``, ``Outage``, ``Gap``,
-            ``Dropped``).
-        policy: What happens when the stream is not read: ``"block"`` loses nothing and makes the server wait,
-            ``"drop_oldest"`` loses and counts, ``"fail"`` raises ``SubscriberOverflow``, ``Conflate(key)`` keeps the
-            newest of each key.
-        capacity: Messages that may wait, before ``policy`` has its say; None for the client's. With ``Conflate``:
-            messages that wait conflated, so at least the number of keys; more of them make the server wait.
-        capacity_bytes: The same in bytes of payload; None for the client's.
-        filter: Gives only messages for which it is true: a callable that gets the payload as ``bytes``, or ``bytes``
-            that must occur in it.
-        decode: Makes the item of the payload, which it gets as ``bytes``, text too. It is called once for a message for
-            all streams that have the same one, so what it makes is theirs together.
-        on_decode_error: ``"raise"`` raises ``DecodeError``, after which the stream goes on with the next message;
-            ``"skip"`` leaves the message out and counts it in ``skipped``.
+    Keywords of ``client.stream()``, behind ``ring``, which a client brings:
+
+    - ``start``: ``"live"`` starts behind the newest message, ``"oldest"`` at the oldest that is still kept. A client's
+      first stream starts at the oldest in any case.
+    - ``markers``: Every item is a ``Message`` with what is known of it, or a marker (``Down``, ``Outage``, ``Gap``,
+      ``Dropped``).
+    - ``policy``: What happens when the stream is not read: ``"block"`` loses nothing and makes the server wait,
+      ``"drop_oldest"`` loses and counts, ``"fail"`` raises ``SubscriberOverflow``, ``Conflate(key)`` keeps the
+      newest of each key.
+    - ``capacity``: Messages that may wait, before ``policy`` has its say; None for the client's. With ``Conflate``:
+      messages that wait conflated, so at least the number of keys; more of them make the server wait.
+    - ``capacity_bytes``: The same in bytes of payload; None for the client's.
+    - ``filter``: Gives only messages for which it is true: a callable that gets the payload as ``bytes``, or ``bytes``
+      that must occur in it.
+    - ``decode``: Makes the item of the payload, which it gets as ``bytes``, text too. It is called once for a message
+      for all streams that have the same one, so what it makes is theirs together.
+    - ``on_decode_error``: ``"raise"`` raises ``DecodeError``, after which the stream goes on with the next message;
+      ``"skip"`` leaves the message out and counts it in ``skipped``.
 
     Raises:
         TypeError: An argument is of a wrong type; the text names it.

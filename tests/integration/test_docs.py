@@ -36,6 +36,14 @@ def test_the_tutorial_runs_from_top_to_bottom():
     assert lines[-1] == "closed 1000"
 
 
+@pytest.mark.parametrize(("path", "number"), [("README.md", 1), ("docs/howto/reconnect.md", 0)])
+def test_the_client_that_stays_runs_against_a_server(path, number, fastws_server):
+    program = re.sub(r"wss?://[^\"]+", fastws_server.url("/echo"), blocks(path)[number])
+    result = run(program)
+    assert (result.returncode, result.stderr) == (0, "")
+    assert result.stdout in ("hello\n", "BTC-USD\n")
+
+
 @pytest.mark.parametrize("path", ["README.md", "docs/index.md"])
 def test_the_first_program_runs_against_a_server(path, fastws_server):
     """The fixture's server takes the place of its URL's."""
