@@ -68,7 +68,10 @@ class Rotation:
             await self._take_over(new, unclaimed, proven=proven)
         except BaseException:
             await new.give_up()
+            old.gate = None
             old.is_finishing = False
+            if not old.is_ending:
+                old.attach()  # what it had not been asked for yet is still the streams'
             old.look_whether_over()
             raise
         return new
@@ -146,6 +149,8 @@ class Rotation:
         else:
             await old.finish(reason)
         await new.stop_carrying()
+        if parts.supervisor.is_shutdown_requested:
+            raise ClientStopped(f"{parts.supervisor.uri}: the client is shutting down")
         parts.unsent = parts.outbox.end()
         new.take_place(parts.supervisor.mark_replaced(new.connection_id))
         if self._dedupe is None:

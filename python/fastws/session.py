@@ -131,7 +131,9 @@ class Session:
             parts.supervisor.mark_disconnected(_reason("shutdown", None, asyncio.CancelledError()))
             raise
         except Exception as error:  # noqa: BLE001 - the strategy is asked, whatever it is
-            reason = _reason("handshake", self.wire.close_info, error)
+            if parts.redactor is not None:
+                parts.redactor.error(error)
+            reason = _reason("handshake", self._masked(self.wire.close_info), error)
             await self._close(1000, "", asyncio.get_running_loop().time() + 1)
             parts.supervisor.mark_disconnected(reason)
             final = isinstance(error, ExtensionError) and parts.host.policy == "fatal"
@@ -291,9 +293,10 @@ class Session:
     def attach(self) -> None:
         """Lets messages go to the streams without passing through Python, where that is possible."""
         native, parts = self._native, self._parts
+        if self._pump is not None:
+            return
         if native is None or self._looks_at_messages:
-            if self._pump is None:
-                self.start_carrying([])
+            self.start_carrying([])
             return
         parts.ring._attach(native, self._generation, self.connection_id, parts.source)
         if not self._is_watched:
@@ -460,6 +463,11 @@ class Session:
         assert self._context is not None
         await parts.host.notify_disconnect(self._context, end.reason)
 
+    def _masked(self, info: CloseInfo | None) -> CloseInfo | None:
+        """How a connection ended, without the secrets that the client was told of."""
+        redactor = self._parts.redactor
+        return info if info is None or redactor is None else redactor.close_info(info)
+
     def _mark_down(self, reason: DisconnectReason) -> None:
         parts = self._parts
         down = Down(
@@ -525,8 +533,7 @@ class Session:
         kind = "keepalive" if isinstance(cause, KeepaliveTimeout) else "error"
         if info is not None and info.rcvd is not None:
             kind = "normal" if info.rcvd.code in OK_CODES else "server_closed"
-        if info is not None and self._parts.redactor is not None:
-            info = self._parts.redactor.close_info(info)
+        info = self._masked(info)
         error = closed_by(info if info is not None else NO_INFO)
         self.end(End(_reason(kind, info, error), error))
 

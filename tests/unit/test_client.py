@@ -689,3 +689,19 @@ def test_async_callbacks_are_through_when_it_is_over_and_may_ask_for_the_end():
         assert through == ["Shutdown"]
 
     run_virtual(main())
+
+
+def test_a_handshake_that_fails_with_a_secret_shows_it_to_nobody():
+    async def main():
+        error = HandshakeError("the server said hunter2", kind="failed")
+        connector = MemoryConnector(lambda wire: wire.server_close(4001, "hunter2 is wrong"))
+        client = client_of(connector, handshake=Failing(error), retry=fastws.NoRetry(), redact="hunter2")
+        seen = []
+        client.on(None, lambda event: seen.append((str(event), repr(event))))
+        with pytest.raises(RetriesExhausted) as raised:
+            await client.run()
+        assert "Disconnected" in str(seen)
+        assert "hunter2" not in str(seen)
+        assert "hunter2" not in str(raised.value)
+
+    run_virtual(main())

@@ -169,3 +169,27 @@ def test_a_shutdown_in_the_middle_of_a_change_leaves_nothing_open():
         assert not any(wire.is_open for wire in connector.wires)
 
     run_virtual(main())
+
+
+def test_a_shutdown_in_the_very_turn_of_the_change_is_a_shutdown(caplog):
+    async def main():
+        for turns in range(12):
+            connector = MemoryConnector()
+            client = client_of(connector, message_key=lambda message: message)
+            items = []
+            async with client:
+                reading = asyncio.create_task(everything(client.stream(), items))
+                await asyncio.sleep(AGE + 1)
+                first, second = connector.wires
+                first.deliver("1")
+                await asyncio.sleep(0.01)
+                second.deliver("1")
+                for _ in range(turns):
+                    await asyncio.sleep(0)
+            await reading
+            assert items == ["1"]
+            assert not first.is_open
+            assert not second.is_open
+
+    run_virtual(main(), limit=48 * 3600)
+    assert not [record for record in caplog.records if record.exc_info]
