@@ -174,6 +174,8 @@ def test_ctrl_c_closes_politely_and_calls_the_hooks(process):
                 async for _ in client.stream():
                     pass
 
+        # A program in the background, as of a build server, may have inherited that SIGINT is ignored.
+        signal.signal(signal.SIGINT, signal.default_int_handler)
         with Server() as server:
             try:
                 fastws.run(main(server.url("/echo")))
