@@ -10,7 +10,7 @@ import pytest
 import fastws
 from fastws import ConcurrencyError, ConnectionClosed, Listener, Stream, _core, _policy
 from fastws.testing import Server
-from peers import Gate, Peer, ignoring_the_end, numbered, text
+from peers import CLOSE, Gate, Peer, frame, ignoring_the_end, numbered, text
 from rings import WATER, attached, feed, outage, push, rest, ring, take, waits
 
 
@@ -446,7 +446,14 @@ async def test_a_reader_that_nobody_else_holds_waits_on():
     gate = Gate()
     got = []
 
-    with Peer(lambda wire: (gate.wait(), wire.send(text("a")), wire.close())) as peer:
+    def script(wire):
+        gate.wait()
+        # Together: nobody holds the connection once the message was read, so an end that comes later may find it gone.
+        wire.send(text("a") + frame(CLOSE, b"\x03\xe8"))
+        wire.read_to_close()
+        wire.end()
+
+    with Peer(script) as peer:
 
         async def start():
             messages = ring()
