@@ -96,7 +96,7 @@ def test_growth_is_of_the_peak_since_then():
 )
 @pytest.mark.parametrize("client", [clients.FastwsIterate, clients.FastwsListener, clients.FastwsSendNowait])
 def test_our_clients_do_what_they_are_measured_in(client, scenario, bench_peer, monkeypatch):
-    monkeypatch.setattr(measure, "OPENING", 0.2)
+    monkeypatch.setattr(measure, "OPENING", 1.0)
     if not measure.is_possible(client, scenario):
         pytest.skip("another entry's")
     taken = measure.run(measure.measure(client(""), scenario, bench_peer), "asyncio")
