@@ -48,7 +48,9 @@ class FastwsIterate(Client):
         async for message in ws:
             seen += 1
             size += take(message)
-        return whole(meter.stop(seen), count)
+        sample = meter.stop(seen)
+        await ws.wait_closed()
+        return whole(sample, count)
 
     async def send(self, url: str, payload: bytes, count: int, meter: Meter) -> Sample:
         ws = await self.open(url)
@@ -149,7 +151,9 @@ class FastwsBatches(FastwsIterate):
             seen += len(batch)
             for message in batch:
                 size += take(message)
-        return whole(meter.stop(seen), count)
+        sample = meter.stop(seen)
+        await ws.wait_closed()
+        return whole(sample, count)
 
 
 class FastwsBusyPoll(FastwsIterate):
