@@ -353,7 +353,13 @@ class WebSocketClient(Sending, Receiving):
 
     async def _end(self, error: BaseException | None) -> None:
         """Everybody is told, whatever happened."""
-        self._cause = error if error is not None else ClientStopped(f"{self.uri}: the client was shut down")
+        if isinstance(error, Exception):
+            self._cause = error
+        else:
+            # What cancelled or ended the run is not what others get who only use the client.
+            self._cause = ClientStopped(
+                f"{self.uri}: the client was {'cancelled' if error is not None else 'shut down'}"
+            )
         self._unsent = (*self._parts.unsent, *self._outbox.close())
         self._ring._end(None if error is None or isinstance(error, asyncio.CancelledError) else error)
         try:

@@ -163,7 +163,7 @@ class Outbox:
         self._room.append(room)
         native = self._native
         if native is not None and not self._waiting:
-            drained = native._drain_future()
+            drained = native._drain_future(again=True)
             drained.add_done_callback(self._offer_room)
         try:
             await room

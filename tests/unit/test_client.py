@@ -340,6 +340,8 @@ def test_fault_11_a_cancelled_run_leaves_nothing_and_may_run_again():
             await task
         assert connector.wires[0].closed_by_client == 1001
         assert not client.is_running
+        with pytest.raises(ClientStopped, match="cancelled"):
+            await client.send("x")
         async with client:
             assert client.is_ready
         assert client.snapshot().generation == 2
