@@ -313,7 +313,7 @@ impl Conn {
             let _ = self.core.pong(&payload);
         }
         if let Some(request) = tally.request {
-            self.on_request(request);
+            self.on_request(request, now);
         }
         if let Some(error) = tally.refused {
             self.on_bad_request(&error);

@@ -51,10 +51,10 @@ impl Active {
 
 impl Conn {
     /// A request came: its program begins.
-    pub(super) fn on_request(&mut self, request: Box<Request>) {
+    pub(super) fn on_request(&mut self, request: Box<Request>, now: Nanos) {
         let headers = request.headers.iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
         self.log.requested(&request.target, headers);
-        self.program = self.shared.program(&request.target).into_iter().map(Task::Step).collect();
+        self.program = self.shared.program(&request.target, now).into_iter().map(Task::Step).collect();
         self.request = Some(request);
         self.phase = Phase::Running;
     }

@@ -57,15 +57,15 @@ impl Shared {
         clock::nanos(self.config.timeout)
     }
 
-    /// The program of a request.
-    pub(crate) fn program(&self, target: &str) -> Vec<Step> {
+    /// The program of a request that came in the turn that began at `now`: what it waits for is counted from there.
+    pub(crate) fn program(&self, target: &str, now: Nanos) -> Vec<Step> {
         let path = path_of(target);
         let refusal = |(status, reason): (u16, String)| {
             vec![Step::Refuse(Refusal { status, headers: Vec::new(), body: reason.into_bytes() })]
         };
         let steps = match (self.script(path), self.venue(path)) {
             (Some(steps), _) => steps,
-            (None, Some(venue)) => venue.admit(path, clock::now()),
+            (None, Some(venue)) => venue.admit(path, now),
             (None, None) => path::program(target).unwrap_or_else(refusal),
         };
         let missing = steps.iter().find_map(|step| match step {
