@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import functools
 import logging
-import time
 import warnings
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from types import TracebackType
@@ -17,7 +16,7 @@ import orjson
 from . import _core, _policy
 from ._parts import End, MessageKey, Parts, Tap
 from .config import ClientConfig
-from .connection import BytesLike, Connection
+from .connection import BytesLike
 from .errors import (
     AlreadyRunning,
     ClientStopped,
@@ -37,7 +36,7 @@ from .extensions import Extension, ExtensionHost
 from .handshakes import NoOpHandshaker, SupportsHandshake
 from .markers import Down
 from .observe import ClientStats, client_stats, live_traffic
-from .outbox import Outbox, Receipt, plain
+from .outbox import Outbox, Receipt
 from .rate import Priority
 from .receiving import Receiving
 from .redact import Redactor
@@ -116,7 +115,6 @@ class WebSocketClient(Sending, Receiving):
         "_ring",
         "_rotating",
         "_session",
-        "_streams_started",
         "_supervisor",
         "_task",
         "_unsent",
@@ -472,100 +470,16 @@ class WebSocketClient(Sending, Receiving):
 
     def reconnect(self, reason: str = "requested") -> None:
         """Closes the present connection politely and opens another. Nothing happens while there is none."""
-        self._request_reconnect(reason)
+        session = self._session
+        if session is not None and self.is_ready:
+            cause = ReceiveError(f"{self.uri}: reconnecting: {reason}")
+            session.end(End(DisconnectReason("requested", None, reason, "local", cause), cause))
 
     # ---- sending ---------------------------------------------------------------------------------------------------
 
-    def send_nowait(
-        self,
-        message: str | BytesLike,
-        text: bool | None = None,
-        *,
-        urgent: bool = False,
-        expires: Seconds = None,
-        key: str | None = None,
-    ) -> None:
-        """Sends a message, or raises at once.
-
-        Args:
-            message: ``str`` is sent as text, bytes-like as binary.
-            text: True sends bytes-like as text, False sends ``str`` as binary.
-            urgent: Pass those that wait for the rate limit or a connection.
-            expires: Seconds after which a message that still waits is not sent any more.
-            key: The rate limit that it falls under.
-
-        Raises:
-            NotConnected: There is no ready connection, and ``on_disconnect_send`` is ``"fail"``.
-            SendQueueFull: There is no room; nothing was accepted.
-            ClientStopped, …: The client is over; the cause.
-        """
-        if self._looks_at_outgoing:
-            passed = self._outgoing_now(message)
-            if passed is None:
-                return
-            message = passed
-        self._outbox.send_nowait(message, text, urgent=urgent, expires=_moment(expires), key=key)
-
-    async def send(
-        self,
-        message: str | BytesLike,
-        text: bool | None = None,
-        *,
-        timeout: Seconds = None,  # noqa: ASYNC109 - as asyncio.Queue has none, and the model has
-        receipt: bool = False,
-        urgent: bool = False,
-        expires: Seconds = None,
-        key: str | None = None,
-    ) -> Receipt | None:
-        """Sends a message; waits where there is no room. The other arguments are those of ``send_nowait``.
-
-        Args:
-            timeout: Seconds to wait for room; None for no limit.
-            receipt: Return a future that is done when the kernel has taken the message, and raises ``NotSent`` or
-                ``MaybeSent`` if the connection ended before that.
-
-        Raises:
-            TimeoutError: There was no room within ``timeout``: nothing was sent.
-            NotConnected, ClientStopped, …: As for ``send_nowait``.
-        """
-        future: Receipt | None = asyncio.get_running_loop().create_future() if receipt else None
-        if self._looks_at_outgoing:
-            passed = await self._outgoing(message)
-            if passed is None:
-                if future is not None:
-                    future.set_exception(NotSent("an extension stopped it", message=plain(message)))
-                return future
-            message = passed
-        sending = self._outbox.send(message, text, urgent=urgent, expires=_moment(expires), key=key, receipt=future)
-        if timeout is None:
-            await sending
-            return future
-        limit = asyncio.timeout(_seconds(timeout, 0))
-        try:
-            async with limit:
-                await sending
-        except TimeoutError as error:
-            if not limit.expired():
-                raise
-            raise TimeoutError(f"not sent: no room within {_seconds(timeout, 0):g} s") from error
-        return future
-
-    def _corked(self) -> contextlib.AbstractContextManager[object]:
-        session = self._session
-        native = session.wire if session is not None and self.is_ready else None
-        return native.cork() if isinstance(native, Connection) else contextlib.nullcontext()
-
-    async def ping(self, data: str | BytesLike | None = None) -> float:
-        """Sends a Ping; returns its latency in seconds. Raises NotConnected, ConnectionClosed."""
-        session = self._session
-        if session is None or not isinstance(session.wire, Connection):
-            raise NotConnected(self.uri)
-        session.pay()
-        return await (await session.wire.ping(data))
-
     def sender(self) -> Sender:
         """A handle that sends, and nothing else; it survives reconnects."""
-        return Sender(self)
+        return Sender(self._parts)
 
     async def request(
         self,
@@ -603,11 +517,7 @@ class WebSocketClient(Sending, Receiving):
                     receipt = await self.send(message, text, receipt=True)
                     async for item in answers:
                         if isinstance(item, Down):
-                            is_sure = (
-                                receipt is not None and receipt.done() and isinstance(receipt.exception(), NotSent)
-                            )
-                            outcome: Literal["not_sent", "maybe_sent"] = "not_sent" if is_sure else "maybe_sent"
-                            raise ConnectionLost(f"{self.uri}: {item.reason}", outcome=outcome)
+                            raise ConnectionLost(f"{self.uri}: {item.reason}", outcome=_outcome(receipt))
                         if isinstance(item, _core.Message) and match(item.data):
                             return item.data
             except TimeoutError as error:
@@ -647,12 +557,6 @@ class WebSocketClient(Sending, Receiving):
             task.cancel()
             await asyncio.wait([task])
 
-    def _request_reconnect(self, reason: str) -> None:
-        session = self._session
-        if session is not None and self.is_ready:
-            cause = ReceiveError(f"{self.uri}: reconnecting: {reason}")
-            session.end(End(DisconnectReason("requested", None, reason, "local", cause), cause))
-
     async def _send_replay(self, message: str | bytes) -> None:
         session = self._session
         if session is not None:
@@ -666,28 +570,6 @@ class WebSocketClient(Sending, Receiving):
         with self.stream(start="live") as stream:
             async for message in stream:
                 yield message
-
-    @property
-    def _looks_at_outgoing(self) -> bool:
-        return self._parts.tap is not None or self._host.handles_outgoing
-
-    async def _outgoing(self, message: str | BytesLike) -> str | bytes | None:
-        passed: str | bytes | None = plain(message)
-        if self._host.handles_outgoing:
-            passed = await self._host.process_outgoing(plain(message), self._host.context)
-        if passed is not None and self._parts.tap is not None:
-            self._parts.tap("out", time.time_ns(), passed)
-        return passed
-
-    def _outgoing_now(self, message: str | BytesLike) -> str | bytes | None:
-        looking = self._outgoing(message)
-        try:
-            looking.send(None)
-        except StopIteration as done:
-            passed: str | bytes | None = done.value
-            return passed
-        looking.close()
-        raise TypeError("an extension has an async on_send, which send_nowait() cannot wait for: use await send()")
 
     async def _notify_event(self, event: Event) -> None:
         try:
@@ -742,11 +624,6 @@ def _outcome(receipt: Receipt | None) -> Literal["not_sent", "maybe_sent"]:
 def _seconds(value: Seconds, otherwise: float) -> float:
     """A duration in seconds; ``otherwise`` for None."""
     return otherwise if value is None else _core.seconds("timeout", value)
-
-
-def _moment(expires: Seconds) -> float | None:
-    """When something expires that does so in so many seconds, on the loop's clock."""
-    return None if expires is None else asyncio.get_running_loop().time() + _core.seconds("expires", expires)
 
 
 def _redactor(redact: Redactor | str | Iterable[str] | None) -> Redactor | None:

@@ -219,15 +219,13 @@ class Outbox:
         native = self._native
         if native is None:
             self.sent_otherwise += 1
-            if receipt is not None and not receipt.done():
-                receipt.set_result(None)
+            _succeed(receipt)
             return
         self._sent += 1
         if not native._has_unsent:
             if self._tail is not _NONE:
                 self._tail = _NONE
-            if receipt is not None and not receipt.done():
-                receipt.set_result(None)
+            _succeed(receipt)
             return
         if self._tail is _NONE:
             self._tail = deque(maxlen=self._capacity + 1)
@@ -237,6 +235,18 @@ class Outbox:
                 self._receipts = deque()
             self._receipts.append((self._sent, receipt))
             self._watch()
+
+    def corked(self) -> contextlib.AbstractContextManager[object]:
+        """A block in which what is sent leaves together, where there is a connection that can do that."""
+        return self._native.cork() if self._native is not None else contextlib.nullcontext()
+
+    async def ping(self, data: str | BytesLike | None) -> float:
+        """Sends a Ping, which takes a token and waits for none; its latency in seconds."""
+        if self._native is None:
+            raise NotConnected("no ping was sent; await client.wait_ready()")
+        if self._pacer is not None:
+            self._pacer.pay()
+        return await (await self._native.ping(data))
 
     # ---- what waits ------------------------------------------------------------------------------------------------
 
@@ -307,9 +317,7 @@ class Outbox:
         _, not_begun, begun = native._unsent
         written = self._sent - not_begun - begun
         while self._receipts and self._receipts[0][0] <= written:
-            _, receipt = self._receipts.popleft()
-            if not receipt.done():
-                receipt.set_result(None)
+            _succeed(self._receipts.popleft()[1])
 
     # ---- sessions --------------------------------------------------------------------------------------------------
 
@@ -402,6 +410,11 @@ class Outbox:
 def plain(message: str | BytesLike) -> Message:
     """A message that nobody can change any more."""
     return message if isinstance(message, str | bytes) else bytes(message)
+
+
+def _succeed(receipt: Receipt | None) -> None:
+    if receipt is not None and not receipt.done():
+        receipt.set_result(None)
 
 
 def _fail(receipt: Receipt | None, error: BaseException) -> None:

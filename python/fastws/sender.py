@@ -1,30 +1,33 @@
-"""Sending: what a client and its handles have in common, and the handle."""
+"""Sending: what a client and its handles do alike, and the handle."""
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
+import asyncio
+import time
 from collections.abc import Iterable
-from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING
 
 import orjson
 
+from . import _core
 from .connection import BytesLike
+from .errors import NotSent
+from .outbox import Receipt, plain
 
 if TYPE_CHECKING:
     from ._options import Seconds
-    from .client import WebSocketClient
-    from .outbox import Receipt
+    from ._parts import Parts
 
 __all__ = ["Sender", "Sending"]
 
 
-class Sending(ABC):
+class Sending:
     """What sends messages: a client, or a handle of one."""
 
     __slots__ = ()
 
-    @abstractmethod
+    _parts: Parts
+
     def send_nowait(
         self,
         message: str | BytesLike,
@@ -34,25 +37,73 @@ class Sending(ABC):
         expires: Seconds = None,
         key: str | None = None,
     ) -> None:
-        """Sends a message, or raises at once."""
+        """Sends a message, or raises at once.
 
-    @abstractmethod
+        Args:
+            message: ``str`` is sent as text, bytes-like as binary.
+            text: True sends bytes-like as text, False sends ``str`` as binary.
+            urgent: Pass those that wait for the rate limit or a connection.
+            expires: Seconds after which a message that still waits is not sent any more.
+            key: The rate limit that it falls under.
+
+        Raises:
+            NotConnected: There is no ready connection, and ``on_disconnect_send`` is ``"fail"``.
+            SendQueueFull: There is no room; nothing was accepted.
+            ClientStopped, …: The client is over; the cause.
+        """
+        if self._looks_at_outgoing:
+            passed = self._outgoing_now(message)
+            if passed is None:
+                return
+            message = passed
+        self._parts.outbox.send_nowait(message, text, urgent=urgent, expires=_moment(expires), key=key)
+
     async def send(
         self,
         message: str | BytesLike,
         text: bool | None = None,
         *,
-        timeout: Seconds = None,  # noqa: ASYNC109 - the model's
+        timeout: Seconds = None,  # noqa: ASYNC109 - as asyncio.Queue has none, and the model has
         receipt: bool = False,
         urgent: bool = False,
         expires: Seconds = None,
         key: str | None = None,
     ) -> Receipt | None:
-        """Sends a message; waits where there is no room."""
+        """Sends a message; waits where there is no room. The other arguments are those of ``send_nowait``.
 
-    @abstractmethod
-    def _corked(self) -> AbstractContextManager[object]:
-        """A block in which what is sent leaves together."""
+        Args:
+            timeout: Seconds to wait for room; None for no limit.
+            receipt: Return a future that is done when the kernel has taken the message, and raises ``NotSent`` or
+                ``MaybeSent`` if the connection ended before that.
+
+        Raises:
+            TimeoutError: There was no room within ``timeout``: nothing was sent.
+            NotConnected, ClientStopped, …: As for ``send_nowait``.
+        """
+        future: Receipt | None = asyncio.get_running_loop().create_future() if receipt else None
+        if self._looks_at_outgoing:
+            passed = await self._outgoing(message)
+            if passed is None:
+                if future is not None:
+                    future.set_exception(NotSent("an extension stopped it", message=plain(message)))
+                return future
+            message = passed
+        sending = self._parts.outbox.send(
+            message, text, urgent=urgent, expires=_moment(expires), key=key, receipt=future
+        )
+        if timeout is None:
+            await sending
+            return future
+        seconds = _core.seconds("timeout", timeout)
+        limit = asyncio.timeout(seconds)
+        try:
+            async with limit:
+                await sending
+        except TimeoutError as error:
+            if not limit.expired():
+                raise
+            raise TimeoutError(f"not sent: no room within {seconds:g} s") from error
+        return future
 
     async def send_async(self, message: str | BytesLike) -> None:
         """``send(message)``, as the model crate spells it."""
@@ -66,7 +117,7 @@ class Sending(ABC):
         """Sends messages in order, waiting for room where there is none. They leave together, as in ``cork()``."""
         if isinstance(messages, str | bytes | bytearray | memoryview):
             raise TypeError("send_many() takes several messages, such as a list; send() takes one")
-        with self._corked():
+        with self._parts.outbox.corked():
             for message in messages:
                 await self.send(message, text)
 
@@ -82,58 +133,57 @@ class Sending(ABC):
         """Sends binary."""
         await self.send(message, text=False)
 
+    async def ping(self, data: str | BytesLike | None = None) -> float:
+        """Sends a Ping; returns its latency in seconds. Raises NotConnected, ConnectionClosed."""
+        return await self._parts.outbox.ping(data)
+
+    # ---- who looks at what is sent ---------------------------------------------------------------------------------
+
+    @property
+    def _looks_at_outgoing(self) -> bool:
+        return self._parts.tap is not None or self._parts.host.handles_outgoing
+
+    async def _outgoing(self, message: str | BytesLike) -> str | bytes | None:
+        parts = self._parts
+        passed: str | bytes | None = plain(message)
+        if parts.host.handles_outgoing:
+            passed = await parts.host.process_outgoing(plain(message), parts.host.context)
+        if passed is not None and parts.tap is not None:
+            parts.tap("out", time.time_ns(), passed)
+        return passed
+
+    def _outgoing_now(self, message: str | BytesLike) -> str | bytes | None:
+        looking = self._outgoing(message)
+        try:
+            looking.send(None)
+        except StopIteration as done:
+            passed: str | bytes | None = done.value
+            return passed
+        looking.close()
+        raise TypeError("an extension has an async on_send, which send_nowait() cannot wait for: use await send()")
+
 
 class Sender(Sending):
     """Sends through a client, whichever connection it has: made by ``client.sender()``.
 
     Hand it to code that shall send and do nothing else. It is bound to the client, not to a connection: after a
-    reconnect it goes on. Its methods are those of ``WebSocketClient``.
+    reconnect it goes on.
     """
 
-    __slots__ = ("_client",)
+    __slots__ = ("_parts",)
 
-    def __init__(self, client: WebSocketClient) -> None:
-        self._client = client
+    def __init__(self, parts: Parts) -> None:
+        self._parts = parts
 
     @property
     def is_ready(self) -> bool:
         """Whether a message would leave at once."""
-        return self._client.is_ready
-
-    def send_nowait(
-        self,
-        message: str | BytesLike,
-        text: bool | None = None,
-        *,
-        urgent: bool = False,
-        expires: Seconds = None,
-        key: str | None = None,
-    ) -> None:
-        """See ``WebSocketClient.send_nowait``."""
-        self._client.send_nowait(message, text, urgent=urgent, expires=expires, key=key)
-
-    async def send(
-        self,
-        message: str | BytesLike,
-        text: bool | None = None,
-        *,
-        timeout: Seconds = None,  # noqa: ASYNC109 - the model's
-        receipt: bool = False,
-        urgent: bool = False,
-        expires: Seconds = None,
-        key: str | None = None,
-    ) -> Receipt | None:
-        """See ``WebSocketClient.send``."""
-        return await self._client.send(
-            message, text, timeout=timeout, receipt=receipt, urgent=urgent, expires=expires, key=key
-        )
-
-    async def ping(self, data: str | BytesLike | None = None) -> float:
-        """See ``WebSocketClient.ping``."""
-        return await self._client.ping(data)
-
-    def _corked(self) -> AbstractContextManager[object]:
-        return self._client._corked()
+        return self._parts.supervisor.is_connected
 
     def __repr__(self) -> str:
-        return f"<fastws.Sender of {self._client!r}>"
+        return f"<fastws.Sender {self._parts.supervisor.uri} {self._parts.supervisor.state.status}>"
+
+
+def _moment(expires: Seconds) -> float | None:
+    """When something expires that does so in so many seconds, on the loop's clock."""
+    return None if expires is None else asyncio.get_running_loop().time() + _core.seconds("expires", expires)

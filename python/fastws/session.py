@@ -146,11 +146,6 @@ class Session:
         if self._pacer is not None:
             await self._pacer.acquire(priority)
 
-    def pay(self) -> None:
-        """A frame that is not delayed leaves: those behind it wait longer."""
-        if self._pacer is not None:
-            self._pacer.pay()
-
     def note_activity(self) -> None:
         """Lets the client's state know when something came last."""
         if self._native is not None and self._generation:

@@ -58,7 +58,7 @@ class _Sender(Protocol):
 
     def _observe(self) -> AsyncIterator[Any]: ...
 
-    def _request_reconnect(self, reason: str) -> None: ...
+    def reconnect(self, reason: str) -> None: ...
 
 
 @dataclass(slots=True, eq=False)
@@ -369,9 +369,7 @@ class Subscriptions:
             if item.last_data is None or item.data_timeout is None or now < item.last_data + item.data_timeout:
                 continue
             if item.state is SubscriptionState.STALE:
-                client._request_reconnect(
-                    f"the subscription {item.key!r} stayed silent for {2 * item.data_timeout:g} s"
-                )
+                client.reconnect(f"the subscription {item.key!r} stayed silent for {2 * item.data_timeout:g} s")
                 return
             log.warning(
                 "the subscription %r is stale: nothing for %g s; subscribing again", item.key, item.data_timeout

@@ -29,7 +29,7 @@ class Client:
         while True:
             yield await self.messages.get()
 
-    def _request_reconnect(self, reason):
+    def reconnect(self, reason):
         self.reconnects.append(reason)
 
 
