@@ -16,6 +16,9 @@ from typing import TYPE_CHECKING, Any, Protocol
 import orjson
 
 from .errors import ClientError, ConfigError
+from .handshakes import HandshakeMessage
+from .handshakes.base import masked
+from .handshakes.channel import MISSHAPEN
 
 if TYPE_CHECKING:
     from .handshakes import HandshakeChannel
@@ -214,6 +217,7 @@ class Subscriptions:
 
         Waits ``timeout`` seconds at most for what is to be confirmed; later confirmations are seen as they come.
         """
+        self.session_ended()  # nothing of an attempt that failed behind this point is confirmed in this one
         items = list(self._items.values())
         for item in items:
             self._sent(item)
@@ -232,7 +236,10 @@ class Subscriptions:
         return tuple(item.key for item in self._items.values() if item.state is not SubscriptionState.CONFIRMED)
 
     def session_began(self) -> None:
-        """Messages can be observed now."""
+        """Messages can be sent and observed now. What was added while it was made ready is subscribed to."""
+        for item in self._items.values():
+            if item.sent_at is None:
+                self._start(self._subscribe(item))
         self._observe_if_needed()
 
     def session_ended(self) -> None:
@@ -300,7 +307,8 @@ class Subscriptions:
                 self._resolve(item, None)
                 return item
             if item.nack is not None and _says(item.nack, message):
-                self._failed(item, f"refused: {_shown(message)}")
+                text = message if isinstance(message, str) else orjson.dumps(message, default=str).decode()
+                self._failed(item, f"refused: {masked(text)}")
                 return item
         return None
 
@@ -332,7 +340,7 @@ class Subscriptions:
             pending, timed = self._watched()
             if not pending and not timed:
                 return
-            value = _decoded(message)
+            value = HandshakeMessage(message).value  # as `restore` shows it to the same predicates
             self._looks_at(value, pending)
             now = asyncio.get_running_loop().time()
             for item in timed:
@@ -390,22 +398,9 @@ def _payload(value: Payload, name: str) -> Message:
     raise TypeError(f"{name} is str, bytes, or a dict or list (sent as JSON), not {type(value).__name__}")
 
 
-def _decoded(message: Any) -> Any:
-    """A message as its JSON value, or as it came if it is none."""
-    try:
-        return orjson.loads(message)
-    except ValueError:
-        return message
-
-
 def _says(predicate: Predicate, message: Any) -> bool:
     """Whether a predicate of the user's holds; one that fails on a message of another shape does not."""
     try:
         return bool(predicate(message))
-    except (KeyError, TypeError, AttributeError, IndexError, ValueError):
+    except MISSHAPEN:
         return False
-
-
-def _shown(message: Any) -> str:
-    text = str(message)
-    return text if len(text) <= 200 else text[:200] + "…"

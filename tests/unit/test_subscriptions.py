@@ -249,3 +249,80 @@ def test_who_waits_is_told_of_the_end():
             await second
 
     run_virtual(main())
+
+
+def test_predicates_see_the_same_value_while_a_session_is_made_ready_and_after():
+    async def main():
+        seen = []
+
+        def ack(message):
+            seen.append(message)
+            return message == "5"
+
+        registry = Subscriptions()
+        client = Client(registry)
+        registry.add("a", message="sub", ack=ack)
+        wire = MemoryWire()
+        wire.deliver("5")
+        await registry.restore(HandshakeChannel(wire), 2.0)
+        registry.session_ended()
+        client.is_ready = True
+        registry.session_began()
+        await turns()
+        client.messages.put_nowait("5")
+        await registry.confirmed("a")
+        assert seen == ["5", "5"]
+        await registry.aclose(None)
+
+    run_virtual(main())
+
+
+def test_what_is_added_while_a_session_is_made_ready_is_subscribed_to_in_it():
+    async def main():
+        registry = Subscriptions()
+        client = Client(registry)
+        registry.add("a", message="sub a", ack=confirms("a"))
+        wire = MemoryWire()
+        restoring = asyncio.create_task(registry.restore(HandshakeChannel(wire), 2.0))
+        await turns()
+        registry.add("b", message="sub b")
+        await restoring
+        assert wire.sent == ["sub a"]
+        client.is_ready = True
+        registry.session_began()
+        await turns()
+        assert client.sent == ["sub b"]
+        await registry.aclose(None)
+
+    run_virtual(main())
+
+
+def test_a_restore_behind_which_the_session_failed_confirms_nothing_in_the_next():
+    async def main():
+        registry = Subscriptions()
+        Client(registry)
+        registry.add("a", message="sub a", ack=confirms("a"))
+        wire = MemoryWire()
+        wire.deliver(as_json({"confirmed": "a"}))
+        await registry.restore(HandshakeChannel(wire), 2.0)
+        assert registry.unrestored() == ()
+        await registry.restore(HandshakeChannel(MemoryWire()), 2.0)
+        assert registry.unrestored() == ("a",)
+
+    run_virtual(main())
+
+
+def test_a_refusal_that_echoes_a_token_does_not_show_it(caplog):
+    async def main():
+        registry = Subscriptions()
+        client = Client(registry)
+        client.is_ready = True
+        registry.add("a", message="sub", ack=confirms("a"), nack=refuses("a"))
+        await turns()
+        client.messages.put_nowait(as_json({"refused": "a", "token": "hunter2"}))
+        with pytest.raises(SubscriptionError) as raised:
+            await registry.confirmed("a")
+        assert "hunter2" not in str(raised.value) + caplog.text
+        await registry.aclose(None)
+
+    run_virtual(main())

@@ -19,6 +19,10 @@ Predicate = Callable[[Any], object]
 """Judges a decoded message: see ``HandshakeMessage.value``. What it returns counts by its truth."""
 
 
+MISSHAPEN = (LookupError, TypeError, AttributeError, ValueError)
+"""What a predicate raises on a message of another shape than it expects: then it does not hold."""
+
+
 class Source(Protocol):
     """What a channel is built on: ``fastws.Connection``, or the connection of a connector of one's own."""
 
@@ -167,7 +171,7 @@ class HandshakeChannel:
         """
         try:
             return predicate(value, *more)
-        except (LookupError, TypeError, AttributeError, ValueError) as error:
+        except MISSHAPEN as error:
             self.predicate_error = error
             return False
 
