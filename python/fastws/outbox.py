@@ -12,13 +12,13 @@ import contextlib
 import logging
 from collections import deque
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal
 
+from ._account import Account, Item, Message, Receipt, fail, succeed
 from .connection import BytesLike, Connection
 from .errors import (
     ConnectionClosed,
     FastwsError,
-    MaybeSent,
     NotConnected,
     NotSent,
     SendQueueFull,
@@ -37,19 +37,6 @@ _NONE: deque[Any] = deque(maxlen=0)
 
 log = logging.getLogger("fastws.client")
 
-Message = str | bytes
-Receipt = asyncio.Future[None]
-"""Done when the kernel has taken the message. Raises NotSent or MaybeSent if its connection ended before."""
-
-
-class _Waiting(NamedTuple):
-    message: Message
-    text: bool | None
-    expires: float | None
-    receipt: Receipt | None
-    key: str | None
-    urgent: bool = False
-
 
 class Outbox:
     """The messages of one client on their way out.
@@ -60,17 +47,16 @@ class Outbox:
     """
 
     __slots__ = (
+        "_account",
         "_capacity",
         "_closed",
         "_draining",
+        "_expired",
         "_keep_limit",
         "_native",
         "_pacer",
         "_policy",
-        "_receipts",
         "_room",
-        "_sent",
-        "_tail",
         "_waiting",
         "_wire",
         "dropped",
@@ -93,11 +79,9 @@ class Outbox:
         self._wire: Wire | None = None
         self._native: Connection | None = None
         # An empty deque takes 760 bytes, and most clients wait for nothing: each is made when it is needed.
-        self._waiting: deque[_Waiting] = _NONE
-        # The last messages accepted by the connection: those that it has not written are the last of them.
-        self._tail: deque[tuple[Message, bool | None]] = _NONE
-        self._receipts: deque[tuple[int, Receipt]] = _NONE
-        self._sent = 0
+        self._waiting: deque[Item] = _NONE
+        self._account: Account | None = None
+        self._expired: deque[Unsent] = _NONE
         self._room: deque[asyncio.Future[None]] = _NONE
         self._draining: asyncio.Task[None] | None = None
         self.dropped = 0
@@ -122,14 +106,18 @@ class Outbox:
         wire = self._wire
         if wire is not None and not self._waiting and (self._pacer is None or self._pacer.try_acquire(key)):
             try:
-                self._hand_over(wire, message, text, receipt)
+                self._hand_over(wire, message, text)
             except NotConnected:
                 if self._policy == "fail":
                     raise
                 # It ended, and the session is about to: the next one may send it.
             else:
+                if self._all_left():
+                    succeed(receipt)
+                else:
+                    self._remember(Item(plain(message), text, expires, receipt, key, urgent))
                 return
-        self._queue(_Waiting(plain(message), text, expires, receipt, key, urgent))
+        self._queue(Item(plain(message), text, expires, receipt, key, urgent))
 
     async def send(
         self,
@@ -179,14 +167,14 @@ class Outbox:
             if not room.done():
                 room.set_result(None)
 
-    def _queue(self, item: _Waiting) -> None:
+    def _queue(self, item: Item) -> None:
         error = self._closed()
         if error is not None:
             raise error
         if self._wire is None and self._policy != "keep":
             if self._policy == "drop":
                 self.dropped += 1
-                _fail(item.receipt, NotSent("not connected, and on_disconnect_send is 'drop'", message=item.message))
+                fail(item.receipt, NotSent("not connected, and on_disconnect_send is 'drop'", message=item.message))
                 return
             raise NotConnected(
                 "nothing was sent; await client.wait_ready(), or keep messages with "
@@ -206,35 +194,36 @@ class Outbox:
             self._waiting.append(item)
         self._drain()
 
-    def _hand_over(self, wire: Wire, message: str | BytesLike, text: bool | None, receipt: Receipt | None) -> None:
+    def _hand_over(self, wire: Wire, message: str | BytesLike, text: bool | None) -> None:
         """Gives a message to the connection, which accepts it or raises."""
         try:
             if self._native is not None:
                 self._native.send_nowait(message, text)
             else:
                 wire.send_nowait(plain(message), text)
+                self.sent_otherwise += 1
         except ConnectionClosed as error:
             # It ended, and the session is about to hear of it.
             raise NotConnected(f"nothing was sent: {error}", message=plain(message)) from error
+
+    def _all_left(self) -> bool:
+        """Whether the kernel has taken everything that the connection accepted."""
         native = self._native
         if native is None:
-            self.sent_otherwise += 1
-            _succeed(receipt)
-            return
-        self._sent += 1
-        if not native._has_unsent:
-            if self._tail is not _NONE:
-                self._tail = _NONE
-            _succeed(receipt)
-            return
-        if self._tail is _NONE:
-            self._tail = deque(maxlen=self._capacity + 1)
-        self._tail.append((plain(message), text))
-        if receipt is not None:
-            if self._receipts is _NONE:
-                self._receipts = deque()
-            self._receipts.append((self._sent, receipt))
-            self._watch()
+            return True
+        if native._has_unsent:
+            return False
+        if self._account is not None:
+            self._account.settle()
+            self._account = None
+        return True
+
+    def _remember(self, item: Item) -> None:
+        """What becomes of this message, which the kernel has not taken, is to be known."""
+        assert self._native is not None, "what is no connection of ours tells nothing"
+        if self._account is None:
+            self._account = Account(self._native)
+        self._account.add(item)
 
     def corked(self) -> contextlib.AbstractContextManager[object]:
         """A block in which what is sent leaves together, where there is a connection that can do that."""
@@ -257,67 +246,64 @@ class Outbox:
         self._draining = asyncio.get_running_loop().create_task(self._send_waiting(), name="fastws outbox")
 
     async def _send_waiting(self) -> None:
+        paid: tuple[str | None] | None = None  # the token that was taken, for this key, and not used yet
         while self._waiting and self._wire is not None:
             item = self._waiting[0]
             if self._has_expired(item):
                 self._waiting.popleft()
                 continue
-            if self._pacer is not None:
+            if self._pacer is not None and paid != (item.key,):
                 await self._pacer.acquire(Priority.URGENT if item.urgent else Priority.DATA, item.key)
-                if not self._waiting:
-                    return
-                # Something urgent may have come first: the token serves whoever is first now.
-                item = self._waiting[0]
-            wire = self._wire
-            if wire is None:
-                return
+                # Meanwhile something urgent may have come first, and the message may have expired.
+                paid = (item.key,)
+                continue
             try:
-                self._hand_over(wire, item.message, item.text, item.receipt)
+                self._hand_over(self._wire, item.message, item.text)
             except SendQueueFull:
-                assert self._native is not None
-                try:
-                    await self._native._drain_future(again=True)
-                except ConnectionClosed:
+                if not await self._has_room(item):
                     return
                 continue
             except NotConnected:
                 return
             except Exception as error:  # noqa: BLE001 - a message that cannot be sent must not hold up the others
-                self._waiting.popleft()
                 self.failed += 1
-                _fail(item.receipt, error)
+                fail(item.receipt, error)
                 log.warning("a message that waited was not sent: %s", error)
-                continue
+            else:
+                if self._all_left():
+                    succeed(item.receipt)
+                else:
+                    self._remember(item)
+            paid = None
             self._waiting.popleft()
             self._offer_room()
 
-    def _has_expired(self, item: _Waiting) -> bool:
-        if item.expires is None or item.expires > asyncio.get_running_loop().time():
+    async def _has_room(self, item: Item) -> bool:
+        """Waits for room in the connection's queue; False: it ended."""
+        native = self._native
+        try:
+            if native is not None:
+                await native._drain_future(again=True)
+            elif self._wire is not None:
+                # A connector's own connection waits by itself.
+                await self._wire.send(item.message, item.text)
+                self._waiting.popleft()
+                self.sent_otherwise += 1
+                succeed(item.receipt)
+        except ConnectionClosed:
             return False
-        self.expired += 1
-        _fail(item.receipt, NotSent("it expired while it waited for a connection", message=item.message))
         return True
 
-    # ---- receipts --------------------------------------------------------------------------------------------------
-
-    def _watch(self) -> None:
-        native = self._native
-        if native is None or len(self._receipts) != 1:
-            return  # somebody watches already
-        native._written_future().add_done_callback(self._written)
-
-    def _written(self, future: asyncio.Future[None]) -> None:
-        if future.cancelled() or future.exception() is not None or self._native is None:
-            return  # the session's end gives the account
-        self._settle(self._native)
-        if self._receipts:
-            self._native._written_future().add_done_callback(self._written)
-
-    def _settle(self, native: Connection) -> None:
-        _, not_begun, begun = native._unsent
-        written = self._sent - not_begun - begun
-        while self._receipts and self._receipts[0][0] <= written:
-            _succeed(self._receipts.popleft()[1])
+    def _has_expired(self, item: Item) -> bool:
+        if item.expires is None or item.expires > asyncio.get_running_loop().time():
+            return False
+        why = "it expired while it waited"
+        self.expired += 1
+        fail(item.receipt, NotSent(why, message=item.message))
+        if self._expired is _NONE:
+            self._expired = deque(maxlen=self._keep_limit)
+        self._expired.append(Unsent(item.message, "failed", why))
+        return True
 
     # ---- sessions --------------------------------------------------------------------------------------------------
 
@@ -331,59 +317,43 @@ class Outbox:
         self._wire = wire
         self._pacer = pacer
         self._native = wire if isinstance(wire, Connection) else None
-        # What a handshake sent was sent before.
-        self._sent = self._native._unsent[0] if self._native is not None else 0
-        self._tail.clear()
         self._drain()
 
     def end(self) -> tuple[Unsent, ...]:
         """The session is over: what of it was not sent."""
-        native, self._wire, self._native, self._pacer = self._native, None, None, None
+        lost = self.settle(self.detach())
+        if self._policy != "keep":
+            waited = self._give_up("the connection ended")
+            self.unsent += len(waited)
+            lost += waited
+        expired, self._expired = self._expired, _NONE
+        self._offer_room()
+        return (*lost, *expired)
+
+    def detach(self) -> Account | None:
+        """Nothing goes to this connection any more. What it has not sent yet is in the account, if anything."""
+        account, self._account = self._account, None
+        self._wire = self._native = self._pacer = None
         if self._draining is not None:
             self._draining.cancel()
             self._draining = None
-        lost: list[Unsent] = []
-        if native is not None:
-            self._settle(native)
-            lost = self._account(native)
-        if self._policy != "keep":
-            lost += self._give_up("the connection ended")
-        self.unsent += len(lost)
-        self._offer_room()
-        return tuple(lost)
+        return account
 
-    def _account(self, native: Connection) -> list[Unsent]:
-        _, not_begun, begun = native._unsent
-        count = not_begun + begun
-        messages = list(self._tail)[-count:] if count else []
-        self._tail.clear()
-        receipts = dict(self._receipts)
-        self._receipts.clear()
-        first = self._sent - len(messages) + 1
-        lost: list[Unsent] = []
-        kept: list[_Waiting] = []
-        for number, (message, text) in enumerate(messages, first):
-            receipt = receipts.pop(number, None)
-            if number < first + begun:
-                why = "the connection ended while a part of it was on its way"
-                lost.append(Unsent(message, "maybe_sent", why))
-                _fail(receipt, MaybeSent(why, message=message))
-            elif self._policy == "keep":
-                kept.append(_Waiting(message, text, None, receipt, None))
-            else:
-                why = "the connection ended before it was on its way"
-                lost.append(Unsent(message, "not_sent", why))
-                _fail(receipt, NotSent(why, message=message))
-        for receipt in receipts.values():
-            _fail(receipt, MaybeSent("the connection ended"))
+    def settle(self, account: Account | None) -> list[Unsent]:
+        """The connection has ended: what of its account was lost. What may be sent again waits, before all else."""
+        if account is None:
+            return []
+        lost, kept = account.close(keeps=self._policy == "keep")
+        self.unsent += len(lost)
         if kept:
             self._waiting = deque((*kept, *self._waiting))
+            self._drain()
         return lost
 
     def _give_up(self, why: str) -> list[Unsent]:
         lost = [Unsent(item.message, "not_sent", why) for item in self._waiting]
         for item in self._waiting:
-            _fail(item.receipt, NotSent(why, message=item.message))
+            fail(item.receipt, NotSent(why, message=item.message))
         self._waiting.clear()
         return lost
 
@@ -410,14 +380,3 @@ class Outbox:
 def plain(message: str | BytesLike) -> Message:
     """A message that nobody can change any more."""
     return message if isinstance(message, str | bytes) else bytes(message)
-
-
-def _succeed(receipt: Receipt | None) -> None:
-    if receipt is not None and not receipt.done():
-        receipt.set_result(None)
-
-
-def _fail(receipt: Receipt | None, error: BaseException) -> None:
-    if receipt is not None and not receipt.done():
-        receipt.set_exception(error)
-        receipt.exception()  # whether somebody looks is their affair

@@ -151,7 +151,7 @@ class Rotation:
         await new.stop_carrying()
         if parts.supervisor.is_shutdown_requested:
             raise ClientStopped(f"{parts.supervisor.uri}: the client is shutting down")
-        parts.unsent = parts.outbox.end()
+        old.account = parts.outbox.detach()
         new.take_place(parts.supervisor.mark_replaced(new.connection_id))
         if self._dedupe is None:
             for message in unclaimed:

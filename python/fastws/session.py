@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from ._account import Account
 from ._core import Batch
 from ._parts import End, Gate, Over, Parts
 from ._policy import OK_CODES, closed_by
@@ -73,6 +74,7 @@ class Session:
         "_stops",
         "_suspected",
         "_timer",
+        "account",
         "connection_id",
         "gate",
         "is_finishing",
@@ -105,6 +107,7 @@ class Session:
         self.connection_id = 0
         self.gate: Gate | None = None
         self.is_finishing = False
+        self.account: Account | None = None
         self._blocked: tuple[tuple[int, int], float] | None = None
         self._blocker: str | None = None
 
@@ -498,7 +501,9 @@ class Session:
             parts.settle(self._native)
         if self._pacer is not None:
             self._pacer.close(end.cause)
-        parts.supervisor.hub.publish(Disconnected(end.reason, parts.unsent))
+        # Only now it is known: what was queued on the old connection left with its Close, or did not.
+        unsent = tuple(parts.outbox.settle(self.account))
+        parts.supervisor.hub.publish(Disconnected(end.reason, unsent))
 
     async def _close(self, code: int, reason: str, deadline: float) -> None:
         """Closes the connection politely, and by force when that takes too long."""

@@ -7,6 +7,7 @@ import pytest
 
 from fastws.errors import ClientStopped, NotConnected, NotSent, SendQueueFull
 from fastws.outbox import Outbox
+from fastws.rate import Pacer, RateLimit
 from virtual_time import run_virtual
 from wires import MemoryWire
 
@@ -191,5 +192,21 @@ def test_a_cancelled_send_that_waited_was_not_accepted():
         box.begin(wire)
         await asyncio.sleep(0.1)
         assert wire.sent == ["x"]
+
+    run_virtual(main())
+
+
+def test_what_expires_while_it_waits_for_the_rate_limit_is_not_sent_and_is_accounted_for():
+    async def main():
+        loop = asyncio.get_running_loop()
+        box, wire = outbox("fail"), MemoryWire()
+        box.begin(wire, Pacer(RateLimit(1, 10.0)))
+        box.send_nowait("now")
+        box.send_nowait("late", expires=loop.time() + 5)
+        box.send_nowait("later", expires=loop.time() + 60)
+        await asyncio.sleep(11)
+        assert wire.sent == ["now", "later"]
+        (unsent,) = box.end()
+        assert (unsent.message, unsent.outcome) == ("late", "failed")
 
     run_virtual(main())
