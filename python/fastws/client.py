@@ -427,7 +427,8 @@ class WebSocketClient(Sending, Receiving):
         deadline = asyncio.get_running_loop().time() + seconds
         self._deadline = deadline if self._deadline is None else min(deadline, self._deadline)
         self._supervisor.shutdown()
-        if asyncio.current_task() is self._task:
+        session = self._session
+        if asyncio.current_task() is self._task or (session is not None and session.is_own_task()):
             return  # a callback of ours: run() goes on when it returns
         if self._over is None:
             self._over = asyncio.get_running_loop().create_future()
@@ -542,14 +543,15 @@ class WebSocketClient(Sending, Receiving):
         session = self._session
         if session is None:
             return
-        rotation = Rotation(self._parts, session, lambda wire: Session(self._parts, wire, self._tell_waiters))
+
+        def changed(successor: Session) -> None:
+            self._session = successor
+
+        rotation = Rotation(self._parts, session, lambda wire: Session(self._parts, wire, self._tell_waiters), changed)
         try:
-            successor = await rotation.run()
+            await rotation.run()
         except Exception as error:  # noqa: BLE001 - the old connection lives on
             log.warning("%s: the connection could not be replaced: %s", self.uri, error)
-        else:
-            if successor is not None:
-                self._session = successor
 
     async def _stop_rotating(self) -> None:
         task, self._rotating = self._rotating, None

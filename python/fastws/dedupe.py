@@ -18,12 +18,12 @@ class Deduplicator:
         window: Keys that are remembered, the oldest forgotten first.
     """
 
-    __slots__ = ("_key", "_order", "_seen", "duplicates", "window")
+    __slots__ = ("_order", "_seen", "duplicates", "key", "window")
 
     def __init__(self, key: Callable[[str | bytes], Hashable | None], window: int = 65_536) -> None:
         if isinstance(window, bool) or not isinstance(window, int) or window < 1:
             raise ConfigError(f"window is a number of keys from 1, not {window!r}", field="window")
-        self._key = key
+        self.key = key
         self._seen: set[Hashable] = set()
         self._order: deque[Hashable] = deque()
         self.window = window
@@ -32,7 +32,7 @@ class Deduplicator:
 
     def is_new(self, payload: str | bytes) -> bool:
         """Whether no message with this one's key came before; from now on, one has."""
-        key = self._key(payload)
+        key = self.key(payload)
         if key is None:
             return True
         if key in self._seen:
@@ -45,4 +45,4 @@ class Deduplicator:
         return True
 
     def __contains__(self, payload: str | bytes) -> bool:
-        return self._key(payload) in self._seen
+        return self.key(payload) in self._seen

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
+import logging
 import random
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
@@ -421,7 +422,10 @@ class RetryBudget:
         """A session was stable, for a reason that the caller knows: ``attempt`` begins again."""
         self.attempt = 0
         self._failures = 0
-        self._strategy.reset()
+        try:
+            self._strategy.reset()
+        except Exception:  # noqa: BLE001 - a strategy of the user's; a session that runs does not end for it
+            _log.exception("the retry strategy %r raised in reset()", self._strategy)
 
     def failure(
         self,
@@ -513,6 +517,8 @@ def _is_over(failure: Failure, max_attempts: int | None) -> bool:
 Backoff = TypeVar("Backoff", bound=ExponentialBackoff)
 
 _SYSTEM = random.SystemRandom()
+
+_log = logging.getLogger("fastws.client")
 
 _DEFAULT_POLICY = ClosePolicy()
 

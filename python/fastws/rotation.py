@@ -10,12 +10,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from typing import TYPE_CHECKING, Any
 
 from ._parts import End, Parts
 from .dedupe import Deduplicator
-from .errors import ClientStopped, ConnectionClosedOK
+from .errors import ClientStopped, ConnectionClosedOK, ExtensionError
 from .events import Connected, Connecting, DisconnectReason
 from .session import NO_INFO, Session
 
@@ -27,6 +27,11 @@ __all__ = ["Rotation"]
 
 log = logging.getLogger("fastws.client")
 
+REASON = DisconnectReason("rotation")
+
+MAX_HELD = 65_536
+"""Messages of the new line that are held while none of them has come on both; then it is an outage."""
+
 Held = tuple[str | bytes, int, int, int | None]
 
 
@@ -37,44 +42,55 @@ class Rotation:
         parts: Of the client.
         old: The session that has reached its age.
         make: Makes a session on an open connection.
+        changed: Told of the new session, before anybody else is.
     """
 
-    __slots__ = ("_dedupe", "_held", "_make", "_old", "_parts", "_proof")
+    __slots__ = ("_changed", "_dedupe", "_held", "_held_keys", "_make", "_old", "_parts", "_proof")
 
-    def __init__(self, parts: Parts, old: Session, make: Callable[[Wire], Session]) -> None:
+    def __init__(
+        self, parts: Parts, old: Session, make: Callable[[Wire], Session], changed: Callable[[Session], None]
+    ) -> None:
         self._parts = parts
         self._old = old
         self._make = make
+        self._changed = changed
         self._held: list[Held] = []
-        self._proof: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._held_keys: set[Hashable] = set()
+        self._proof: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
         self._dedupe = Deduplicator(parts.message_key, 1 << 20) if parts.message_key is not None else None
 
     async def run(self) -> Session | None:
         """Lets another session take over. None: the old one ended before."""
         new, unclaimed = await self._open()
         old = self._old
-        if old.is_ending:
-            await new.give_up()
-            return None
         try:
-            if self._dedupe is None:
-                proven = False
-            else:
+            proven = False
+            if self._dedupe is not None and not old.is_ending:
                 proven = await self._overlap(new, unclaimed)
-            if old.is_ending:
-                # The ordinary way is under way: another connection, and an outage that says so.
-                await new.give_up()
-                return None
-            await self._take_over(new, unclaimed, proven=proven)
+            if not old.is_ending:
+                await self._quiet_down(new, proven=proven)
+            if self._parts.supervisor.is_shutdown_requested:
+                raise ClientStopped(f"{self._parts.supervisor.uri}: the client is shutting down")
         except BaseException:
             await new.give_up()
-            old.gate = None
-            old.is_finishing = False
-            if not old.is_ending:
-                old.attach()  # what it had not been asked for yet is still the streams'
-            old.look_whether_over()
+            self._go_on()
             raise
+        if old.is_ending:
+            # The ordinary way is under way: another connection, and an outage that says so.
+            await new.give_up()
+            return None
+        self._take_over(new, unclaimed, proven=proven)
+        await self._tell_extensions(new)
         return new
+
+    def _go_on(self) -> None:
+        """The old connection stays."""
+        old = self._old
+        old.gate = None
+        old.is_finishing = False
+        if not old.is_ending:
+            old.attach()  # what it had not been asked for yet is still the streams'
+            old.look_whether_over()
 
     async def _open(self) -> tuple[Session, list[HandshakeMessage]]:
         """A second connection, ready to take over; tried as the retry strategy says, while the old one lives."""
@@ -83,23 +99,23 @@ class Rotation:
         while True:
             attempt += 1
             supervisor.hub.publish(Connecting(attempt))
-            wire: Wire | None = None
+            new: Session | None = None
             try:
-                wire = await supervisor.spare()
+                new = self._make(await supervisor.spare())
                 connection_id = supervisor.state.reserve_id()
                 supervisor.hub.publish(Connected(connection_id))
-                new = self._make(wire)
                 return new, await new.prepare(connection_id, attempt)
-            except ClientStopped:
-                raise
-            except Exception as error:
-                if wire is not None:
-                    await self._make(wire).give_up()
+            except BaseException as error:
+                if new is not None:
+                    await new.give_up()
+                if isinstance(error, ClientStopped) or not isinstance(error, Exception):
+                    raise
+                # Whatever it is, the old connection lives.
                 delay = supervisor.spare_delay(error, attempt)
                 if delay is None:
                     raise
                 log.info("%s: no second connection yet: %s; trying again in %.3g s", supervisor.uri, error, delay)
-                await asyncio.sleep(delay)
+            await asyncio.sleep(delay)
 
     async def _overlap(self, new: Session, unclaimed: list[HandshakeMessage]) -> bool:
         """Both lines bring messages: whether it is proven that nothing falls between them."""
@@ -116,41 +132,47 @@ class Rotation:
             log.warning("%s: the overlap of two connections could not be proven", self._parts.supervisor.uri)
         finally:
             ended.cancel()
-        return self._proof.done()
+        return self._proof.done() and self._proof.result()
 
     def _on_old(self, data: str | bytes, _received_ns: int, _mono_ns: int, _kernel_ns: int | None) -> bool:
         assert self._dedupe is not None
         self._dedupe.is_new(data)
-        self._look(self._held)
+        if self._dedupe.key(data) in self._held_keys:
+            self._decide(proven=True)
         return True
 
     def _on_new(self, data: str | bytes, received_ns: int, mono_ns: int, kernel_ns: int | None) -> bool:
-        item = (data, received_ns, mono_ns, kernel_ns)
-        self._held.append(item)
-        self._look([item])
+        assert self._dedupe is not None
+        self._held.append((data, received_ns, mono_ns, kernel_ns))
+        key = self._dedupe.key(data)
+        if key is not None:
+            self._held_keys.add(key)
+            if data in self._dedupe:
+                self._decide(proven=True)
+        if len(self._held) >= MAX_HELD:
+            self._decide(proven=False)
         return False
 
-    def _look(self, held: list[Held]) -> None:
-        """Looks for a message that came on both lines."""
-        assert self._dedupe is not None
-        if not self._proof.done() and any(item[0] in self._dedupe for item in held):
-            self._proof.set_result(None)
+    def _decide(self, *, proven: bool) -> None:
+        if not self._proof.done():
+            self._proof.set_result(proven)
 
-    async def _take_over(self, new: Session, unclaimed: list[HandshakeMessage], *, proven: bool) -> None:
+    async def _quiet_down(self, new: Session, *, proven: bool) -> None:
+        """What can be awaited before the change, which is made in one go."""
         parts, old = self._parts, self._old
         try:
             async with asyncio.timeout(2):
                 await parts.outbox.flushed()
         except TimeoutError:
             log.info("%s: messages wait on the old connection, which closes", parts.supervisor.uri)
-        reason = DisconnectReason("rotation")
         if proven:
             await old.stop_carrying()
         else:
-            await old.finish(reason)
+            await old.finish(REASON)
         await new.stop_carrying()
-        if parts.supervisor.is_shutdown_requested:
-            raise ClientStopped(f"{parts.supervisor.uri}: the client is shutting down")
+
+    def _take_over(self, new: Session, unclaimed: list[HandshakeMessage], *, proven: bool) -> None:
+        parts, old = self._parts, self._old
         old.account = parts.outbox.detach()
         new.take_place(parts.supervisor.mark_replaced(new.connection_id))
         if self._dedupe is None:
@@ -160,17 +182,25 @@ class Rotation:
             for item in self._held:
                 if not proven or self._dedupe.is_new(item[0]):
                     new.bring(*item)
-            self._held = []
+            self._held.clear()
+            self._held_keys.clear()
         new.gate = self._not_again if proven else None
         if proven:
             new.start_carrying([])
             asyncio.get_running_loop().call_later(parts.config.rotation_overlap, self._end_overlap, new)
         else:
             new.attach()
-        await parts.host.notify_disconnect(parts.host.context, reason)
-        await new.announce_to_extensions()
+        self._changed(new)
+        old.end(End(REASON, ConnectionClosedOK(NO_INFO), successor=new))
         new.go_live()
-        old.end(End(reason, ConnectionClosedOK(NO_INFO), successor=new))
+
+    async def _tell_extensions(self, new: Session) -> None:
+        host = self._parts.host
+        try:
+            await host.notify_disconnect(host.context, REASON)
+            await new.announce_to_extensions()
+        except ExtensionError as error:
+            new.end(End(DisconnectReason("error", cause=error), error, final=host.policy == "fatal"))
 
     def _not_again(self, data: str | bytes, _received_ns: int, _mono_ns: int, _kernel_ns: int | None) -> bool:
         assert self._dedupe is not None

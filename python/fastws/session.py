@@ -61,6 +61,7 @@ class Session:
         "_heard",
         "_hurries",
         "_is_between",
+        "_is_down",
         "_is_old",
         "_is_watched",
         "_last_received_ns",
@@ -103,6 +104,7 @@ class Session:
         self._stops = False
         self._is_watched = False
         self._is_old = False
+        self._is_down = False
         self._no_room: asyncio.Future[None] | None = None
         self.connection_id = 0
         self.gate: Gate | None = None
@@ -127,22 +129,28 @@ class Session:
                 raise ClientStopped(f"{self.uri}: the client was shut down")
         except ClientStopped:
             await self._close(1001, "the client is shutting down", shutdown_deadline())
-            parts.supervisor.mark_disconnected(_reason("shutdown", None, ClientStopped("shut down")))
+            await self._not_ready(_reason("shutdown", None, ClientStopped("shut down")))
             raise
         except asyncio.CancelledError:
             await self._close(1001, "the client was cancelled", shutdown_deadline())
-            parts.supervisor.mark_disconnected(_reason("shutdown", None, asyncio.CancelledError()))
+            await self._not_ready(_reason("shutdown", None, asyncio.CancelledError()))
             raise
         except Exception as error:  # noqa: BLE001 - the strategy is asked, whatever it is
             if parts.redactor is not None:
                 parts.redactor.error(error)
             reason = _reason("handshake", self._masked(self.wire.close_info), error)
             await self._close(1000, "", asyncio.get_running_loop().time() + 1)
-            parts.supervisor.mark_disconnected(reason)
+            await self._not_ready(reason)
             final = isinstance(error, ExtensionError) and parts.host.policy == "fatal"
             return Over(parts.supervisor.failure(error, "handshake"), final)
         self._ready(unclaimed)
         return await self.drive(shutdown_deadline)
+
+    async def _not_ready(self, reason: DisconnectReason) -> None:
+        """It ended before it was ready; extensions may have had their ``on_connect`` nevertheless."""
+        self._parts.supervisor.mark_disconnected(reason)
+        if self._context is not None:
+            await self._parts.host.notify_disconnect(self._context, reason)
 
     async def pace(self, priority: Priority) -> None:
         """Waits for a token of the rate limit, if there is one."""
@@ -164,11 +172,16 @@ class Session:
         return asyncio.shield(self._end)
 
     async def give_up(self) -> None:
-        """Closes a connection that never became the client's."""
-        await self.stop_carrying()
-        await self._close(1001, "", asyncio.get_running_loop().time() + 1)
-        if self._native is not None:
-            self._parts.settle(self._native)
+        """Closes a connection that never became the client's; by force if there is no time for it."""
+        try:
+            await self.stop_carrying()
+            await self._close(1001, "", asyncio.get_running_loop().time() + 1)
+        except BaseException:
+            self._abort("it never became the client's")
+            raise
+        finally:
+            if self._native is not None:
+                self._parts.settle(self._native)
 
     async def finish(self, reason: DisconnectReason) -> None:
         """Receives what is on the way, and marks the end: another session takes over, but not seamlessly."""
@@ -177,6 +190,10 @@ class Session:
         await self._close(1000, "", asyncio.get_running_loop().time() + limit)
         await self._stop_receiving()
         self._mark_down(reason)
+
+    def is_own_task(self) -> bool:
+        """Whether the task that carries messages is the one that runs: an extension's hook asks."""
+        return self._pump is not None and asyncio.current_task() is self._pump
 
     def look_whether_over(self) -> None:
         """Ends, if the connection has ended and nobody took note."""
@@ -191,7 +208,7 @@ class Session:
         """Messages need not pass through Python any more."""
         if self._pump is None or self._looks_at_messages or self._native is None or self.is_ending:
             return
-        pump, self._pump = self._pump, None
+        pump = self._pump
         self._stops = True
         if self._is_between:
             pump.cancel()
@@ -200,6 +217,8 @@ class Session:
 
     def _attach_after(self, pump: asyncio.Task[None]) -> None:
         self._stops = False
+        if self._pump is pump:
+            self._pump = None
         if not pump.cancelled() and pump.exception() is not None:
             self._carried(pump)
         elif not self.is_ending:
@@ -468,6 +487,9 @@ class Session:
 
     def _mark_down(self, reason: DisconnectReason) -> None:
         parts = self._parts
+        if self._is_down:
+            return
+        self._is_down = True
         down = Down(
             generation=self._generation,
             last_received_ns=self._last_received_ns,
@@ -515,6 +537,9 @@ class Session:
         except Exception:
             log.debug("closing failed", exc_info=True)
             self._abort("closing failed")
+        except BaseException:
+            self._abort("there was no time for the closing handshake")
+            raise
 
     def _abort(self, why: str) -> None:
         if self._native is not None:
