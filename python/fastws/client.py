@@ -259,7 +259,7 @@ class WebSocketClient(Sending, Receiving):
         session = self._session
         if not self.is_ready or session is None:
             return False
-        return limit is None or session._silence(asyncio.get_running_loop().time()) < limit
+        return limit is None or session.silence() < limit
 
     @property
     def extensions(self) -> ExtensionHost:
@@ -278,7 +278,7 @@ class WebSocketClient(Sending, Receiving):
             self._observing = self._supervisor.hub.on(None, self._notify_event)
         session = self._session
         if session is not None and self.is_ready and self._host.handles_messages:
-            session.start_carrying([])
+            session.intake.start_carrying([])
 
     # ---- events ----------------------------------------------------------------------------------------------------
 
@@ -428,7 +428,7 @@ class WebSocketClient(Sending, Receiving):
         self._deadline = deadline if self._deadline is None else min(deadline, self._deadline)
         self._supervisor.shutdown()
         session = self._session
-        if asyncio.current_task() is self._task or (session is not None and session.is_own_task()):
+        if asyncio.current_task() is self._task or (session is not None and session.intake.is_own_task()):
             return  # a callback of ours: run() goes on when it returns
         if self._over is None:
             self._over = asyncio.get_running_loop().create_future()

@@ -86,10 +86,10 @@ class Rotation:
     def _go_on(self) -> None:
         """The old connection stays."""
         old = self._old
-        old.gate = None
+        old.intake.gate = None
         old.is_finishing = False
         if not old.is_ending:
-            old.attach()  # what it had not been asked for yet is still the streams'
+            old.intake.attach()  # what it had not been asked for yet is still the streams'
             old.look_whether_over()
 
     async def _open(self) -> tuple[Session, list[HandshakeMessage]]:
@@ -119,10 +119,10 @@ class Rotation:
 
     async def _overlap(self, new: Session, unclaimed: list[HandshakeMessage]) -> bool:
         """Both lines bring messages: whether it is proven that nothing falls between them."""
-        self._old.gate = self._on_old
-        self._old.start_carrying([])
-        new.gate = self._on_new
-        new.start_carrying(unclaimed)
+        self._old.intake.gate = self._on_old
+        self._old.intake.start_carrying([])
+        new.intake.gate = self._on_new
+        new.intake.start_carrying(unclaimed)
         ended = self._old.ended()
         waits: list[asyncio.Future[Any]] = [self._proof, ended]
         try:
@@ -166,10 +166,10 @@ class Rotation:
         except TimeoutError:
             log.info("%s: messages wait on the old connection, which closes", parts.supervisor.uri)
         if proven:
-            await old.stop_carrying()
+            await old.intake.stop_carrying()
         else:
             await old.finish(REASON)
-        await new.stop_carrying()
+        await new.intake.stop_carrying()
 
     def _take_over(self, new: Session, unclaimed: list[HandshakeMessage], *, proven: bool) -> None:
         parts, old = self._parts, self._old
@@ -177,19 +177,19 @@ class Rotation:
         new.take_place(parts.supervisor.mark_replaced(new.connection_id))
         if self._dedupe is None:
             for message in unclaimed:
-                new.bring(message.data, message.received_ns, message.received_mono_ns, message.kernel_ns)
+                new.intake.push(message.data, message.received_ns, message.received_mono_ns, message.kernel_ns)
         else:
             for item in self._held:
                 if not proven or self._dedupe.is_new(item[0]):
-                    new.bring(*item)
+                    new.intake.push(*item)
             self._held.clear()
             self._held_keys.clear()
-        new.gate = self._not_again if proven else None
+        new.intake.gate = self._not_again if proven else None
         if proven:
-            new.start_carrying([])
+            new.intake.start_carrying([])
             asyncio.get_running_loop().call_later(parts.config.rotation_overlap, self._end_overlap, new)
         else:
-            new.attach()
+            new.intake.attach()
         self._changed(new)
         old.end(End(REASON, ConnectionClosedOK(NO_INFO), successor=new))
         new.go_live()
@@ -208,5 +208,6 @@ class Rotation:
 
     def _end_overlap(self, new: Session) -> None:
         """The old line is gone for so long that nothing of it can come again."""
-        new.gate = None
-        new.carry_no_more()
+        new.intake.gate = None
+        if not new.is_ending:
+            new.intake.carry_no_more()

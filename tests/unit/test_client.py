@@ -707,3 +707,45 @@ def test_a_handshake_that_fails_with_a_secret_shows_it_to_nobody():
         assert "hunter2" not in str(raised.value)
 
     run_virtual(main())
+
+
+def test_a_strategy_that_fails_when_it_is_reset_ends_no_session(caplog):
+    class Broken(fastws.FixedDelay):
+        def reset(self):
+            raise RuntimeError("broken reset")
+
+    async def main():
+        connector = MemoryConnector()
+        config = fastws.ClientConfig(receive_timeout=None, ping_interval=None, stable_after=1)
+        async with client_of(connector, retry=Broken(1.0), config=config) as client:
+            await asyncio.sleep(2)
+            assert client.is_ready
+        assert len(connector.wires) == 1
+
+    run_virtual(main())
+    assert "broken reset" in caplog.text
+
+
+def test_an_extension_may_ask_for_the_end_at_a_message():
+    class Last(fastws.Extension):
+        name = "last"
+        handles_messages = True
+
+        async def on_message(self, message, context):
+            await client.shutdown()
+            return message
+
+    async def main():
+        nonlocal client
+        connector = MemoryConnector()
+        client = client_of(connector, extensions=[Last()])
+        began = asyncio.get_running_loop().time()
+        stream = client.stream()
+        running = asyncio.create_task(client.run())
+        (await connector.wire(1)).deliver("the last one")
+        assert await stream.recv() == "the last one"
+        await running
+        assert asyncio.get_running_loop().time() - began < 1
+
+    client = None
+    run_virtual(main())

@@ -5,6 +5,8 @@ import asyncio
 import fastws
 from fastws.errors import DialError
 from fastws.events import Connected, Disconnected, Ready
+from fastws.extensions import Extension
+from fastws.handshakes import Handshaker
 from virtual_time import run_virtual
 from wires import MemoryConnector
 
@@ -193,3 +195,100 @@ def test_a_shutdown_in_the_very_turn_of_the_change_is_a_shutdown(caplog):
 
     run_virtual(main(), limit=48 * 3600)
     assert not [record for record in caplog.records if record.exc_info]
+
+
+def test_a_stream_that_is_full_at_the_very_change_costs_nothing():
+    async def main():
+        connector = MemoryConnector()
+        config = fastws.ClientConfig(receive_timeout=None, ping_interval=None, max_connection_age=AGE, queue_messages=4)
+        client = client_of(connector, config=config, message_key=lambda message: message)
+        items = []
+        async with client:
+            stream = client.stream(markers=True)
+            for number in range(3):
+                connector.wires[0].deliver(str(number))
+            await asyncio.sleep(AGE + 1)
+            assert len(connector.wires) == 2
+            for number in range(3, 9):
+                for wire in connector.wires:
+                    wire.deliver(str(number))
+                await asyncio.sleep(0.1)
+            reading = asyncio.create_task(everything(stream, items))
+            await asyncio.sleep(20)
+            snapshot = client.snapshot()
+        await reading
+        assert [item.data for item in items[:-1]] == [str(number) for number in range(9)]
+        assert snapshot.generation == 2
+        assert len(connector.wires) == 2
+
+    run_virtual(main())
+
+
+def test_a_client_that_is_cancelled_while_the_second_connection_is_made_ready_leaves_nothing_open():
+    class Slow(Handshaker):
+        name = "slow"
+
+        async def handshake(self, channel, context):
+            if context.connection_id == 2:
+                await asyncio.sleep(1000)
+
+    async def main():
+        connector = MemoryConnector()
+        client = client_of(connector, handshake=Slow())
+        running = asyncio.create_task(client.run())
+        second = await connector.wire(2)
+        await asyncio.sleep(1)
+        assert client.is_ready
+        assert second.is_open
+        running.cancel()
+        await asyncio.wait([running])
+        assert [wire.is_open for wire in connector.wires] == [False, False]
+
+    run_virtual(main())
+
+
+def test_what_is_held_of_the_new_line_has_a_bound_and_is_an_outage_beyond_it(monkeypatch):
+    monkeypatch.setattr(fastws.rotation, "MAX_HELD", 10)
+
+    async def main():
+        connector = MemoryConnector()
+        client = client_of(connector, message_key=lambda message: message)
+        async with client:
+            stream = client.stream(markers=True)
+            await asyncio.sleep(AGE + 1)
+            began = asyncio.get_running_loop().time()
+            for number in range(20):
+                connector.wires[1].deliver(str(number))
+            items = [await stream.recv() for _ in range(22)]
+            assert [type(item).__name__ for item in items[:2]] == ["Down", "Outage"]
+            assert [item.data for item in items[2:]] == [str(number) for number in range(20)]
+            assert asyncio.get_running_loop().time() - began < 1
+
+    run_virtual(main())
+
+
+def test_an_extension_that_fails_at_the_change_ends_the_new_session_and_the_client_goes_on():
+    class Failing(Extension):
+        name = "failing"
+        connects = 0
+
+        async def on_connect(self, context):
+            self.connects += 1
+            if self.connects == 2:
+                raise RuntimeError("not this one")
+
+    async def main():
+        connector = MemoryConnector()
+        extension = Failing()
+        config = fastws.ClientConfig(
+            receive_timeout=None, ping_interval=None, max_connection_age=AGE, processor_error_policy="disconnect"
+        )
+        client = client_of(connector, config=config, extensions=[extension])
+        async with client:
+            await connector.wire(3)
+            await asyncio.sleep(2)
+            assert client.is_ready
+            assert extension.connects == 3
+            assert [wire.is_open for wire in connector.wires] == [False, False, True]
+
+    run_virtual(main())

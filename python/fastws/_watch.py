@@ -1,0 +1,164 @@
+"""What a session looks for by the clock: silence, the age at which it is stable or replaced, streams nobody reads."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from .connection import Connection
+from .errors import DataTimeout, ReceiveTimeout
+
+if TYPE_CHECKING:
+    from ._intake import Intake
+    from ._parts import Parts
+    from .connector import Wire
+
+__all__ = ["Watch"]
+
+log = logging.getLogger("fastws.client")
+
+BLOCKED_FOR = 5.0
+"""Seconds after which a stream that is not read is named."""
+
+GRACE = 0.05
+"""Seconds between the suspicion of silence and the verdict, at most: what the kernel holds is read first."""
+
+
+class Watch:
+    """The timers of a session.
+
+    Args:
+        parts: Of the client.
+        wire: The connection.
+        intake: Says whether anything could be heard.
+        silent: Called with the error if nothing, or no message, came for too long.
+
+    Attributes:
+        began: When the session became ready, on the loop's clock.
+        blocker: The stream that reading waits for, in words; None if there is none.
+    """
+
+    __slots__ = (
+        "_blocked",
+        "_data_at",
+        "_intake",
+        "_is_old",
+        "_native",
+        "_parts",
+        "_silent",
+        "_stable",
+        "_suspected",
+        "_timer",
+        "began",
+        "blocker",
+    )
+
+    def __init__(
+        self, parts: Parts, wire: Wire, intake: Intake, silent: Callable[[ReceiveTimeout | DataTimeout], None]
+    ) -> None:
+        self._parts = parts
+        self._native = wire if isinstance(wire, Connection) else None
+        self._intake = intake
+        self._silent = silent
+        self._timer: asyncio.TimerHandle | None = None
+        self._suspected = False
+        self._stable = False
+        self._is_old = False
+        self._blocked: tuple[tuple[int, int], float] | None = None
+        self.blocker: str | None = None
+        self.began = self._data_at = asyncio.get_running_loop().time()
+
+    def begin(self) -> None:
+        """Everything counts from now."""
+        self.began = self._data_at = asyncio.get_running_loop().time()
+
+    def look(self) -> None:
+        """Looks at every timer of the session, and comes back when the next is due."""
+        loop = asyncio.get_running_loop()
+        parts, config = self._parts, self._parts.config
+        now = loop.time()
+        self._timer = None
+        dues: list[float] = []
+        for limit, silence, error, what in (
+            (config.receive_timeout, self.silence, ReceiveTimeout, "nothing received"),
+            (config.data_timeout, self._data_silence, DataTimeout, "no message received"),
+        ):
+            if limit is None:
+                continue
+            seconds = silence(now)
+            if seconds < limit:
+                dues.append(now + max(limit - seconds, 0.001))
+            elif not self._suspected:
+                self._suspected = True
+                self._timer = loop.call_later(min(GRACE, limit / 10), self.look)
+                return
+            else:
+                name = "receive_timeout" if error is ReceiveTimeout else "data_timeout"
+                text = f"{parts.supervisor.uri}: {what} for {seconds:.3g} s ({name} is {limit:g} s)"
+                self._silent(error(text, timeout=limit))
+                return
+        self._suspected = False
+        if parts.ring.streams:
+            self._look_for_blockers(now)
+            dues.append(now + BLOCKED_FOR)
+        if not self._stable:
+            stable_at = self.began + config.stable_after
+            if now >= stable_at:
+                self._stable = True
+                parts.supervisor.mark_stable()
+            else:
+                dues.append(stable_at)
+        if config.max_connection_age is not None and not self._is_old:
+            due = self.began + config.max_connection_age
+            if now >= due:
+                self._is_old = True
+                parts.rotate()
+            else:
+                dues.append(due)
+        if dues:
+            self._timer = loop.call_at(min(dues), self.look)
+
+    def stop(self) -> None:
+        """Looks no more."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def silence(self, now: float) -> float:
+        """Seconds without any byte, those left out in which our own queue was full."""
+        if self._native is not None:
+            return self._native._silence
+        if self._intake.is_carrying:
+            return 0.0
+        return now - max(self.began, self._intake.waits_since)
+
+    def _data_silence(self, now: float) -> float:
+        """The same without a message."""
+        native = self._native
+        if self._intake.is_carrying or (native is not None and native._is_paused):
+            self._data_at = now
+        else:
+            self._data_at = max(self._data_at, self._intake.waits_since)
+            if native is not None and native.received_mono_ns:
+                ago = (time.monotonic_ns() - native.received_mono_ns) / 1e9
+                self._data_at = max(self._data_at, now - ago)
+        return now - self._data_at
+
+    def _look_for_blockers(self, now: float) -> None:
+        """Names a stream that is not read and keeps everybody waiting: once, and in the cause of the session's end."""
+        blocked = self._parts.ring._blocked_by()
+        place = (id(blocked[0]), blocked[0].seq) if blocked is not None else None
+        if blocked is None or self._blocked is None or self._blocked[0] != place:
+            self._blocked = (place, now) if place is not None else None
+            self.blocker = None
+            return
+        stream, seconds = blocked[0], now - self._blocked[1]
+        if seconds < BLOCKED_FOR - 0.1:
+            return
+        if self.blocker is None:
+            uri = self._parts.supervisor.uri
+            log.warning("%s: reading waits for %r, which was not read for %.3g s", uri, stream, seconds)
+        self.blocker = f"reading waited for {stream!r}, which was not read for {seconds:.3g} s"
