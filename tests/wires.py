@@ -5,6 +5,11 @@ import asyncio
 import fastws
 from fastws.errors import Close, CloseInfo, ConnectionClosedError, ConnectionClosedOK, KeepaliveTimeout
 
+URI = "ws://venue.example/feed"
+
+QUIET = fastws.ClientConfig(receive_timeout=None, ping_interval=None)
+"""Nothing happens by the clock."""
+
 
 class MemoryWire:
     """A connection in memory. The test is the server: `deliver`, `drop`, `sent`."""
@@ -32,6 +37,8 @@ class MemoryWire:
     def send_nowait(self, message, text=None):
         if self._info is not None:
             raise self._error()
+        if text and not isinstance(message, str):
+            message = bytes(message).decode()
         self.sent.append(message)
         if self.on_send is not None:
             self.on_send(self, message)
@@ -111,3 +118,10 @@ class MemoryConnector:
         while len(self.wires) < number:
             await asyncio.sleep(0.01)
         return self.wires[number - 1]
+
+
+def client_of(connector, **options):
+    """A client whose connections the connector makes; one second between attempts, and no timers."""
+    options.setdefault("retry", fastws.FixedDelay(1.0))
+    options.setdefault("config", QUIET)
+    return fastws.WebSocketClient(URI, connector=connector, **options)

@@ -8,16 +8,7 @@ import fastws
 from fastws.errors import ClientStopped, NotConnected, RetriesExhausted, SendQueueFull
 from fastws.events import Disconnected
 from virtual_time import run_virtual
-from wires import MemoryConnector
-
-URI = "ws://venue.example/feed"
-QUIET = fastws.ClientConfig(receive_timeout=None, ping_interval=None)
-
-
-def client_of(connector, **options):
-    options.setdefault("retry", fastws.FixedDelay(1.0))
-    options.setdefault("config", QUIET)
-    return fastws.WebSocketClient(URI, connector=connector, **options)
+from wires import QUIET, MemoryConnector, client_of
 
 
 def stall(wire):

@@ -7,14 +7,9 @@ from dataclasses import fields
 import fastws
 from fastws.errors import DialError
 from virtual_time import run_virtual
-from wires import MemoryConnector
+from wires import QUIET, MemoryConnector, client_of
 
-QUIET = fastws.ClientConfig(receive_timeout=None, ping_interval=None, on_disconnect_send="drop")
 GAUGES = {"waiting_messages", "retained_messages", "streams", "ready", "generation"}
-
-
-def client_of(connector):
-    return fastws.WebSocketClient("ws://venue.example/", connector=connector, config=QUIET, retry=fastws.FixedDelay(1))
 
 
 def counters(stats):
@@ -23,8 +18,8 @@ def counters(stats):
 
 def test_counters_go_over_all_connections_and_never_back():
     async def main():
-        connector = MemoryConnector(DialError("refused", uri="ws://venue.example/", phase="tcp"))
-        client = client_of(connector)
+        connector = MemoryConnector(DialError("refused", uri="ws://venue.example/feed", phase="tcp"))
+        client = client_of(connector, config=QUIET.replace(on_disconnect_send="drop"))
         assert set(counters(client.stats()).values()) == {0}
         seen = []
         client.on(None, lambda _event: seen.append(client.stats()))

@@ -1,10 +1,18 @@
+"""What is masked, and that a client shows no secret anywhere (redact.py)."""
+
+import asyncio
 import io
 import logging
 
 import pytest
 
+import fastws
 from fastws import RedactingFilter, Redactor, redact_headers, redact_uri
+from fastws.errors import ConfigError, DialError, HandshakeError, RetriesExhausted
+from fastws.handshakes import Handshaker
 from fastws.redact import printable
+from virtual_time import run_virtual
+from wires import QUIET, MemoryConnector, client_of
 
 
 @pytest.mark.parametrize(
@@ -118,3 +126,71 @@ def test_a_filter_of_logging_masks_messages_arguments_and_tracebacks():
 def test_what_would_move_a_cursor_is_escaped():
     assert printable("a\nb\x1b[2Jé\u2028") == "a\\nb\\x1b[2Jé\\u2028"
     assert printable("plain é") == "plain é"
+
+
+# A client.
+
+
+def test_secrets_are_not_shown():
+    client = fastws.WebSocketClient("ws://user:hunter2@venue.example/?token=hunter2")
+    assert "hunter2" not in repr(client)
+    assert "hunter2" not in client.uri
+
+
+def test_given_secrets_are_nowhere_in_what_is_said(caplog):
+    caplog.set_level("DEBUG")
+
+    async def main():
+        token = "s3cr3t-listen-key"
+        uri = f"wss://venue.example/ws/{token}"
+        connector = MemoryConnector(
+            DialError(f"{uri}: connection refused", uri=uri, phase="tcp"),
+            None,
+            OSError(f"cannot reach {uri}"),
+            lambda wire: wire.server_close(4401, f"{token} has expired"),
+        )
+        client = fastws.WebSocketClient(
+            uri,
+            connector=connector,
+            config=QUIET.replace(final_close_codes={4401}),
+            retry=fastws.FixedDelay(1),
+            redact=token,
+        )
+        said = [repr(client), client.uri]
+        client.on(None, lambda event: said.extend((repr(event), str(getattr(event, "reason", "")))))
+        with pytest.raises(fastws.ConnectionClosedError) as raised:
+            async with client:
+                connector.wires[0].server_close(1012, f"move on, {token}")
+                await asyncio.sleep(30)
+        said += [str(raised.value), repr(raised.value), repr(client.snapshot()), caplog.text]
+        assert not [text for text in said if token in text]
+        assert connector.wires[0].uri == uri
+
+    run_virtual(main())
+
+
+@pytest.mark.parametrize("redact", ["", [], ["a", ""], [1]])
+def test_what_cannot_be_a_secret_is_refused_and_not_shown(redact):
+    with pytest.raises(ConfigError, match="redact"):
+        client_of(MemoryConnector(), redact=redact)
+
+
+def test_a_handshake_that_fails_with_a_secret_shows_it_to_nobody():
+    class Failing(Handshaker):
+        name = "failing"
+
+        async def handshake(self, channel, context):
+            raise HandshakeError("the server said hunter2", kind="failed")
+
+    async def main():
+        connector = MemoryConnector(lambda wire: wire.server_close(4001, "hunter2 is wrong"))
+        client = client_of(connector, handshake=Failing(), retry=fastws.NoRetry(), redact="hunter2")
+        seen = []
+        client.on(None, lambda event: seen.append((str(event), repr(event))))
+        with pytest.raises(RetriesExhausted) as raised:
+            await client.run()
+        assert "Disconnected" in str(seen)
+        assert "hunter2" not in str(seen)
+        assert "hunter2" not in str(raised.value)
+
+    run_virtual(main())

@@ -3,22 +3,20 @@
 import asyncio
 
 import fastws
+import wires
 from fastws.errors import DialError
 from fastws.events import Connected, Disconnected, Ready
 from fastws.extensions import Extension
 from fastws.handshakes import Handshaker
 from virtual_time import run_virtual
-from wires import MemoryConnector
+from wires import URI, MemoryConnector
 
-URI = "ws://venue.example/feed"
 AGE = 3600
 CONFIG = fastws.ClientConfig(receive_timeout=None, ping_interval=None, max_connection_age=AGE)
 
 
 def client_of(connector, **options):
-    options.setdefault("retry", fastws.FixedDelay(1.0))
-    options.setdefault("config", CONFIG)
-    return fastws.WebSocketClient(URI, connector=connector, **options)
+    return wires.client_of(connector, **{"config": CONFIG} | options)
 
 
 async def publish(connector, numbers, every=1.0):

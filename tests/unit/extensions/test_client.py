@@ -1,0 +1,63 @@
+"""Extensions of a client, on wires in memory."""
+
+import asyncio
+
+import pytest
+
+import fastws
+from virtual_time import run_virtual
+from wires import MemoryConnector, client_of
+
+
+def test_an_extension_may_come_while_it_runs_and_sees_the_next_message():
+    async def main():
+        class Loud(fastws.Extension):
+            name = "loud"
+            handles_messages = True
+            seen = ()
+
+            def on_message(self, message, context):
+                return message.upper()
+
+            def on_event(self, event, context):
+                self.seen += (type(event).__name__,)
+
+        connector = MemoryConnector()
+        client = client_of(connector)
+        loud = Loud()
+        async with client:
+            with client.stream() as stream:
+                await client.register_extension(loud)
+                connector.wires[0].deliver("a")
+                assert await stream.recv() == "A"
+            with pytest.raises((ValueError, fastws.ClientError)):
+                await client.register_extension(Loud())
+        assert loud.seen == ("Disconnected", "Shutdown")
+        assert client.extensions.get("loud") is loud
+
+    run_virtual(main())
+
+
+def test_an_extension_may_ask_for_the_end_at_a_message():
+    class Last(fastws.Extension):
+        name = "last"
+        handles_messages = True
+
+        async def on_message(self, message, context):
+            await client.shutdown()
+            return message
+
+    async def main():
+        nonlocal client
+        connector = MemoryConnector()
+        client = client_of(connector, extensions=[Last()])
+        began = asyncio.get_running_loop().time()
+        stream = client.stream()
+        running = asyncio.create_task(client.run())
+        (await connector.wire(1)).deliver("the last one")
+        assert await stream.recv() == "the last one"
+        await running
+        assert asyncio.get_running_loop().time() - began < 1
+
+    client = None
+    run_virtual(main())
