@@ -52,7 +52,6 @@ def test_the_first_program_runs_against_a_server(path, fastws_server):
     assert (result.returncode, result.stdout, result.stderr) == (0, "hello\n", "")
 
 
-@pytest.mark.skipif(not hasattr(fastws, "WebSocketClient"), reason="without the client")
 @pytest.mark.parametrize(
     ("path", "shown"),
     [

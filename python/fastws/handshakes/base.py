@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Iterator
 from datetime import timedelta
 from inspect import isawaitable
@@ -49,7 +50,7 @@ class SupportsHandshake(Protocol):
         """Whether the client may try again after ``error``."""
 
 
-class Handshaker:
+class Handshaker(ABC):
     """What is to be said after the upgrade and before a client is ready: authentication, subscriptions.
 
     Derive from it and write ``handshake``. One object serves any number of connections and clients, so it keeps nothing
@@ -74,13 +75,13 @@ class Handshaker:
     name: str = "handshaker"
     timeout: float | None = 30.0
 
+    @abstractmethod
     async def handshake(self, channel: HandshakeChannel, context: ConnectionContext, /) -> None:
         """Does it, at every connection anew.
 
         Raises:
             HandshakeError: It failed. The client then closes the connection, and tries again if ``is_retryable``.
         """
-        raise NotImplementedError(f"{type(self).__name__} has no handshake()")
 
     def is_retryable(self, error: HandshakeError, /) -> bool:
         """Whether the client may try again after ``error``: by default what the error says of itself."""

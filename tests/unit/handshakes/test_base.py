@@ -193,6 +193,8 @@ def test_what_is_no_handshaker_is_refused():
     for wrong in (None, "auth", AuthHandshaker, object()):
         with pytest.raises(TypeError, match="a handshaker is an object"):
             NoOpHandshaker().then(wrong)
+    with pytest.raises(TypeError, match="handshake"):
+        type("Nothing", (Handshaker,), {})()
     with pytest.raises(TypeError, match="token is a str"):
         AuthHandshaker(b"t")
     with pytest.raises(TypeError, match="confirm is a callable"):
