@@ -381,6 +381,7 @@ class Cursor(Generic[_T]):
         decode: Callable[[bytes], Any] | None = None,
         skips: bool = False,
         key: Callable[[bytes], Any] | None = None,
+        aside: bool = False,
     ) -> Self: ...
     def recv(self) -> Coroutine[Any, Any, _T]:
         """Waits for the next message.

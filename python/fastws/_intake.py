@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import time
 from collections.abc import Callable
@@ -112,7 +113,7 @@ class Intake:
         if task is not None:
             # It ends by itself, with the last message of a connection that has ended.
             self._hurry()
-            await asyncio.wait([task], timeout=self._parts.config.close_timeout)
+            await self._waited_for(task)
             if self._task is task:
                 await self.stop_carrying()
                 return
@@ -159,12 +160,18 @@ class Intake:
         self._hurry()
         if self._is_between:
             task.cancel()
-        done, _ = await asyncio.wait([task], timeout=self._parts.config.close_timeout)
-        if not done:
+        if not await self._waited_for(task):
             log.warning("%s: an extension held up the end of a session", self._parts.supervisor.uri)
             task.cancel()
             await asyncio.wait([task])
         self._stops = self._hurries = False
+
+    async def _waited_for(self, task: asyncio.Task[None]) -> bool:
+        """Whether it is done in time."""
+        with contextlib.suppress(TimeoutError):
+            async with self._parts.deadline.limit(self._parts.config.close_timeout):
+                await asyncio.wait([task])
+        return task.done()
 
     def carry_no_more(self) -> None:
         """Messages need not pass through Python any more."""

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from ._deadline import Deadline
+from ._requests import Requests
 from .errors import Unsent
 from .events import DisconnectReason
 from .markers import Down
@@ -52,6 +55,8 @@ class Parts:
     metadata: dict[str, Any]
     rotate: Callable[[], None]
     """The session has reached its age: another is to take over."""
+    requests: Requests
+    deadline: Deadline
     message_key: MessageKey | None = None
     source: str | None = None
     down: Down | None = None
@@ -64,6 +69,11 @@ class Parts:
     received_otherwise: int = 0
     """Messages from connections that count nothing themselves: those of a connector of one's own."""
     redactor: Redactor | None = None
+
+    def hurry(self) -> None:
+        """Everything ends within ``shutdown_timeout``, if there is no deadline yet."""
+        if self.deadline.at is None:
+            self.deadline.set(asyncio.get_running_loop().time() + self.config.shutdown_timeout)
 
     def opened(self, connection: Connection) -> None:
         """Its counters are the client's from now on."""

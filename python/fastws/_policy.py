@@ -111,6 +111,14 @@ def has_streams() -> Exception:
     return errors.ConcurrencyError("this connection's messages go to the streams of its client; read those")
 
 
+def receives_nothing() -> Exception:
+    """A stream of a client that keeps no messages."""
+    return errors.ConfigError(
+        "a client with receive=False has no streams: what it receives goes; leave receive= away to read it",
+        field="receive",
+    )
+
+
 def concurrent_stream() -> Exception:
     """Two readers of a stream at once."""
     return errors.ConcurrencyError(

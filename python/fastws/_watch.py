@@ -104,6 +104,14 @@ class Watch:
         if parts.ring.streams:
             self._look_for_blockers(now)
             dues.append(now + BLOCKED_FOR)
+        elif self.blocker is None and parts.ring.is_full:
+            self.blocker = f"reading waited for a first stream, as {parts.ring.retained} messages wait for it"
+            log.warning(
+                "%s: reading waits, as %d messages wait for a first client.stream(); make one, or say "
+                "ClientConfig(receive=False)",
+                parts.supervisor.uri,
+                parts.ring.retained,
+            )
         if not self._stable:
             stable_at = self.began + config.stable_after
             if now >= stable_at:

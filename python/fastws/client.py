@@ -15,6 +15,7 @@ import orjson
 
 from . import _core, _policy
 from ._parts import End, MessageKey, Parts, Tap
+from ._requests import Requests
 from .config import ClientConfig
 from .connection import BytesLike
 from .errors import (
@@ -44,6 +45,7 @@ from .rotation import Rotation
 from .sender import Sender, Sending
 from .session import Session
 from .state import ConnectionSnapshot, Status
+from .streams import Stream
 from .subscriptions import Subscriptions
 from .supervisor import ConnectionSupervisor, HeadersSource, UriSource
 from .tls import TlsConfig
@@ -104,7 +106,6 @@ class WebSocketClient(Sending, Receiving):
         "__weakref__",
         "_background",
         "_cause",
-        "_deadline",
         "_host",
         "_is_running",
         "_observing",
@@ -190,6 +191,8 @@ class WebSocketClient(Sending, Receiving):
             metadata=dict(metadata or {}),
             message_key=message_key,
             rotate=self._rotate,
+            requests=Requests(),
+            deadline=self._host.deadline,
             redactor=redactor,
         )
         self._session: Session | None = None
@@ -200,7 +203,6 @@ class WebSocketClient(Sending, Receiving):
         self._observing: Callable[[], None] = _nothing
         self._over: asyncio.Future[None] | None = None
         self._cause: BaseException | None = None
-        self._deadline: float | None = None
         self._ready_waiters: tuple[asyncio.Future[None], ...] = ()
         self._unsent: tuple[Unsent, ...] = ()
 
@@ -307,14 +309,15 @@ class WebSocketClient(Sending, Receiving):
             raise AlreadyRunning(f"{self.uri}: this client runs already")
         self._is_running = True
         self._task = asyncio.current_task()
-        self._cause, self._deadline, self._unsent = None, None, ()
+        self._cause, self._unsent = None, ()
+        self._parts.deadline.clear()
         self._parts.unsent = ()
         self._supervisor.begin()
         self._ring._reopen()
         if self._host.handles_events:
             self._observing = self._supervisor.hub.on(None, self._notify_event)
         try:
-            await self._host.start()
+            await self._supervisor.wait(self._host.start())
             await self._sessions()
         except ClientStopped:
             await self._end(None)
@@ -334,9 +337,9 @@ class WebSocketClient(Sending, Receiving):
             session = Session(self._parts, wire, self._tell_waiters)
             self._session = session
             try:
-                over = await session.run(self._shutdown_deadline)
+                over = await session.run()
                 while over.successor is not None:
-                    over = await over.successor.drive(self._shutdown_deadline)
+                    over = await over.successor.drive()
             finally:
                 self._session = None
                 await self._stop_rotating()
@@ -351,6 +354,7 @@ class WebSocketClient(Sending, Receiving):
 
     async def _end(self, error: BaseException | None) -> None:
         """Everybody is told, whatever happened."""
+        self._parts.hurry()
         if isinstance(error, Exception):
             self._cause = error
         else:
@@ -372,7 +376,11 @@ class WebSocketClient(Sending, Receiving):
             if over is not None and not over.done():
                 over.set_result(None)
             # Async callbacks may wait for the shutdown themselves: they are waited for when it is told.
-            await self._supervisor.hub.aclose(self._left(self.config.extension_timeout))
+            try:
+                async with self._parts.deadline.limit(self.config.extension_timeout):
+                    await self._supervisor.hub.aclose(None)
+            except TimeoutError:
+                await self._supervisor.hub.aclose()
 
     async def __aenter__(self) -> Self:
         """Runs in the background; returns at the first Ready, or raises what makes that impossible."""
@@ -425,7 +433,7 @@ class WebSocketClient(Sending, Receiving):
             return
         seconds = _seconds(timeout, self.config.shutdown_timeout)
         deadline = asyncio.get_running_loop().time() + seconds
-        self._deadline = deadline if self._deadline is None else min(deadline, self._deadline)
+        self._parts.deadline.set(deadline)
         self._supervisor.shutdown()
         session = self._session
         if asyncio.current_task() is self._task or (session is not None and session.intake.is_own_task()):
@@ -436,16 +444,6 @@ class WebSocketClient(Sending, Receiving):
         unsent = self._unsent
         if unsent:
             raise ShutdownTimeout(f"{self.uri}: shut down after {seconds:g} s", timeout=seconds, unsent=unsent)
-
-    def _left(self, most: float | None) -> float:
-        """Seconds that something at the end may still take: ``most``, and what is left until the deadline."""
-        left = max(self._shutdown_deadline() - asyncio.get_running_loop().time(), 0.0)
-        return left if most is None else min(most, left)
-
-    def _shutdown_deadline(self) -> float:
-        if self._deadline is not None:
-            return self._deadline
-        return asyncio.get_running_loop().time() + self.config.shutdown_timeout
 
     async def wait_ready(self) -> None:
         """Waits for the application handshake. Bound it by ``asyncio.timeout``.
@@ -505,27 +503,43 @@ class WebSocketClient(Sending, Receiving):
             ConnectionLost: The connection ended before the answer; ``outcome`` says whether the request was sent.
             NotConnected, …: As for ``send``.
         """
+        text = None
         if isinstance(message, Mapping):
             message, text = orjson.dumps(message), True
-        else:
-            text = None
         seconds = None if timeout is None else _seconds(timeout, 0)
         limit = asyncio.timeout(seconds)
-        receipt: Receipt | None = None
-        with self.stream(markers=True, decode=decode, start="live", capacity=None) as answers:
-            try:
-                async with limit:
-                    receipt = await self.send(message, text, receipt=True)
-                    async for item in answers:
-                        if isinstance(item, Down):
-                            raise ConnectionLost(f"{self.uri}: {item.reason}", outcome=_outcome(receipt))
-                        if isinstance(item, _core.Message) and match(item.data):
-                            return item.data
-            except TimeoutError as error:
-                if not limit.expired():
-                    raise
-                raise RequestTimeout(f"{self.uri}: no answer within {seconds:g} s", timeout=seconds) from error
-        raise self._terminal() or ConnectionLost(f"{self.uri}: the client ended", outcome="maybe_sent")
+        try:
+            async with limit:
+                await self._parts.requests.may_begin()
+                receipt = await self.send(message, text, receipt=True)
+                if receipt is not None and receipt.done():
+                    receipt.result()  # what an extension stopped, or was dropped, has no answer
+                # No turn of the loop has passed since it was accepted: its answer is still to come.
+                return await self._answer(receipt, match, decode)
+        except TimeoutError as error:
+            if not limit.expired():
+                raise
+            why = ""
+            if self._ring.is_full and not self._ring.streams:
+                why = (
+                    f"; nothing is received: {self._ring.retained} messages wait for a first client.stream(). "
+                    "Make one, or say ClientConfig(receive=False) if you read nothing but answers"
+                )
+            raise RequestTimeout(f"{self.uri}: no answer within {seconds:g} s{why}", timeout=seconds) from error
+
+    async def _answer(
+        self, receipt: Receipt | None, match: Callable[[Any], Any], decode: Callable[[Any], Any] | None
+    ) -> Any:
+        """The answer to what was just sent."""
+        with Stream.aside(self._ring, markers=True, decode=decode) as answers, self._parts.requests.under_way(answers):
+            async for item in answers:
+                if isinstance(item, Down):
+                    raise ConnectionLost(f"{self.uri}: {item.reason}", outcome=_outcome(receipt))
+                if isinstance(item, _core.Message) and match(item.data):
+                    return item.data
+        raise self._terminal() or ConnectionLost(
+            f"{self.uri}: the connection was replaced before the answer came", outcome=_outcome(receipt)
+        )
 
     # ---- what its parts ask for ------------------------------------------------------------------------------------
 
@@ -569,9 +583,14 @@ class WebSocketClient(Sending, Receiving):
         await session.wire.send(message)
 
     async def _observe(self) -> AsyncIterator[Any]:
-        with self.stream(start="live") as stream:
-            async for message in stream:
+        with Stream.aside(self._ring) as messages:
+            async for message in messages:
                 yield message
+
+    @property
+    def _is_held_up(self) -> bool:
+        session = self._session
+        return session is not None and session.is_held_up
 
     async def _notify_event(self, event: Event) -> None:
         try:

@@ -2,20 +2,21 @@
 
 Both are open for a while. If messages can be told apart (``message_key``), nothing is lost and nothing comes twice:
 the messages of the new line are held until one of them has come on both, which proves that the lines overlap; then the
-new one takes over and what the old one brought is left out. Without a key, or without that proof, the change is marked
-as an outage.
+new one takes over and what the old one brought is left out. Where none comes on either for that long, it is proof
+enough that both lines answer a Ping. Without a key, or without a proof, the change is marked as an outage.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Callable, Hashable
 from typing import TYPE_CHECKING, Any
 
 from ._parts import End, Parts
 from .dedupe import Deduplicator
-from .errors import ClientStopped, ConnectionClosedOK, ExtensionError
+from .errors import ClientStopped, ConnectionClosedOK, ExtensionError, FastwsError
 from .events import Connected, Connecting, DisconnectReason
 from .session import NO_INFO, Session
 
@@ -45,7 +46,18 @@ class Rotation:
         changed: Told of the new session, before anybody else is.
     """
 
-    __slots__ = ("_changed", "_dedupe", "_held", "_held_keys", "_make", "_old", "_parts", "_proof")
+    __slots__ = (
+        "_changed",
+        "_dedupe",
+        "_held",
+        "_held_keys",
+        "_is_quiet",
+        "_make",
+        "_old",
+        "_parts",
+        "_proof",
+        "_unproving",
+    )
 
     def __init__(
         self, parts: Parts, old: Session, make: Callable[[Wire], Session], changed: Callable[[Session], None]
@@ -56,8 +68,10 @@ class Rotation:
         self._changed = changed
         self._held: list[Held] = []
         self._held_keys: set[Hashable] = set()
+        self._is_quiet = True
+        self._unproving = 0
         self._proof: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
-        self._dedupe = Deduplicator(parts.message_key, 1 << 20) if parts.message_key is not None else None
+        self._dedupe: Deduplicator | None = None
 
     async def run(self) -> Session | None:
         """Lets another session take over. None: the old one ended before."""
@@ -68,15 +82,19 @@ class Rotation:
             if self._dedupe is not None and not old.is_ending:
                 proven = await self._overlap(new, unclaimed)
             if not old.is_ending:
+                self._parts.requests.hold()
                 await self._quiet_down(new, proven=proven)
             if self._parts.supervisor.is_shutdown_requested:
                 raise ClientStopped(f"{self._parts.supervisor.uri}: the client is shutting down")
         except BaseException:
-            await new.give_up()
-            self._go_on()
+            try:
+                await new.give_up()
+            finally:
+                self._go_on()
             raise
         if old.is_ending:
             # The ordinary way is under way: another connection, and an outage that says so.
+            self._parts.requests.go_on()
             await new.give_up()
             return None
         self._take_over(new, unclaimed, proven=proven)
@@ -86,6 +104,7 @@ class Rotation:
     def _go_on(self) -> None:
         """The old connection stays."""
         old = self._old
+        self._parts.requests.go_on()
         old.intake.gate = None
         old.is_finishing = False
         if not old.is_ending:
@@ -94,12 +113,13 @@ class Rotation:
 
     async def _open(self) -> tuple[Session, list[HandshakeMessage]]:
         """A second connection, ready to take over; tried as the retry strategy says, while the old one lives."""
-        supervisor = self._parts.supervisor
+        supervisor, old = self._parts.supervisor, self._old
         attempt = 0
         while True:
             attempt += 1
             supervisor.hub.publish(Connecting(attempt))
             new: Session | None = None
+            self._remember_old()
             try:
                 new = self._make(await supervisor.spare())
                 connection_id = supervisor.state.reserve_id()
@@ -108,8 +128,10 @@ class Rotation:
             except BaseException as error:
                 if new is not None:
                     await new.give_up()
+                old.intake.gate = None
                 if isinstance(error, ClientStopped) or not isinstance(error, Exception):
                     raise
+                old.intake.carry_no_more()
                 # Whatever it is, the old connection lives.
                 delay = supervisor.spare_delay(error, attempt)
                 if delay is None:
@@ -117,35 +139,67 @@ class Rotation:
                 log.info("%s: no second connection yet: %s; trying again in %.3g s", supervisor.uri, error, delay)
             await asyncio.sleep(delay)
 
+    def _remember_old(self) -> None:
+        """From here on what the old line brings is known: the new one may bring it too, as soon as it is open."""
+        key = self._parts.message_key
+        if key is not None:
+            self._dedupe = Deduplicator(key, 1 << 20)
+            self._old.intake.gate = self._on_old
+            self._old.intake.start_carrying([])
+
     async def _overlap(self, new: Session, unclaimed: list[HandshakeMessage]) -> bool:
         """Both lines bring messages: whether it is proven that nothing falls between them."""
-        self._old.intake.gate = self._on_old
-        self._old.intake.start_carrying([])
+        # What came before the venue had confirmed everything proves nothing for all channels.
+        self._unproving = len(unclaimed)
         new.intake.gate = self._on_new
         new.intake.start_carrying(unclaimed)
         ended = self._old.ended()
-        waits: list[asyncio.Future[Any]] = [self._proof, ended]
+        asking = asyncio.get_running_loop().create_task(self._ask_both(new), name="fastws rotation")
         try:
-            async with asyncio.timeout(self._parts.config.rotation_overlap):
-                await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
-        except TimeoutError:
-            log.warning("%s: the overlap of two connections could not be proven", self._parts.supervisor.uri)
+            waits: list[asyncio.Future[Any]] = [self._proof, ended, asking]
+            await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
         finally:
             ended.cancel()
-        return self._proof.done() and self._proof.result()
+            asking.cancel()
+        proven = self._proof.done() and self._proof.result()
+        if not proven and not self._old.is_ending:
+            log.warning("%s: the overlap of two connections could not be proven", self._parts.supervisor.uri)
+        return proven
+
+    async def _ask_both(self, new: Session) -> None:
+        """Waits for as long as the lines may take to bring the same message, and for a second time if none came.
+
+        On a line that is in order nothing of what went before a Pong is still to come.
+        """
+        await asyncio.sleep(self._parts.config.rotation_overlap)
+        if not self._is_quiet:
+            return
+        with contextlib.suppress(TimeoutError, FastwsError):
+            async with asyncio.timeout(self._parts.config.rotation_overlap):
+                await asyncio.gather(self._old.ping(), new.ping())
+                if self._is_quiet:
+                    self._decide(proven=True)
+                else:
+                    await self._proof
 
     def _on_old(self, data: str | bytes, _received_ns: int, _mono_ns: int, _kernel_ns: int | None) -> bool:
         assert self._dedupe is not None
         self._dedupe.is_new(data)
-        if self._dedupe.key(data) in self._held_keys:
-            self._decide(proven=True)
+        key = self._dedupe.key(data)
+        if key is not None:
+            self._is_quiet = False
+            if key in self._held_keys:
+                self._decide(proven=True)
         return True
 
     def _on_new(self, data: str | bytes, received_ns: int, mono_ns: int, kernel_ns: int | None) -> bool:
         assert self._dedupe is not None
         self._held.append((data, received_ns, mono_ns, kernel_ns))
         key = self._dedupe.key(data)
-        if key is not None:
+        if self._unproving:
+            self._unproving -= 1
+        elif key is not None:
+            self._is_quiet = False
             self._held_keys.add(key)
             if data in self._dedupe:
                 self._decide(proven=True)
@@ -163,8 +217,9 @@ class Rotation:
         try:
             async with asyncio.timeout(2):
                 await parts.outbox.flushed()
+                await parts.requests.answered()
         except TimeoutError:
-            log.info("%s: messages wait on the old connection, which closes", parts.supervisor.uri)
+            log.info("%s: something waits for the old connection, which closes", parts.supervisor.uri)
         if proven:
             await old.intake.stop_carrying()
         else:
@@ -180,7 +235,7 @@ class Rotation:
                 new.intake.push(message.data, message.received_ns, message.received_mono_ns, message.kernel_ns)
         else:
             for item in self._held:
-                if not proven or self._dedupe.is_new(item[0]):
+                if not proven or self._is_new(item[0]):
                     new.intake.push(*item)
             self._held.clear()
             self._held_keys.clear()
@@ -190,9 +245,11 @@ class Rotation:
             asyncio.get_running_loop().call_later(parts.config.rotation_overlap, self._end_overlap, new)
         else:
             new.intake.attach()
+        parts.requests.give_up()
         self._changed(new)
         old.end(End(REASON, ConnectionClosedOK(NO_INFO), successor=new))
         new.go_live()
+        parts.requests.go_on()
 
     async def _tell_extensions(self, new: Session) -> None:
         host = self._parts.host
@@ -203,8 +260,15 @@ class Rotation:
             new.end(End(DisconnectReason("error", cause=error), error, final=host.policy == "fatal"))
 
     def _not_again(self, data: str | bytes, _received_ns: int, _mono_ns: int, _kernel_ns: int | None) -> bool:
+        return self._is_new(data)
+
+    def _is_new(self, data: str | bytes) -> bool:
+        """Whether a message of the new line goes on to the streams; the venue's answers count in any case."""
         assert self._dedupe is not None
-        return self._dedupe.is_new(data)
+        if self._dedupe.is_new(data):
+            return True
+        self._parts.subscriptions.saw(data)
+        return False
 
     def _end_overlap(self, new: Session) -> None:
         """The old line is gone for so long that nothing of it can come again."""

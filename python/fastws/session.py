@@ -25,6 +25,7 @@ from .errors import (
     FastwsError,
     HandshakeTimeout,
     KeepaliveTimeout,
+    NotConnected,
     ReceiveTimeout,
 )
 from .events import Disconnected, DisconnectReason
@@ -35,6 +36,7 @@ from .rate import Pacer, Priority
 if TYPE_CHECKING:
     from .connector import Wire
     from .handshakes.channel import TimeLimit
+    from .subscriptions import Restored
 
 __all__ = ["NO_INFO", "Session"]
 
@@ -52,6 +54,7 @@ class Session:
         "_on_ready",
         "_pacer",
         "_parts",
+        "_restored",
         "_watch",
         "account",
         "intake",
@@ -72,12 +75,13 @@ class Session:
         self._is_down = False
         self.intake = Intake(parts, wire, self._over)
         self._watch = Watch(parts, wire, self.intake, self._silent)
+        self._restored: Restored = {}
         self.is_finishing = False
         self.account: Account | None = None
 
     # ---- the whole of it -------------------------------------------------------------------------------------------
 
-    async def run(self, shutdown_deadline: Callable[[], float]) -> Over:
+    async def run(self) -> Over:
         """Runs until the connection ends, or another one has taken over.
 
         Raises:
@@ -90,23 +94,24 @@ class Session:
             if parts.supervisor.is_shutdown_requested:  # in the very turn in which the handshake ended
                 raise ClientStopped(f"{self.uri}: the client was shut down")
         except ClientStopped:
-            await self._close(1001, "the client is shutting down", shutdown_deadline())
+            await self._close(1001, "the client is shutting down")
             await self._not_ready(_reason("shutdown", None, ClientStopped("shut down")))
             raise
         except asyncio.CancelledError:
-            await self._close(1001, "the client was cancelled", shutdown_deadline())
+            parts.hurry()
+            await self._close(1001, "the client was cancelled")
             await self._not_ready(_reason("shutdown", None, asyncio.CancelledError()))
             raise
         except Exception as error:  # noqa: BLE001 - the strategy is asked, whatever it is
             if parts.redactor is not None:
                 parts.redactor.error(error)
             reason = _reason("handshake", self._masked(self.wire.close_info), error)
-            await self._close(1000, "", asyncio.get_running_loop().time() + 1)
+            await self._close(1000, "", 1)
             await self._not_ready(reason)
             final = isinstance(error, ExtensionError) and parts.host.policy == "fatal"
             return Over(parts.supervisor.failure(error, "handshake"), final)
         self._ready(unclaimed)
-        return await self.drive(shutdown_deadline)
+        return await self.drive()
 
     async def _not_ready(self, reason: DisconnectReason) -> None:
         """It ended before it was ready; extensions may have had their ``on_connect`` nevertheless."""
@@ -139,6 +144,11 @@ class Session:
         return self._watch.silence(asyncio.get_running_loop().time())
 
     @property
+    def is_held_up(self) -> bool:
+        """Whether nothing can be heard at the moment, as our own queue is full."""
+        return self.intake.is_carrying or (self._native is not None and self._native._is_paused)
+
+    @property
     def is_ending(self) -> bool:
         """Whether its end is decided."""
         return self._end.done()
@@ -147,11 +157,17 @@ class Session:
         """A future that is done when its end is decided; cancelling it changes nothing."""
         return asyncio.shield(self._end)
 
+    async def ping(self) -> None:
+        """Waits for the peer's Pong. Raises NotConnected where the connection cannot tell."""
+        if self._native is None:
+            raise NotConnected("this connection sends no pings")
+        await (await self._native.ping())
+
     async def give_up(self) -> None:
         """Closes a connection that never became the client's; by force if there is no time for it."""
         try:
             await self.intake.stop_carrying()
-            await self._close(1001, "", asyncio.get_running_loop().time() + 1)
+            await self._close(1001, "", 1)
         except BaseException:
             self._abort("it never became the client's")
             raise
@@ -162,8 +178,7 @@ class Session:
     async def finish(self, reason: DisconnectReason) -> None:
         """Receives what is on the way, and marks the end: another session takes over, but not seamlessly."""
         self.is_finishing = True
-        limit = min(self._parts.config.close_timeout, 2)
-        await self._close(1000, "", asyncio.get_running_loop().time() + limit)
+        await self._close(1000, "", self._politeness)
         await self.intake.close()
         self._mark_down(reason)
 
@@ -207,7 +222,7 @@ class Session:
         )
         await self._shake_hands(channel, context)
         if len(parts.subscriptions):
-            await parts.subscriptions.restore(channel, parts.config.restore_timeout)
+            self._restored = await parts.subscriptions.restore(channel, parts.config.restore_timeout)
         return channel.unclaimed
 
     async def _shake_hands(self, channel: HandshakeChannel, context: ConnectionContext) -> None:
@@ -235,6 +250,8 @@ class Session:
         self._watch.begin()
         self._generation = generation
         self.intake.begin(generation)
+        parts.subscriptions.begin(self._restored)
+        self._restored = {}
         if parts.down is not None:
             parts.ring._mark(self._outage(parts.down))
             parts.down = None
@@ -263,37 +280,38 @@ class Session:
 
     # ---- while it is ready -----------------------------------------------------------------------------------------
 
-    async def drive(self, shutdown_deadline: Callable[[], float]) -> Over:
+    async def drive(self) -> Over:
         """Runs a session that is ready until its end; see ``run``."""
         parts = self._parts
         loop = asyncio.get_running_loop()
         try:
             end = await parts.supervisor.wait(self._end)
         except (ClientStopped, asyncio.CancelledError) as stop:
-            await self._shut_down(stop, shutdown_deadline())
+            await self._shut_down(stop)
             raise
         if end.successor is not None:
             await self._retire(end)
             return Over(None, successor=end.successor)
         if end.reason.kind in ("requested", "rotation") or end.final:
             # The peer lives: what it has on the way is still received.
-            await self._close(1000, "", loop.time() + min(parts.config.close_timeout, 2))
+            await self._close(1000, "", self._politeness)
         else:
             self._abort(str(end.cause))
         await self._leave(end)
         seconds = loop.time() - self._watch.began
         return Over(parts.supervisor.failure(end.cause, "session", seconds), end.final)
 
-    async def _shut_down(self, stop: BaseException, deadline: float) -> None:
+    async def _shut_down(self, stop: BaseException) -> None:
         """Sends what is queued, then Close, by the deadline."""
+        self._parts.hurry()
         if self.is_ending and not self._end.cancelled() and (end := self._end.result()).successor is not None:
             await self._retire(end)
-            await end.successor._shut_down(stop, deadline)
+            await end.successor._shut_down(stop)
             return
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout_at(deadline):
+            async with self._parts.deadline.limit(None):
                 await self._parts.outbox.flushed()
-        await self._close(1001 if isinstance(stop, asyncio.CancelledError) else 1000, "", deadline)
+        await self._close(1001 if isinstance(stop, asyncio.CancelledError) else 1000, "")
         await self._leave(End(_reason("shutdown", self.wire.close_info, stop), stop))
 
     async def _leave(self, end: End) -> None:
@@ -336,7 +354,7 @@ class Session:
         parts = self._parts
         self._watch.stop()
         await self.intake.stop_carrying()
-        await self._close(1000, "", asyncio.get_running_loop().time() + min(parts.config.close_timeout, 2))
+        await self._close(1000, "", self._politeness)
         if self._native is not None:
             parts.settle(self._native)
         if self._pacer is not None:
@@ -345,10 +363,15 @@ class Session:
         unsent = tuple(parts.outbox.settle(self.account))
         parts.supervisor.hub.publish(Disconnected(end.reason, unsent))
 
-    async def _close(self, code: int, reason: str, deadline: float) -> None:
-        """Closes the connection politely, and by force when that takes too long."""
+    @property
+    def _politeness(self) -> float:
+        """Seconds for a closing handshake that nobody but us wants."""
+        return min(self._parts.config.close_timeout, 2)
+
+    async def _close(self, code: int, reason: str, seconds: float | None = None) -> None:
+        """Closes the connection politely, and by force when that takes longer than ``seconds`` or the deadline."""
         try:
-            async with asyncio.timeout_at(deadline):
+            async with self._parts.deadline.limit(seconds):
                 await self.wire.close(code, reason)
         except TimeoutError:
             self._abort("the closing handshake took too long")

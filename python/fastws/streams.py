@@ -115,6 +115,25 @@ class Stream(_core.Cursor[T]):
         stream._ready()
         return stream
 
+    @classmethod
+    def aside(
+        cls, ring: _core.Ring, *, markers: bool = False, decode: Callable[[bytes], Any] | None = None
+    ) -> Stream[Any]:
+        """For the library's own use: a stream that is not the client's first, where the user has none yet."""
+        stream: Stream[Any] = super().__new__(
+            cls,
+            ring,
+            oldest=False,
+            markers=markers,
+            policy="block",
+            capacity=None,
+            capacity_bytes=None,
+            decode=decode,
+            aside=True,
+        )
+        stream._ready()
+        return stream
+
     def close(self) -> None:
         """As ``aclose()``."""
         self._detach()

@@ -9,7 +9,7 @@ import asyncio
 import functools
 import logging
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -51,17 +51,30 @@ class SubscriptionError(ClientError):
     """A subscription was refused, was not confirmed in time, or is not known."""
 
 
-class _Sender(Protocol):
+class _Client(Protocol):
     """What the registry needs of its client."""
 
     @property
     def is_ready(self) -> bool: ...
+
+    @property
+    def _is_held_up(self) -> bool: ...
 
     async def _send_replay(self, message: Message) -> None: ...
 
     def _observe(self) -> AsyncIterator[Any]: ...
 
     def reconnect(self, reason: str) -> None: ...
+
+
+@dataclass(slots=True)
+class _Standing:
+    """How a subscription stands on one connection."""
+
+    state: SubscriptionState = SubscriptionState.PENDING
+    error: str | None = None
+    sent_at: float | None = None
+    last_data: float | None = None
 
 
 @dataclass(slots=True, eq=False)
@@ -77,23 +90,46 @@ class Subscription:
     match: Predicate | None
     data_timeout: float | None
     references: int = 1
-    state: SubscriptionState = SubscriptionState.PENDING
-    error: str | None = None
-    sent_at: float | None = None
-    last_data: float | None = None
+    _standing: _Standing = field(default_factory=_Standing)
     _waiters: list[asyncio.Future[None]] | None = None
+    _has_complained: bool = False
+
+    @property
+    def state(self) -> SubscriptionState:
+        """How far it has come in the present session."""
+        return self._standing.state
+
+    @property
+    def error(self) -> str | None:
+        """Why it failed; None if it did not."""
+        return self._standing.error
+
+    @property
+    def sent_at(self) -> float | None:
+        """When it was sent in the present session, on the loop's clock; None if it was not yet."""
+        return self._standing.sent_at
+
+    @property
+    def last_data(self) -> float | None:
+        """When a message of it came last, or it was sent, on the loop's clock."""
+        return self._standing.last_data
 
     def __repr__(self) -> str:
         return f"<Subscription {self.key!r} {self.state}, {self.references} references>"
 
 
+Restored = dict[Subscription, _Standing]
+"""What a connection was subscribed to before it was ready, and how that stands on it."""
+
+
 class Subscriptions:
     """The registry of a client: ``client.subscriptions``. It can be filled before the client runs and meanwhile."""
 
-    __slots__ = ("_client", "_items", "_observer", "_sending", "_timer")
+    __slots__ = ("_client", "_gone", "_items", "_observer", "_sending", "_timer")
 
     def __init__(self) -> None:
-        self._client: _Sender | None = None
+        self._client: _Client | None = None
+        self._gone: tuple[Message, ...] = ()
         self._items: dict[str, Subscription] = {}
         self._observer: asyncio.Task[None] | None = None
         self._sending: frozenset[asyncio.Task[None]] = _NONE
@@ -204,7 +240,7 @@ class Subscriptions:
 
     # ---- what the client calls -------------------------------------------------------------------------------------
 
-    def bind(self, client: _Sender) -> None:
+    def bind(self, client: _Client) -> None:
         """Belongs to ``client`` from now on; a registry serves one."""
         if self._client is not None and self._client is not client:
             raise ConfigError(
@@ -212,49 +248,68 @@ class Subscriptions:
             )
         self._client = client
 
-    async def restore(self, channel: HandshakeChannel, timeout: float) -> None:  # noqa: ASYNC109 - the setting
-        """Subscribes to everything on a new connection, before anybody sees its messages.
+    async def restore(self, channel: HandshakeChannel, timeout: float) -> Restored:  # noqa: ASYNC109 - the setting
+        """Subscribes to everything on a new connection, before anybody sees its messages. Returns how that stands.
 
-        Waits ``timeout`` seconds at most for what is to be confirmed; later confirmations are seen as they come.
+        Nothing changes for the present session, if there is one: ``begin`` makes it the standing of all. Waits
+        ``timeout`` seconds at most for what is to be confirmed; later confirmations are seen as they come.
         """
-        self.session_ended()  # nothing of an attempt that failed behind this point is confirmed in this one
-        items = list(self._items.values())
-        for item in items:
-            self._sent(item)
+        restored: Restored = {item: _Standing() for item in self._items.values()}
+        for item, standing in restored.items():
+            _sent(item, standing)
             await channel.send(item.message)
-        pending = [item for item in items if item.state is SubscriptionState.PENDING]
         try:
             async with asyncio.timeout(timeout):
-                while pending:
+                while pending := _pending(restored):
                     await channel.expect(functools.partial(self._concerns, pending))
-                    pending = [item for item in pending if item.state is SubscriptionState.PENDING]
         except TimeoutError:
-            log.info("not confirmed within %g s: %s", timeout, ", ".join(item.key for item in pending))
+            keys = ", ".join(item.key for item in _pending(restored))
+            log.info("not confirmed within %g s: %s", timeout, keys)
+        return restored
+
+    def begin(self, restored: Restored) -> None:
+        """The connection that this was restored on is the client's from now on."""
+        self.session_ended()
+        self._gone = tuple(
+            item.unsubscribe
+            for item in restored
+            if item.unsubscribe is not None and self._items.get(item.key) is not item
+        )
+        for item in self._items.values():
+            item._standing = restored.get(item, item._standing)
+            self._resolve_if_known(item)
 
     def unrestored(self) -> tuple[str, ...]:
         """Keys that are not confirmed in the present session."""
         return tuple(item.key for item in self._items.values() if item.state is not SubscriptionState.CONFIRMED)
 
     def session_began(self) -> None:
-        """Messages can be sent and observed now. What was added while it was made ready is subscribed to."""
+        """Messages can be sent and observed now. What changed while the session was made ready is made up for."""
+        gone, self._gone = self._gone, ()
+        if self._client is not None:
+            for message in gone:
+                self._start(self._client._send_replay(message))
         for item in self._items.values():
             if item.sent_at is None:
                 self._start(self._subscribe(item))
         self._observe_if_needed()
 
     def session_ended(self) -> None:
-        """Nothing is confirmed any more."""
+        """Nothing is confirmed any more, and what is on its way out was for the session that ended."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
+        for task in self._sending:
+            task.cancel()
         for item in self._items.values():
-            item.state, item.error, item.sent_at, item.last_data = SubscriptionState.PENDING, None, None, None
+            item._standing = _Standing()
 
     async def aclose(self, error: BaseException | None) -> None:
         """The client is over: whoever waits is told."""
         self.session_ended()
         for item in self._items.values():
             self._resolve(item, error or SubscriptionError("the client was shut down"))
+        self._gone = ()
         tasks = [*self._sending, *([self._observer] if self._observer is not None else [])]
         self._observer = None
         for task in tasks:
@@ -279,15 +334,17 @@ class Subscriptions:
         if item.ack is not None or item.match is not None:
             self._observe_if_needed()
         await self._client._send_replay(item.message)
-        self._sent(item)
+        _sent(item, item._standing)
+        self._resolve_if_known(item)
         self._observe_if_needed()
 
-    def _sent(self, item: Subscription) -> None:
-        now = asyncio.get_running_loop().time()
-        item.sent_at = item.last_data = now
-        if item.ack is None:
-            item.state = SubscriptionState.CONFIRMED
-            self._resolve(item, None)
+    def _resolve_if_known(self, item: Subscription) -> None:
+        """Whoever waits for a subscription hears how it stands, as soon as that is known."""
+        match item.state:
+            case SubscriptionState.CONFIRMED:
+                self._resolve(item, None)
+            case SubscriptionState.FAILED:
+                self._resolve(item, SubscriptionError(f"{item.key!r}: {item.error}"))
 
     def _resolve(self, item: Subscription, error: BaseException | None) -> None:
         waiters, item._waiters = item._waiters, None
@@ -299,31 +356,25 @@ class Subscriptions:
             else:
                 future.set_exception(error)
 
-    def _looks_at(self, message: Any, pending: list[Subscription]) -> Subscription | None:
-        """The subscription that ``message`` confirms or refuses, if any."""
-        for item in pending:
-            if item.ack is not None and _says(item.ack, message):
-                item.state, item.error = SubscriptionState.CONFIRMED, None
-                self._resolve(item, None)
-                return item
-            if item.nack is not None and _says(item.nack, message):
+    def _looks_at(self, message: Any, pending: Restored) -> bool:
+        """Whether ``message`` confirms or refuses one of these; then it is noted."""
+        for item, standing in pending.items():
+            if _says(item, item.ack, message):
+                standing.state, standing.error = SubscriptionState.CONFIRMED, None
+                return True
+            if _says(item, item.nack, message):
                 text = message if isinstance(message, str) else orjson.dumps(message, default=str).decode()
-                self._failed(item, f"refused: {masked(text)}")
-                return item
-        return None
+                _failed(item, standing, f"refused: {masked(text)}")
+                return True
+        return False
 
-    def _concerns(self, pending: list[Subscription], message: Any) -> bool:
-        return self._looks_at(message, pending) is not None
+    def _concerns(self, pending: Restored, message: Any) -> bool:
+        return self._looks_at(message, pending)
 
-    def _failed(self, item: Subscription, why: str) -> None:
-        item.state, item.error = SubscriptionState.FAILED, why
-        log.warning("the subscription %r failed: %s", item.key, why)
-        self._resolve(item, SubscriptionError(f"{item.key!r}: {why}"))
-
-    def _watched(self) -> tuple[list[Subscription], list[Subscription]]:
-        pending = [i for i in self._items.values() if i.ack is not None and i.state is SubscriptionState.PENDING]
-        timed = [i for i in self._items.values() if i.data_timeout is not None]
-        return pending, timed
+    def _watched(self) -> tuple[Restored, list[Subscription]]:
+        """What is still to be confirmed, and what must not fall silent."""
+        pending = _pending({item: item._standing for item in self._items.values()})
+        return pending, [item for item in self._items.values() if item.data_timeout is not None]
 
     def _observe_if_needed(self) -> None:
         if self._client is None or not self._client.is_ready or not any(self._watched()):
@@ -337,27 +388,35 @@ class Subscriptions:
     async def _watch(self, messages: AsyncIterator[Any]) -> None:
         """Looks at messages for as long as a confirmation is missing or a freshness is watched."""
         async for message in messages:
-            pending, timed = self._watched()
-            if not pending and not timed:
+            if not self.saw(message):
                 return
-            value = HandshakeMessage(message).value  # as `restore` shows it to the same predicates
-            self._looks_at(value, pending)
-            now = asyncio.get_running_loop().time()
-            for item in timed:
-                assert item.match is not None
-                if _says(item.match, value):
-                    item.last_data = now
-                    if item.state is SubscriptionState.STALE:
-                        item.state = SubscriptionState.CONFIRMED
+
+    def saw(self, message: Any) -> bool:
+        """A message came, whether or not streams get it. Returns whether another is to be looked at."""
+        pending, timed = self._watched()
+        if not pending and not timed:
+            return False
+        value = HandshakeMessage(message).value  # as `restore` shows it to the same predicates
+        if self._looks_at(value, pending):
+            for item in pending:
+                self._resolve_if_known(item)
+        now = asyncio.get_running_loop().time()
+        for item in timed:
+            if _says(item, item.match, value):
+                item._standing.last_data = now
+                if item.state is SubscriptionState.STALE:
+                    item._standing.state = SubscriptionState.CONFIRMED
+        return True
 
     def _schedule(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        dues = [item.sent_at + item.ack_timeout for item in self._watched()[0] if item.sent_at is not None]
+        pending, timed = self._watched()
+        dues = [item.sent_at + item.ack_timeout for item in pending if item.sent_at is not None]
         dues += [
             item.last_data + item.data_timeout
-            for item in self._watched()[1]
+            for item in timed
             if item.last_data is not None and item.data_timeout is not None
         ]
         if dues:
@@ -370,9 +429,15 @@ class Subscriptions:
             return
         now = asyncio.get_running_loop().time()
         pending, timed = self._watched()
+        if client._is_held_up:
+            # Nothing could be heard: the time of everything begins anew.
+            for standing in (item._standing for item in (*pending, *timed)):
+                if standing.sent_at is not None:
+                    standing.sent_at = standing.last_data = now
         for item in pending:
             if item.sent_at is not None and now >= item.sent_at + item.ack_timeout:
-                self._failed(item, f"not confirmed within {item.ack_timeout:g} s")
+                _failed(item, item._standing, f"not confirmed within {item.ack_timeout:g} s")
+                self._resolve_if_known(item)
         for item in timed:
             if item.last_data is None or item.data_timeout is None or now < item.last_data + item.data_timeout:
                 continue
@@ -382,9 +447,30 @@ class Subscriptions:
             log.warning(
                 "the subscription %r is stale: nothing for %g s; subscribing again", item.key, item.data_timeout
             )
-            item.state, item.last_data = SubscriptionState.STALE, now
+            item._standing.state, item._standing.last_data = SubscriptionState.STALE, now
             self._start(client._send_replay(item.message))
         self._schedule()
+
+
+def _sent(item: Subscription, standing: _Standing) -> None:
+    """It was sent just now."""
+    standing.sent_at = standing.last_data = asyncio.get_running_loop().time()
+    if item.ack is None:
+        standing.state = SubscriptionState.CONFIRMED
+
+
+def _failed(item: Subscription, standing: _Standing, why: str) -> None:
+    standing.state, standing.error = SubscriptionState.FAILED, why
+    log.warning("the subscription %r failed: %s", item.key, why)
+
+
+def _pending(standings: Restored) -> Restored:
+    """Those that the venue has still to confirm."""
+    return {
+        item: standing
+        for item, standing in standings.items()
+        if item.ack is not None and standing.state is SubscriptionState.PENDING
+    }
 
 
 def _payload(value: Payload, name: str) -> Message:
@@ -398,9 +484,16 @@ def _payload(value: Payload, name: str) -> Message:
     raise TypeError(f"{name} is str, bytes, or a dict or list (sent as JSON), not {type(value).__name__}")
 
 
-def _says(predicate: Predicate, message: Any) -> bool:
+def _says(item: Subscription, predicate: Predicate | None, message: Any) -> bool:
     """Whether a predicate of the user's holds; one that fails on a message of another shape does not."""
+    if predicate is None:
+        return False
     try:
         return bool(predicate(message))
     except MISSHAPEN:
+        return False
+    except Exception as error:  # noqa: BLE001 - a mistake in it must not end the watch over the others
+        if not item._has_complained:
+            item._has_complained = True
+            log.warning("a predicate of the subscription %r raised %r; that counts as no", item.key, error)
         return False

@@ -11,7 +11,7 @@ import fastws
 from fastws import ConcurrencyError, ConnectionClosed, Listener, Stream, _core, _policy
 from fastws.testing import Server
 from peers import CLOSE, Gate, Peer, frame, ignoring_the_end, numbered, text
-from rings import WATER, attached, feed, outage, push, rest, ring, take, waits
+from rings import WATER, attached, feed, push, rest, ring, take, waits
 
 
 def flood(count):
@@ -280,18 +280,6 @@ async def test_without_a_stream_any_more_nothing_is_kept():
     push(messages, "d")
     assert await late.recv() == "d"
     assert late.seq == 4
-
-
-async def test_a_ring_that_receives_nothing_counts_what_comes():
-    with Server() as server:
-        messages = ring(receive=False)
-        stream = Stream(messages, markers=True)
-        await feed(messages, fastws.connect(server.url("/blast?n=10000&size=100")))
-        push(messages, "by hand")
-        assert messages.discarded == 10_001
-        assert messages.seq == messages.retained == 0
-        messages._mark(outage())
-        assert await stream.recv() == outage()
 
 
 async def test_pushed_messages_carry_what_they_are_given_and_the_session_begun():

@@ -290,3 +290,106 @@ def test_an_extension_that_fails_at_the_change_ends_the_new_session_and_the_clie
             assert [wire.is_open for wire in connector.wires] == [False, False, True]
 
     run_virtual(main())
+
+
+def subscribing(client, key):
+    client.subscriptions.add(
+        key, message=f"sub {key}", unsubscribe=f"unsub {key}", ack=lambda message: message == f"ok {key}"
+    )
+
+
+def venue(wire):
+    """Confirms what is subscribed to."""
+
+    def on_send(wire, message):
+        if message.startswith("sub "):
+            wire.deliver(f"ok {message[4:]}")
+
+    wire.on_send = on_send
+
+
+def test_subscriptions_that_change_during_a_change_of_connections_reach_the_new_one():
+    async def main():
+        connector = MemoryConnector(then=venue)
+        client = client_of(connector, message_key=lambda message: message)
+        for key in ("a", "b"):
+            subscribing(client, key)
+        async with client:
+            await asyncio.sleep(AGE + 1)
+            old, new = connector.wires
+            assert new.sent == ["sub a", "sub b"]
+            subscribing(client, "c")
+            client.subscriptions.remove("b")
+            await client.subscriptions.confirmed("c")
+            assert old.sent == ["sub a", "sub b", "sub c", "unsub b"]
+            for wire in (old, new):
+                wire.deliver("proof")
+            await asyncio.sleep(0.1)
+            assert client.snapshot().generation == 2
+            assert new.sent == ["sub a", "sub b", "unsub b", "sub c"]
+            await client.subscriptions.confirmed("c")
+            assert client.subscriptions.states() == {"a": "confirmed", "c": "confirmed"}
+
+    run_virtual(main())
+
+
+def test_a_second_connection_that_fails_behind_its_subscriptions_changes_nothing_for_the_first():
+    def resets(wire):
+        wire.on_send = lambda wire, message: wire.reset()
+
+    async def main():
+        connector = MemoryConnector(venue, resets, resets, venue)
+        client = client_of(connector)
+        subscribing(client, "a")
+        async with client:
+            waiting = []
+            client.on(Connected, lambda event: waiting.append(client.subscriptions.states()))
+            await connector.wire(4)
+            await asyncio.sleep(0.1)
+            assert waiting == [{"a": "confirmed"}] * 3
+            assert client.subscriptions.states() == {"a": "confirmed"}
+            assert client.snapshot().generation == 2
+
+    run_virtual(main())
+
+
+def test_what_comes_before_every_subscription_is_confirmed_is_no_proof_for_all_of_them():
+    async def main():
+        connector = MemoryConnector(venue)
+        client = client_of(connector, message_key=lambda message: message if "ok" not in message else None)
+        subscribing(client, "a")
+        subscribing(client, "b")
+        items = []
+        async with client:
+            reading = asyncio.create_task(everything(client.stream(markers=True), items))
+            await asyncio.sleep(AGE + 0.1)
+            old, new = await connector.wire(1), await connector.wire(2)
+            new.deliver("ok a")
+            for wire in (old, new):
+                wire.deliver("a 1")  # b is not on the new line yet
+            old.deliver("b 1")
+            await asyncio.sleep(0.1)
+            new.deliver("ok b")
+            await asyncio.sleep(0.1)
+            old.deliver("b 2")
+            assert client.snapshot().generation == 1
+            for wire in (old, new):
+                wire.deliver("a 2")
+            await asyncio.sleep(0.1)
+            assert client.snapshot().generation == 2
+        await reading
+        assert [item.data for item in items[:-1] if "ok" not in item.data] == ["a 1", "b 1", "b 2", "a 2"]
+
+    run_virtual(main())
+
+
+def test_a_feed_that_is_silent_on_a_connection_that_cannot_ping_is_marked():
+    async def main():
+        connector = MemoryConnector()
+        client = client_of(connector, message_key=lambda message: message)
+        async with client:
+            stream = client.stream(markers=True)
+            await asyncio.sleep(AGE + 10)
+            assert [type(await stream.recv()).__name__ for _ in range(2)] == ["Down", "Outage"]
+
+    run_virtual(main())

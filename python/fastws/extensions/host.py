@@ -11,6 +11,7 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any, Final, Literal, get_args
 
 from fastws._checks import choice, optional_duration
+from fastws._deadline import Deadline
 from fastws.context import ConnectionContext
 from fastws.errors import ConfigError, ExtensionError
 
@@ -51,6 +52,7 @@ class ExtensionHost:
         timeout: As given, in seconds.
         policy: As given.
         context: The context of the session, or of the last one.
+        deadline: When everything has to be done: set while the client shuts down.
 
     Raises:
         ConfigError: Two extensions have the same name, or ``timeout`` or ``policy`` is not allowed.
@@ -70,6 +72,7 @@ class ExtensionHost:
         "_slow",
         "_to_shut_down",
         "context",
+        "deadline",
         "policy",
         "timeout",
     )
@@ -82,6 +85,7 @@ class ExtensionHost:
         policy: ExtensionPolicy = "ignore",
     ) -> None:
         self.policy: ExtensionPolicy = choice("policy", policy, get_args(ExtensionPolicy))
+        self.deadline = Deadline()
         self.timeout = optional_duration("timeout", timeout, "no limit")
         self.context = ConnectionContext(0, attempt=0)
         # Frozen sets: those of an idle client are all the same empty one.
@@ -335,13 +339,13 @@ class ExtensionHost:
         return _message(result)
 
     async def _awaited(self, result: Awaitable[Any]) -> Any:
-        limit = asyncio.timeout(self.timeout)
+        limit = self.deadline.limit(self.timeout)
         try:
             async with limit:
                 return await result
         except TimeoutError as error:
             if limit.expired():
-                raise _Late(f"it took longer than {self.timeout:g} s") from error
+                raise _Late(self._why_late()) from error
             raise
         except asyncio.CancelledError as error:
             task = asyncio.current_task()
@@ -349,6 +353,12 @@ class ExtensionHost:
                 raise
             # Nobody cancels us: something that the hook waited for was cancelled.
             raise _Cancelled("something that it waited for was cancelled") from error
+
+    def _why_late(self) -> str:
+        at = self.deadline.at
+        if at is not None and asyncio.get_running_loop().time() >= at:
+            return "it was not done when the client had to be shut down"
+        return f"it took longer than {self.timeout:g} s"
 
     def _watch(self, extension: Extension, hook: str, started: float) -> None:
         if self.timeout is not None and monotonic() - started > self.timeout:

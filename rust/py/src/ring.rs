@@ -227,6 +227,8 @@ impl Ring {
             let mut store = this.store.borrow_mut();
             if !store.receive {
                 store.discarded += 1;
+            }
+            if store.is_deaf() {
                 return Ok(());
             }
             store.push(py, object.unbind(), length, text, (received_ns, received_mono_ns, kernel_ns));
@@ -330,7 +332,7 @@ impl Ring {
     /// Streams that have a place in the ring.
     #[getter]
     fn streams(&self) -> usize {
-        self.store.borrow().live()
+        self.store.borrow().streams()
     }
 
     /// Whether there is no room, so that reading waits.

@@ -97,7 +97,7 @@ impl Cursor {
 impl Cursor {
     /// A cursor with these options, which are complete and were checked.
     #[new]
-    #[pyo3(signature = (ring, *, oldest, markers, policy, capacity, capacity_bytes, filter=None, decode=None, skips=false, key=None))]
+    #[pyo3(signature = (ring, *, oldest, markers, policy, capacity, capacity_bytes, filter=None, decode=None, skips=false, key=None, aside=false))]
     #[expect(clippy::too_many_arguments, reason = "its options, once")]
     fn new(
         ring: Bound<'_, Ring>,
@@ -110,9 +110,13 @@ impl Cursor {
         decode: Option<Bound<'_, PyAny>>,
         skips: bool,
         key: Option<Bound<'_, PyAny>>,
+        aside: bool,
     ) -> PyResult<Self> {
         let py = ring.py();
         ring.get().check(py)?;
+        if !aside && !ring.get().store.borrow().receive {
+            return Err(ring.get().error(py, "receives_nothing", ()));
+        }
         let policy = match policy {
             "block" => Policy::Block,
             "drop_oldest" => Policy::DropOldest,
@@ -128,7 +132,7 @@ impl Cursor {
             (water.high_bytes, water.low_bytes) = (bytes, bytes / 4);
         }
         let mut state = State::new(policy, water);
-        state.markers = markers;
+        (state.markers, state.aside) = (markers, aside);
         let mut calls = Calls { skips, ..Calls::default() };
         if let Some(filter) = filter {
             match filter.cast::<PyBytes>() {

@@ -89,6 +89,8 @@ pub(crate) struct State {
     pub batch: Option<Box<Awaited>>,
     /// It gives markers, and messages with what is known of them.
     pub markers: bool,
+    /// It is no stream of the user's, who may have none yet.
+    pub aside: bool,
     /// Nothing of Python's is called for a message.
     pub plain: bool,
     /// Text is wanted as bytes.
@@ -128,6 +130,7 @@ impl State {
             waiter: None,
             batch: None,
             markers: false,
+            aside: false,
             plain: true,
             raw: false,
             needle: None,
@@ -165,6 +168,13 @@ impl State {
     /// Whether a task waits, or was woken and is on its way.
     pub fn is_coming(&self) -> bool {
         self.waiter.as_ref().is_some_and(|waiter| waiter.get().is_live())
+    }
+
+    /// Messages that were lost before it was there.
+    pub fn lose_all(&mut self, first_seq: u64, last_seq: u64, generation: u64) {
+        let count = last_seq + 1 - first_seq;
+        self.dropped += count;
+        self.ahead.push_back(Ahead::Lost(Lost { count, first_seq, last_seq, generation }));
     }
 
     /// Messages that were lost: the next of a row, or the first of another.

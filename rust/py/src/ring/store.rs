@@ -19,6 +19,9 @@ use crate::conn::Conn;
 use crate::queue::{Queue, SLICE, Slot, TEXT};
 use crate::settings::Water;
 
+/// Markers that are kept while there was no stream yet: as many as an event stream keeps events.
+const MOST_MARKERS: usize = 256;
+
 /// What a ring holds.
 pub(crate) struct Store {
     pub(super) slots: VecDeque<Slot>,
@@ -38,8 +41,12 @@ pub(crate) struct Store {
     pub receive: bool,
     /// Messages that came where none is received.
     pub discarded: u64,
-    /// There was a stream: without one now, nothing is kept.
+    /// There was a stream, or there is to be none: without one now, nothing is kept.
     pub had_stream: bool,
+    /// Where the state is that keeps everything for the first stream, while there are cursors but no stream yet.
+    keeper: Option<usize>,
+    /// Messages that were let go before there was a stream, as only markers came and came.
+    forgone: u64,
     /// Somebody waits for room: cursors look whether there is some.
     pub paused: bool,
     pub conns: Vec<Py<Conn>>,
@@ -74,7 +81,9 @@ impl Store {
             water,
             receive,
             discarded: 0,
-            had_stream: false,
+            had_stream: !receive,
+            keeper: None,
+            forgone: 0,
             paused: false,
             conns: Vec::new(),
             rooms: Vec::new(),
@@ -104,8 +113,14 @@ impl Store {
         self.bytes - self.base_bytes
     }
 
-    pub fn live(&self) -> usize {
-        self.live
+    /// Streams that keep messages.
+    pub fn streams(&self) -> usize {
+        self.states().filter(|state| !state.aside && !state.overflowed).count()
+    }
+
+    /// Whether what comes is only counted: nobody wants it, nor will.
+    pub fn is_deaf(&self) -> bool {
+        !self.receive && self.live == 0
     }
 
     /// What may only be released when nothing is borrowed.
@@ -130,10 +145,23 @@ impl Store {
         self.states.len()
     }
 
-    /// Adds a cursor, at the oldest message that is kept or behind the newest; the first one sees all.
+    /// Adds a cursor, at the oldest message that is kept or behind the newest; the first stream sees all. A cursor aside
+    /// is no stream: it changes nothing for those.
     pub fn add(&mut self, mut state: State, oldest: bool) -> usize {
-        let oldest = oldest || !std::mem::replace(&mut self.had_stream, true);
-        (state.next, state.bytes) = if oldest { (self.base, self.base_bytes) } else { (self.end(), self.bytes) };
+        let is_first = !state.aside && !std::mem::replace(&mut self.had_stream, true);
+        (state.next, state.bytes) =
+            if oldest || is_first { (self.base, self.base_bytes) } else { (self.end(), self.bytes) };
+        if is_first {
+            self.hand_over_to(&mut state);
+        } else if !self.had_stream && self.keeper.is_none() {
+            let mut keeper = State::new(Policy::Block, self.water);
+            (keeper.next, keeper.bytes, keeper.aside) = (self.base, self.base_bytes, true);
+            self.keeper = Some(self.place(keeper));
+        }
+        self.place(state)
+    }
+
+    fn place(&mut self, state: State) -> usize {
         self.live += 1;
         self.shared.join(state.decoder);
         let state = Some(Box::new(state));
@@ -143,6 +171,18 @@ impl Store {
         }
         self.states.push(state);
         self.states.len() - 1
+    }
+
+    /// The first stream takes what was kept for it, and hears of what was not.
+    fn hand_over_to(&mut self, first: &mut State) {
+        if let Some(keeper) = self.keeper.take() {
+            self.states[keeper] = None;
+            self.live -= 1;
+        }
+        let generation = self.runs.iter().find_map(|run| run.stamp.as_ref()).map(|stamp| stamp.origin.generation);
+        if self.forgone > 0 {
+            first.lose_all(1, self.forgone, generation.unwrap_or(self.origin.generation));
+        }
     }
 
     /// Takes a cursor out: what only it had kept goes.
@@ -171,20 +211,24 @@ impl Store {
     /// Lets go what every cursor has passed.
     pub fn trim(&mut self, py: Python<'_>) {
         let slowest = self.slowest();
-        while self.base < slowest
-            && let Some(slot) = self.pop()
-        {
-            if slot.tag & SLICE == 0 {
-                // SAFETY: the slot owned the reference.
-                let object = unsafe { Bound::from_owned_ptr(py, slot.address as *mut ffi::PyObject) }.unbind();
-                if slot.tag & MARKER == 0 {
-                    object.drop_ref(py);
-                } else {
-                    self.trash.push(object);
-                }
-            }
-        }
+        while self.base < slowest && self.let_go(py) {}
         self.forget_runs();
+    }
+
+    /// Lets the oldest message or marker go; false: there is none.
+    fn let_go(&mut self, py: Python<'_>) -> bool {
+        let Some(slot) = self.pop() else { return false };
+        if slot.tag & SLICE != 0 {
+            return true;
+        }
+        // SAFETY: the slot owned the reference.
+        let object = unsafe { Bound::from_owned_ptr(py, slot.address as *mut ffi::PyObject) }.unbind();
+        if slot.tag & MARKER == 0 {
+            object.drop_ref(py);
+        } else {
+            self.trash.push(object);
+        }
+        true
     }
 
     pub fn forget_runs(&mut self) {
@@ -214,6 +258,8 @@ impl Store {
     ) {
         if !self.receive {
             self.discarded += queue.len() as u64;
+        }
+        if self.is_deaf() {
             queue.clear(py);
             return;
         }
@@ -264,8 +310,28 @@ impl Store {
         self.slots.push_back(Slot { address: marker.object.into_ptr() as usize, length: 0, tag });
         self.markers += 1;
         self.runs.push_back(Run { end: self.end(), stamp: None });
-        if self.live == 0 && self.had_stream {
+        if !self.had_stream {
+            self.limit_markers(py);
+        } else if self.live == 0 {
             self.trim(py);
+        }
+    }
+
+    /// Markers come whether or not there is room, so that they need a bound of their own where nobody reads them.
+    fn limit_markers(&mut self, py: Python<'_>) {
+        let too_many = self.runs.iter().filter(|run| run.stamp.is_none()).count() > MOST_MARKERS;
+        let is_marker = self.slots.front().is_some_and(|slot| slot.tag & MARKER != 0);
+        if self.slots.len() <= 2 * self.water.high_messages.max(MOST_MARKERS) && !(too_many && is_marker) {
+            return;
+        }
+        if !is_marker {
+            self.forgone += 1;
+        }
+        self.let_go(py);
+        self.forget_runs();
+        let (base, bytes) = (self.base, self.base_bytes);
+        if let Some(keeper) = self.keeper.and_then(|index| self.state(index)) {
+            (keeper.next, keeper.bytes) = (base, bytes);
         }
     }
 

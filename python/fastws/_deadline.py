@@ -1,0 +1,77 @@
+"""When a shutdown has to be done, and everything that must not take longer."""
+
+from __future__ import annotations
+
+import asyncio
+from types import TracebackType
+from typing import Self
+
+__all__ = ["Deadline", "Limit"]
+
+
+class Deadline:
+    """The end of all waiting, once it is known. A client has one; none is set until it is to shut down."""
+
+    __slots__ = ("_running", "at")
+
+    def __init__(self) -> None:
+        self._running: tuple[asyncio.Timeout, ...] = ()
+        self.at: float | None = None
+        """The moment, on the loop's clock; None while nobody has set it."""
+
+    def set(self, at: float) -> None:
+        """Everything ends at ``at``, on the loop's clock, what has begun too. The earliest moment counts."""
+        if self.at is not None and self.at <= at:
+            return
+        self.at = at
+        for timeout in self._running:
+            when = timeout.when()
+            if not timeout.expired() and (when is None or when > at):
+                timeout.reschedule(at)
+
+    def clear(self) -> None:
+        """There is none: a run begins."""
+        self.at = None
+
+    def limit(self, seconds: float | None) -> Limit:
+        """``asyncio.timeout(seconds)`` that ends at the deadline at the latest, whenever that is set."""
+        return Limit(self, None if seconds is None else asyncio.get_running_loop().time() + seconds)
+
+    def until(self, moment: float | None) -> Limit:
+        """``asyncio.timeout_at(moment)`` that ends at the deadline at the latest, whenever that is set."""
+        return Limit(self, moment)
+
+    def enter(self, timeout: asyncio.Timeout) -> None:
+        """It is under way."""
+        self._running += (timeout,)
+
+    def leave(self, timeout: asyncio.Timeout) -> None:
+        """It is not any more."""
+        self._running = tuple(each for each in self._running if each is not timeout)
+
+
+class Limit:
+    """See ``Deadline.limit``. Raises TimeoutError if the block takes longer."""
+
+    __slots__ = ("_deadline", "_timeout")
+
+    def __init__(self, deadline: Deadline, moment: float | None) -> None:
+        self._deadline = deadline
+        if deadline.at is not None:
+            moment = deadline.at if moment is None else min(moment, deadline.at)
+        self._timeout = asyncio.timeout_at(moment)
+
+    def expired(self) -> bool:
+        """Whether it took longer."""
+        return self._timeout.expired()
+
+    async def __aenter__(self) -> Self:
+        await self._timeout.__aenter__()
+        self._deadline.enter(self._timeout)
+        return self
+
+    async def __aexit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None
+    ) -> None:
+        self._deadline.leave(self._timeout)
+        await self._timeout.__aexit__(exc_type, exc, tb)

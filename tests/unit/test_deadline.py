@@ -1,0 +1,170 @@
+"""Everything ends by the deadline of a shutdown (_deadline.py), whatever is under way."""
+
+import asyncio
+
+import pytest
+
+import fastws
+from fastws._deadline import Deadline
+from fastws.extensions import Extension
+from virtual_time import run_virtual
+from wires import MemoryConnector, client_of
+
+CONFIG = fastws.ClientConfig(receive_timeout=None, ping_interval=None, extension_timeout=60, close_timeout=60)
+
+
+async def late(limit):
+    """When it ended; None: it did not."""
+    try:
+        async with limit:
+            await asyncio.sleep(1000)
+    except TimeoutError:
+        assert limit.expired()
+        return asyncio.get_running_loop().time()
+    return None
+
+
+@pytest.mark.parametrize(
+    ("limit", "deadline", "end"),
+    [(None, None, None), (5, None, 5), (5, 9, 5), (9, 5, 5), (None, 5, 5), (0, 5, 0)],
+)
+def test_a_limit_ends_at_its_time_or_at_the_deadline(limit, deadline, end):
+    async def main():
+        bound = Deadline()
+        if deadline is not None:
+            bound.set(deadline)
+        assert await late(bound.limit(limit)) == (None if end is None else pytest.approx(end))
+
+    run_virtual(main())
+
+
+def test_a_deadline_holds_for_what_is_under_way_and_the_earliest_counts():
+    async def main():
+        bound = Deadline()
+        ends = [asyncio.create_task(late(bound.limit(seconds))) for seconds in (None, 3, 50)]
+        await asyncio.sleep(1)
+        bound.set(10)
+        bound.set(20)
+        assert await asyncio.gather(*ends) == [pytest.approx(10), pytest.approx(3), pytest.approx(10)]
+        assert await late(bound.until(1000)) == pytest.approx(10)
+        bound.clear()
+        assert await late(bound.until(12)) == pytest.approx(12)
+
+    run_virtual(main())
+
+
+class Hanging(Extension):
+    """One of its hooks does not return."""
+
+    name = "hanging"
+    handles_messages = True
+
+    def __init__(self, hook):
+        self.hook = hook
+        self.calls = []
+
+    async def _may_hang(self, hook):
+        self.calls.append(hook)
+        if hook == self.hook:
+            await asyncio.sleep(1000)
+
+    async def on_init(self, context):
+        await self._may_hang("on_init")
+
+    async def on_connect(self, context):
+        await self._may_hang("on_connect")
+
+    async def on_message(self, message, context):
+        await self._may_hang("on_message")
+        return message
+
+    async def on_disconnect(self, context, reason):
+        await self._may_hang("on_disconnect")
+
+    async def on_shutdown(self, context):
+        await self._may_hang("on_shutdown")
+
+    async def on_event(self, event, context):
+        await self._may_hang(type(event).__name__)
+
+
+HOOKS = ("on_init", "on_connect", "on_message", "on_disconnect", "on_shutdown", "Connected", "Ready", "Disconnected")
+
+
+@pytest.mark.parametrize("hook", HOOKS)
+@pytest.mark.parametrize("when", [0.5, 3.0])
+def test_a_hook_that_hangs_does_not_hold_up_a_shutdown(hook, when):
+    async def main():
+        connector = MemoryConnector()
+        hanging = Hanging(hook)
+        client = client_of(connector, config=CONFIG, extensions=[hanging, Hanging2(None)])
+        running = asyncio.create_task(client.run())
+        await asyncio.sleep(when / 2)
+        for wire in connector.wires:
+            wire.deliver("message")
+        await asyncio.sleep(when / 2)
+        loop = asyncio.get_running_loop()
+        began = loop.time()
+        await client.shutdown(timeout=0.5)
+        assert loop.time() - began <= 0.6
+        await running
+        assert hanging.calls.count("on_shutdown") == ("on_init" in hanging.calls and hook != "on_init")
+        assert not any(wire.is_open for wire in connector.wires)
+
+    run_virtual(main())
+
+
+@pytest.mark.parametrize("end", ["reset", "server_close", "reconnect", "rotation"])
+@pytest.mark.parametrize("hook", ["on_message", "on_disconnect"])
+def test_an_end_that_hangs_is_cut_short_by_a_shutdown_that_comes_later(end, hook):
+    async def main():
+        connector = MemoryConnector()
+        age = 10 if end == "rotation" else None
+        config = fastws.ClientConfig(
+            receive_timeout=None, ping_interval=None, extension_timeout=60, close_timeout=60, max_connection_age=age
+        )
+        client = client_of(connector, config=config, extensions=[Hanging(hook)])
+        running = asyncio.create_task(client.run())
+        wire = await connector.wire(1)
+        await asyncio.sleep(1)
+        wire.deliver("message", "another")
+        match end:
+            case "reset":
+                wire.reset()
+            case "server_close":
+                wire.server_close(1012, "restart")
+            case "reconnect":
+                client.reconnect()
+            case "rotation":
+                await asyncio.sleep(10)
+        await asyncio.sleep(1)
+        loop = asyncio.get_running_loop()
+        began = loop.time()
+        await client.shutdown(timeout=0.5)
+        assert loop.time() - began <= 0.6
+        await running
+
+    run_virtual(main())
+
+
+def test_a_cancelled_client_is_done_within_its_shutdown_timeout():
+    async def main():
+        connector = MemoryConnector()
+        config = fastws.ClientConfig(
+            receive_timeout=None, ping_interval=None, extension_timeout=60, shutdown_timeout=2
+        )
+        client = client_of(connector, config=config, extensions=[Hanging("on_disconnect"), Hanging2("on_shutdown")])
+        running = asyncio.create_task(client.run())
+        await connector.wire(1)
+        await asyncio.sleep(1)
+        running.cancel()
+        began = asyncio.get_running_loop().time()
+        await asyncio.wait([running])
+        assert running.cancelled()
+        assert asyncio.get_running_loop().time() - began <= 2.1
+
+    run_virtual(main())
+
+
+class Hanging2(Hanging):
+    name = "hanging too"

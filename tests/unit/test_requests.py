@@ -1,0 +1,218 @@
+"""Requests and their answers (_requests.py and client.py), on wires in memory."""
+
+import asyncio
+
+import pytest
+
+import fastws
+import wires
+from fastws.errors import ConnectionLost, NotSent, RequestTimeout
+from fastws.extensions import Extension
+from virtual_time import run_virtual
+from wires import QUIET, MemoryConnector
+
+AGE = 3600
+
+
+def client_of(connector, **options):
+    config = fastws.ClientConfig(receive_timeout=None, ping_interval=None, max_connection_age=AGE)
+    return wires.client_of(connector, **{"config": config} | options)
+
+
+def answers(delay=0.0):
+    """A peer that answers ``q1`` by ``a1``."""
+
+    def on_send(wire, message):
+        if message.startswith("q"):
+            asyncio.get_running_loop().call_later(delay, wire.deliver, "a" + message[1:])
+
+    def script(wire):
+        wire.on_send = on_send
+
+    return script
+
+
+def ask(client, number, **options):
+    return client.request(f"q{number}", match=lambda message: message == f"a{number}", **options)
+
+
+def test_many_requests_at_once_get_their_own_answers_and_streams_see_them_too():
+    async def main():
+        client = client_of(MemoryConnector(then=answers(1.0)))
+        async with client:
+            stream = client.stream()
+            got = await asyncio.gather(*(ask(client, number) for number in range(50)))
+            assert got == [f"a{number}" for number in range(50)]
+            assert {await stream.recv() for _ in range(50)} == set(got)
+
+    run_virtual(main())
+
+
+def test_what_is_received_before_the_first_stream_is_kept_though_requests_see_it():
+    async def main():
+        connector = MemoryConnector(then=answers())
+        client = client_of(connector)
+        async with client:
+            connector.wires[0].deliver("early")
+            assert await ask(client, 1) == "a1"
+            stream = client.stream()
+            assert [await stream.recv() for _ in range(2)] == ["early", "a1"]
+
+    run_virtual(main())
+
+
+def test_a_client_that_reads_nothing_but_answers_says_receive_false_and_goes_on_for_ever():
+    async def main():
+        config = fastws.ClientConfig(receive_timeout=None, ping_interval=None, queue_messages=8, receive=False)
+        client = client_of(MemoryConnector(then=answers()), config=config)
+        async with client:
+            for number in range(100):
+                assert await ask(client, number) == f"a{number}"
+            assert client.stats().retained_messages == 0
+
+    run_virtual(main())
+
+
+def test_one_that_does_not_say_so_is_told_why_no_answer_comes(caplog):
+    async def main():
+        config = fastws.ClientConfig(receive_timeout=60, ping_interval=None, queue_messages=8)
+        client = client_of(MemoryConnector(then=answers()), config=config)
+        async with client:
+            for number in range(8):
+                await ask(client, number)
+            with pytest.raises(RequestTimeout, match=r"8 messages wait for a first client\.stream\(\)"):
+                for number in range(8, 12):
+                    await ask(client, number, timeout=100)
+            assert client.is_ready
+            stream = client.stream()
+            assert [await stream.recv() for _ in range(9)] == [f"a{number}" for number in range(9)]
+
+    run_virtual(main())
+    assert "8 messages wait for a first client.stream()" in caplog.text
+
+
+def test_what_an_extension_stops_or_a_policy_drops_is_no_request_that_waits():
+    class Stop(Extension):
+        name = "stop"
+        handles_outgoing = True
+
+        async def on_send(self, message, context):
+            return None
+
+    async def main():
+        client = client_of(MemoryConnector(), extensions=[Stop()])
+        async with client:
+            with pytest.raises(NotSent, match="an extension stopped it"):
+                await ask(client, 1, timeout=None)
+        client = client_of(
+            MemoryConnector(),
+            config=fastws.ClientConfig(receive_timeout=None, ping_interval=None, on_disconnect_send="drop"),
+        )
+        with pytest.raises(NotSent, match="drop"):
+            await ask(client, 1, timeout=None)
+
+    run_virtual(main())
+
+
+def test_a_request_that_waits_for_room_holds_up_nobody_who_reads():
+    async def main():
+        connector = MemoryConnector(then=answers())
+        config = fastws.ClientConfig(receive_timeout=None, ping_interval=None, queue_messages=8)
+        limit = fastws.RateLimit(1, per=60.0, burst=1)
+        client = client_of(connector, config=config, rate_limit=limit)
+        async with client:
+            stream = client.stream()
+            assert await ask(client, 1) == "a1"
+            waiting = asyncio.create_task(ask(client, 2, timeout=100))
+            await asyncio.sleep(1)
+            wire = connector.wires[0]
+            for number in range(100):
+                wire.deliver(str(number))
+            got = [await stream.recv() for _ in range(101)]
+            assert got == ["a1", *map(str, range(100))]
+            assert await waiting == "a2"
+
+    run_virtual(main())
+
+
+def test_a_change_of_connections_waits_for_answers_and_holds_new_requests_back():
+    async def main():
+        connector = MemoryConnector(answers(1.5), answers())
+        client = client_of(connector)
+        async with client:
+            await asyncio.sleep(AGE - 1)
+            first = asyncio.create_task(ask(client, 1))
+            await asyncio.sleep(1.1)
+            assert len(connector.wires) == 2
+            second = asyncio.create_task(ask(client, 2))
+            assert await first == "a1"
+            assert await second == "a2"
+            assert connector.wires[0].sent == ["q1"]
+            assert connector.wires[1].sent == ["q2"]
+            assert client.snapshot().generation == 2
+
+    run_virtual(main())
+
+
+def test_a_request_that_is_not_answered_in_time_for_the_change_is_lost_at_once():
+    async def main():
+        connector = MemoryConnector()
+        client = client_of(connector)
+        loop = asyncio.get_running_loop()
+        async with client:
+            await asyncio.sleep(AGE - 1)
+            with pytest.raises(ConnectionLost, match="replaced before the answer came") as raised:
+                await ask(client, 1, timeout=60)
+            assert raised.value.outcome == "maybe_sent"
+            assert loop.time() < AGE + 5
+            connector.wires[1].on_send = lambda wire, message: wire.deliver("a2")
+            assert await ask(client, 2) == "a2"
+
+    run_virtual(main())
+
+
+def test_a_request_that_is_held_back_is_let_go_when_the_old_connection_stays():
+    async def main():
+        connector = MemoryConnector(then=answers())
+        client = client_of(connector)
+        async with client:
+            await asyncio.sleep(AGE - 1)
+            unanswered = asyncio.create_task(client.request("?", match=lambda message: message == "never"))
+            await asyncio.sleep(1.1)
+            held = asyncio.create_task(ask(client, 1))
+            await asyncio.sleep(0.1)
+            connector.wires[0].reset()  # in the middle of the change
+            with pytest.raises(ConnectionLost):
+                await unanswered
+            with pytest.raises((ConnectionLost, fastws.NotConnected)):
+                await held
+            await client.wait_ready()
+            assert await ask(client, 2) == "a2"
+
+    run_virtual(main())
+
+
+def test_who_waits_behind_a_change_hears_of_a_shutdown():
+    async def main():
+        connector = MemoryConnector()
+        client = client_of(connector)
+        async with client:
+            await asyncio.sleep(AGE - 1)
+            unanswered = asyncio.create_task(client.request("?", match=lambda message: False))
+            await asyncio.sleep(1.1)
+            held = asyncio.create_task(ask(client, 1, timeout=None))
+            await asyncio.sleep(0.1)
+        for task in (unanswered, held):
+            with pytest.raises((ConnectionLost, fastws.errors.ClientStopped, fastws.NotConnected)):
+                await task
+
+    run_virtual(main())
+
+
+def test_a_request_by_a_client_that_does_not_run_says_so():
+    async def main():
+        client = wires.client_of(MemoryConnector(), config=QUIET)
+        with pytest.raises(fastws.NotConnected, match="wait_ready"):
+            await ask(client, 1)
+
+    run_virtual(main())
