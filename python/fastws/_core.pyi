@@ -302,9 +302,9 @@ class Batch(Sequence[Any]):
 
 @final
 class Key:
-    """What a message is about: a callable that takes the payload as ``bytes`` and returns its key, or None.
+    """What a message is about: a callable that takes its payload, ``bytes`` or ``str``, and returns its key, or None.
 
-    Made by ``fastws.keys``; for ``Conflate``, or to be called.
+    Made by ``fastws.keys``; for ``Conflate``, ``message_key=``, ``RedundantClient``, or to be called.
     """
 
     @staticmethod
@@ -313,7 +313,7 @@ class Key:
     def slice(start: int, stop: int, text: str) -> Key: ...
     @staticmethod
     def regex(pattern: str, text: str) -> Key: ...
-    def __call__(self, payload: bytes, /) -> Any: ...
+    def __call__(self, payload: bytes | str, /) -> Any: ...
 
 @final
 class Message(Generic[_T_co]):

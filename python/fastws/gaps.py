@@ -17,6 +17,7 @@ from enum import Enum
 from typing import Any, Final, Literal, NamedTuple
 
 from ._checks import choice, count, optional_duration
+from ._core import Cursor, Message
 from .markers import Gap, Marker
 
 __all__ = [
@@ -144,7 +145,7 @@ class Sequences:
         self._keys: dict[Hashable, _Sequence] = {}
         self.stats = SequenceStats()
 
-    def feed(self, message: Any, generation: int = 0, received_ns: int = 0) -> list[Action]:
+    def feed(self, message: Any, generation: int = 0, received_ns: int = 0, seq: int = 0) -> list[Action]:
         """What is to be done now that ``message`` has come.
 
         Raises:
@@ -160,7 +161,7 @@ class Sequences:
         if last < first:
             raise ValueError(f"the last number of a message, {last}, is below its first, {first}")
         sequence = self._sequence(key, generation)
-        numbered = _Numbered(message, first, last, generation, received_ns)
+        numbered = _Numbered(message, first, last, generation, received_ns, seq)
         if sequence.held is None:
             return self._judge(key, sequence, numbered)
         if len(sequence.held) == self._max:
@@ -211,7 +212,7 @@ class Sequences:
         return sequence
 
     def _judge(self, key: Hashable, sequence: _Sequence, numbered: _Numbered) -> list[Action]:
-        message, first, last, generation, received_ns = numbered
+        message, first, last, generation, received_ns, seq = numbered
         expected = sequence.expected
         if expected is not None and last < expected:
             self.stats.duplicates += 1
@@ -221,7 +222,7 @@ class Sequences:
             return [Deliver(message)]
         self.stats.gaps += 1
         self.stats.missing += first - expected
-        gap = Gap(key=key, expected=expected, got=first, generation=generation, received_ns=received_ns)
+        gap = Gap(key=key, expected=expected, got=first, seq=seq, generation=generation, received_ns=received_ns)
         if not self._resync:
             sequence.expected = last + 1
             return [gap, Deliver(message)]
@@ -341,7 +342,7 @@ class SequenceTracker:
                     item, coming = coming.result(), None
                 if item is _END:
                     break
-                for due in self._fed(item):
+                for due in self._fed(item, source):
                     yield due
             self._over.set()
             while self._tasks:
@@ -355,10 +356,13 @@ class SequenceTracker:
                 coming.cancel()
             await asyncio.gather(*self._ending, *([coming] if coming is not None else []), return_exceptions=True)
 
-    def _fed(self, item: Any) -> list[Any]:
+    def _fed(self, item: Any, source: AsyncIterable[Any]) -> list[Any]:
         if isinstance(item, Marker):
             return [item]
-        actions = self.sequences.feed(item, getattr(item, "generation", 0), getattr(item, "received_ns", 0))
+        # Of a plain item only its stream, which has just given it, knows more.
+        about = source if isinstance(source, Cursor) and not isinstance(item, Message) else item
+        generation, received_ns, seq = (getattr(about, name, 0) for name in ("generation", "received_ns", "seq"))
+        actions = self.sequences.feed(item, generation, received_ns, seq)
         if len(actions) == 1 and isinstance(actions[0], Deliver) and not self._tasks:
             return [actions[0].message]
         due = self._carried_out(actions)
@@ -436,6 +440,7 @@ class _Numbered(NamedTuple):
     last: int
     generation: int
     received_ns: int
+    seq: int
 
 
 class _Sequence:

@@ -1,10 +1,12 @@
-"""Native keys for ``Conflate``: what a message is about, found in its payload without decoding it.
+"""Native keys: what a message is about, found in its payload without decoding it.
 
 ::
 
     client.stream(policy=Conflate(keys.json("product_id")), capacity=1000)
+    WebSocketClient(uri, message_key=keys.json("sequence"))
 
-Each is a callable that takes the payload as ``bytes`` and returns the key, or None if the message has none.
+Each is a callable that takes the payload, ``bytes`` or ``str``, and returns the key, or None if the message has none.
+What it finds is the same for text and for its UTF-8 bytes.
 """
 
 from __future__ import annotations

@@ -150,9 +150,7 @@ def test_an_end_that_hangs_is_cut_short_by_a_shutdown_that_comes_later(end, hook
 def test_a_cancelled_client_is_done_within_its_shutdown_timeout():
     async def main():
         connector = MemoryConnector()
-        config = fastws.ClientConfig(
-            receive_timeout=None, ping_interval=None, extension_timeout=60, shutdown_timeout=2
-        )
+        config = fastws.ClientConfig(receive_timeout=None, ping_interval=None, extension_timeout=60, shutdown_timeout=2)
         client = client_of(connector, config=config, extensions=[Hanging("on_disconnect"), Hanging2("on_shutdown")])
         running = asyncio.create_task(client.run())
         await connector.wire(1)

@@ -10,6 +10,7 @@ from fastws import ConfigError, Gap, SequenceTracker
 from fastws.gaps import IN_BAND, Deliver, Duplicate, Quarantined, Resync, Sequences, Snapshot
 from fastws.markers import Down
 from virtual_time import run_virtual
+from wires import MemoryConnector, client_of
 
 
 def extract(message):
@@ -219,7 +220,7 @@ def test_generation_and_time_are_those_of_the_item():
     item = SimpleNamespace(seq=5, generation=2, received_ns=7)
     tracker = SequenceTracker(lambda item: ("a", item.seq))
     out = tracked(tracker, SimpleNamespace(seq=1, generation=2), item)
-    assert out[1][1] == Gap("a", 2, 5, generation=2, received_ns=7)
+    assert out[1][1] == Gap("a", 2, 5, seq=5, generation=2, received_ns=7)
 
 
 def test_messages_come_when_their_resync_is_done_and_others_meanwhile():
@@ -385,3 +386,28 @@ def test_what_on_gap_raises_is_logged(caplog):
     out = tracked(SequenceTracker(extract, on_gap=on_gap), ("a", 1), ("a", 3))
     assert len(out) == 3
     assert "on_gap" in caplog.text
+
+
+@pytest.mark.parametrize("markers", [False, True])
+def test_on_a_stream_a_gap_is_told_with_the_number_of_its_message_and_a_new_session_begins_anew(markers):
+    async def main():
+        connector = MemoryConnector()
+        client = client_of(connector)
+        tracker = SequenceTracker(lambda item: (None, int(item.data if markers else item)))
+
+        async def read():
+            return [item async for item in tracker.track(client.stream(markers=markers))]
+
+        async with client:
+            reading = asyncio.create_task(read())
+            connector.wires[0].deliver("100", "101", "103")
+            await asyncio.sleep(1)
+            connector.wires[0].reset()
+            second = await connector.wire(2)
+            second.deliver("1", "2", "5")
+            await asyncio.sleep(2)
+        gaps = [item for item in await reading if isinstance(item, Gap)]
+        assert [(gap.expected, gap.got, gap.seq, gap.generation) for gap in gaps] == [(102, 103, 3, 1), (3, 5, 6, 2)]
+        assert all(gap.received_ns > 0 for gap in gaps)
+
+    run_virtual(main())

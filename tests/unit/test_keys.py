@@ -95,3 +95,17 @@ def test_a_key_shows_what_it_is():
     assert repr(keys.json("a.b")) == "fastws.keys.json('a.b')"
     assert repr(keys.slice(1, -2)) == "fastws.keys.slice(1, -2)"
     assert repr(keys.regex(rb"\d")) == r"fastws.keys.regex(b'\\d')"
+
+
+@pytest.mark.parametrize(
+    "key", [keys.json("symbol"), keys.slice(2, 8), keys.slice(-3, -1), keys.regex(rb'"symbol":"([^"]*)"')], ids=repr
+)
+@pytest.mark.parametrize("text", ['{"symbol":"BTC"}', '{"symbol":"Zürich €"}', "", "no json"])
+def test_text_has_the_key_of_its_bytes(key, text):
+    assert key(text) == key(text.encode())
+
+
+@pytest.mark.parametrize("payload", [None, 5, bytearray(b"{}"), memoryview(b"{}")])
+def test_what_is_no_payload_is_refused_by_its_type(payload):
+    with pytest.raises(TypeError, match=f"a payload is bytes or str, not {type(payload).__name__}"):
+        keys.json("a")(payload)

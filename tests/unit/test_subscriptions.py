@@ -326,3 +326,76 @@ def test_a_refusal_that_echoes_a_token_does_not_show_it(caplog):
         await registry.aclose(None)
 
     run_virtual(main())
+
+
+def test_a_predicate_that_raises_something_rare_is_named_once_and_stops_no_other(caplog):
+    def broken(message):
+        raise RuntimeError("a mistake of mine")
+
+    async def main():
+        registry = Subscriptions()
+        client = Client(registry)
+        client.is_ready = True
+        registry.add("a", message="sub a", ack=broken)
+        registry.add("b", message="sub b", ack=confirms("b"))
+        await turns()
+        for message in (as_json({"other": 1}), as_json({"confirmed": "b"})):
+            client.messages.put_nowait(message)
+        await registry.confirmed("b")
+        assert registry.states() == {"a": "pending", "b": "confirmed"}
+        await registry.aclose(None)
+
+    run_virtual(main())
+    assert caplog.text.count("a mistake of mine") == 1
+    assert "'a'" in caplog.text
+
+
+def test_while_nothing_can_be_heard_no_time_of_a_subscription_passes():
+    async def main():
+        registry = Subscriptions()
+        client = Client(registry)
+        client.is_ready = True
+        registry.add("a", message="sub a", ack=confirms("a"), ack_timeout=5)
+        registry.add("b", message="sub b", match=lambda message: message["channel"] == "b", data_timeout=5)
+        await turns()
+        client._is_held_up = True
+        await asyncio.sleep(60)
+        assert registry.states() == {"a": "pending", "b": "confirmed"}
+        client._is_held_up = False
+        await asyncio.sleep(11)
+        assert registry.states() == {"a": "failed", "b": "stale"}
+        await registry.aclose(None)
+
+    run_virtual(main())
+
+
+def test_restoring_a_second_connection_changes_nothing_until_it_takes_over():
+    async def main():
+        registry = Subscriptions()
+        client = Client(registry)
+        client.is_ready = True
+        for key in "ab":
+            registry.add(key, message=f"sub {key}", unsubscribe=f"unsub {key}", ack=confirms(key))
+        await turns()
+        for key in "ab":
+            client.messages.put_nowait(as_json({"confirmed": key}))
+        await registry.confirmed("b")
+        wire = MemoryWire()
+        restoring = asyncio.create_task(registry.restore(HandshakeChannel(wire), 2.0))
+        await turns()
+        assert wire.sent == ["sub a", "sub b"]
+        assert registry.states() == {"a": "confirmed", "b": "confirmed"}
+        registry.remove("b")
+        registry.add("c", message="sub c")
+        wire.deliver(as_json({"confirmed": "a"}))
+        restored = await restoring
+        await turns()
+        client.sent.clear()
+        registry.begin(restored)
+        registry.session_began()
+        await turns()
+        assert client.sent == ["unsub b", "sub c"]
+        assert registry.states() == {"a": "confirmed", "c": "confirmed"}
+        await registry.aclose(None)
+
+    run_virtual(main())

@@ -3,15 +3,15 @@
 use std::fmt;
 
 use pyo3::IntoPyObjectExt;
-use pyo3::exceptions::PyValueError;
+use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
-use pyo3::types::PyBytes;
+use pyo3::types::{PyBytes, PyString};
 use regex::bytes::Regex;
 use serde::de::{DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
-/// What a message is about: a callable that takes the payload as ``bytes`` and returns its key, or None.
+/// What a message is about: a callable that takes its payload, ``bytes`` or ``str``, and returns its key, or None.
 ///
-/// Made by ``fastws.keys``; for ``Conflate``, or to be called.
+/// Made by ``fastws.keys``; for ``Conflate``, ``message_key=``, ``RedundantClient``, or to be called.
 #[pyclass(frozen, module = "fastws._core")]
 pub struct Key {
     way: Way,
@@ -49,8 +49,16 @@ impl Key {
 
     /// The key of a message; None: it has none.
     #[pyo3(signature = (payload, /))]
-    fn __call__(&self, payload: &Bound<'_, PyBytes>) -> PyResult<Option<Py<PyAny>>> {
-        let (py, payload) = (payload.py(), payload.as_bytes());
+    fn __call__(&self, payload: &Bound<'_, PyAny>) -> PyResult<Option<Py<PyAny>>> {
+        let py = payload.py();
+        let payload = if let Ok(bytes) = payload.cast::<PyBytes>() {
+            bytes.as_bytes()
+        } else if let Ok(text) = payload.cast::<PyString>() {
+            text.to_str()?.as_bytes()
+        } else {
+            let kind = payload.get_type().name()?;
+            return Err(PyTypeError::new_err(format!("a payload is bytes or str, not {kind}")));
+        };
         Ok(match &self.way {
             Way::Json(path) => match find_json(payload, path) {
                 None => None,
