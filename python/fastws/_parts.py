@@ -105,8 +105,10 @@ class Over(NamedTuple):
         failure: What to tell the retry strategy; None if another session took over.
         final: Whether no other session is to follow.
         successor: The session that took over.
+        is_requested: Whether the user wanted another connection: that is no failure.
     """
 
     failure: Failure | None
     final: bool = False
     successor: Session | None = None
+    is_requested: bool = False

@@ -23,6 +23,7 @@ from .errors import (
     ClientStopped,
     ConfigError,
     ConnectionLost,
+    DataTimeout,
     ExtensionError,
     InvalidURI,
     NotConnected,
@@ -350,7 +351,10 @@ class WebSocketClient(Sending, Receiving):
             if over.final:
                 assert over.failure.cause is not None, "a last session has a cause"
                 raise supervisor.fatal(over.failure.cause)
-            await supervisor.failed(over.failure)
+            if over.is_requested:
+                supervisor.renew()
+            else:
+                await supervisor.failed(over.failure)
 
     async def _end(self, error: BaseException | None) -> None:
         """Everybody is told, whatever happened."""
@@ -468,7 +472,10 @@ class WebSocketClient(Sending, Receiving):
     wait_connected = wait_ready
 
     def reconnect(self, reason: str = "requested") -> None:
-        """Closes the present connection politely and opens another. Nothing happens while there is none."""
+        """Closes the present connection politely and opens another, at once: attempts are counted anew.
+
+        Nothing happens while there is none that is ready.
+        """
         session = self._session
         if session is not None and self.is_ready:
             cause = ReceiveError(f"{self.uri}: reconnecting: {reason}")
@@ -581,6 +588,12 @@ class WebSocketClient(Sending, Receiving):
         if session is None or not self.is_ready:
             raise NotConnected(self.uri)
         await session.wire.send(message)
+
+    def _stayed_silent(self, key: str, seconds: float) -> None:
+        session = self._session
+        if session is not None and self.is_ready:
+            text = f"{self.uri}: the subscription {key!r} stayed silent for {seconds:g} s"
+            session.silent(DataTimeout(text, timeout=seconds))
 
     async def _observe(self) -> AsyncIterator[Any]:
         with Stream.aside(self._ring) as messages:

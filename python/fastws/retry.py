@@ -381,6 +381,7 @@ class RetryBudget:
     """
 
     __slots__ = (
+        "_before",
         "_close_policy",
         "_exit_on_first_failure",
         "_failures",
@@ -407,11 +408,13 @@ class RetryBudget:
         self._exit_on_first_failure = exit_on_first_failure
         self._was_ready = False
         self._failures = 0
+        self._before = (0, 0)
         self.attempt = 0
 
     def dial(self) -> int:
         """A dial begins. Returns ``attempt``, from 1."""
         self.attempt += 1
+        self._before = (self.attempt, self._failures)
         return self.attempt
 
     def ready(self) -> None:
@@ -447,7 +450,10 @@ class RetryBudget:
         """
         if failure.phase == "session":
             self._was_ready = True
-            if self._was_stable(failure):
+            if isinstance(failure.cause, DataTimeout):
+                # However long it was taken for stable.
+                self.attempt, self._failures = self._before
+            elif self._was_stable(failure):
                 self.stable()
         elif self._exit_on_first_failure and not self._was_ready:
             return None
@@ -492,11 +498,7 @@ class RetryBudget:
         return error
 
     def _was_stable(self, failure: Failure) -> bool:
-        return (
-            failure.session_seconds is not None
-            and failure.session_seconds >= self._stable_after
-            and not isinstance(failure.cause, DataTimeout)
-        )
+        return failure.session_seconds is not None and failure.session_seconds >= self._stable_after
 
 
 def as_close_policy(codes: Iterable[int] | ClosePolicy | None) -> ClosePolicy:

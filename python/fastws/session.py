@@ -74,7 +74,7 @@ class Session:
         self._generation = 0
         self._is_down = False
         self.intake = Intake(parts, wire, self._over)
-        self._watch = Watch(parts, wire, self.intake, self._silent)
+        self._watch = Watch(parts, wire, self.intake, self.silent)
         self._restored: Restored = {}
         self.is_finishing = False
         self.account: Account | None = None
@@ -299,7 +299,8 @@ class Session:
             self._abort(str(end.cause))
         await self._leave(end)
         seconds = loop.time() - self._watch.began
-        return Over(parts.supervisor.failure(end.cause, "session", seconds), end.final)
+        failure = parts.supervisor.failure(end.cause, "session", seconds)
+        return Over(failure, end.final, is_requested=end.reason.kind == "requested")
 
     async def _shut_down(self, stop: BaseException) -> None:
         """Sends what is queued, then Close, by the deadline."""
@@ -407,7 +408,8 @@ class Session:
         closed = closed_by(info if info is not None else NO_INFO)
         self.end(End(_reason(kind, info, closed), closed))
 
-    def _silent(self, error: ReceiveTimeout | DataTimeout) -> None:
+    def silent(self, error: ReceiveTimeout | DataTimeout) -> None:
+        """Ends, as nothing came for too long."""
         kind: Literal["receive_timeout", "data_timeout"]
         kind = "receive_timeout" if isinstance(error, ReceiveTimeout) else "data_timeout"
         self.end(End(_reason(kind, None, error), error))

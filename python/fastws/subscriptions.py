@@ -64,7 +64,7 @@ class _Client(Protocol):
 
     def _observe(self) -> AsyncIterator[Any]: ...
 
-    def reconnect(self, reason: str) -> None: ...
+    def _stayed_silent(self, key: str, seconds: float) -> None: ...
 
 
 @dataclass(slots=True)
@@ -442,7 +442,7 @@ class Subscriptions:
             if item.last_data is None or item.data_timeout is None or now < item.last_data + item.data_timeout:
                 continue
             if item.state is SubscriptionState.STALE:
-                client.reconnect(f"the subscription {item.key!r} stayed silent for {2 * item.data_timeout:g} s")
+                client._stayed_silent(item.key, 2 * item.data_timeout)
                 return
             log.warning(
                 "the subscription %r is stale: nothing for %g s; subscribing again", item.key, item.data_timeout

@@ -251,6 +251,14 @@ class ConnectionSupervisor:
         except Interrupted:
             raise self._stopped() from None
 
+    def renew(self) -> None:
+        """Another connection is wanted, though nothing failed: the next attempt is the first, and is made at once."""
+        self._check()
+        self._budget.stable()
+        attempt = self._budget.attempt + 1
+        self.state.mark_reconnecting(attempt)
+        self.hub.publish(ReconnectScheduled(0.0, attempt))
+
     async def wait(self, what: Awaitable[T]) -> T:
         """The result of ``what``. Raises ClientStopped when ``shutdown`` is called."""
         try:

@@ -460,6 +460,50 @@ def test_reconnect_on_demand_is_polite_and_marked():
     run_virtual(main())
 
 
+@pytest.mark.parametrize("retry", [fastws.NoRetry(), fastws.ExponentialBackoff(10, 60), fastws.FixedDelay(5)], ids=repr)
+def test_a_reconnect_on_demand_is_no_failure_and_dials_at_once(retry):
+    async def main():
+        connector = MemoryConnector()
+        client = client_of(connector, retry=retry)
+        seen = []
+        async with client:
+            client.on(None, seen.append)
+            for _ in range(3):
+                client.reconnect()
+                await asyncio.sleep(0.1)
+                assert client.is_ready
+            assert connector.attempts == pytest.approx([0, 0, 0.1, 0.2], abs=0.05)
+            kinds = [type(event) for event in seen[:5]]
+            assert kinds == [Disconnected, ReconnectScheduled, Connecting, Connected, Ready]
+            scheduled = [event for event in seen if isinstance(event, ReconnectScheduled)]
+            assert [(event.delay, event.attempt) for event in scheduled] == [(0, 1)] * 3
+            assert client.snapshot().reconnect_count == 3
+            assert client.snapshot().error_count == 0
+
+    run_virtual(main())
+
+
+def test_a_subscription_that_stays_silent_is_a_failure_and_no_stable_session():
+    async def main():
+        connector = MemoryConnector()
+        client = client_of(connector, retry=fastws.FixedDelay(1.0).with_max_attempts(2))
+        client.subscriptions.add("a", message="sub", match=lambda message: message == "a", data_timeout=10)
+        ends = []
+        client.on(Disconnected, ends.append)
+        async with client:
+            with pytest.raises(fastws.errors.RetriesExhausted) as raised:
+                await client.stream().recv()
+            assert isinstance(raised.value.__cause__, fastws.errors.DataTimeout)
+            assert "the subscription 'a' stayed silent for 20 s" in str(raised.value.__cause__)
+            assert asyncio.get_running_loop().time() == pytest.approx(41, abs=0.5)
+            assert [end.reason.kind for end in ends] == ["data_timeout"] * 2
+            with pytest.raises(fastws.errors.RetriesExhausted):
+                await client.wait_ready()
+
+    with pytest.raises(fastws.errors.RetriesExhausted):
+        run_virtual(main())
+
+
 def test_a_final_close_code_ends_the_client_with_it():
     async def main():
         connector = MemoryConnector(lambda wire: wire.server_close(4401, "expired"))
