@@ -9,7 +9,7 @@
 .DEFAULT_GOAL := help
 .SUFFIXES:
 .DELETE_ON_ERROR:
-.PHONY: help demo test test-all test-rust test-python lint lint-rust lint-python types bench bench-rivals \
+.PHONY: help demo test test-all test-rust test-python faults lint lint-rust lint-python types bench bench-rivals \
 	bench-instructions charts flamegraph conformance \
 	fuzz soak sanitize docs examples build wheel-pgo fmt pythons clean distclean force
 
@@ -18,7 +18,7 @@ needs = $(filter $(1),$(GOALS))
 
 # ---- the machine -----------------------------------------------------------------------------------------------------
 
-ifneq ($(call needs,demo test test-rust test-python lint lint-rust lint-python types bench bench-rivals \
+ifneq ($(call needs,demo test test-rust test-python faults lint lint-rust lint-python types bench bench-rivals \
 	bench-instructions charts flamegraph conformance soak sanitize docs \
 	examples build wheel-pgo fmt),)
   ifdef PYTHON
@@ -37,7 +37,7 @@ ifneq ($(call needs,demo test test-rust test-python lint lint-rust lint-python t
   PYTHON_PATH := $(wordlist 2,99,$(FOUND))
 endif
 
-ifneq ($(call needs,demo test test-all test-rust test-python lint lint-rust types bench bench-rivals \
+ifneq ($(call needs,demo test test-all test-rust test-python faults lint lint-rust types bench bench-rivals \
 	bench-instructions flamegraph conformance fuzz \
 	soak sanitize examples build wheel-pgo fmt),)
   CARGO := $(firstword $(shell command -v cargo 2>/dev/null; ls "$$HOME/.cargo/bin/cargo" 2>/dev/null))
@@ -172,6 +172,10 @@ test-all: test-rust-once ## the Rust tests once, the Python tests on every CPyth
 .PHONY: test-rust-once
 test-rust-once:
 	@$(MAKE) --no-print-directory test-rust
+
+faults: $(TEST)/.stamps/fastws ## put the 25 faults of the model crate into a copy of the sources: each must fail its tests (ARGS="6 -v")
+	@$(call say,Python $(PYVER): the faults of the model)
+	@$(TEST)/bin/python tests/run_model_faults.py $(ARGS)
 
 lint: lint-rust lint-python types ## every static check
 

@@ -91,6 +91,14 @@ async def test_fault_05_a_ping_is_no_confirmation_and_a_close_with_4401_refuses(
     assert isinstance(caught.value.__cause__, fastws.ConnectionClosed)
 
 
+async def test_fault_05_a_ping_alone_confirms_nothing(server):
+    server.script("/venue", [Expect(1), SendPing(b"ok"), Expect(2)])
+    async with fastws.connect(server.url("/venue")) as ws:
+        with pytest.raises(HandshakeTimeout):
+            await perform(AuthHandshaker("t").with_timeout(0.2), HandshakeChannel(ws), ConnectionContext(1))
+        assert ws.stats().pings_received == 1
+
+
 async def test_a_refusal_does_not_tell_the_token(server):
     with pytest.raises(AuthFailed) as caught:
         await shake(server, [Expect(1), Send('{"error":"bad token hunter2"}')], AuthHandshaker("hunter2"))

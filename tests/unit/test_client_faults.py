@@ -17,7 +17,15 @@ def stall(wire):
     def full(message, text=None):
         raise SendQueueFull("full", message=message)
 
-    wire.send_nowait = full
+    async def never(message, text=None):
+        await asyncio.Event().wait()
+
+    wire.send_nowait, wire.send = full, never
+
+
+def deaf(wire):
+    """Its abort is heard by nobody: what comes later can be read too."""
+    wire.abort = lambda: None
 
 
 def test_fault_06_a_peer_that_reads_nothing_is_cut_by_its_silence_and_senders_are_told():
@@ -58,18 +66,38 @@ def test_fault_06_a_peer_that_reads_nothing_does_not_hold_up_a_shutdown():
     run_virtual(main())
 
 
-@pytest.mark.parametrize("end", ["reset", "reconnect"])
+def test_fault_06_what_waits_for_a_peer_that_reads_nothing_is_given_up_at_the_deadline_and_reported():
+    async def main():
+        client = client_of(MemoryConnector(stall), rate_limit=fastws.RateLimit(1, 1, burst=1))
+        loop = asyncio.get_running_loop()
+        async with client:
+            with pytest.raises(SendQueueFull):
+                client.send_nowait("no room")
+            client.send_nowait("waits for a token, then for room")
+            await asyncio.sleep(2)
+            before = loop.time()
+            with pytest.raises(fastws.ShutdownTimeout) as raised:
+                await client.shutdown(timeout=3)
+            assert loop.time() - before == pytest.approx(3, abs=0.1)
+            assert [(unsent.message, unsent.outcome) for unsent in raised.value.unsent] == [
+                ("waits for a token, then for room", "not_sent")
+            ]
+
+    run_virtual(main())
+
+
+@pytest.mark.parametrize("end", ["reset", "reconnect", "silence"])
 def test_fault_07_nothing_of_an_old_connection_is_among_the_messages_of_the_new_one(end):
     async def main():
-        connector = MemoryConnector()
-        client = client_of(connector)
+        connector = MemoryConnector(deaf)
+        client = client_of(connector, config=QUIET.replace(data_timeout=60))
         async with client:
             with client.stream(markers=True) as stream:
                 old = connector.wires[0]
                 old.deliver("old")
                 if end == "reset":
                     old.reset()
-                else:
+                elif end == "reconnect":
                     client.reconnect()
                 new = await connector.wire(2)
                 old.deliver(*[f"late {number}" for number in range(17)])
@@ -102,8 +130,44 @@ def test_fault_08_the_last_messages_before_an_end_are_delivered(reads_late):
                 if reads_late:
                     await asyncio.sleep(10)
                 got = [await stream.recv() for _ in range(len(sent) + 1)]
-            assert [item.data for item in got[:-1]] == sent
+            assert [getattr(item, "data", None) for item in got] == [*sent, None]
             assert isinstance(got[-1], fastws.Down)
+
+    run_virtual(main())
+
+
+class Thoughtful(fastws.Extension):
+    name = "thoughtful"
+    handles_messages = True
+
+    async def on_message(self, message, context):
+        await asyncio.sleep(0.01)
+        return message
+
+
+@pytest.mark.parametrize("end", ["close", "reset", "reconnect", "shutdown"])
+def test_fault_08_what_was_received_goes_through_a_slow_extension_before_the_end(end):
+    async def main():
+        connector = MemoryConnector()
+        client = client_of(connector, extensions=[Thoughtful()])
+        sent = [str(number) for number in range(100)]
+        async with client:
+            stream = client.stream(markers=True)
+            wire = connector.wires[0]
+            wire.deliver(*sent)
+            await asyncio.sleep(0.1)
+            match end:
+                case "close":
+                    wire.server_close(1001)
+                case "reset":
+                    wire.reset()
+                case "reconnect":
+                    client.reconnect()
+                case "shutdown":
+                    await client.shutdown()
+            got = [await stream.recv() for _ in range(len(sent) + 1)]
+        assert [getattr(item, "data", None) for item in got] == [*sent, None]
+        assert isinstance(got[-1], fastws.Down)
 
     run_virtual(main())
 

@@ -83,6 +83,20 @@ def test_no_retry_is_one_attempt():
     run_virtual(main())
 
 
+@pytest.mark.parametrize(
+    "error", [refused(), CertificateError("expired", uri=URI, phase="tls")], ids=["exhausted", "not retryable"]
+)
+def test_fault_14_after_the_last_attempt_the_status_says_that_there_is_none(error):
+    async def main():
+        sup = supervisor(MemoryConnector(error), NoRetry())
+        with pytest.raises(fastws.FastwsError):
+            await sup.connect()
+        assert sup.state.status is Status.DISCONNECTED
+        assert sup.snapshot().last_disconnect.cause is not None
+
+    run_virtual(main())
+
+
 def test_what_no_repetition_mends_is_raised_itself():
     async def main():
         connector = MemoryConnector(CertificateError("expired", uri=URI, phase="tls"))
@@ -257,7 +271,7 @@ def refusal(status, **fields):
 def test_fault_15_what_no_repetition_mends_is_raised_with_all_that_is_known(error):
     async def main():
         connector = MemoryConnector(error)
-        client = fastws.WebSocketClient(URI, connector=connector, retry=fastws.FixedDelay(1))
+        client = fastws.WebSocketClient(URI, connector=connector, retry=fastws.FixedDelay(3600))
         with pytest.raises(type(error)) as raised:
             await client.run()
         assert raised.value is error

@@ -65,9 +65,9 @@ def test_verbose_shows_messages_both_ways(shown):
 
 
 def test_fault_10_a_text_is_cut_by_characters(shown):
-    lines = shown(LoggingExtension.verbose(), "é" * 200, "é" * 201, "\U0001f600" * 300)
+    lines = shown(LoggingExtension.verbose(), "é" * 200, "é" * 201, "\U0001f600" * 300, "a" + "é" * 200)
     texts = [line.removeprefix("[ws] received text: ") for _, line in lines if "received" in line]
-    assert texts == ["é" * 200, "é" * 200 + "...", "\U0001f600" * 200 + "..."]
+    assert texts == ["é" * 200, "é" * 200 + "...", "\U0001f600" * 200 + "...", "a" + "é" * 199 + "..."]
     short = LoggingExtension(LoggingConfig(level=LogLevel.DEBUG, log_messages=True).with_max_len(3).with_prefix(""))
     assert (logging.DEBUG, "received text: abc...") in shown(short, "abcd")
 

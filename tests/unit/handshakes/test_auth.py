@@ -14,6 +14,14 @@ def confirms(_message):
     return '{"type":"authenticated"}'
 
 
+def decoded(text):
+    """The value of a text; the text itself if it is no JSON."""
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError:
+        return text
+
+
 def test_the_token_is_sent_as_it_is():
     connection, _ = shake(AuthHandshaker(TOKEN), answer=lambda _: "OK")
     assert connection.sent == [TOKEN]
@@ -21,7 +29,7 @@ def test_the_token_is_sent_as_it_is():
 
 def test_fault_05_a_token_is_escaped_in_json():
     connection, _ = shake(AuthHandshaker(TOKEN).json(), answer=confirms)
-    assert [json.loads(message) for message in connection.sent] == [{"type": "auth", "token": TOKEN}]
+    assert [decoded(message) for message in connection.sent] == [{"type": "auth", "token": TOKEN}]
     assert connection.sent[0].startswith('{"type":"auth","token":"hunter2')
 
 
@@ -35,7 +43,7 @@ def test_fault_05_a_token_is_escaped_in_json():
 )
 def test_fault_05_a_custom_format_that_is_json_stays_json(template, expected):
     connection, _ = shake(AuthHandshaker(TOKEN).custom_format(template), answer=confirms)
-    assert json.loads(connection.sent[0]) == expected
+    assert decoded(connection.sent[0]) == expected
 
 
 def test_a_custom_format_of_text_has_the_token_in_every_place():
@@ -109,6 +117,19 @@ def test_which_codes_refuse_a_token_can_be_said():
     assert isinstance(error, AuthFailed)
 
 
+@pytest.mark.parametrize(
+    "refusal",
+    [
+        '{"type":"auth","status":"failed"}',
+        '{"event":"login","code":4001,"msg":"no such key"}',
+        "forbidden",
+        "invalid key",
+    ],
+)
+def test_fault_05_a_refusal_is_understood_whatever_words_it_has(refusal):
+    assert isinstance(failed(AuthHandshaker(TOKEN), answer=lambda _: refusal), AuthFailed)
+
+
 def test_fault_05_an_error_that_is_null_is_no_failure():
     connection, channel = shake(AuthHandshaker(TOKEN), answer=lambda _: '{"error":null}')
     assert left(channel) == []
@@ -121,7 +142,7 @@ def test_fault_05_data_is_neither_an_answer_nor_lost():
     assert left(channel) == data
 
 
-def test_fault_03_refused_for_good_is_said_so_and_is_not_retryable():
+def test_refused_for_good_is_said_so_and_is_not_retryable():
     error = failed(AuthHandshaker(TOKEN), answer=lambda _: json.dumps({"type": "error", "message": f"bad {TOKEN}"}))
     assert isinstance(error, AuthFailed)
     assert not error.is_retryable

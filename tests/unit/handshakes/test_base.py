@@ -56,7 +56,7 @@ def test_a_response_is_any_or_the_one_that_is_meant():
     assert failed(SendMessageHandshaker("x").with_response()).kind == "timeout"
 
 
-def test_fault_19_a_connection_that_is_closed_says_so_when_sending():
+def test_a_connection_that_is_closed_says_so_when_sending():
     error = failed(SendMessageHandshaker("x"), closed(1012, "restart"))
     assert (error.kind, error.code, error.handshaker) == ("closed", 1012, "send_message")
 
@@ -76,7 +76,7 @@ def named(name, log, **attributes):
     return handshaker
 
 
-def test_fault_18_a_chain_is_done_in_order_before_anything_is_ready():
+def test_a_chain_is_done_in_order():
     log = []
     first, second, third = (named(name, log) for name in "abc")
     chain = first.then(second).then(third)
