@@ -230,11 +230,9 @@ class Outbox:
         return self._native.cork() if self._native is not None else contextlib.nullcontext()
 
     async def ping(self, data: str | BytesLike | None) -> float:
-        """Sends a Ping, which takes a token and waits for none; its latency in seconds."""
+        """Sends a Ping, which waits for no token; its latency in seconds."""
         if self._native is None:
             raise NotConnected("no ping was sent; await client.wait_ready()")
-        if self._pacer is not None:
-            self._pacer.pay()
         return await (await self._native.ping(data))
 
     # ---- what waits ------------------------------------------------------------------------------------------------

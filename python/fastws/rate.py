@@ -149,11 +149,20 @@ class Pacer:
     Args:
         limits: Of the client; each connection starts with its own (``started()``).
         clock: Seconds; by default the event loop's.
+        control_frames: Tells how many control frames the connection has sent by itself; they pay afterwards.
     """
 
-    __slots__ = ("_clock", "_default", "_keys")
+    __slots__ = ("_clock", "_control_frames", "_default", "_keys", "_paid")
 
-    def __init__(self, limits: RateLimit | RateLimits, *, clock: Callable[[], float] | None = None) -> None:
+    def __init__(
+        self,
+        limits: RateLimit | RateLimits,
+        *,
+        clock: Callable[[], float] | None = None,
+        control_frames: Callable[[], int] | None = None,
+    ) -> None:
+        self._control_frames = control_frames
+        self._paid = 0 if control_frames is None else control_frames()
         own = (RateLimits(limits) if isinstance(limits, RateLimit) else limits).started()
         self._clock = asyncio.get_running_loop().time if clock is None else clock
         self._default = None if own.default is None else _Gate(own.default, self._clock)
@@ -164,6 +173,7 @@ class Pacer:
 
         Who is cancelled has taken none. Raises what ``close()`` was given.
         """
+        self._pay_for_control_frames()
         keyed = self._keys.get(key) if key is not None else None
         if keyed is not None:
             await keyed.acquire(priority)
@@ -177,6 +187,7 @@ class Pacer:
 
     def try_acquire(self, key: str | None = None) -> bool:
         """Takes a token if one is there and nobody waits for it; returns whether."""
+        self._pay_for_control_frames()
         keyed = self._keys.get(key) if key is not None else None
         if keyed is not None and not keyed.try_acquire():
             return False
@@ -190,6 +201,11 @@ class Pacer:
         """Counts ``n`` frames that were not to be delayed: control frames, and further frames of a message."""
         if self._default is not None:
             self._default.limit.reserve(self._clock(), n)
+
+    def _pay_for_control_frames(self) -> None:
+        if self._control_frames is not None and (unpaid := self._control_frames() - self._paid):
+            self._paid += unpaid
+            self.pay(unpaid)
 
     @property
     def waiting(self) -> int:

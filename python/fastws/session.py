@@ -69,7 +69,9 @@ class Session:
         self._native = wire if isinstance(wire, Connection) else None
         if self._native is not None:
             parts.opened(self._native)
-        self._pacer = Pacer(parts.rate_limit) if parts.rate_limit is not None else None
+        self._pacer = (
+            Pacer(parts.rate_limit, control_frames=self._sent_by_itself) if parts.rate_limit is not None else None
+        )
         self._end: asyncio.Future[End] = asyncio.get_running_loop().create_future()
         self._generation = 0
         self._is_down = False
@@ -123,6 +125,10 @@ class Session:
         """Waits for a token of the rate limit, if there is one."""
         if self._pacer is not None:
             await self._pacer.acquire(priority)
+
+    def _sent_by_itself(self) -> int:
+        """Control frames, which take a token each and wait for none."""
+        return self._native._control_frames_sent if self._native is not None else 0
 
     def note_activity(self) -> None:
         """Lets the client's state know when something came last."""

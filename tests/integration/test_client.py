@@ -263,3 +263,14 @@ async def test_refused_dials_are_counted_and_the_port_may_come_back():
         assert client.snapshot().error_count >= 2
         await client.shutdown()
         await running
+
+
+async def test_pings_and_pongs_take_tokens_of_the_rate_limit_and_wait_for_none(server):
+    client = client_of(server.url("/echo"), server, rate_limit=fastws.RateLimit(1, per=0.2, burst=4))
+    async with client:
+        for _ in range(4):
+            await client.ping()
+        began = time.monotonic()
+        await client.send("five")
+        await (await client.send("six", receipt=True))
+        assert time.monotonic() - began >= 0.3

@@ -194,6 +194,23 @@ def test_control_frames_are_not_delayed_and_those_behind_pay_for_them():
     run_virtual(main())
 
 
+def test_what_a_connection_sends_by_itself_is_paid_for_by_what_comes_next():
+    async def main():
+        sent = 7
+        pacer = Pacer(RateLimit(1, 1.0, burst=5), control_frames=lambda: sent)
+        assert pacer.try_acquire()
+        sent += 4
+        assert not pacer.try_acquire()
+        await asyncio.sleep(1)
+        assert pacer.try_acquire()
+        sent += 2
+        passing = Passing(pacer)
+        await passing.start("data")
+        assert passing.passed == [("data", pytest.approx(4.0))]
+
+    run_virtual(main())
+
+
 def test_trying_never_waits_and_never_overtakes():
     async def main():
         pacer = Pacer(RateLimit(1, 1.0))

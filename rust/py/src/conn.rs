@@ -422,6 +422,14 @@ impl Conn {
         Ok(inner.core.queued_bytes() > 0 || inner.has_ciphertext())
     }
 
+    /// Pings and Pongs that were queued, whoever asked for them.
+    #[getter]
+    fn _control_frames_sent(&self) -> PyResult<u64> {
+        let inner = self.borrow()?;
+        let stats = inner.core.stats();
+        Ok(stats.pings_sent + stats.pongs_sent)
+    }
+
     /// Whether the send queue is above its limit.
     #[getter]
     fn _is_above_write_limit(&self) -> PyResult<bool> {
