@@ -2,15 +2,20 @@
 
 import asyncio
 import logging
+from types import SimpleNamespace
 
 import pytest
 
 import fastws
+from fastws._merge import Line, Merger
+from fastws.client import make_ring
+from fastws.dedupe import Deduplicator, MessageKeys
 from fastws.errors import DialError, HandshakeError
+from fastws.events import Disconnected, DisconnectReason, Ready, Shutdown
 from fastws.handshakes import Handshaker
 from lines import Lines, redundant, rest, shapes, take, turns
 from virtual_time import run_virtual
-from wires import MemoryConnector
+from wires import QUIET, MemoryConnector
 
 SMALL = fastws.ClientConfig(receive_timeout=None, ping_interval=None, queue_messages=8)
 """Little room for messages that are not read: eight in the client, and eight in each line."""
@@ -428,5 +433,107 @@ def test_each_message_keeps_what_is_known_of_it():
                 ("3", "line 2", 2, 1, 3),
             ]
             assert items[0].received_ns <= items[1].received_ns <= items[2].received_ns
+
+    run_virtual(main())
+
+
+# ---- the merger by itself, told what lines tell
+
+
+class FakeClient:
+    """What a line's client is asked for."""
+
+    uri = "ws://fake/"
+    is_running = True
+    subscriptions = SimpleNamespace(unrestored=lambda: ())
+
+    def __init__(self):
+        self._parts = SimpleNamespace(down=None)
+
+
+class Told:
+    """A merger of two lines, and what its streams see."""
+
+    def __init__(self):
+        self.ring = make_ring(QUIET)
+        key = MessageKeys(lambda message: message, "test")
+        self.lines = [Line(f"line {number}", FakeClient(), key) for number in (1, 2)]
+        self.merger = Merger(self.ring, Deduplicator(len), self.lines)
+        self.stream = fastws.Stream(self.ring, markers=True)
+
+    def ready(self, line, generation=1):
+        line.client._parts.down = None
+        self.merger.tell(line, Ready(generation, generation))
+
+    def down(self, line, kind, generation=1):
+        """The end of a session is in the line's stream; whether it is read is another matter."""
+        line.client._parts.down = fastws.Down(
+            generation=generation, last_received_ns=1, detected_ns=2, reason=DisconnectReason(kind)
+        )
+        return line.client._parts.down
+
+    def outage(self, down):
+        return fastws.Outage(
+            from_ns=down.last_received_ns, detected_ns=down.detected_ns, to_ns=3, reason=down.reason,
+            old_generation=down.generation, new_generation=down.generation + 1, attempts=1,
+        )  # fmt: skip
+
+    async def seen(self):
+        self.ring._end()
+        return shapes(await rest(self.stream))
+
+
+def test_a_line_between_two_connections_is_not_ready_and_its_change_is_part_of_the_outage():
+    async def main():
+        told = Told()
+        first, second = told.lines
+        told.ready(first)
+        told.ready(second)
+        changing = told.down(first, "rotation")
+        lost = told.down(second, "error")
+        told.merger.tell(second, Disconnected(lost.reason))
+        told.merger.passed(second, 1)
+        told.merger.passed(first, 1)
+        assert (await told.stream.recv()).reason is lost.reason
+        told.ready(first, 2)
+        await told.merger.replaced(first, told.outage(changing))
+        assert await told.seen() == [("Outage", 1, 2)]
+
+    run_virtual(main())
+
+
+def test_a_client_that_ends_without_a_word_of_its_session_has_lost_it():
+    async def main():
+        told = Told()
+        (line, _) = told.lines
+        told.ready(line)
+        line.client.is_running = False
+        told.merger.tell(line, Shutdown())
+        told.merger.passed(line)
+        told.merger.tell(line, Shutdown())
+        assert await told.seen() == [("Down", 1)]
+
+    run_virtual(main())
+
+
+def test_who_waits_for_the_others_may_give_up():
+    async def main():
+        told = Told()
+        first, second = told.lines
+        for line in told.lines:
+            told.ready(line)
+        for line in told.lines:
+            told.merger.tell(line, Disconnected(told.down(line, "error").reason))
+        told.ready(first, 2)
+        told.merger.passed(first, 1)
+        waits = [asyncio.create_task(told.merger.reach(first, 2)) for _ in range(2)]
+        await turns()
+        assert not any(wait.done() for wait in waits)
+        waits[0].cancel()
+        await turns()
+        told.merger.passed(second)
+        await waits[1]
+        assert waits[0].cancelled()
+        assert await told.seen() == [("Down", 1), ("Outage", 1, 2)]
 
     run_virtual(main())

@@ -28,6 +28,17 @@ def refused(name):
     return DialError("refused", uri=f"ws://{name}/", phase="tcp")
 
 
+def closes_slowly(wire):
+    """The closing handshake takes three seconds."""
+    close = wire.close
+
+    async def later(code=1000, reason=""):
+        await asyncio.sleep(3)
+        await close(code, reason)
+
+    wire.close = later
+
+
 def is_nothing_open(lines):
     return not any(wire.is_open for line in lines.lines.values() for wire in line.wires)
 
@@ -256,13 +267,7 @@ def test_lines_are_shut_down_at_the_same_time():
         async with redundant(lines, "a", "b", "c") as feed:
             await turns()
             for name in "abc":
-                wire = lines.wire(name)
-
-                async def close(code=1000, reason="", wire=wire, ends=type(wire).close):
-                    await asyncio.sleep(3)
-                    await ends(wire, code, reason)
-
-                wire.close = close
+                closes_slowly(lines.wire(name))
             before = loop.time()
         assert loop.time() - before == pytest.approx(3)
         assert is_nothing_open(lines)
@@ -327,13 +332,7 @@ def test_an_exit_that_is_cancelled_leaves_no_line_running(when):
             async with redundant(lines) as feed:
                 await turns()
                 for name in "ab":
-                    wire = lines.wire(name)
-
-                    async def close(code=1000, reason="", wire=wire, ends=type(wire).close):
-                        await asyncio.sleep(3)
-                        await ends(wire, code, reason)
-
-                    wire.close = close
+                    closes_slowly(lines.wire(name))
                 feeds.append(feed)
 
         feeds = []
