@@ -35,7 +35,9 @@ class MessageKeys:
     def __call__(self, payload: str | bytes) -> Hashable | None:
         """The key of a message; None if it has none."""
         try:
-            key = self._key(payload.encode() if self._is_native and isinstance(payload, str) else payload)
+            if self._is_native:
+                payload = payload.encode() if isinstance(payload, str) else bytes(payload)
+            key = self._key(payload)
             hash(key)
         except Exception as error:  # noqa: BLE001 - the user's; it is logged
             self._failed(error)

@@ -23,7 +23,9 @@ def redundant(lines, **options):
     feed = fastws.RedundantClient(
         [line.url for line in lines], key=fastws.keys.json("n"), retry=fastws.FixedDelay(0.01), **options
     )
-    feed.add("all", message={"type": "subscribe", "channel": "all"}, ack=lambda message: message.get("type") == "subscribed")
+    feed.add(
+        "all", message={"type": "subscribe", "channel": "all"}, ack=lambda message: message.get("type") == "subscribed"
+    )
     return feed
 
 

@@ -71,8 +71,8 @@ def test_what_is_no_failure_of_the_key_is_raised():
         Deduplicator(key).is_new("a")
 
 
-@pytest.mark.parametrize("payload", ['{"sequence": 7}', b'{"sequence": 7}'])
-def test_native_keys_take_text_too(payload, caplog):
+@pytest.mark.parametrize("payload", ['{"sequence": 7}', b'{"sequence": 7}', bytearray(b'{"sequence": 7}')])
+def test_native_keys_take_whatever_a_message_is(payload, caplog):
     dedupe = Deduplicator(fastws.keys.json("sequence"))
     assert dedupe.key(payload) == 7
     assert [dedupe.is_new(payload), dedupe.is_new(payload)] == [True, False]
