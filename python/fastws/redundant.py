@@ -199,20 +199,23 @@ class RedundantClient(Receiving):
         if self._is_running or any(line.client.is_running for line in self._lines):
             raise AlreadyRunning(f"{self!r}: this client runs already, or one of its lines")
         loop = asyncio.get_running_loop()
-        self._is_running = True
-        self._cause = self._last = None
-        self._hurry = loop.create_future()
         self._ring._reopen()
         self._merger.begin()
         with contextlib.ExitStack() as stack:
-            running, carrying = [], []
+            streams = []
             for line in self._lines:
                 line.over = loop.create_future()
+                streams.append(stack.enter_context(line.client.stream(markers=True)))
                 stack.callback(line.client.on(None, functools.partial(self._tell, line)))
-                stream = stack.enter_context(line.client.stream(markers=True))
-                running.append(loop.create_task(self._run_line(line), name=f"fastws {line.name}"))
-                # It begins to read when the line has begun to run.
-                carrying.append(loop.create_task(self._carry(line, stream), name=f"fastws messages of {line.name}"))
+            self._is_running = True
+            self._cause = self._last = None
+            self._hurry = loop.create_future()
+            running = [loop.create_task(self._run_line(line), name=f"fastws {line.name}") for line in self._lines]
+            # They begin to read when the lines have begun to run.
+            carrying = [
+                loop.create_task(self._carry(line, stream), name=f"fastws messages of {line.name}")
+                for line, stream in zip(self._lines, streams, strict=True)
+            ]
             error: BaseException | None = None
             try:
                 await asyncio.wait(carrying, return_when=asyncio.FIRST_EXCEPTION)

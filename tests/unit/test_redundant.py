@@ -451,6 +451,43 @@ def test_a_callback_of_a_line_may_shut_down():
     run_virtual(main())
 
 
+@pytest.mark.parametrize("is_cancelled", [False, True])
+def test_a_shutdown_in_the_very_turn_in_which_it_begins_is_one(is_cancelled):
+    async def main():
+        lines = Lines()
+        feed = redundant(lines)
+        running = asyncio.create_task(feed.run())
+        await asyncio.sleep(0)
+        assert feed.is_running
+        stopping = asyncio.create_task(feed.shutdown())
+        await asyncio.sleep(0)
+        if is_cancelled:
+            stopping.cancel()
+        await asyncio.wait([stopping])
+        assert stopping.cancelled() is is_cancelled
+        await running
+        assert not feed.is_running
+        assert is_nothing_open(lines)
+
+    run_virtual(main())
+
+
+def test_a_run_that_cannot_begin_is_none(monkeypatch):
+    def on(client, kind, callback):
+        raise RuntimeError("it belongs to another loop")
+
+    async def main():
+        feed = redundant(Lines())
+        with monkeypatch.context() as patch:
+            patch.setattr(fastws.WebSocketClient, "on", on)
+            with pytest.raises(RuntimeError, match="another loop"):
+                await feed.run()
+        assert not feed.is_running
+        assert feed.lines[0].stats().streams == 0
+
+    run_virtual(main())
+
+
 class Broken:
     """A key that cannot be compared."""
 
