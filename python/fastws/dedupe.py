@@ -2,28 +2,79 @@
 
 from __future__ import annotations
 
+import logging
 from collections import deque
 from collections.abc import Callable, Hashable
 
+from ._core import Key
 from .errors import ConfigError
 
-__all__ = ["Deduplicator"]
+__all__ = ["Deduplicator", "MessageKeys"]
+
+log = logging.getLogger("fastws.client")
+
+
+class MessageKeys:
+    """The keys of messages, as a callable of the user's gives them. It never fails.
+
+    Args:
+        key: Gets a message's payload, gives something hashable, or None. One of ``fastws.keys`` gets text as ``bytes``,
+            too. A message for which it raises, or gives what cannot be hashed, has no key; the first such failure is
+            logged.
+        name: Whose keys they are, for the log.
+    """
+
+    __slots__ = ("_has_failed", "_is_native", "_key", "_name")
+
+    def __init__(self, key: Callable[[str | bytes], Hashable | None], name: str) -> None:
+        self._key: Callable[..., Hashable | None] = key
+        self._name = name
+        self._is_native = isinstance(key, Key)
+        self._has_failed = False
+
+    def __call__(self, payload: str | bytes) -> Hashable | None:
+        """The key of a message; None if it has none."""
+        try:
+            if self._is_native:
+                payload = payload.encode() if isinstance(payload, str) else bytes(payload)
+            key = self._key(payload)
+            hash(key)
+        except Exception as error:  # noqa: BLE001 - the user's; it is logged
+            self._failed(error)
+            return None
+        return key
+
+    def _failed(self, error: Exception) -> None:
+        if self._has_failed:
+            return
+        self._has_failed = True
+        log.warning(
+            "%s: the key %r failed, which is logged once: %r; a message without a key is never taken for a duplicate",
+            self._name,
+            self._key,
+            error,
+            exc_info=error,
+        )
 
 
 class Deduplicator:
     """Remembers the keys of the last messages.
 
     Args:
-        key: Gets a message's payload, gives something hashable. None: the message is always new.
+        key: Gets a message's payload, gives something hashable. None, or a failure: the message is always new.
         window: Keys that are remembered, the oldest forgotten first.
+        name: Whose messages they are, for the log.
     """
 
     __slots__ = ("_order", "_seen", "duplicates", "key", "window")
 
-    def __init__(self, key: Callable[[str | bytes], Hashable | None], window: int = 65_536) -> None:
+    def __init__(
+        self, key: Callable[[str | bytes], Hashable | None], window: int = 65_536, name: str = "messages"
+    ) -> None:
         if isinstance(window, bool) or not isinstance(window, int) or window < 1:
             raise ConfigError(f"window is a number of keys from 1, not {window!r}", field="window")
-        self.key = key
+        self.key = MessageKeys(key, name)
+        """The key of a message; None if it has none."""
         self._seen: set[Hashable] = set()
         self._order: deque[Hashable] = deque()
         self.window = window
@@ -32,7 +83,10 @@ class Deduplicator:
 
     def is_new(self, payload: str | bytes) -> bool:
         """Whether no message with this one's key came before; from now on, one has."""
-        key = self.key(payload)
+        return self.is_new_key(self.key(payload))
+
+    def is_new_key(self, key: Hashable | None) -> bool:
+        """As ``is_new``, of a message whose key is known."""
         if key is None:
             return True
         if key in self._seen:
@@ -43,6 +97,11 @@ class Deduplicator:
         if len(self._order) > self.window:
             self._seen.discard(self._order.popleft())
         return True
+
+    def clear(self) -> None:
+        """Forgets every key."""
+        self._seen.clear()
+        self._order.clear()
 
     def __contains__(self, payload: str | bytes) -> bool:
         return self.key(payload) in self._seen

@@ -3,24 +3,32 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import functools
-import time
-from collections.abc import Callable, Hashable, Sequence
+import logging
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
-from ._core import Batch
+from ._core import Message
+from ._merge import Line, Merger
 from .client import WebSocketClient, make_ring
 from .config import ClientConfig
-from .dedupe import Deduplicator
-from .errors import AlreadyRunning, ConfigError
-from .events import DisconnectReason, Ready
+from .dedupe import Deduplicator, MessageKeys
+from .errors import AlreadyRunning, ClientStopped, ConfigError, NotConnected, ShutdownTimeout
+from .events import Event, Ready, Shutdown
 from .markers import Down, Outage
 from .receiving import Receiving
 from .subscriptions import SubscriptionState
 
+if TYPE_CHECKING:
+    from ._options import Seconds
+    from .streams import Stream
+
 __all__ = ["LineStats", "RedundantClient"]
+
+log = logging.getLogger("fastws.client")
 
 Key = Callable[[str | bytes], Hashable | None]
 
@@ -36,6 +44,8 @@ class LineStats:
         first: Of those, how many nobody else had brought before.
         duplicates: Of those, how many somebody had.
         generation: Sessions that it had.
+        is_running: Whether it has a session, or tries to. False: it is over, and the others go on without it.
+        cause: Why it is over; None if it is not, or was shut down.
     """
 
     name: str
@@ -44,18 +54,8 @@ class LineStats:
     first: int
     duplicates: int
     generation: int
-
-
-class _Line:
-    __slots__ = ("client", "first", "generation", "is_ready", "name", "received")
-
-    def __init__(self, name: str, client: WebSocketClient) -> None:
-        self.name = name
-        self.client = client
-        self.is_ready = False
-        self.received = 0
-        self.first = 0
-        self.generation = 0
+    is_running: bool = False
+    cause: BaseException | None = None
 
 
 class RedundantClient(Receiving):
@@ -70,13 +70,20 @@ class RedundantClient(Receiving):
     Args:
         uri: One URI for all lines, or one for each.
         n: How many lines.
-        key: Tells messages apart: gets a message's payload, gives something hashable, the same on every line. None: it
-            is delivered from whichever line brings it, and never taken for a duplicate.
+        key: Tells messages apart: gets a message's payload, gives something hashable, the same on every line. Or one
+            of ``fastws.keys``. A message whose key is None, or for which it fails, is delivered from whichever line
+            brings it, and never taken for a duplicate; the first failure on a line is logged. It is the lines'
+            ``message_key`` too, unless ``options`` have another.
         window: Keys that are remembered. A line that lags by more messages than that brings duplicates.
         config: For every line.
         options: More keywords of ``WebSocketClient``, for every line.
 
-    Streams see ``Down`` when the last line that was ready is lost, and ``Outage`` when there is one again.
+    Streams with ``markers=True`` see ``Down`` when the last line that was ready is lost, and ``Outage`` when there is
+    one again; the loss of a line is nobody's outage while another one is ready. Everything that was received before a
+    ``Down`` comes before it, over whichever line, however slowly it is read.
+
+    A line that ends for good, such as one that is refused, is logged and seen in ``stats()``; the others go on. When
+    all of them have, the client ends with the cause of the last.
 
     Raises:
         ConfigError: An argument is wrong.
@@ -84,14 +91,16 @@ class RedundantClient(Receiving):
 
     __slots__ = (
         "__weakref__",
-        "_begun",
-        "_dedupe",
-        "_down",
-        "_generation",
-        "_last_received_ns",
+        "_background",
+        "_cause",
+        "_hurry",
+        "_is_running",
+        "_last",
         "_lines",
+        "_merger",
+        "_over",
+        "_ready_waiters",
         "_ring",
-        "_task",
     )
 
     def __init__(
@@ -115,17 +124,20 @@ class RedundantClient(Receiving):
             if name in options:
                 raise ConfigError(f"{name}= is each line's own; use add() and lines", field=name)
         config = config if config is not None else ClientConfig()
-        self._dedupe = Deduplicator(key, window)
+        options.setdefault("message_key", key)
         self._ring = make_ring(config)
-        self._lines = [
-            _Line(f"line {number}", WebSocketClient(uri, config=config, **options))
-            for number, uri in enumerate(uris, 1)
-        ]
-        self._generation = 0
-        self._last_received_ns = 0
-        self._down: Down | None = None
-        self._task: asyncio.Task[None] | None = None
-        self._begun: asyncio.Future[None] | None = None
+        self._lines: list[Line] = []
+        for number, each in enumerate(uris, 1):
+            client = WebSocketClient(each, config=config, **options)
+            self._lines.append(Line(f"line {number}", client, MessageKeys(key, f"line {number}, {client.uri}")))
+        self._merger = Merger(self._ring, Deduplicator(key, window), self._lines)
+        self._is_running = False
+        self._background: asyncio.Task[None] | None = None
+        self._ready_waiters: tuple[asyncio.Future[None], ...] = ()
+        self._cause: BaseException | None = None
+        self._last: BaseException | None = None
+        self._hurry: asyncio.Future[None] | None = None
+        self._over: asyncio.Future[None] | None = None
 
     # ---- what users call -------------------------------------------------------------------------------------------
 
@@ -139,8 +151,13 @@ class RedundantClient(Receiving):
         """Whether one line at least is ready."""
         return any(line.client.is_ready for line in self._lines)
 
+    @property
+    def is_running(self) -> bool:
+        """Whether ``run`` is under way."""
+        return self._is_running
+
     def stats(self) -> tuple[LineStats, ...]:
-        """What each line did."""
+        """What each line did since the client was made, and what it is now."""
         return tuple(
             LineStats(
                 name=line.name,
@@ -149,6 +166,8 @@ class RedundantClient(Receiving):
                 first=line.first,
                 duplicates=line.received - line.first,
                 generation=line.client.snapshot().generation,
+                is_running=line.client.is_running,
+                cause=line.cause,
             )
             for line in self._lines
         )
@@ -168,144 +187,252 @@ class RedundantClient(Receiving):
         every = [line.client.subscriptions.states() for line in self._lines]
         return {key: tuple(states[key] for states in every) for key in every[0]}
 
+    # ---- running ---------------------------------------------------------------------------------------------------
+
+    async def run(self) -> None:
+        """Runs every line until ``shutdown``, or raises why the last one ended.
+
+        Raises:
+            AlreadyRunning: It runs already, or one of its lines does.
+            RetriesExhausted, ConnectError, HandshakeError, …: All lines are over; what the last of them raised.
+        """
+        if self._is_running or any(line.client.is_running for line in self._lines):
+            raise AlreadyRunning(f"{self!r}: this client runs already, or one of its lines")
+        loop = asyncio.get_running_loop()
+        self._ring._reopen()
+        self._merger.begin()
+        with contextlib.ExitStack() as stack:
+            streams = []
+            for line in self._lines:
+                line.over = loop.create_future()
+                streams.append(stack.enter_context(line.client.stream(markers=True)))
+                stack.callback(line.client.on(None, functools.partial(self._tell, line)))
+            self._is_running = True
+            self._cause = self._last = None
+            self._hurry = loop.create_future()
+            running = [loop.create_task(self._run_line(line), name=f"fastws {line.name}") for line in self._lines]
+            # They begin to read when the lines have begun to run.
+            carrying = [
+                loop.create_task(self._carry(line, stream), name=f"fastws messages of {line.name}")
+                for line, stream in zip(self._lines, streams, strict=True)
+            ]
+            error: BaseException | None = None
+            try:
+                await asyncio.wait(carrying, return_when=asyncio.FIRST_EXCEPTION)
+                for task in carrying:
+                    if task.done():
+                        task.result()
+                error = self._last
+            except BaseException as failure:
+                error = failure
+                await self._break_off(running, carrying)
+                raise
+            finally:
+                self._end(error)
+                await _ended(running)  # what they told is still being heard
+        if error is not None:
+            raise error
+
     async def __aenter__(self) -> Self:
-        """Runs every line; returns when the first is ready, or raises when none can be."""
-        if self._task is not None:
-            raise AlreadyRunning("this client runs already")
-        self._begun = asyncio.get_running_loop().create_future()
-        self._task = asyncio.get_running_loop().create_task(self.run(), name="fastws redundant client")
+        """Runs in the background; returns when the first line is ready, or raises what makes that impossible."""
+        if self._is_running or self._background is not None:
+            raise AlreadyRunning(f"{self!r}: this client runs already")
+        self._background = asyncio.get_running_loop().create_task(self.run(), name="fastws redundant client")
+        await asyncio.sleep(0)
         try:
-            await self._begun
             await self.wait_ready()
         except BaseException:
-            await self.__aexit__(None, None, None)
+            with contextlib.suppress(Exception):  # it is what wait_ready() raised
+                await self._stop_background()
             raise
         return self
 
     async def __aexit__(
         self, exc_type: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None
     ) -> None:
-        task, self._task = self._task, None
-        if task is None:
-            return
-        for line in self._lines:
-            await line.client.shutdown()
         try:
-            await task
+            await self._stop_background()
         except Exception:
             if exc is None:
                 raise
 
+    async def _stop_background(self) -> None:
+        task, self._background = self._background, None
+        if task is None:
+            return
+        try:
+            if not task.done():
+                await self.shutdown()
+        finally:
+            await _ended([task])
+        task.result()
+
+    async def shutdown(self, timeout: Seconds = None) -> None:  # noqa: ASYNC109 - that of each line
+        """Ends every line, all at the same time: sends what is queued, then Close. Nothing happens if it does not run.
+
+        It goes on where the wait for it is cancelled.
+
+        Args:
+            timeout: Seconds for all of it; None: ``ClientConfig.shutdown_timeout``.
+
+        Raises:
+            ShutdownTimeout: Some messages were not sent by then; ``unsent`` has those of all lines.
+        """
+        if not self._is_running:
+            return
+        if self._over is None:
+            self._over = asyncio.get_running_loop().create_future()
+        over = self._over
+        stops = asyncio.gather(*(line.client.shutdown(timeout) for line in self._lines), return_exceptions=True)
+        late: list[ShutdownTimeout] = []
+        for outcome in await asyncio.shield(stops):
+            if isinstance(outcome, ShutdownTimeout):
+                late.append(outcome)
+            elif isinstance(outcome, BaseException):
+                raise outcome
+        await asyncio.shield(over)
+        if late:
+            unsent = tuple(message for each in late for message in each.unsent)
+            seconds = late[0].timeout
+            raise ShutdownTimeout(f"{self!r}: shut down after {seconds:g} s", timeout=seconds, unsent=unsent)
+
     async def wait_ready(self) -> None:
-        """Waits for the first line that is ready. Raises the cause if all of them are over."""
-        waits = [asyncio.ensure_future(line.client.wait_ready()) for line in self._lines]
-        try:
-            pending = set(waits)
-            while pending:
-                done, pending = await asyncio.wait(pending, return_when=asyncio.FIRST_COMPLETED)
-                if any(not wait.cancelled() and wait.exception() is None for wait in done):
-                    return
-            waits[0].result()
-        finally:
-            for wait in waits:
-                wait.cancel()
-            await asyncio.gather(*waits, return_exceptions=True)
+        """Waits for the first line that is ready. Bound it by ``asyncio.timeout``.
 
-    async def run(self) -> None:
-        """Runs every line until ``shutdown``; raises the first line's cause when all of them are over."""
-        loop = asyncio.get_running_loop()
-        self._ring._reopen()
-        carrying = [loop.create_task(self._carry(line), name=f"fastws {line.name}") for line in self._lines]
-        running = [loop.create_task(line.client.run(), name=f"fastws {line.name}") for line in self._lines]
-        error: BaseException | None = None
+        Raises:
+            ClientError, ConnectError, …: All lines are over; the cause.
+            NotConnected: It does not run.
+        """
+        if self.is_ready:
+            return
+        if not self._is_running:
+            raise self._cause or NotConnected(
+                f"{self!r}: the client does not run; use `async with`, or a task of run()"
+            )
+        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._ready_waiters += (future,)
         try:
-            await asyncio.sleep(0)  # each line has begun to run
-            if self._begun is not None and not self._begun.done():
-                self._begun.set_result(None)
-            outcomes = await asyncio.gather(*running, return_exceptions=True)
-            await asyncio.gather(*carrying, return_exceptions=True)
-            failures = [outcome for outcome in outcomes if isinstance(outcome, BaseException)]
-            error = failures[0] if len(failures) == len(self._lines) else None
-        except BaseException as cancelled:
-            error = cancelled
-            raise
+            await future
         finally:
-            for task in (*running, *carrying):
-                task.cancel()
-            await asyncio.gather(*running, *carrying, return_exceptions=True)
-            self._ring._end(error if isinstance(error, Exception) else None)
-        if error is not None:
-            raise error
-
-    async def shutdown(self, timeout: float | None = None) -> None:  # noqa: ASYNC109 - that of each line
-        """Ends every line."""
-        await asyncio.gather(*(line.client.shutdown(timeout) for line in self._lines))
+            self._ready_waiters = tuple(waiter for waiter in self._ready_waiters if waiter is not future)
 
     # ---- inside ----------------------------------------------------------------------------------------------------
 
-    async def _carry(self, line: _Line) -> None:
-        """Brings a line's messages to the streams, but for those that another line has brought."""
-        with line.client.stream(markers=True) as stream:
-            stop = line.client.on(Ready, functools.partial(self._ready, line))
-            try:
-                async for item in stream.batches():
-                    if isinstance(item, Batch):
-                        await self._bring(line, item)
-                    elif isinstance(item, Down) and item.generation >= line.generation:
-                        # Otherwise it has another session already.
-                        self._lost(line, item.reason)
-            finally:
-                stop()
+    async def _run_line(self, line: Line) -> None:
+        try:
+            await line.client.run()
+        except Exception as error:  # noqa: BLE001 - the others go on; the last one's is raised by run()
+            log.warning("%s, %s, is over: %s", line.name, line.client.uri, str(error) or type(error).__name__)
 
-    async def _bring(self, line: _Line, batch: Batch) -> None:
-        self._ring._begin(self._generation, batch.generation, line.name)
-        self._last_received_ns = batch.received_ns
-        line.received += len(batch)
-        for message in batch:
-            if not self._dedupe.is_new(message):
-                continue
-            line.first += 1
-            self._ring._push(message, batch.received_ns, batch.received_mono_ns, batch.kernel_ns)
+    def _tell(self, line: Line, event: Event) -> None:
+        self._merger.tell(line, event)
+        if isinstance(event, Ready):
+            self._tell_waiters()
+        elif isinstance(event, Shutdown):
+            assert line.over is not None, "it runs"
+            cause = line.client._cause
+            self._last = line.cause = None if isinstance(cause, ClientStopped) else cause
+            if not line.over.done():
+                line.over.set_result(None)
+            if all(each.over is not None and each.over.done() for each in self._lines):
+                self._stop_waiting()
+
+    def _stop_waiting(self) -> None:
+        """What the lines have received goes to the streams whether or not there is room: no more will come."""
+        if self._hurry is not None and not self._hurry.done():
+            self._hurry.set_result(None)
+
+    async def _carry(self, line: Line, stream: Stream[Any]) -> None:
+        """Brings a line's messages to the streams, until the line is over and everything of it is there."""
+        assert line.over is not None, "it runs"
+        try:
+            while (item := await self._next(line, stream)) is not None:
+                if isinstance(item, Message):
+                    await self._bring(line, item)
+                elif isinstance(item, Down):
+                    self._merger.passed(line, item.generation)
+                elif isinstance(item, Outage):
+                    await self._merger.replaced(line, item)
+        finally:
+            self._merger.passed(line)
+        await line.over
+
+    async def _next(self, line: Line, stream: Stream[Any]) -> Any:
+        try:
+            return await anext(stream)
+        except StopAsyncIteration:
+            return None
+        except Exception:
+            if line.client._cause is None:
+                raise
+            return None  # the line has ended so
+
+    async def _bring(self, line: Line, message: Message[str | bytes]) -> None:
+        assert self._hurry is not None, "it runs"
+        if message.generation != line.generation:
+            await self._merger.reach(line, message.generation)
+        self._merger.deliver(line, message)
         room = self._ring._room()
-        if room is not None:
-            await room
+        if room is not None and not self._hurry.done():
+            await asyncio.wait([room, self._hurry], return_when=asyncio.FIRST_COMPLETED)
 
-    def _ready(self, line: _Line, event: Ready) -> None:
-        line.generation = event.generation
-        if line.is_ready:
-            return
-        was_ready = any(other.is_ready for other in self._lines)
-        line.is_ready = True
-        if was_ready:
-            return
-        self._generation += 1
-        self._ring._begin(self._generation, 0, line.name)
-        if self._down is not None:
-            down, self._down = self._down, None
-            self._ring._mark(
-                Outage(
-                    from_ns=down.last_received_ns,
-                    detected_ns=down.detected_ns,
-                    to_ns=time.time_ns(),
-                    reason=down.reason,
-                    old_generation=down.generation,
-                    new_generation=self._generation,
-                    attempts=0,
-                    unrestored=line.client.subscriptions.unrestored(),
-                )
-            )
+    async def _break_off(self, running: Sequence[asyncio.Task[None]], carrying: Sequence[asyncio.Task[None]]) -> None:
+        """Ends the lines at once; what they received is still delivered."""
+        for task in running:
+            task.cancel()
+        try:
+            await _ended(running)
+        finally:
+            self._stop_waiting()
+            for line, task in zip(self._lines, carrying, strict=True):
+                if line.over is None or not line.over.done():
+                    task.cancel()  # the line had not begun
+            await _ended(carrying)
 
-    def _lost(self, line: _Line, reason: DisconnectReason) -> None:
-        line.is_ready = False
-        if any(other.is_ready for other in self._lines) or self._down is not None:
-            return
-        self._down = Down(
-            generation=self._generation,
-            last_received_ns=self._last_received_ns,
-            detected_ns=time.time_ns(),
-            reason=reason,
-        )
-        self._ring._mark(self._down)
+    def _end(self, error: BaseException | None) -> None:
+        """Everybody is told, whatever happened."""
+        for line in self._lines:
+            self._merger.passed(line)
+        if isinstance(error, Exception):
+            self._cause = error
+        else:
+            # What cancelled or ended the run is not what others get who only use the client.
+            self._cause = ClientStopped(f"{self!r}: the client was {'cancelled' if error is not None else 'shut down'}")
+        self._ring._end(error if isinstance(error, Exception) else None)
+        self._is_running = False
+        self._tell_waiters(self._cause)
+        over, self._over = self._over, None
+        if over is not None and not over.done():
+            over.set_result(None)
+
+    def _tell_waiters(self, error: BaseException | None = None) -> None:
+        waiters, self._ready_waiters = self._ready_waiters, ()
+        for future in waiters:
+            if future.done():
+                continue
+            if error is None:
+                future.set_result(None)
+            else:
+                future.set_exception(error)
 
     def __repr__(self) -> str:
         return f"<fastws.RedundantClient of {len(self._lines)} lines>"
+
+
+async def _ended(tasks: Iterable[asyncio.Task[None]]) -> None:
+    """Waits for tasks. To be cancelled meanwhile cancels them, and they are waited for all the same."""
+    pending = {task for task in tasks if not task.done()}
+    cancelled: asyncio.CancelledError | None = None
+    while pending:
+        try:
+            _, pending = await asyncio.wait(pending)
+        except asyncio.CancelledError as error:
+            cancelled = error
+            for task in pending:
+                task.cancel()
+            pending = {task for task in pending if not task.done()}
+    for task in tasks:
+        if not task.cancelled():
+            task.exception()  # whoever needs it has it
+    if cancelled is not None:
+        raise cancelled

@@ -1,7 +1,10 @@
 """Which messages came before (dedupe.py)."""
 
+import json
+
 import pytest
 
+import fastws
 from fastws.dedupe import Deduplicator
 from fastws.errors import ConfigError
 
@@ -33,3 +36,44 @@ def test_the_oldest_keys_are_forgotten():
 def test_a_wrong_window_is_named(window):
     with pytest.raises(ConfigError, match="window"):
         Deduplicator(len, window)
+
+
+def test_a_message_is_new_again_when_everything_was_forgotten():
+    dedupe = Deduplicator(lambda message: message)
+    dedupe.is_new("a")
+    dedupe.clear()
+    assert "a" not in dedupe
+    assert dedupe.is_new("a")
+    assert not dedupe.is_new("a")
+
+
+@pytest.mark.parametrize(
+    ("key", "shown"),
+    [(json.loads, "JSONDecodeError"), (lambda message: [message], "unhashable"), (lambda: None, "TypeError")],
+)
+def test_a_message_whose_key_fails_is_new_and_the_first_failure_is_logged(key, shown, caplog):
+    dedupe = Deduplicator(key, name="line 1")
+    assert [dedupe.is_new("no json") for _ in range(3)] == [True, True, True]
+    assert "no json" not in dedupe
+    assert dedupe.key("no json") is None
+    assert dedupe.duplicates == 0
+    (record,) = caplog.records
+    assert record.name == "fastws.client"
+    assert record.getMessage().startswith("line 1: ")
+    assert shown in record.getMessage()
+
+
+def test_what_is_no_failure_of_the_key_is_raised():
+    def key(message):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        Deduplicator(key).is_new("a")
+
+
+@pytest.mark.parametrize("payload", ['{"sequence": 7}', b'{"sequence": 7}', bytearray(b'{"sequence": 7}')])
+def test_native_keys_take_whatever_a_message_is(payload, caplog):
+    dedupe = Deduplicator(fastws.keys.json("sequence"))
+    assert dedupe.key(payload) == 7
+    assert [dedupe.is_new(payload), dedupe.is_new(payload)] == [True, False]
+    assert not caplog.records

@@ -124,6 +124,32 @@ def test_an_overlap_that_cannot_be_proven_is_marked():
     run_virtual(main())
 
 
+def test_a_key_that_fails_costs_the_proof_and_no_message(caplog):
+    def key(message):
+        raise LookupError("no number in it")
+
+    async def main():
+        connector = MemoryConnector()
+        client = client_of(connector, message_key=key)
+        async with client:
+            stream = client.stream(markers=True)
+            await asyncio.sleep(AGE - 1)
+            second = await connector.wire(2)
+            for number in range(3):
+                connector.wires[0].deliver(f"old {number}")
+                second.deliver(f"new {number}")
+            items = [await stream.recv() for _ in range(8)]
+            assert [item.data for item in items if isinstance(item, fastws.Message)] == [
+                *(f"old {number}" for number in range(3)),
+                *(f"new {number}" for number in range(3)),
+            ]
+            assert [type(item).__name__ for item in items[3:5]] == ["Down", "Outage"]
+            assert items[3].reason.kind == "rotation"
+
+    run_virtual(main())
+    assert len([record for record in caplog.records if "no number in it" in record.getMessage()]) == 1
+
+
 def test_a_second_connection_that_fails_is_tried_again_while_the_first_one_lives():
     async def main():
         refused = DialError("refused", uri=URI, phase="tcp")
