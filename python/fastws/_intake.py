@@ -140,7 +140,7 @@ class Intake:
 
     @property
     def _is_looked_at(self) -> bool:
-        return self._parts.tap is not None or self._parts.host.handles_messages
+        return self.gate is not None or self._parts.tap is not None or self._parts.host.handles_messages
 
     def start_carrying(self, unclaimed: list[HandshakeMessage]) -> None:
         """Lets messages pass through Python, if they do not yet."""

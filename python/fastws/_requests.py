@@ -53,9 +53,14 @@ class Requests:
             self._answered = asyncio.get_running_loop().create_future()
             await self._answered
 
-    def give_up(self) -> None:
-        """Those that are under way get no answer any more."""
-        for answers in self._streams:
+    @property
+    def streams(self) -> tuple[Stream[Any], ...]:
+        """Where those that are under way wait for their answers."""
+        return self._streams
+
+    def give_up(self, streams: tuple[Stream[Any], ...]) -> None:
+        """The answers that are awaited among these will not come any more."""
+        for answers in streams:
             answers.close()
 
     def go_on(self) -> None:

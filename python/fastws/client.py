@@ -340,7 +340,8 @@ class WebSocketClient(Sending, Receiving):
             try:
                 over = await session.run()
                 while over.successor is not None:
-                    over = await over.successor.drive()
+                    session = over.successor
+                    over = await session.drive()
             finally:
                 self._session = None
                 await self._stop_rotating()
@@ -558,9 +559,12 @@ class WebSocketClient(Sending, Receiving):
 
     def _rotate(self) -> None:
         """The session has reached its age."""
-        self._rotating = asyncio.get_running_loop().create_task(self._replace(), name="fastws rotation")
+        replacing = self._replace(self._rotating)
+        self._rotating = asyncio.get_running_loop().create_task(replacing, name="fastws rotation")
 
-    async def _replace(self) -> None:
+    async def _replace(self, last: asyncio.Task[None] | None) -> None:
+        if last is not None:
+            await last  # one at a time: a line that is young may be due while another one still closes
         session = self._session
         if session is None:
             return

@@ -6,7 +6,6 @@ import logging
 from collections import deque
 from collections.abc import Callable, Hashable
 
-from ._core import Key
 from .errors import ConfigError
 
 __all__ = ["Deduplicator", "MessageKeys"]
@@ -18,25 +17,21 @@ class MessageKeys:
     """The keys of messages, as a callable of the user's gives them. It never fails.
 
     Args:
-        key: Gets a message's payload, gives something hashable, or None. One of ``fastws.keys`` gets text as ``bytes``,
-            too. A message for which it raises, or gives what cannot be hashed, has no key; the first such failure is
-            logged.
+        key: Gets a message's payload, gives something hashable, or None. A message for which it raises, or gives what
+            cannot be hashed, has no key; the first such failure is logged.
         name: Whose keys they are, for the log.
     """
 
-    __slots__ = ("_has_failed", "_is_native", "_key", "_name")
+    __slots__ = ("_has_failed", "_key", "_name")
 
     def __init__(self, key: Callable[[str | bytes], Hashable | None], name: str) -> None:
-        self._key: Callable[..., Hashable | None] = key
+        self._key = key
         self._name = name
-        self._is_native = isinstance(key, Key)
         self._has_failed = False
 
     def __call__(self, payload: str | bytes) -> Hashable | None:
         """The key of a message; None if it has none."""
         try:
-            if self._is_native:
-                payload = payload.encode() if isinstance(payload, str) else bytes(payload)
             key = self._key(payload)
             hash(key)
         except Exception as error:  # noqa: BLE001 - the user's; it is logged
@@ -103,5 +98,5 @@ class Deduplicator:
         self._seen.clear()
         self._order.clear()
 
-    def __contains__(self, payload: str | bytes) -> bool:
-        return self.key(payload) in self._seen
+    def __contains__(self, key: Hashable) -> bool:
+        return key in self._seen

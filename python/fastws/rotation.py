@@ -18,11 +18,11 @@ from ._parts import End, Parts
 from .dedupe import Deduplicator
 from .errors import ClientStopped, ConnectionClosedOK, ExtensionError, FastwsError
 from .events import Connected, Connecting, DisconnectReason
+from .handshakes import HandshakeMessage
 from .session import NO_INFO, Session
 
 if TYPE_CHECKING:
     from .connector import Wire
-    from .handshakes import HandshakeMessage
 
 __all__ = ["Rotation"]
 
@@ -32,8 +32,6 @@ REASON = DisconnectReason("rotation")
 
 MAX_HELD = 65_536
 """Messages of the new line that are held while none of them has come on both; then it is an outage."""
-
-Held = tuple[str | bytes, int, int, int | None]
 
 
 class Rotation:
@@ -49,6 +47,7 @@ class Rotation:
     __slots__ = (
         "_changed",
         "_dedupe",
+        "_full",
         "_held",
         "_held_keys",
         "_is_quiet",
@@ -66,15 +65,16 @@ class Rotation:
         self._old = old
         self._make = make
         self._changed = changed
-        self._held: list[Held] = []
+        self._held: list[HandshakeMessage] = []
         self._held_keys: set[Hashable] = set()
         self._is_quiet = True
         self._unproving = 0
         self._proof: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+        self._full: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._dedupe: Deduplicator | None = None
 
-    async def run(self) -> Session | None:
-        """Lets another session take over. None: the old one ended before."""
+    async def run(self) -> None:
+        """Lets another session take over, if the old one does not end before. Ends when the old one is wholly gone."""
         new, unclaimed = await self._open()
         old = self._old
         try:
@@ -96,10 +96,10 @@ class Rotation:
             # The ordinary way is under way: another connection, and an outage that says so.
             self._parts.requests.go_on()
             await new.give_up()
-            return None
+            return
         self._take_over(new, unclaimed, proven=proven)
         await self._tell_extensions(new)
-        return new
+        await self._end_overlap(new)
 
     def _go_on(self) -> None:
         """The old connection stays."""
@@ -108,6 +108,7 @@ class Rotation:
         old.intake.gate = None
         old.is_finishing = False
         if not old.is_ending:
+            old.intake.carry_no_more()
             old.intake.attach()  # what it had not been asked for yet is still the streams'
             old.look_whether_over()
 
@@ -143,7 +144,7 @@ class Rotation:
         """From here on what the old line brings is known: the new one may bring it too, as soon as it is open."""
         key = self._parts.message_key
         if key is not None:
-            self._dedupe = Deduplicator(key, 1 << 20)
+            self._dedupe = Deduplicator(key, 1 << 20, self._parts.supervisor.uri)
             self._old.intake.gate = self._on_old
             self._old.intake.start_carrying([])
 
@@ -184,9 +185,9 @@ class Rotation:
 
     def _on_old(self, data: str | bytes, _received_ns: int, _mono_ns: int, _kernel_ns: int | None) -> bool:
         assert self._dedupe is not None
-        self._dedupe.is_new(data)
         key = self._dedupe.key(data)
         if key is not None:
+            self._dedupe.is_new_key(key)
             self._is_quiet = False
             if key in self._held_keys:
                 self._decide(proven=True)
@@ -194,17 +195,19 @@ class Rotation:
 
     def _on_new(self, data: str | bytes, received_ns: int, mono_ns: int, kernel_ns: int | None) -> bool:
         assert self._dedupe is not None
-        self._held.append((data, received_ns, mono_ns, kernel_ns))
+        self._held.append(HandshakeMessage(data, received_ns, mono_ns, kernel_ns))
         key = self._dedupe.key(data)
         if self._unproving:
             self._unproving -= 1
         elif key is not None:
             self._is_quiet = False
             self._held_keys.add(key)
-            if data in self._dedupe:
+            if key in self._dedupe:
                 self._decide(proven=True)
         if len(self._held) >= MAX_HELD:
             self._decide(proven=False)
+            if not self._full.done():
+                self._full.set_result(None)
         return False
 
     def _decide(self, *, proven: bool) -> None:
@@ -214,38 +217,35 @@ class Rotation:
     async def _quiet_down(self, new: Session, *, proven: bool) -> None:
         """What can be awaited before the change, which is made in one go."""
         parts, old = self._parts, self._old
+        settling = asyncio.get_running_loop().create_task(self._settled(), name="fastws rotation")
         try:
-            async with asyncio.timeout(2):
-                await parts.outbox.flushed()
-                await parts.requests.answered()
-        except TimeoutError:
-            log.info("%s: something waits for the old connection, which closes", parts.supervisor.uri)
-        if proven:
-            await old.intake.stop_carrying()
-        else:
+            waits: list[asyncio.Future[Any]] = [settling, self._full]
+            await asyncio.wait(waits, timeout=2, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            if not settling.done():
+                settling.cancel()
+                log.info("%s: something waits for the old connection, which closes", parts.supervisor.uri)
+        if not proven:
             await old.finish(REASON)
         await new.intake.stop_carrying()
 
+    async def _settled(self) -> None:
+        """Waits until everything sent has left, and what was asked is answered."""
+        await self._parts.outbox.flushed()
+        await self._parts.requests.answered()
+
     def _take_over(self, new: Session, unclaimed: list[HandshakeMessage], *, proven: bool) -> None:
         parts, old = self._parts, self._old
-        old.account = parts.outbox.detach()
+        old.account, old.unanswered = parts.outbox.detach(), parts.requests.streams
         new.take_place(parts.supervisor.mark_replaced(new.connection_id))
-        if self._dedupe is None:
-            for message in unclaimed:
-                new.intake.push(message.data, message.received_ns, message.received_mono_ns, message.kernel_ns)
-        else:
-            for item in self._held:
-                if not proven or self._is_new(item[0]):
-                    new.intake.push(*item)
-            self._held.clear()
-            self._held_keys.clear()
-        new.intake.gate = self._not_again if proven else None
+        held, self._held = self._held if self._dedupe is not None else unclaimed, []
+        self._held_keys.clear()
+        # What the old one still brings until it has closed comes first where the new one is behind, and but once.
+        new.intake.gate = old.intake.gate = self._not_again if proven else None
         if proven:
-            new.intake.start_carrying([])
-            asyncio.get_running_loop().call_later(parts.config.rotation_overlap, self._end_overlap, new)
+            new.intake.start_carrying(held)
         else:
-            new.intake.attach()
-        parts.requests.give_up()
+            new.intake.open(held)
         self._changed(new)
         old.end(End(REASON, ConnectionClosedOK(NO_INFO), successor=new))
         new.go_live()
@@ -260,18 +260,19 @@ class Rotation:
             new.end(End(DisconnectReason("error", cause=error), error, final=host.policy == "fatal"))
 
     def _not_again(self, data: str | bytes, _received_ns: int, _mono_ns: int, _kernel_ns: int | None) -> bool:
-        return self._is_new(data)
-
-    def _is_new(self, data: str | bytes) -> bool:
-        """Whether a message of the new line goes on to the streams; the venue's answers count in any case."""
+        """Whether neither line has brought a message; the venue's answers count in any case."""
         assert self._dedupe is not None
         if self._dedupe.is_new(data):
             return True
         self._parts.subscriptions.saw(data)
         return False
 
-    def _end_overlap(self, new: Session) -> None:
-        """The old line is gone for so long that nothing of it can come again."""
+    async def _end_overlap(self, new: Session) -> None:
+        """Waits until the old line is gone for so long that nothing of it can come again."""
+        if new.intake.gate is None:
+            return
+        await self._old.retired()
+        await asyncio.sleep(self._parts.config.rotation_overlap)
         new.intake.gate = None
         if not new.is_ending:
             new.intake.carry_no_more()

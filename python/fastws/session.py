@@ -36,6 +36,7 @@ from .rate import Pacer, Priority
 if TYPE_CHECKING:
     from .connector import Wire
     from .handshakes.channel import TimeLimit
+    from .streams import Stream
     from .subscriptions import Restored
 
 __all__ = ["NO_INFO", "Session"]
@@ -55,10 +56,12 @@ class Session:
         "_pacer",
         "_parts",
         "_restored",
+        "_retired",
         "_watch",
         "account",
         "intake",
         "is_finishing",
+        "unanswered",
         "wire",
     )
 
@@ -79,7 +82,9 @@ class Session:
         self._watch = Watch(parts, wire, self.intake, self.silent)
         self._restored: Restored = {}
         self.is_finishing = False
+        self._retired: asyncio.Future[None] | None = None
         self.account: Account | None = None
+        self.unanswered: tuple[Stream[Any], ...] = ()
 
     # ---- the whole of it -------------------------------------------------------------------------------------------
 
@@ -168,6 +173,12 @@ class Session:
         if self._native is None:
             raise NotConnected("this connection sends no pings")
         await (await self._native.ping())
+
+    def retired(self) -> asyncio.Future[None]:
+        """A future that is done when a session that another one has replaced is closed."""
+        if self._retired is None:
+            self._retired = asyncio.get_running_loop().create_future()
+        return self._retired
 
     async def give_up(self) -> None:
         """Closes a connection that never became the client's; by force if there is no time for it."""
@@ -360,8 +371,9 @@ class Session:
         """Another session has taken over: this one closes, and nobody misses it."""
         parts = self._parts
         self._watch.stop()
-        await self.intake.stop_carrying()
         await self._close(1000, "", self._politeness)
+        await self.intake.close()
+        parts.requests.give_up(self.unanswered)
         if self._native is not None:
             parts.settle(self._native)
         if self._pacer is not None:
@@ -369,6 +381,8 @@ class Session:
         # Only now it is known: what was queued on the old connection left with its Close, or did not.
         unsent = tuple(parts.outbox.settle(self.account))
         parts.supervisor.hub.publish(Disconnected(end.reason, unsent))
+        if self._retired is not None and not self._retired.done():
+            self._retired.set_result(None)
 
     @property
     def _politeness(self) -> float:

@@ -46,7 +46,7 @@ async def until(client, generation):
 async def test_a_feed_goes_on_over_several_connections_without_a_hole_or_a_mark(server, open_fds):
     server.add_feed("feed", FEED)
     venue = server.add_venue("/v", "feed")
-    client = client_of(server, venue.url, config=fastws.ClientConfig(max_connection_age=0.4))
+    client = client_of(server, venue.url, config=fastws.ClientConfig(max_connection_age=0.3, rotation_overlap=0.1))
     subscribe(client)
     async with fastws.connect(server.url("/echo"), **({"tls": client_tls(server)} if server.ca_pem else {})):
         before = open_fds(), asyncio.all_tasks()
@@ -63,6 +63,24 @@ async def test_a_feed_goes_on_over_several_connections_without_a_hole_or_a_mark(
     assert generations == sorted(generations)
     assert generations[-1] >= 3
     assert client.snapshot().reconnect_count == generations[-1] - 1
+
+
+async def test_a_slow_reader_of_a_small_queue_loses_nothing_either(server):
+    server.add_feed("feed", FEED)
+    venue = server.add_venue("/v", "feed")
+    config = fastws.ClientConfig(max_connection_age=0.2, rotation_overlap=0.5, queue_messages=16)
+    client = client_of(server, venue.url, config=config)
+    subscribe(client)
+    async with client:
+        stream = client.stream(markers=True)
+        numbers = []
+        while not numbers or numbers[-1] < COUNT - 1:
+            item = await stream.recv()
+            numbers.append(orjson.loads(item.data)["n"])
+            if len(numbers) % 100 == 0:
+                await asyncio.sleep(0.03)
+        assert client.snapshot().generation >= 2
+    assert numbers == list(range(COUNT))
 
 
 async def test_a_feed_on_which_nothing_comes_is_replaced_without_a_mark_as_both_lines_answer_pings(server):

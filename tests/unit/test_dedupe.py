@@ -13,8 +13,8 @@ def test_a_message_is_new_once():
     dedupe = Deduplicator(lambda message: message[0])
     assert [dedupe.is_new(message) for message in ("a1", "b1", "a2", "c1", "b2")] == [True, True, False, True, False]
     assert dedupe.duplicates == 2
-    assert "a3" in dedupe
-    assert "d1" not in dedupe
+    assert "a" in dedupe
+    assert "d" not in dedupe
 
 
 def test_without_a_key_everything_is_new():
@@ -27,9 +27,7 @@ def test_without_a_key_everything_is_new():
 def test_the_oldest_keys_are_forgotten():
     dedupe = Deduplicator(int, window=3)
     assert all(dedupe.is_new(str(number)) for number in range(5))
-    assert "4" in dedupe
-    assert "2" in dedupe
-    assert "1" not in dedupe
+    assert [number in dedupe for number in range(5)] == [False, False, True, True, True]
 
 
 @pytest.mark.parametrize("window", [0, -1, 1.5, True, None])
@@ -54,7 +52,6 @@ def test_a_message_is_new_again_when_everything_was_forgotten():
 def test_a_message_whose_key_fails_is_new_and_the_first_failure_is_logged(key, shown, caplog):
     dedupe = Deduplicator(key, name="line 1")
     assert [dedupe.is_new("no json") for _ in range(3)] == [True, True, True]
-    assert "no json" not in dedupe
     assert dedupe.key("no json") is None
     assert dedupe.duplicates == 0
     (record,) = caplog.records
@@ -71,7 +68,7 @@ def test_what_is_no_failure_of_the_key_is_raised():
         Deduplicator(key).is_new("a")
 
 
-@pytest.mark.parametrize("payload", ['{"sequence": 7}', b'{"sequence": 7}', bytearray(b'{"sequence": 7}')])
+@pytest.mark.parametrize("payload", ['{"sequence": 7}', b'{"sequence": 7}'])
 def test_native_keys_take_whatever_a_message_is(payload, caplog):
     dedupe = Deduplicator(fastws.keys.json("sequence"))
     assert dedupe.key(payload) == 7

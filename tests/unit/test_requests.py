@@ -154,19 +154,50 @@ def test_a_change_of_connections_waits_for_answers_and_holds_new_requests_back()
     run_virtual(main())
 
 
-def test_a_request_that_is_not_answered_in_time_for_the_change_is_lost_at_once():
+@pytest.mark.parametrize("key", [None, lambda message: message])
+def test_a_request_that_is_not_answered_in_time_for_the_change_is_lost_with_the_old_connection(key):
     async def main():
         connector = MemoryConnector()
-        client = client_of(connector)
+        client = client_of(connector, message_key=key)
         loop = asyncio.get_running_loop()
         async with client:
             await asyncio.sleep(AGE - 1)
-            with pytest.raises(ConnectionLost, match="replaced before the answer came") as raised:
-                await ask(client, 1, timeout=60)
+            asking = asyncio.create_task(ask(client, 1, timeout=60))
+            await asyncio.sleep(1.5)
+            for wire in connector.wires:
+                wire.deliver("proof")
+            why = "rotation" if key is None else "replaced before the answer came"
+            with pytest.raises(ConnectionLost, match=why) as raised:
+                await asking
             assert raised.value.outcome == "maybe_sent"
             assert loop.time() < AGE + 5
             connector.wires[1].on_send = lambda wire, message: wire.deliver("a2")
             assert await ask(client, 2) == "a2"
+
+    run_virtual(main())
+
+
+def test_an_answer_that_comes_while_the_old_connection_closes_is_one():
+    async def main():
+        connector = MemoryConnector()
+        client = client_of(connector, message_key=lambda message: message)
+        async with client:
+            await asyncio.sleep(AGE - 1)
+            asking = asyncio.create_task(ask(client, 1, timeout=60))
+            await asyncio.sleep(1.5)
+            old, _new = connector.wires
+            close = old.close
+
+            async def slow(code=1000, reason=""):
+                old.deliver("a1")
+                await asyncio.sleep(0.5)
+                await close(code, reason)
+
+            old.close = slow
+            for wire in connector.wires:
+                wire.deliver("proof")
+            assert await asking == "a1"
+            assert client.snapshot().generation == 2
 
     run_virtual(main())
 

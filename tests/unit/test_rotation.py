@@ -419,3 +419,37 @@ def test_a_feed_that_is_silent_on_a_connection_that_cannot_ping_is_marked():
             assert [type(await stream.recv()).__name__ for _ in range(2)] == ["Down", "Outage"]
 
     run_virtual(main())
+
+
+def test_what_the_old_connection_still_brings_is_not_lost_though_the_new_one_dies():
+    async def main():
+        connector = MemoryConnector()
+        client = client_of(connector, message_key=lambda message: message)
+        items = []
+        async with client:
+            reading = asyncio.create_task(everything(client.stream(markers=True), items))
+            await asyncio.sleep(AGE + 1)
+            old, new = connector.wires
+            close = old.close
+
+            async def slow(code=1000, reason=""):
+                await asyncio.sleep(0.5)
+                old.deliver("4", "5")  # on its way when the client's Close arrived
+                await close(code, reason)
+
+            old.close = slow
+            for wire in connector.wires:
+                wire.deliver("1", "2")
+            new.deliver("3")
+            old.deliver("3")
+            await asyncio.sleep(0.1)
+            assert client.snapshot().generation == 2
+            new.deliver("4")
+            await asyncio.sleep(1)
+            new.reset()
+            await asyncio.sleep(3)
+        await reading
+        kinds = [item.data if isinstance(item, fastws.Message) else type(item).__name__ for item in items]
+        assert kinds == ["1", "2", "3", "4", "5", "Down", "Outage", "Down"]
+
+    run_virtual(main())
