@@ -159,7 +159,9 @@ FAULTS = (
             Edit("_intake.py", '"_hurries",', '"_hop",\n        "_hurries",'),
             Edit("_intake.py", "self._generation = 0", "self._generation = 0\n        self._hop = deque()"),
             Edit(
-                "_intake.py", "return self._parts.tap is not None or self._parts.host.handles_messages", "return True"
+                "_intake.py",
+                "return self.gate is not None or self._parts.tap is not None or self._parts.host.handles_messages",
+                "return True",
             ),
             Edit(
                 "_intake.py",

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ._deadline import Deadline
-from ._requests import Requests
 from .errors import Unsent
 from .events import DisconnectReason
 from .markers import Down
+from .requesting import Requests
 from .retry import Failure
 
 if TYPE_CHECKING:

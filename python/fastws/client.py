@@ -11,39 +11,32 @@ from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self
 
-import orjson
-
 from . import _core, _policy
 from ._parts import End, MessageKey, Parts, Tap
-from ._requests import Requests
 from .config import ClientConfig
-from .connection import BytesLike
 from .errors import (
     AlreadyRunning,
     ClientStopped,
     ConfigError,
-    ConnectionLost,
     DataTimeout,
     ExtensionError,
     InvalidURI,
     NotConnected,
-    NotSent,
     ReceiveError,
-    RequestTimeout,
     ShutdownTimeout,
     Unsent,
 )
 from .events import DisconnectReason, Event, EventStream
 from .extensions import Extension, ExtensionHost
 from .handshakes import NoOpHandshaker, SupportsHandshake
-from .markers import Down
 from .observe import ClientStats, client_stats, live_traffic
-from .outbox import Outbox, Receipt
+from .outbox import Outbox
 from .rate import Priority
 from .receiving import Receiving
 from .redact import Redactor
+from .requesting import Requesting, Requests
 from .rotation import Rotation
-from .sender import Sender, Sending
+from .sender import Sender
 from .session import Session
 from .state import ConnectionSnapshot, Status
 from .streams import Stream
@@ -63,7 +56,7 @@ __all__ = ["WebSocketClient"]
 log = logging.getLogger("fastws.client")
 
 
-class WebSocketClient(Sending, Receiving):
+class WebSocketClient(Requesting, Receiving):
     """A WebSocket connection that stays: it reconnects, authenticates, subscribes again, and says what you missed.
 
     ::
@@ -488,67 +481,6 @@ class WebSocketClient(Sending, Receiving):
         """A handle that sends, and nothing else; it survives reconnects."""
         return Sender(self._parts)
 
-    async def request(
-        self,
-        message: str | BytesLike | Mapping[str, Any],
-        *,
-        match: Callable[[Any], Any],
-        timeout: Seconds = 10.0,  # noqa: ASYNC109 - part of what is asked
-        decode: Callable[[Any], Any] | None = None,
-    ) -> Any:
-        """Sends a message and waits for its answer.
-
-        The answer is seen by streams too.
-
-        Args:
-            message: As for ``send``; a dict is sent as JSON.
-            match: Tells whether a message is the answer.
-            timeout: Seconds for the answer; None for no limit.
-            decode: Applied to each message before ``match``, such as ``orjson.loads``; gets ``bytes``.
-
-        Raises:
-            RequestTimeout: No answer within ``timeout``.
-            ConnectionLost: The connection ended before the answer; ``outcome`` says whether the request was sent.
-            NotConnected, …: As for ``send``.
-        """
-        text = None
-        if isinstance(message, Mapping):
-            message, text = orjson.dumps(message), True
-        seconds = None if timeout is None else _seconds(timeout, 0)
-        limit = asyncio.timeout(seconds)
-        try:
-            async with limit:
-                await self._parts.requests.may_begin()
-                receipt = await self.send(message, text, receipt=True)
-                if receipt is not None and receipt.done():
-                    receipt.result()  # what an extension stopped, or was dropped, has no answer
-                # No turn of the loop has passed since it was accepted: its answer is still to come.
-                return await self._answer(receipt, match, decode)
-        except TimeoutError as error:
-            if not limit.expired():
-                raise
-            why = ""
-            if self._ring.is_full and not self._ring.streams:
-                why = (
-                    f"; nothing is received: {self._ring.retained} messages wait for a first client.stream(). "
-                    "Make one, or say ClientConfig(receive=False) if you read nothing but answers"
-                )
-            raise RequestTimeout(f"{self.uri}: no answer within {seconds:g} s{why}", timeout=seconds) from error
-
-    async def _answer(
-        self, receipt: Receipt | None, match: Callable[[Any], Any], decode: Callable[[Any], Any] | None
-    ) -> Any:
-        """The answer to what was just sent."""
-        with Stream.aside(self._ring, markers=True, decode=decode) as answers, self._parts.requests.under_way(answers):
-            async for item in answers:
-                if isinstance(item, Down):
-                    raise ConnectionLost(f"{self.uri}: {item.reason}", outcome=_outcome(receipt))
-                if isinstance(item, _core.Message) and match(item.data):
-                    return item.data
-        raise self._terminal() or ConnectionLost(
-            f"{self.uri}: the connection was replaced before the answer came", outcome=_outcome(receipt)
-        )
-
     # ---- what its parts ask for ------------------------------------------------------------------------------------
 
     def _terminal(self) -> BaseException | None:
@@ -651,12 +583,6 @@ def _connect_options(config: ClientConfig) -> Mapping[str, Any]:
         "max_send_queue": config.send_queue_capacity,
         **config.ws_config,
     }
-
-
-def _outcome(receipt: Receipt | None) -> Literal["not_sent", "maybe_sent"]:
-    """Whether the peer may have what the receipt is for."""
-    is_known = receipt is not None and receipt.done() and isinstance(receipt.exception(), NotSent)
-    return "not_sent" if is_known else "maybe_sent"
 
 
 def _seconds(value: Seconds, otherwise: float) -> float:

@@ -306,6 +306,11 @@ class Outbox:
     # ---- sessions --------------------------------------------------------------------------------------------------
 
     @property
+    def over(self) -> BaseException | None:
+        """Why nothing can be sent any more; None if that is not so."""
+        return self._closed()
+
+    @property
     def waits(self) -> int:
         """Messages that wait for a connection or for the rate limit."""
         return len(self._waiting)

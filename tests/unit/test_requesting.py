@@ -1,4 +1,4 @@
-"""Requests and their answers (_requests.py and client.py), on wires in memory."""
+"""Requests and their answers (requesting.py), on wires in memory."""
 
 import asyncio
 
