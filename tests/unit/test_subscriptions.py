@@ -326,3 +326,24 @@ def test_a_refusal_that_echoes_a_token_does_not_show_it(caplog):
         await registry.aclose(None)
 
     run_virtual(main())
+
+
+@pytest.mark.xfail(strict=True, reason="a removal is told only to a session that is ready")
+def test_what_is_removed_while_a_session_is_made_ready_is_unsubscribed_in_it():
+    async def main():
+        registry = Subscriptions()
+        client = Client(registry)
+        registry.add("a", message="sub a", unsubscribe="unsub a", ack=confirms("a"))
+        wire = MemoryWire()
+        restoring = asyncio.create_task(registry.restore(HandshakeChannel(wire), 2.0))
+        await turns()
+        assert wire.sent == ["sub a"]
+        registry.remove("a")
+        await restoring
+        client.is_ready = True
+        registry.session_began()
+        await turns()
+        assert client.sent == ["unsub a"]
+        await registry.aclose(None)
+
+    run_virtual(main())
