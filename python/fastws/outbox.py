@@ -289,21 +289,26 @@ class Outbox:
         try:
             self._hand_over(wire, item.message, item.text)
         except SendQueueFull:
-            native = self._native
             try:
-                if native is not None:
-                    await native._drain_future(again=True)
-                    return False
-                # A connector's own connection waits by itself.
-                async with asyncio.timeout_at(item.expires) as limit:
-                    await wire.send(item.message, item.text)
+                return await self._until_sent(wire, item)
             except ConnectionClosed as error:
                 raise NotConnected(f"nothing was sent: {error}", message=item.message) from error
-            except TimeoutError:
-                if not limit.expired():
-                    raise
-                return False
-            self.sent_otherwise += 1
+        return True
+
+    async def _until_sent(self, wire: Wire, item: Item) -> bool:
+        """There is no room: waits for some. A connector's own connection waits by itself, and has sent it then."""
+        if self._native is not None:
+            await self._native._drain_future(again=True)
+            return False
+        limit = asyncio.timeout_at(item.expires)
+        try:
+            async with limit:
+                await wire.send(item.message, item.text)
+        except TimeoutError:
+            if not limit.expired():
+                raise
+            return False
+        self.sent_otherwise += 1
         return True
 
     def _take_out(self, item: Item) -> None:
