@@ -69,18 +69,21 @@ class Plan:
             self.strategy |= {"full_jitter": False, "jitter": 0.0}
         self.max_connection_age = rng.uniform(11, 60) if self.rotation else None
         self.is_tight = rng.random() < 0.3
-        self.rate = None if self.is_tight else rng.choice((None, *RATES))
+        self.rate = None if self.is_tight else rng.choice((None, *RATES, RATES[-1]))
         self.rate_keys = list(self.rate.keys) if isinstance(self.rate, fastws.RateLimits) else []
         self.looks = [] if rng.random() < 0.4 else rng.sample(("pass", "change", "drop", "fail"), rng.choice((1, 2, 4)))
         self.is_async = rng.random() < 0.5
         self.outgoing = rng.choice(("", "", "sync", "async"))
         self.taps = rng.random() < 0.4
         self.shutdown_timeout = rng.choice((0.05, 0.5, 5.0))
+        if CHANGE_PASSES_LOOKS_BY and self.rotation and (self.looks or self.taps):
+            if rng.random() < 0.6:
+                self.looks, self.taps = [], False
+            else:
+                self.rotation, self.max_connection_age = "", None
         self.is_prompt = OVERLAP_BEGINS_LATE and self.rotation == "seamless"
         if self.is_prompt:
             self.rate, self.rate_keys, self.is_tight = None, [], False
-        if CHANGE_PASSES_LOOKS_BY and (self.looks or self.taps):
-            self.rotation, self.max_connection_age = "", None
 
     @property
     def may_send_at_once(self):
