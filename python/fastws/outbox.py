@@ -107,10 +107,11 @@ class Outbox:
         if wire is not None and not self._waiting and (self._pacer is None or self._pacer.try_acquire(key)):
             try:
                 self._hand_over(wire, message, text)
-            except NotConnected:
-                if self._policy == "fail":
+            except Exception as error:
+                if self._pacer is not None:
+                    self._pacer.give_back(key)
+                if not self._may_wait(error):
                     raise
-                # It ended, and the session is about to: the next one may send it.
             else:
                 if self._all_left():
                     succeed(receipt)
@@ -206,6 +207,14 @@ class Outbox:
             # It ended, and the session is about to hear of it.
             raise NotConnected(f"nothing was sent: {error}", message=plain(message)) from error
 
+    def _may_wait(self, error: Exception) -> bool:
+        """Whether a message that was not handed over because of ``error`` may wait here."""
+        if isinstance(error, NotConnected):
+            # It ended, and the session is about to: the next one may send it.
+            return self._policy != "fail"
+        # A connector's own connection tells nobody when it has room again.
+        return isinstance(error, SendQueueFull) and self._native is None
+
     def _all_left(self) -> bool:
         """Whether the kernel has taken everything that the connection accepted."""
         native = self._native
@@ -256,11 +265,8 @@ class Outbox:
                 paid = (item.key,)
                 continue
             try:
-                self._hand_over(self._wire, item.message, item.text)
-            except SendQueueFull:
-                if not await self._has_room(item):
-                    return
-                continue
+                if not await self._hand_over_when_room(self._wire, item):
+                    continue
             except NotConnected:
                 return
             except Exception as error:  # noqa: BLE001 - a message that cannot be sent must not hold up the others
@@ -273,24 +279,42 @@ class Outbox:
                 else:
                     self._remember(item)
             paid = None
-            self._waiting.popleft()
+            self._take_out(item)
             self._offer_room()
 
-    async def _has_room(self, item: Item) -> bool:
-        """Waits for room in the connection's queue; False: it ended."""
-        native = self._native
+    async def _hand_over_when_room(self, wire: Wire, item: Item) -> bool:
+        """As ``_hand_over``; or waits, and returns False: something else may be due first by now."""
         try:
-            if native is not None:
-                await native._drain_future(again=True)
-            elif self._wire is not None:
-                # A connector's own connection waits by itself.
-                await self._wire.send(item.message, item.text)
-                self._waiting.popleft()
-                self.sent_otherwise += 1
-                succeed(item.receipt)
-        except ConnectionClosed:
-            return False
+            self._hand_over(wire, item.message, item.text)
+        except SendQueueFull:
+            try:
+                return await self._until_sent(wire, item)
+            except ConnectionClosed as error:
+                raise NotConnected(f"nothing was sent: {error}", message=item.message) from error
         return True
+
+    async def _until_sent(self, wire: Wire, item: Item) -> bool:
+        """There is no room: waits for some. A connector's own connection waits by itself, and has sent it then."""
+        if self._native is not None:
+            await self._native._drain_future(again=True)
+            return False
+        limit = asyncio.timeout_at(item.expires)
+        try:
+            async with limit:
+                await wire.send(item.message, item.text)
+        except TimeoutError:
+            if not limit.expired():
+                raise
+            return False
+        self.sent_otherwise += 1
+        return True
+
+    def _take_out(self, item: Item) -> None:
+        """It waits no more; something urgent may have come before it while it was sent."""
+        for place, waiting in enumerate(self._waiting):
+            if waiting is item:
+                del self._waiting[place]
+                return
 
     def _has_expired(self, item: Item) -> bool:
         if item.expires is None or item.expires > asyncio.get_running_loop().time():

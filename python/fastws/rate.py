@@ -78,6 +78,11 @@ class RateLimit:
         """Returns tokens that were taken and not used."""
         self._tokens = min(self._tokens + n, float(self.burst))
 
+    def use(self, now: float) -> None:
+        """A token that was taken before is used only now: what came meanwhile into a full bucket is lost."""
+        self._fill(now)
+        self._tokens = min(self._tokens, self.burst - 1.0)
+
     @property
     def debt(self) -> float:
         """Tokens taken that were not there, at the time of the last call."""
@@ -184,6 +189,8 @@ class Pacer:
                 if keyed is not None:
                     keyed.pass_on()
                 raise
+            if keyed is not None:
+                keyed.use()
 
     def try_acquire(self, key: str | None = None) -> bool:
         """Takes a token if one is there and nobody waits for it; returns whether."""
@@ -196,6 +203,12 @@ class Pacer:
                 keyed.pass_on()
             return False
         return True
+
+    def give_back(self, key: str | None = None) -> None:
+        """Returns what ``acquire`` or ``try_acquire`` took: nothing was sent."""
+        for gate in (self._default, self._keys.get(key) if key is not None else None):
+            if gate is not None:
+                gate.pass_on()
 
     def pay(self, n: int = 1) -> None:
         """Counts ``n`` frames that were not to be delayed: control frames, and further frames of a message."""
@@ -340,6 +353,12 @@ class _Gate:
         """A token that was granted is not used."""
         if not self._grant():
             self.limit.give_back()
+
+    def use(self) -> None:
+        """A token that was granted is used now."""
+        self._give_up_reservation()
+        self.limit.use(self._clock())
+        self._reserve()
 
     def close(self, error: BaseException) -> None:
         self._give_up_reservation()

@@ -1,12 +1,39 @@
-"""Half an hour of resets, closes, silences, refusals, slow readers and orders, in seconds: see chaos.py."""
+"""Half an hour of resets, closes, silences, refusals, slow readers, orders and changes, in seconds: see chaos.py."""
 
 import pytest
 
 import chaos
 
+SEEDS = range(20)
 
-@pytest.mark.parametrize("seed", range(6))
+
+@pytest.mark.parametrize("seed", SEEDS)
 def test_half_an_hour_of_chaos_loses_repeats_and_reorders_nothing(seed):
     run = chaos.run(seed)
     assert len(run.venue.wires) > 20
     assert len(run.full.data) > 2000
+    assert len([order for order in run.trader.orders if order.receipt is not None]) > 100
+    assert len([asked for asked in run.asker.asked if asked.answer is not None]) > (10 if run.plan.rate is None else 0)
+    assert len(run.subscriber.log) > 20
+    if run.plan.rotation:
+        assert run.history.taken_over
+    if run.plan.rotation == "seamless":
+        assert len(run.full.marks) < 2 * len(run.history.wires) - 1, "no change was seamless"
+
+
+@pytest.mark.parametrize("first", range(1000, 1120, 20))
+def test_a_shutdown_keeps_its_deadline_at_any_moment(first):
+    for seed in range(first, first + 20):
+        chaos.run(seed, seconds=seed % 40)
+
+
+def test_the_seeds_choose_everything():
+    plans = [chaos.Chaos(seed).plan for seed in SEEDS]
+    assert {plan.policy for plan in plans} == {"fail", "keep", "drop"}
+    assert {plan.rotation for plan in plans} == {"", "marked", "seamless"}
+    assert {plan.outgoing for plan in plans} == {"", "sync", "async"}
+    assert {look for plan in plans for look in plan.looks} == {"pass", "change", "drop", "fail"}
+    assert {plan.is_async for plan in plans if plan.looks} == {True, False}
+    assert {plan.taps for plan in plans} == {True, False}
+    assert {plan.is_tight for plan in plans} == {True, False}
+    assert {bool(plan.rate_keys) for plan in plans if plan.rate is not None} == {True, False}

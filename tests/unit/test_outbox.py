@@ -7,7 +7,7 @@ import pytest
 
 from fastws.errors import ClientStopped, NotConnected, NotSent, SendQueueFull
 from fastws.outbox import Outbox
-from fastws.rate import Pacer, RateLimit
+from fastws.rate import Pacer, RateLimit, RateLimits
 from virtual_time import run_virtual
 from wires import MemoryWire
 
@@ -208,5 +208,105 @@ def test_what_expires_while_it_waits_for_the_rate_limit_is_not_sent_and_is_accou
         assert wire.sent == ["now", "later"]
         (unsent,) = box.end()
         assert (unsent.message, unsent.outcome) == ("late", "failed")
+
+    run_virtual(main())
+
+
+class FullWire(MemoryWire):
+    """A connector's own: it has no room until it is told, and waits by itself."""
+
+    def __init__(self):
+        super().__init__()
+        self.room = asyncio.Event()
+
+    def send_nowait(self, message, text=None):
+        if self.is_open and not self.room.is_set():
+            raise SendQueueFull("the wire has no room")
+        super().send_nowait(message, text)
+
+    async def send(self, message, text=None):
+        await self.room.wait()
+        super().send_nowait(message, text)
+
+
+def test_a_connectors_own_connection_that_is_full_is_waited_for():
+    async def main():
+        loop = asyncio.get_running_loop()
+        box, wire, receipt = outbox(), FullWire(), loop.create_future()
+        box.begin(wire)
+        box.send_nowait("at once")
+        async with asyncio.timeout(1):
+            await box.send("awaited", receipt=receipt)
+        assert not receipt.done()
+        wire.room.set()
+        await box.flushed()
+        assert wire.sent == ["at once", "awaited"]
+        assert receipt.done()
+
+    run_virtual(main())
+
+
+def test_what_is_urgent_while_another_message_waits_for_such_a_connection_is_neither_lost_nor_sent_in_its_place():
+    async def main():
+        box, wire = outbox(), FullWire()
+        box.begin(wire)
+        box.send_nowait("order")
+        await asyncio.sleep(0.1)
+        box.send_nowait("cancel", urgent=True)
+        wire.room.set()
+        await box.flushed()
+        assert sorted(wire.sent) == ["cancel", "order"]
+
+    run_virtual(main())
+
+
+def test_what_expires_while_such_a_connection_is_full_is_not_sent():
+    async def main():
+        loop = asyncio.get_running_loop()
+        box, wire, receipt = outbox(), FullWire(), loop.create_future()
+        box.begin(wire)
+        box.send_nowait("stale", expires=loop.time() + 5, receipt=receipt)
+        await asyncio.sleep(6)
+        wire.room.set()
+        box.send_nowait("fresh")
+        await box.flushed()
+        assert wire.sent == ["fresh"]
+        with pytest.raises(NotSent, match="expired"):
+            await receipt
+
+    run_virtual(main())
+
+
+def test_each_message_that_waited_for_such_a_connection_pays_its_own_token():
+    async def main():
+        box, wire = outbox(), FullWire()
+        box.begin(wire, Pacer(RateLimit(1, 10.0)))
+        box.send_nowait("one")
+        box.send_nowait("two")
+        await asyncio.sleep(1)
+        wire.room.set()
+        await asyncio.sleep(1)
+        assert wire.sent == ["one"]
+        await asyncio.sleep(10)
+        assert wire.sent == ["one", "two"]
+        box.end()
+
+    run_virtual(main())
+
+
+def test_a_message_that_cannot_be_sent_takes_no_token():
+    class Refusing(MemoryWire):
+        def send_nowait(self, message, text=None):
+            if message == "wrong":
+                raise ValueError("not UTF-8")
+            super().send_nowait(message, text)
+
+    async def main():
+        box, wire = outbox(), Refusing()
+        box.begin(wire, Pacer(RateLimits(RateLimit(1, 10.0), {"k": RateLimit(1, 10.0)})))
+        with pytest.raises(ValueError, match="UTF-8"):
+            box.send_nowait("wrong", key="k")
+        box.send_nowait("right", key="k")
+        assert wire.sent == ["right"]
 
     run_virtual(main())

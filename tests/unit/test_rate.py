@@ -329,6 +329,30 @@ def test_a_key_has_a_limit_of_its_own_beside_that_of_all():
     run_virtual(main())
 
 
+def test_a_keys_messages_are_apart_by_its_limit_also_where_one_of_them_waited_for_all():
+    async def main():
+        passing = Passing(Pacer(RateLimits(RateLimit(1, 3.0), {"orders": RateLimit(1, 10.0)})))
+        passing.start("other")
+        first = passing.start("order 1", key="orders")
+        await turns()
+        second = passing.start("order 2", key="orders")
+        await asyncio.gather(first, second)
+        assert passing.passed == [("other", 0.0), ("order 1", 3.0), ("order 2", 13.0)]
+
+    run_virtual(main())
+
+
+def test_what_was_taken_and_not_used_is_given_back():
+    async def main():
+        pacer = Pacer(RateLimits(RateLimit(1, 10.0), {"orders": RateLimit(1, 100.0)}))
+        assert pacer.try_acquire("orders")
+        assert not pacer.try_acquire("orders")
+        pacer.give_back("orders")
+        assert pacer.try_acquire("orders")
+
+    run_virtual(main())
+
+
 def test_who_waits_for_all_and_is_cancelled_gives_the_keys_token_back():
     async def main():
         pacer = Pacer(RateLimits(RateLimit(1, 10.0), {"orders": RateLimit(1, 100.0)}))

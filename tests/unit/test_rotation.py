@@ -1,6 +1,10 @@
 """A connection that is replaced before the venue cuts it, on wires in memory (rotation.py)."""
 
 import asyncio
+import contextlib
+import gc
+
+import pytest
 
 import fastws
 import wires
@@ -8,11 +12,14 @@ from fastws.errors import DialError
 from fastws.events import Connected, Disconnected, Ready
 from fastws.extensions import Extension
 from fastws.handshakes import Handshaker
+from fastws.session import Session
 from virtual_time import run_virtual
-from wires import URI, MemoryConnector
+from wires import URI, MemoryConnector, MemoryWire
 
 AGE = 3600
 CONFIG = fastws.ClientConfig(receive_timeout=None, ping_interval=None, max_connection_age=AGE)
+
+YOUNG = CONFIG.replace(max_connection_age=60)
 
 
 def client_of(connector, **options):
@@ -356,6 +363,30 @@ def test_subscriptions_that_change_during_a_change_of_connections_reach_the_new_
             await client.subscriptions.confirmed("c")
             assert client.subscriptions.states() == {"a": "confirmed", "c": "confirmed"}
 
+
+class Slow(Handshaker):
+    """A login that takes its time, while the venue speaks already."""
+
+    name = "slow"
+
+    async def handshake(self, channel, context):
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(3):
+                await channel.expect(lambda message: message == "welcome")
+
+
+def test_what_both_lines_bring_while_the_new_one_is_made_ready_comes_once():
+    async def main():
+        connector = MemoryConnector()
+        client = client_of(connector, config=YOUNG, message_key=str, handshake=Slow())
+        items = []
+        async with client:
+            reading = asyncio.create_task(everything(client.stream(), items))
+            await publish(connector, range(100))
+            assert client.snapshot().generation == 2
+        await reading
+        assert items == [str(number) for number in range(100)]
+
     run_virtual(main())
 
 
@@ -451,5 +482,77 @@ def test_what_the_old_connection_still_brings_is_not_lost_though_the_new_one_die
         await reading
         kinds = [item.data if isinstance(item, fastws.Message) else type(item).__name__ for item in items]
         assert kinds == ["1", "2", "3", "4", "5", "Down", "Outage", "Down"]
+
+
+@pytest.mark.parametrize("message_key", [str, None])
+def test_taps_and_extensions_see_what_the_new_line_brings_before_it_takes_over(message_key):
+    class Seeing(Extension):
+        name = "seeing"
+        handles_messages = True
+
+        def on_message(self, message, context):
+            return f"{message}!"
+
+    async def main():
+        connector, tapped = MemoryConnector(), []
+        tap = lambda direction, received_ns, data: tapped.append(data)  # noqa: E731 - one line
+        client = client_of(
+            connector, config=YOUNG, message_key=message_key, extensions=[Seeing()], tap=tap, handshake=Slow()
+        )
+        items = []
+        async with client:
+            reading = asyncio.create_task(everything(client.stream(), items))
+            second = await connector.wire(2)
+            second.deliver("1")
+            await asyncio.sleep(4)
+            for wire in connector.wires:
+                if wire.is_open:
+                    wire.deliver("2")
+            await asyncio.sleep(10)
+        await reading
+        assert sorted(items) == ["1!", "2!"]
+        assert sorted(tapped) == ["1", "2"]
+
+    run_virtual(main())
+
+
+def test_an_answer_that_comes_on_the_old_line_while_that_closes_still_comes():
+    class Closing(MemoryWire):
+        async def close(self, code=1000, reason=""):
+            if self.is_open:
+                self.deliver("answer")
+            await super().close(code, reason)
+
+    class Connector(MemoryConnector):
+        async def connect(self, uri, options):
+            await super().connect(uri, options)
+            self.wires[-1] = Closing(uri, options)
+            return self.wires[-1]
+
+    async def main():
+        connector = Connector()
+        client = client_of(connector, config=YOUNG, message_key=lambda message: message if message.isdigit() else None)
+        items = []
+        async with client:
+            reading = asyncio.create_task(everything(client.stream(), items))
+            await publish(connector, range(100))
+            assert client.snapshot().generation == 2
+            assert sorted(item for item in items if item.isdigit()) == sorted(str(n) for n in range(100))
+            assert "answer" in items
+        await reading
+
+    run_virtual(main())
+
+
+@pytest.mark.parametrize("message_key", [str, None])
+def test_a_session_that_was_replaced_does_not_live_on(message_key):
+    async def main():
+        connector = MemoryConnector()
+        client = client_of(connector, config=YOUNG, message_key=message_key)
+        async with client:
+            await publish(connector, range(400))
+            gc.collect()
+            sessions = [each for each in gc.get_objects() if isinstance(each, Session)]
+            assert len([each for each in sessions if each._parts is client._parts]) <= 2
 
     run_virtual(main())

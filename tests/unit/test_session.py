@@ -8,7 +8,7 @@ import fastws
 from fastws.events import Disconnected
 from fastws.handshakes import Handshaker
 from virtual_time import run_virtual
-from wires import MemoryConnector
+from wires import MemoryConnector, MemoryWire
 
 URI = "ws://venue.example/feed"
 
@@ -79,5 +79,28 @@ def test_a_shutdown_in_the_turn_in_which_the_handshake_ends_is_a_shutdown():
         await client.run()
         await stopping[0]
         assert connector.wires[0].closed_by_client == 1001
+
+    run_virtual(main())
+
+
+def test_a_shutdown_while_a_session_closes_keeps_its_deadline():
+    class Slow(MemoryWire):
+        async def close(self, code=1000, reason=""):
+            await asyncio.sleep(60)
+
+    class Connector(MemoryConnector):
+        async def connect(self, uri, options):
+            return Slow(uri, options)
+
+    async def main():
+        client = fastws.WebSocketClient(URI, connector=Connector(), config=fastws.ClientConfig(receive_timeout=None))
+        running = asyncio.create_task(client.run())
+        await asyncio.sleep(1)
+        client.reconnect()
+        await asyncio.sleep(0.1)
+        began = asyncio.get_running_loop().time()
+        await client.shutdown(timeout=0.5)
+        assert asyncio.get_running_loop().time() - began < 0.6
+        await running
 
     run_virtual(main())

@@ -395,6 +395,23 @@ def test_restoring_a_second_connection_changes_nothing_until_it_takes_over():
         await turns()
         assert client.sent == ["unsub b", "sub c"]
         assert registry.states() == {"a": "confirmed", "c": "confirmed"}
+
+
+def test_what_is_removed_while_a_session_is_made_ready_is_unsubscribed_in_it():
+    async def main():
+        registry = Subscriptions()
+        client = Client(registry)
+        registry.add("a", message="sub a", unsubscribe="unsub a", ack=confirms("a"))
+        wire = MemoryWire()
+        restoring = asyncio.create_task(registry.restore(HandshakeChannel(wire), 2.0))
+        await turns()
+        assert wire.sent == ["sub a"]
+        registry.remove("a")
+        registry.begin(await restoring)
+        client.is_ready = True
+        registry.session_began()
+        await turns()
+        assert client.sent == ["unsub a"]
         await registry.aclose(None)
 
     run_virtual(main())
