@@ -12,6 +12,7 @@ from fastws.errors import (
     ConnectionLost,
     HandshakeError,
     NotConnected,
+    NotSent,
     RequestTimeout,
     SendError,
     SendQueueFull,
@@ -188,7 +189,7 @@ class Asker:
             )
         except (NotConnected, SendQueueFull) as error:
             asked.order.said, asked.error = "refused", error
-        except (RequestTimeout, ConnectionLost, ClientStopped) as error:
+        except (RequestTimeout, ConnectionLost, ClientStopped, NotSent) as error:
             asked.error = error
         asked.ended = now()
 

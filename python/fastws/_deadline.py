@@ -29,6 +29,11 @@ class Deadline:
             if not timeout.expired() and (when is None or when > at):
                 timeout.reschedule(at)
 
+    @property
+    def is_over(self) -> bool:
+        """Whether it has passed."""
+        return self.at is not None and asyncio.get_running_loop().time() >= self.at
+
     def clear(self) -> None:
         """There is none: a run begins."""
         self.at = None

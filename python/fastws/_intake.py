@@ -54,6 +54,7 @@ class Intake:
         "_parts",
         "_stops",
         "_task",
+        "_unseen",
         "_wire",
         "context",
         "gate",
@@ -72,6 +73,7 @@ class Intake:
         self._hurries = False
         self._stops = False
         self._is_watched = False
+        self._unseen = 0
         self._no_room: asyncio.Future[None] | None = None
         self.context: ConnectionContext | None = None
         self.gate: Gate | None = None
@@ -80,9 +82,14 @@ class Intake:
 
     def begin(self, generation: int) -> None:
         """What is received from now on is of the session with this number."""
-        assert self.context is not None, "it was prepared"
         self._generation = generation
-        self._parts.ring._begin(generation, self.context.connection_id, self._parts.source)
+        self._stamp()
+
+    def _stamp(self) -> None:
+        """What is pushed from now on is this connection's."""
+        assert self.context is not None, "it was prepared"
+        self._parts.pusher = self
+        self._parts.ring._begin(self._generation, self.context.connection_id, self._parts.source)
 
     def attach(self) -> None:
         """Lets messages go to the streams without passing through Python, where that is possible."""
@@ -116,14 +123,23 @@ class Intake:
             await self._waited_for(task)
             if self._task is task:
                 await self.stop_carrying()
+                self._tell_unseen()
                 return
         if self._native is not None:
             self._parts.ring._detach(self._native)
             self.last_received_ns = self._native.received_ns or self.last_received_ns
 
+    def _tell_unseen(self) -> None:
+        """There was no time to show these to the extensions, and they are no reason to lose them."""
+        if self._unseen:
+            uri, count, self._unseen = self._parts.supervisor.uri, self._unseen, 0
+            log.warning("%s: %d messages went past the extensions: the time for the shutdown was over", uri, count)
+
     def push(self, data: str | bytes, received_ns: int, mono_ns: int, kernel_ns: int | None) -> Any:
         """A message for the streams. Returns what to wait for until there is room for another, or None."""
         self.last_received_ns = received_ns
+        if self._parts.pusher is not self:  # while two connections bring messages
+            self._stamp()
         self._parts.ring._push(data, received_ns, mono_ns, kernel_ns)
         return self._parts.ring._room()
 
@@ -229,7 +245,9 @@ class Intake:
             return
         if parts.tap is not None:
             parts.tap("in", received_ns, data)
-        if parts.host.handles_messages:
+        if parts.host.handles_messages and parts.deadline.is_over:
+            self._unseen += 1
+        elif parts.host.handles_messages:
             assert self.context is not None, "it was prepared"
             passed = await parts.host.process(data, self.context)
             if passed is None:

@@ -16,6 +16,7 @@ from .retry import Failure
 
 if TYPE_CHECKING:
     from ._core import Ring
+    from ._intake import Intake
     from .config import ClientConfig
     from .connection import Connection
     from .extensions import ExtensionHost
@@ -69,6 +70,8 @@ class Parts:
     received_otherwise: int = 0
     """Messages from connections that count nothing themselves: those of a connector of one's own."""
     redactor: Redactor | None = None
+    pusher: Intake | None = None
+    """Whose messages the ring takes what is pushed for."""
 
     def hurry(self) -> None:
         """Everything ends within ``shutdown_timeout``, if there is no deadline yet."""

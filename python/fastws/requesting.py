@@ -49,6 +49,7 @@ class Requesting(Sending):
         Raises:
             RequestTimeout: No answer within ``timeout``.
             ConnectionLost: The connection ended before the answer; ``outcome`` says whether the request was sent.
+            NotSent: An extension stopped it, or it was dropped: ``on_disconnect_send`` is ``"drop"``.
             NotConnected, …: As for ``send``.
         """
         parts, text = self._parts, None

@@ -28,6 +28,9 @@ __all__ = ["Rotation"]
 
 log = logging.getLogger("fastws.client")
 
+LOOKS = 8
+"""How often it is looked whether the new line still waits, in the time after which it has brought what both had."""
+
 REASON = DisconnectReason("rotation")
 
 MAX_HELD = 65_536
@@ -237,12 +240,14 @@ class Rotation:
     def _take_over(self, new: Session, unclaimed: list[HandshakeMessage], *, proven: bool) -> None:
         parts, old = self._parts, self._old
         old.account, old.unanswered = parts.outbox.detach(), parts.requests.streams
-        new.take_place(parts.supervisor.mark_replaced(new.connection_id))
+        generation = parts.supervisor.mark_replaced(new.connection_id)
+        new.take_place(generation)
         held, self._held = self._held if self._dedupe is not None else unclaimed, []
         self._held_keys.clear()
         # What the old one still brings until it has closed comes first where the new one is behind, and but once.
         new.intake.gate = old.intake.gate = self._not_again if proven else None
         if proven:
+            old.intake.begin(generation)
             new.intake.start_carrying(held)
         else:
             new.intake.open(held)
@@ -272,7 +277,11 @@ class Rotation:
         if new.intake.gate is None:
             return
         await self._old.retired()
-        await asyncio.sleep(self._parts.config.rotation_overlap)
+        calm = 0
+        while calm < LOOKS:
+            await asyncio.sleep(self._parts.config.rotation_overlap / LOOKS)
+            # A stream that is not read makes the new line wait, however long the old one is gone.
+            calm = 0 if new.intake.is_carrying else calm + 1
         new.intake.gate = None
         if not new.is_ending:
             new.intake.carry_no_more()

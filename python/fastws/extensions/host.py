@@ -355,8 +355,7 @@ class ExtensionHost:
             raise _Cancelled("something that it waited for was cancelled") from error
 
     def _why_late(self) -> str:
-        at = self.deadline.at
-        if at is not None and asyncio.get_running_loop().time() >= at:
+        if self.deadline.is_over:
             return "it was not done when the client had to be shut down"
         return f"it took longer than {self.timeout:g} s"
 
