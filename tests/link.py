@@ -90,6 +90,10 @@ class Link:
         finally:
             self._pairs.discard(pair)
             pair.end("fin")
+            for each in pair.writers:  # whose streams complain of a reset that nobody asks for
+                with contextlib.suppress(OSError, TimeoutError):
+                    async with asyncio.timeout(1):
+                        await each.wait_closed()
 
     async def _carry(self, pair, reader, writer, *, is_down):
         with contextlib.suppress(OSError):

@@ -10,7 +10,7 @@ import chaos_network
 async def test_seconds_of_real_chaos_lose_repeat_and_reorder_nothing(loop_name):
     result = await chaos_network.chaos(5, seed=1, tls=loop_name == "asyncio")
     print(result)
-    assert result.sessions > 3
+    assert result.sessions > 1
     assert result.shutdowns > 10
     assert result.steps > 3
     assert result.orders["written"] > 20
