@@ -8,9 +8,12 @@ import threading
 
 
 class Link:
-    """Listens on ``port`` and carries every connection to ``target``, a port of this machine."""
+    """Listens on ``port`` and carries every connection to ``target``, a port of this machine.
 
-    def __init__(self, target):
+    With ``buffer`` the kernel keeps little of what comes from the clients: about so many bytes, and what they may send.
+    """
+
+    def __init__(self, target, buffer=None):
         self.target = target
         self.delay = 0.0
         self._pairs = set()
@@ -20,8 +23,13 @@ class Link:
         self._loop.call_soon(started.set)
         self._thread.start()
         started.wait()
-        self._server = self._do(asyncio.start_server(self._accept, "127.0.0.1", 0))
-        self.port = self._server.sockets[0].getsockname()[1]
+        listener = socket.create_server(("127.0.0.1", 0))
+        if buffer is not None:
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, buffer)
+            # The client's side keeps a few segments, and those of the loopback have 64 KiB.
+            listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG, 1400)
+        self._server = self._do(asyncio.start_server(self._accept, sock=listener))
+        self.port = listener.getsockname()[1]
 
     def cut(self):
         """Reset all connections, at both ends."""
@@ -82,6 +90,10 @@ class Link:
         finally:
             self._pairs.discard(pair)
             pair.end("fin")
+            for each in pair.writers:  # whose streams complain of a reset that nobody asks for
+                with contextlib.suppress(OSError, TimeoutError):
+                    async with asyncio.timeout(1):
+                        await each.wait_closed()
 
     async def _carry(self, pair, reader, writer, *, is_down):
         with contextlib.suppress(OSError):

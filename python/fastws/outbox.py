@@ -103,6 +103,8 @@ class Outbox:
         receipt: Receipt | None = None,
     ) -> None:
         """Accepts a message or raises at once: see ``WebSocketClient.send_nowait``."""
+        if expires is not None and self._has_expired(Item(plain(message), text, expires, receipt)):
+            return  # it waited for room until then
         wire = self._wire
         if wire is not None and not self._waiting and (self._pacer is None or self._pacer.try_acquire(key)):
             try:
@@ -110,8 +112,9 @@ class Outbox:
             except Exception as error:
                 if self._pacer is not None:
                     self._pacer.give_back(key)
-                if not self._may_wait(error):
+                if not isinstance(error, NotConnected) or self._policy == "fail":
                     raise
+                # It ended, and the session is about to: the next one may send it.
             else:
                 if self._all_left():
                     succeed(receipt)
@@ -140,9 +143,34 @@ class Outbox:
             try:
                 self.send_nowait(message, text, urgent=urgent, expires=expires, key=key, receipt=receipt)
             except SendQueueFull:
-                await self._until_room()
+                item = Item(plain(message), text, expires, receipt, key, urgent)
+                if self._native is not None or self._wire is None or self._waiting:
+                    await self._until_room()
+                elif await self._send_itself(self._wire, item):
+                    return
             else:
                 return
+
+    async def _send_itself(self, wire: Wire, item: Item) -> bool:
+        """A connector's own connection has no room; it tells nobody of room, but waits by itself. False: it did not."""
+        pacer = self._pacer
+        if pacer is not None and not pacer.try_acquire(item.key):
+            return False
+        try:
+            if await self._until_sent(wire, item):
+                succeed(item.receipt)
+                return True
+        except ConnectionClosed:
+            pass  # what can be done then is decided by the caller
+        except SendQueueFull:
+            await self._until_room()
+        except BaseException:
+            if pacer is not None:
+                pacer.give_back(item.key)
+            raise
+        if pacer is not None:
+            pacer.give_back(item.key)
+        return False
 
     async def _until_room(self) -> None:
         """Waits, first come first served, until something was sent or a session ended."""
@@ -206,14 +234,6 @@ class Outbox:
         except ConnectionClosed as error:
             # It ended, and the session is about to hear of it.
             raise NotConnected(f"nothing was sent: {error}", message=plain(message)) from error
-
-    def _may_wait(self, error: Exception) -> bool:
-        """Whether a message that was not handed over because of ``error`` may wait here."""
-        if isinstance(error, NotConnected):
-            # It ended, and the session is about to: the next one may send it.
-            return self._policy != "fail"
-        # A connector's own connection tells nobody when it has room again.
-        return isinstance(error, SendQueueFull) and self._native is None
 
     def _all_left(self) -> bool:
         """Whether the kernel has taken everything that the connection accepted."""

@@ -234,13 +234,15 @@ def test_a_connectors_own_connection_that_is_full_is_waited_for():
         loop = asyncio.get_running_loop()
         box, wire, receipt = outbox(), FullWire(), loop.create_future()
         box.begin(wire)
-        box.send_nowait("at once")
-        async with asyncio.timeout(1):
-            await box.send("awaited", receipt=receipt)
-        assert not receipt.done()
+        with pytest.raises(SendQueueFull):
+            box.send_nowait("at once")
+        sending = asyncio.create_task(box.send("awaited", receipt=receipt))
+        await asyncio.sleep(1)
+        assert not sending.done()
         wire.room.set()
-        await box.flushed()
-        assert wire.sent == ["at once", "awaited"]
+        async with asyncio.timeout(1):
+            await sending
+        assert wire.sent == ["awaited"]
         assert receipt.done()
 
     run_virtual(main())
@@ -248,9 +250,9 @@ def test_a_connectors_own_connection_that_is_full_is_waited_for():
 
 def test_what_is_urgent_while_another_message_waits_for_such_a_connection_is_neither_lost_nor_sent_in_its_place():
     async def main():
-        box, wire = outbox(), FullWire()
-        box.begin(wire)
+        box, wire = outbox("keep"), FullWire()
         box.send_nowait("order")
+        box.begin(wire)
         await asyncio.sleep(0.1)
         box.send_nowait("cancel", urgent=True)
         wire.room.set()
@@ -263,26 +265,32 @@ def test_what_is_urgent_while_another_message_waits_for_such_a_connection_is_nei
 def test_what_expires_while_such_a_connection_is_full_is_not_sent():
     async def main():
         loop = asyncio.get_running_loop()
-        box, wire, receipt = outbox(), FullWire(), loop.create_future()
-        box.begin(wire)
-        box.send_nowait("stale", expires=loop.time() + 5, receipt=receipt)
-        await asyncio.sleep(6)
-        wire.room.set()
-        box.send_nowait("fresh")
-        await box.flushed()
-        assert wire.sent == ["fresh"]
-        with pytest.raises(NotSent, match="expired"):
-            await receipt
+        for is_kept in (True, False):
+            box, wire, receipt = outbox("keep"), FullWire(), loop.create_future()
+            if is_kept:
+                box.send_nowait("stale", expires=loop.time() + 5, receipt=receipt)
+            box.begin(wire)
+            if not is_kept:
+                await box.send("stale", expires=loop.time() + 5, receipt=receipt)
+            await asyncio.sleep(6)
+            wire.room.set()
+            box.send_nowait("fresh")
+            await box.flushed()
+            assert wire.sent == ["fresh"]
+            with pytest.raises(NotSent, match="expired"):
+                await receipt
+            (unsent,) = box.end()
+            assert (unsent.message, unsent.outcome) == ("stale", "failed")
 
     run_virtual(main())
 
 
 def test_each_message_that_waited_for_such_a_connection_pays_its_own_token():
     async def main():
-        box, wire = outbox(), FullWire()
-        box.begin(wire, Pacer(RateLimit(1, 10.0)))
+        box, wire = outbox("keep"), FullWire()
         box.send_nowait("one")
         box.send_nowait("two")
+        box.begin(wire, Pacer(RateLimit(1, 10.0)))
         await asyncio.sleep(1)
         wire.room.set()
         await asyncio.sleep(1)
