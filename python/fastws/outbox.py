@@ -11,7 +11,7 @@ import asyncio
 import contextlib
 import logging
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any, Literal
 
 from ._account import Account, Item, Message, Receipt, fail, succeed
@@ -53,6 +53,7 @@ class Outbox:
         "_draining",
         "_expired",
         "_keep_limit",
+        "_left",
         "_native",
         "_pacer",
         "_policy",
@@ -84,6 +85,7 @@ class Outbox:
         self._expired: deque[Unsent] = _NONE
         self._room: deque[asyncio.Future[None]] = _NONE
         self._draining: asyncio.Task[None] | None = None
+        self._left: asyncio.Future[None] | None = None
         self.dropped = 0
         self.expired = 0
         self.failed = 0
@@ -157,7 +159,7 @@ class Outbox:
         if pacer is not None and not pacer.try_acquire(item.key):
             return False
         try:
-            if await self._until_sent(wire, item):
+            if await self._while_there(self._until_sent(wire, item)):
                 succeed(item.receipt)
                 return True
         except ConnectionClosed:
@@ -329,6 +331,21 @@ class Outbox:
         self.sent_otherwise += 1
         return True
 
+    async def _while_there(self, sending: Coroutine[Any, Any, bool]) -> bool:
+        """What ``sending`` returns; False if the session is over. A connector's own connection may not know that."""
+        loop = asyncio.get_running_loop()
+        if self._left is None:
+            self._left = loop.create_future()
+        left, task = self._left, loop.create_task(sending, name="fastws send")
+        try:
+            waits: list[asyncio.Future[Any]] = [left, task]
+            await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            if not task.done():
+                task.cancel()
+                await asyncio.wait([task], timeout=0)
+        return task.result() if task.done() and not task.cancelled() else False
+
     def _take_out(self, item: Item) -> None:
         """It waits no more; something urgent may have come before it while it was sent."""
         for place, waiting in enumerate(self._waiting):
@@ -381,6 +398,9 @@ class Outbox:
         """Nothing goes to this connection any more. What it has not sent yet is in the account, if anything."""
         account, self._account = self._account, None
         self._wire = self._native = self._pacer = None
+        if self._left is not None:
+            self._left.set_result(None)
+            self._left = None
         if self._draining is not None:
             self._draining.cancel()
             self._draining = None
