@@ -36,22 +36,6 @@ LATE = 0.1
 """Seconds that a shutdown may end after its deadline."""
 
 
-OVERLAP_BEGINS_LATE = True
-"""What both lines bring before the second one is ready comes twice. So with a key it is ready at once here."""
-
-CHANGE_PASSES_LOOKS_BY = True
-"""What a second line brings before it takes over is seen by no tap and no extension: no changes where there are any."""
-
-REMOVAL_IS_FORGOTTEN = True
-"""A subscription that is removed, or added, while a connection is made ready may stay as it was on that one."""
-
-REPLACED_SESSIONS_STAY = True
-"""A session that was replaced lives on for as long as those that replaced it."""
-
-CLOSING_IS_NOT_HURRIED = True
-"""A shutdown waits for a session that is closing already for as long as that would have taken without it."""
-
-
 class Plan:
     """What a seed chooses of the client."""
 
@@ -76,14 +60,6 @@ class Plan:
         self.outgoing = rng.choice(("", "", "sync", "async"))
         self.taps = rng.random() < 0.4
         self.shutdown_timeout = rng.choice((0.05, 0.5, 5.0))
-        if CHANGE_PASSES_LOOKS_BY and self.rotation and (self.looks or self.taps):
-            if rng.random() < 0.6:
-                self.looks, self.taps = [], False
-            else:
-                self.rotation, self.max_connection_age = "", None
-        self.is_prompt = OVERLAP_BEGINS_LATE and self.rotation == "seamless"
-        if self.is_prompt:
-            self.rate, self.rate_keys, self.is_tight = None, [], False
 
     @property
     def may_send_at_once(self):
@@ -113,7 +89,7 @@ class Chaos:
 
     async def main(self):
         rng, plan = self.rng, self.plan
-        self.venue = venue = Venue(self.branch(), is_tight=plan.is_tight, is_prompt=plan.is_prompt)
+        self.venue = venue = Venue(self.branch(), is_tight=plan.is_tight, looks_back=plan.rotation != "seamless")
         self.looking = [Looking(self.branch(), does, is_async=plan.is_async) for does in plan.looks]
         outgoing = [Outgoing(is_async=plan.outgoing == "async")] if plan.outgoing else []
         self.client = client = fastws.WebSocketClient(
@@ -141,7 +117,7 @@ class Chaos:
         readers = self.make_readers(client)
         self.trader = Trader(self.branch(), client, plan)
         self.asker = Asker(self.branch(), client)
-        self.subscriber = Subscriber(self.branch(), client, only_when_settled=REMOVAL_IS_FORGOTTEN)
+        self.subscriber = Subscriber(self.branch(), client)
         users = [self.trader, self.asker, self.subscriber, Disturber(self.branch(), client)]
         venue.open()
         reading = [asyncio.create_task(reader.run()) for reader in readers]
@@ -184,23 +160,18 @@ class Chaos:
         gc.collect()
         parts = self.client._parts
         left = [each for each in gc.get_objects() if isinstance(each, Session) and each._parts is parts]
-        if not (REPLACED_SESSIONS_STAY and self.plan.rotation):
-            assert len(left) <= 2, f"sessions that nobody needs any more live on: {left}"
+        assert len(left) <= 2, f"sessions that nobody needs any more live on: {left}"
 
     async def shut_down(self, running, using):
         """At this very moment, whatever goes on; users notice only later."""
         self.left = ()
         began = now()
-        session = self.client._session
-        is_closing = session is not None and (session.is_ending or not self.subscriber.is_settled)
         try:
             await self.client.shutdown(timeout=self.plan.shutdown_timeout)
         except fastws.ShutdownTimeout as error:
             self.left = error.unsent
         late = now() - began - self.plan.shutdown_timeout
-        assert late < (2 + LATE if CLOSING_IS_NOT_HURRIED and is_closing else LATE), (
-            f"the shutdown ended {late:.3f} s after its deadline"
-        )
+        assert late < LATE, f"the shutdown ended {late:.3f} s after its deadline"
         await running
         for task in using:
             task.cancel()

@@ -197,9 +197,8 @@ class Asker:
 class Subscriber:
     """Adds and removes subscriptions while everything goes on."""
 
-    def __init__(self, rng, client, *, only_when_settled):
+    def __init__(self, rng, client):
         self.rng, self.client = rng, client
-        self.only_when_settled = only_when_settled
         self.log = []
         """When, which, and whether it was added."""
         for key in KEYS[:2]:
@@ -220,18 +219,11 @@ class Subscriber:
             subscriptions.remove(key)
         self.log.append((at, key, is_new))
 
-    @property
-    def is_settled(self):
-        changing = self.client._rotating
-        return self.client.is_ready and (changing is None or changing.done())
-
     async def run(self):
         rng = self.rng
         while True:
             await asyncio.sleep(rng.expovariate(1 / 25))
             for _ in range(rng.choice((1, 1, 4))):
-                if self.only_when_settled and not self.is_settled:
-                    continue
                 self.toggle(rng.choice(KEYS), now())
             key = rng.choice(KEYS)
             if key in self.client.subscriptions:

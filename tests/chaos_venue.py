@@ -98,10 +98,11 @@ class Venue:
 
     name = "chaos"
 
-    def __init__(self, rng, *, is_tight=False, is_prompt=False):
+    def __init__(self, rng, *, is_tight=False, looks_back=True):
+        self.looks_back = looks_back
+        """Whether who joins gets what was before, which comes again then."""
         self.rng = rng
         self.is_tight = is_tight
-        self.is_prompt = is_prompt
         self.wires = []
         self.sent = []
         """What came on all wires: when, which wire, what."""
@@ -180,9 +181,7 @@ class Venue:
                 self._answer_login(wire)
             case "sub":
                 wire.subscribed.add(words[1])
-                if self.is_prompt and not wire.is_ready:
-                    self._say(wire, f"ack {words[1]}")
-                elif self.rng.random() < 0.93:
+                if self.rng.random() < 0.93:
                     self._later(self.rng.choice((0, 0, 0.05, 1)), self._say, wire, f"ack {words[1]}")
             case "unsub":
                 wire.subscribed.discard(words[1])
@@ -207,7 +206,7 @@ class Venue:
 
     def _answer_login(self, wire):
         rng = self.rng
-        back, early = self._join(wire, 0 if self.is_prompt else rng.choice((0, 0, 1, 5))), rng.choice((0, 1, 3))
+        back, early = self._join(wire, rng.choice((0, 0, 1, 5)) if self.looks_back else 0), rng.choice((0, 1, 3))
         for message in back[:early]:
             wire.give(message)
         match rng.choices(("welcome", "denied", "close", "reset", "silence"), (84, 4, 4, 4, 4))[0]:

@@ -39,6 +39,7 @@ class Intake:
     Attributes:
         context: For extensions; the connection's id is in it. It is there as soon as the session is prepared.
         gate: Asked before anything else whether a message goes on, if there is one.
+        order: Held by a message from the gate to the ring, where two connections bring the same ones.
         last_received_ns: When the last message was received, in nanoseconds since the epoch.
         waits_since: When the task began to wait for what it took last, on the loop's clock.
     """
@@ -59,6 +60,7 @@ class Intake:
         "context",
         "gate",
         "last_received_ns",
+        "order",
         "waits_since",
     )
 
@@ -77,6 +79,7 @@ class Intake:
         self._no_room: asyncio.Future[None] | None = None
         self.context: ConnectionContext | None = None
         self.gate: Gate | None = None
+        self.order: asyncio.Lock | None = None
         self.last_received_ns = 0
         self.waits_since = 0.0
 
@@ -240,9 +243,20 @@ class Intake:
                 await self._incoming(batch, time.time_ns(), time.monotonic_ns(), None)
 
     async def _incoming(self, data: str | bytes, received_ns: int, mono_ns: int, kernel_ns: int | None) -> None:
+        if self.order is None:
+            room = await self._bring(data, received_ns, mono_ns, kernel_ns)
+        else:
+            async with self.order:
+                room = await self._bring(data, received_ns, mono_ns, kernel_ns)
+        if room is not None and not self._hurries:
+            self._no_room = asyncio.get_running_loop().create_future()
+            await asyncio.wait([room, self._no_room], return_when=asyncio.FIRST_COMPLETED)
+
+    async def _bring(self, data: str | bytes, received_ns: int, mono_ns: int, kernel_ns: int | None) -> Any:
+        """Brings a message past everything that looks at it. Returns what ``push`` does; None if it was kept."""
         parts = self._parts
         if self.gate is not None and not self.gate(data, received_ns, mono_ns, kernel_ns):
-            return
+            return None
         if parts.tap is not None:
             parts.tap("in", received_ns, data)
         if parts.host.handles_messages and parts.deadline.is_over:
@@ -251,12 +265,9 @@ class Intake:
             assert self.context is not None, "it was prepared"
             passed = await parts.host.process(data, self.context)
             if passed is None:
-                return
+                return None
             data = passed
-        room = self.push(data, received_ns, mono_ns, kernel_ns)
-        if room is not None and not self._hurries:
-            self._no_room = asyncio.get_running_loop().create_future()
-            await asyncio.wait([room, self._no_room], return_when=asyncio.FIRST_COMPLETED)
+        return self.push(data, received_ns, mono_ns, kernel_ns)
 
     def _carried(self, task: asyncio.Task[None]) -> None:
         if task.cancelled():

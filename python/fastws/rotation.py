@@ -28,6 +28,9 @@ __all__ = ["Rotation"]
 
 log = logging.getLogger("fastws.client")
 
+MOST_LOOKS = 96
+"""The overlap lasts so many looks at most: twelve times as long as it should, if streams are not read."""
+
 LOOKS = 8
 """How often it is looked whether the new line still waits, in the time after which it has brought what both had."""
 
@@ -108,7 +111,7 @@ class Rotation:
         """The old connection stays."""
         old = self._old
         self._parts.requests.go_on()
-        old.intake.gate = None
+        old.intake.gate = old.intake.order = None
         old.is_finishing = False
         if not old.is_ending:
             old.intake.carry_no_more()
@@ -132,7 +135,7 @@ class Rotation:
             except BaseException as error:
                 if new is not None:
                     await new.give_up()
-                old.intake.gate = None
+                old.intake.gate = old.intake.order = None
                 if isinstance(error, ClientStopped) or not isinstance(error, Exception):
                     raise
                 old.intake.carry_no_more()
@@ -148,7 +151,7 @@ class Rotation:
         key = self._parts.message_key
         if key is not None:
             self._dedupe = Deduplicator(key, 1 << 20, self._parts.supervisor.uri)
-            self._old.intake.gate = self._on_old
+            self._old.intake.gate, self._old.intake.order = self._on_old, asyncio.Lock()
             self._old.intake.start_carrying([])
 
     async def _overlap(self, new: Session, unclaimed: list[HandshakeMessage]) -> bool:
@@ -171,11 +174,17 @@ class Rotation:
         return proven
 
     async def _ask_both(self, new: Session) -> None:
-        """Waits for as long as the lines may take to bring the same message, and for a second time if none came.
+        """Waits for as long as the lines may take to bring the same message, and asks both if none came.
 
         On a line that is in order nothing of what went before a Pong is still to come.
         """
-        await asyncio.sleep(self._parts.config.rotation_overlap)
+        heard = 0
+        for _ in range(MOST_LOOKS):
+            await asyncio.sleep(self._parts.config.rotation_overlap / LOOKS)
+            # While a stream that is not read makes the old line wait, nothing of it can be compared.
+            heard += not self._old.intake.is_carrying
+            if heard == LOOKS:
+                break
         if not self._is_quiet:
             return
         with contextlib.suppress(TimeoutError, FastwsError):
@@ -246,6 +255,7 @@ class Rotation:
         self._held_keys.clear()
         # What the old one still brings until it has closed comes first where the new one is behind, and but once.
         new.intake.gate = old.intake.gate = self._not_again if proven else None
+        new.intake.order = old.intake.order if proven else None
         if proven:
             old.intake.begin(generation)
             new.intake.start_carrying(held)
@@ -282,6 +292,6 @@ class Rotation:
             await asyncio.sleep(self._parts.config.rotation_overlap / LOOKS)
             # A stream that is not read makes the new line wait, however long the old one is gone.
             calm = 0 if new.intake.is_carrying else calm + 1
-        new.intake.gate = None
+        new.intake.gate = new.intake.order = None
         if not new.is_ending:
             new.intake.carry_no_more()
