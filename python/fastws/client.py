@@ -507,6 +507,8 @@ class WebSocketClient(Requesting, Receiving):
         rotation = Rotation(self._parts, session, lambda wire: Session(self._parts, wire, self._tell_waiters), changed)
         try:
             await rotation.run()
+        except ClientStopped:
+            pass
         except Exception as error:  # noqa: BLE001 - the old connection lives on
             log.warning("%s: the connection could not be replaced: %s", self.uri, error)
 

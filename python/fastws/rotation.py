@@ -75,18 +75,15 @@ class Rotation:
         self._held_keys: set[Hashable] = set()
         self._is_quiet = True
         self._unproving = 0
-        self._proof: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
-        self._full: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._proof: asyncio.Future[bool]
+        self._full: asyncio.Future[None]
         self._dedupe: Deduplicator | None = None
 
     async def run(self) -> None:
         """Lets another session take over, if the old one does not end before. Ends when the old one is wholly gone."""
-        new, unclaimed = await self._open()
+        new, unclaimed, proven = await self._second()
         old = self._old
         try:
-            proven = False
-            if self._dedupe is not None and not old.is_ending:
-                proven = await self._overlap(new, unclaimed)
             if not old.is_ending:
                 self._parts.requests.hold()
                 await self._quiet_down(new, proven=proven)
@@ -118,8 +115,11 @@ class Rotation:
             old.intake.attach()  # what it had not been asked for yet is still the streams'
             old.look_whether_over()
 
-    async def _open(self) -> tuple[Session, list[HandshakeMessage]]:
-        """A second connection, ready to take over; tried as the retry strategy says, while the old one lives."""
+    async def _second(self) -> tuple[Session, list[HandshakeMessage], bool]:
+        """A second connection, what its handshake left over, and whether it is proven that it overlaps the old one.
+
+        It is ready to take over. Attempts follow the retry strategy, while the old connection lives.
+        """
         supervisor, old = self._parts.supervisor, self._old
         attempt = 0
         while True:
@@ -131,7 +131,8 @@ class Rotation:
                 new = self._make(await supervisor.spare())
                 connection_id = supervisor.state.reserve_id()
                 supervisor.hub.publish(Connected(connection_id))
-                return new, await new.prepare(connection_id, attempt)
+                unclaimed = await new.prepare(connection_id, attempt)
+                proven = self._dedupe is not None and not old.is_ending and await self._overlap(new, unclaimed)
             except BaseException as error:
                 if new is not None:
                     await new.give_up()
@@ -144,11 +145,15 @@ class Rotation:
                 if delay is None:
                     raise
                 log.info("%s: no second connection yet: %s; trying again in %.3g s", supervisor.uri, error, delay)
+            else:
+                return new, unclaimed, proven
             await asyncio.sleep(delay)
 
     def _remember_old(self) -> None:
         """From here on what the old line brings is known: the new one may bring it too, as soon as it is open."""
-        key = self._parts.message_key
+        loop, key = asyncio.get_running_loop(), self._parts.message_key
+        self._held, self._held_keys = [], set()
+        self._proof, self._full = loop.create_future(), loop.create_future()
         if key is not None:
             self._dedupe = Deduplicator(key, 1 << 20, self._parts.supervisor.uri)
             self._old.intake.gate, self._old.intake.order = self._on_old, asyncio.Lock()
@@ -157,17 +162,20 @@ class Rotation:
     async def _overlap(self, new: Session, unclaimed: list[HandshakeMessage]) -> bool:
         """Both lines bring messages: whether it is proven that nothing falls between them."""
         # What came before the venue had confirmed everything proves nothing for all channels.
-        self._unproving = len(unclaimed)
+        self._unproving, self._is_quiet = len(unclaimed), True
         new.intake.gate = self._on_new
         new.intake.start_carrying(unclaimed)
-        ended = self._old.ended()
+        ends = [self._old.ended(), new.ended()]
         asking = asyncio.get_running_loop().create_task(self._ask_both(new), name="fastws rotation")
         try:
-            waits: list[asyncio.Future[Any]] = [self._proof, ended, asking]
+            waits: list[asyncio.Future[Any]] = [self._proof, asking, *ends]
             await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+            if new.is_ending and not self._old.is_ending:
+                raise ends[1].result().cause
         finally:
-            ended.cancel()
             asking.cancel()
+            for end in ends:
+                end.cancel()
         proven = self._proof.done() and self._proof.result()
         if not proven and not self._old.is_ending:
             log.warning("%s: the overlap of two connections could not be proven", self._parts.supervisor.uri)

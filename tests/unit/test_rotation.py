@@ -556,3 +556,26 @@ def test_a_session_that_was_replaced_does_not_live_on(message_key):
             assert len([each for each in sessions if each._parts is client._parts]) <= 2
 
     run_virtual(main())
+
+
+def test_a_second_connection_that_dies_before_it_takes_over_is_followed_by_another(caplog):
+    async def main():
+        connector = MemoryConnector()
+        client = client_of(connector, message_key=lambda message: message)
+        items = []
+        async with client:
+            reading = asyncio.create_task(everything(client.stream(markers=True), items))
+            second = await connector.wire(2)
+            await asyncio.sleep(1)
+            second.deliver("only here")
+            second.reset()
+            third = await connector.wire(3)
+            for wire in (connector.wires[0], third):
+                wire.deliver("1")
+            await asyncio.sleep(1)
+            assert client.snapshot().generation == 2
+        await reading
+        assert [item.data for item in items[:-1]] == ["1"]
+
+    run_virtual(main())
+    assert "could not be" not in caplog.text

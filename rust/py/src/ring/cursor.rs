@@ -98,7 +98,7 @@ impl Cursor {
     /// A cursor with these options, which are complete and were checked.
     #[new]
     #[pyo3(signature = (ring, *, oldest, markers, policy, capacity, capacity_bytes, filter=None, decode=None, skips=false, key=None, aside=false))]
-    #[expect(clippy::too_many_arguments, reason = "its options, once")]
+    #[expect(clippy::too_many_arguments, clippy::fn_params_excessive_bools, reason = "its options, once")]
     fn new(
         ring: Bound<'_, Ring>,
         oldest: bool,
