@@ -46,6 +46,7 @@ class Watch:
         "_data_at",
         "_intake",
         "_is_old",
+        "_is_on",
         "_native",
         "_parts",
         "_silent",
@@ -67,6 +68,7 @@ class Watch:
         self._suspected = False
         self._stable = False
         self._is_old = False
+        self._is_on = False
         self._blocked: tuple[tuple[int, int], float] | None = None
         self.blocker: str | None = None
         self.began = self._data_at = asyncio.get_running_loop().time()
@@ -80,7 +82,7 @@ class Watch:
         loop = asyncio.get_running_loop()
         parts, config = self._parts, self._parts.config
         now = loop.time()
-        self._timer = None
+        self._timer, self._is_on = None, True
         dues: list[float] = []
         for limit, silence, error, what in (
             (config.receive_timeout, self.silence, ReceiveTimeout, "nothing received"),
@@ -129,8 +131,15 @@ class Watch:
         if dues:
             self._timer = loop.call_at(min(dues), self.look)
 
+    def stream_made(self) -> None:
+        """There is a stream more: whether it is read is looked at from now on."""
+        if self._is_on and not self._suspected:
+            self.stop()
+            self.look()
+
     def stop(self) -> None:
         """Looks no more."""
+        self._is_on = False
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None

@@ -7,7 +7,7 @@ import contextlib
 import functools
 import logging
 import warnings
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self
 
@@ -379,6 +379,7 @@ class WebSocketClient(Requesting, Receiving):
                     await self._supervisor.hub.aclose(None)
             except TimeoutError:
                 await self._supervisor.hub.aclose()
+            self._parts.deadline.clear()
 
     async def __aenter__(self) -> Self:
         """Runs in the background; returns at the first Ready, or raises what makes that impossible."""
@@ -510,7 +511,7 @@ class WebSocketClient(Requesting, Receiving):
         except ClientStopped:
             pass
         except Exception as error:  # noqa: BLE001 - the old connection lives on
-            log.warning("%s: the connection could not be replaced: %s", self.uri, error)
+            log.warning("%s: the connection could not be replaced, and stays until it ends: %s", self.uri, error)
 
     async def _stop_rotating(self) -> None:
         task, self._rotating = self._rotating, None
@@ -533,10 +534,12 @@ class WebSocketClient(Requesting, Receiving):
             text = f"{self.uri}: the subscription {key!r} stayed silent for {seconds:g} s"
             session.silent(DataTimeout(text, timeout=seconds))
 
-    async def _observe(self) -> AsyncIterator[Any]:
-        with Stream.aside(self._ring) as messages:
-            async for message in messages:
-                yield message
+    def _stream_made(self) -> None:
+        if self._session is not None:
+            self._session.stream_made()
+
+    def _observe(self) -> Stream[Any]:
+        return Stream.aside(self._ring)
 
     @property
     def _is_held_up(self) -> bool:

@@ -29,7 +29,7 @@ class Wire(Protocol):
         ...
 
     async def send(self, message: str | bytes, text: bool | None = None) -> None:
-        """Accepts a message, when there is room for it."""
+        """Accepts a message, when there is room for it. If it is cancelled, it has accepted nothing."""
         ...
 
     async def close(self, code: int = 1000, reason: str = "") -> None:

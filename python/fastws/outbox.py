@@ -52,6 +52,7 @@ class Outbox:
         "_closed",
         "_draining",
         "_expired",
+        "_is_pacing",
         "_keep_limit",
         "_left",
         "_native",
@@ -86,6 +87,7 @@ class Outbox:
         self._room: deque[asyncio.Future[None]] = _NONE
         self._draining: asyncio.Task[None] | None = None
         self._left: asyncio.Future[None] | None = None
+        self._is_pacing = False
         self.dropped = 0
         self.expired = 0
         self.failed = 0
@@ -220,7 +222,10 @@ class Outbox:
         if self._waiting is _NONE:
             self._waiting = deque()
         if item.urgent:
-            self._waiting.appendleft(item)
+            self._waiting.insert(sum(1 for each in self._waiting if each.urgent), item)
+            if self._is_pacing and self._draining is not None:
+                self._draining.cancel()  # it waits for the token of another one, maybe of another key
+                self._draining = None
         else:
             self._waiting.append(item)
         self._drain()
@@ -275,34 +280,49 @@ class Outbox:
         self._draining = asyncio.get_running_loop().create_task(self._send_waiting(), name="fastws outbox")
 
     async def _send_waiting(self) -> None:
+        pacer = self._pacer
         paid: tuple[str | None] | None = None  # the token that was taken, for this key, and not used yet
-        while self._waiting and self._wire is not None:
-            item = self._waiting[0]
-            if self._has_expired(item):
-                self._waiting.popleft()
-                continue
-            if self._pacer is not None and paid != (item.key,):
-                await self._pacer.acquire(Priority.URGENT if item.urgent else Priority.DATA, item.key)
-                # Meanwhile something urgent may have come first, and the message may have expired.
-                paid = (item.key,)
-                continue
-            try:
-                if not await self._hand_over_when_room(self._wire, item):
+        try:
+            while self._waiting and self._wire is not None:
+                item = self._waiting[0]
+                if self._has_expired(item):
+                    self._waiting.popleft()
                     continue
-            except NotConnected:
-                return
-            except Exception as error:  # noqa: BLE001 - a message that cannot be sent must not hold up the others
-                self.failed += 1
-                fail(item.receipt, error)
-                log.warning("a message that waited was not sent: %s", error)
-            else:
-                if self._all_left():
-                    succeed(item.receipt)
+                if pacer is not None and paid != (item.key,):
+                    if paid is not None:
+                        pacer.give_back(paid[0])
+                        paid = None
+                    await self._pace(pacer, item)
+                    # Meanwhile something urgent may have come first, and the message may have expired.
+                    paid = (item.key,)
+                    continue
+                try:
+                    if not await self._hand_over_when_room(self._wire, item):
+                        continue
+                except NotConnected:
+                    return
+                except Exception as error:  # noqa: BLE001 - a message that cannot be sent must not hold up the others
+                    self.failed += 1
+                    fail(item.receipt, error)
+                    log.warning("a message that waited was not sent: %s", error)
                 else:
-                    self._remember(item)
-            paid = None
-            self._take_out(item)
-            self._offer_room()
+                    paid = None
+                    if self._all_left():
+                        succeed(item.receipt)
+                    else:
+                        self._remember(item)
+                self._take_out(item)
+                self._offer_room()
+        finally:
+            if pacer is not None and paid is not None:
+                pacer.give_back(paid[0])
+
+    async def _pace(self, pacer: Pacer, item: Item) -> None:
+        self._is_pacing = True
+        try:
+            await pacer.acquire(Priority.URGENT if item.urgent else Priority.DATA, item.key)
+        finally:
+            self._is_pacing = False
 
     async def _hand_over_when_room(self, wire: Wire, item: Item) -> bool:
         """As ``_hand_over``; or waits, and returns False: something else may be due first by now."""
@@ -365,6 +385,15 @@ class Outbox:
         return True
 
     # ---- sessions --------------------------------------------------------------------------------------------------
+
+    @property
+    def is_native(self) -> bool:
+        """Whether what is sent goes straight into the driver's queue: it is accepted without a turn of the loop."""
+        return self._native is not None
+
+    def holds(self, receipt: Receipt | None) -> bool:
+        """Whether the message that the receipt is for still waits here: no connection has it."""
+        return receipt is not None and any(item.receipt is receipt for item in self._waiting)
 
     @property
     def over(self) -> BaseException | None:

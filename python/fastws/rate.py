@@ -105,7 +105,7 @@ class RateLimits:
 
     Args:
         default: For all; None for no limit.
-        keys: For the messages sent with a key (``rate_key=``): they need a token of both.
+        keys: For the messages sent with a key (``key=``): they need a token of both.
 
     Raises:
         ConfigError: They are not limits.

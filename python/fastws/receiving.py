@@ -64,6 +64,11 @@ class Receiving:
             raise TypeError(
                 f"stream() takes keywords only; did you mean client.subscriptions.add({wrong[0]!r}, message=...)?"
             )
-        return Stream(self._ring, **options)
+        stream: Stream[Any] = Stream(self._ring, **options)
+        self._stream_made()
+        return stream
+
+    def _stream_made(self) -> None:
+        """There is a stream more."""
 
     subscribe = stream

@@ -174,8 +174,15 @@ class RedundantClient(Receiving):
 
     def add(self, key: str, **options: Any) -> None:
         """Subscribes every line: see ``Subscriptions.add``."""
-        for line in self._lines:
-            line.client.subscriptions.add(key, **options)
+        done: list[Line] = []
+        try:
+            for line in self._lines:
+                line.client.subscriptions.add(key, **options)
+                done.append(line)
+        except BaseException:
+            for line in done:
+                line.client.subscriptions.remove(key)
+            raise
 
     def remove(self, key: str) -> None:
         """Unsubscribes every line."""

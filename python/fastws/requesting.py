@@ -19,8 +19,11 @@ from .streams import Stream
 
 if TYPE_CHECKING:
     from ._options import Seconds
+    from .outbox import Outbox
 
-__all__ = ["Requesting", "Requests"]
+__all__ = ["Request", "Requesting", "Requests"]
+
+Request = tuple[Stream[Any], Receipt | None]
 
 
 class Requesting(Sending):
@@ -60,11 +63,17 @@ class Requesting(Sending):
         try:
             async with limit:
                 await parts.requests.may_begin()
-                receipt = await self.send(message, text, receipt=True)
-                if receipt is not None and receipt.done():
-                    receipt.result()  # what an extension stopped, or was dropped, has no answer
-                # No turn of the loop has passed since it was accepted: its answer is still to come.
-                return await self._answer(receipt, match, decode)
+                with contextlib.ExitStack() as stack:
+                    answers: Stream[Any] | None = None
+                    if not parts.outbox.is_native:
+                        answers = stack.enter_context(Stream.aside(parts.ring, markers=True, decode=decode))
+                    receipt = await self.send(message, text, receipt=True)
+                    if receipt is not None and receipt.done():
+                        receipt.result()  # what an extension stopped, or was dropped, has no answer
+                    if answers is None:
+                        # No turn of the loop has passed since it was accepted: its answer is still to come.
+                        answers = stack.enter_context(Stream.aside(parts.ring, markers=True, decode=decode))
+                    return await self._answer(receipt, answers, match)
         except TimeoutError as error:
             if not limit.expired():
                 raise
@@ -77,15 +86,13 @@ class Requesting(Sending):
             what = f"{parts.supervisor.uri}: no answer within {seconds:g} s{why}"
             raise RequestTimeout(what, timeout=seconds) from error
 
-    async def _answer(
-        self, receipt: Receipt | None, match: Callable[[Any], Any], decode: Callable[[Any], Any] | None
-    ) -> Any:
-        """The answer to what was just sent."""
+    async def _answer(self, receipt: Receipt | None, answers: Stream[Any], match: Callable[[Any], Any]) -> Any:
+        """The answer to what was just accepted."""
         parts = self._parts
         uri = parts.supervisor.uri
-        with Stream.aside(parts.ring, markers=True, decode=decode) as answers, parts.requests.under_way(answers):
+        with parts.requests.under_way(answers, receipt):
             async for item in answers:
-                if isinstance(item, Down):
+                if isinstance(item, Down) and not parts.outbox.holds(receipt):
                     raise ConnectionLost(f"{uri}: {item.reason}", outcome=_outcome(receipt))
                 if isinstance(item, _core.Message) and match(item.data):
                     return item.data
@@ -101,10 +108,11 @@ class Requests:
     lets the others be answered, and gives up those that are not in time.
     """
 
-    __slots__ = ("_answered", "_held", "_streams")
+    __slots__ = ("_answered", "_held", "under_way_now")
 
     def __init__(self) -> None:
-        self._streams: tuple[Stream[Any], ...] = ()
+        self.under_way_now: tuple[Request, ...] = ()
+        """Where answers are awaited, and the receipt of what was asked."""
         self._held: asyncio.Future[None] | None = None
         self._answered: asyncio.Future[None] | None = None
 
@@ -114,14 +122,14 @@ class Requests:
             await asyncio.shield(self._held)
 
     @contextlib.contextmanager
-    def under_way(self, answers: Stream[Any]) -> Iterator[None]:
+    def under_way(self, answers: Stream[Any], receipt: Receipt | None) -> Iterator[None]:
         """A request waits for its answer among ``answers``, which ends if there will be none."""
-        self._streams += (answers,)
+        self.under_way_now += ((answers, receipt),)
         try:
             yield
         finally:
-            self._streams = tuple(each for each in self._streams if each is not answers)
-            if not self._streams and self._answered is not None and not self._answered.done():
+            self.under_way_now = tuple(each for each in self.under_way_now if each[0] is not answers)
+            if not self.under_way_now and self._answered is not None and not self._answered.done():
                 self._answered.set_result(None)
 
     def hold(self) -> None:
@@ -131,19 +139,15 @@ class Requests:
 
     async def answered(self) -> None:
         """Waits until none is under way."""
-        if self._streams:
+        if self.under_way_now:
             self._answered = asyncio.get_running_loop().create_future()
             await self._answered
 
-    @property
-    def streams(self) -> tuple[Stream[Any], ...]:
-        """Where those that are under way wait for their answers."""
-        return self._streams
-
-    def give_up(self, streams: tuple[Stream[Any], ...]) -> None:
-        """The answers that are awaited among these will not come any more."""
-        for answers in streams:
-            answers.close()
+    def give_up(self, requests: tuple[Request, ...], outbox: Outbox) -> None:
+        """The answers to these will not come any more, but to those that are still to be sent."""
+        for answers, receipt in requests:
+            if not outbox.holds(receipt):
+                answers.close()
 
     def go_on(self) -> None:
         """Requests may begin again."""

@@ -29,15 +29,18 @@ __all__ = ["Rotation"]
 log = logging.getLogger("fastws.client")
 
 MOST_LOOKS = 96
-"""The overlap lasts so many looks at most: twelve times as long as it should, if streams are not read."""
+"""How often at most: it takes twelve times as long if streams are never read."""
 
 LOOKS = 8
-"""How often it is looked whether the new line still waits, in the time after which it has brought what both had."""
+"""How often it is looked, within ``rotation_overlap``, whether a line is heard or waits for streams."""
 
 REASON = DisconnectReason("rotation")
 
 MAX_HELD = 65_536
 """Messages of the new line that are held while none of them has come on both; then it is an outage."""
+
+MAX_HELD_BYTES = 64 << 20
+"""The same in bytes, or characters of text."""
 
 
 class Rotation:
@@ -51,10 +54,12 @@ class Rotation:
     """
 
     __slots__ = (
+        "_ahead",
         "_changed",
         "_dedupe",
         "_full",
         "_held",
+        "_held_bytes",
         "_held_keys",
         "_is_quiet",
         "_make",
@@ -72,11 +77,13 @@ class Rotation:
         self._make = make
         self._changed = changed
         self._held: list[HandshakeMessage] = []
+        self._held_bytes = 0
         self._held_keys: set[Hashable] = set()
         self._is_quiet = True
         self._unproving = 0
         self._proof: asyncio.Future[bool]
         self._full: asyncio.Future[None]
+        self._ahead: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._dedupe: Deduplicator | None = None
 
     async def run(self) -> None:
@@ -100,7 +107,10 @@ class Rotation:
             self._parts.requests.go_on()
             await new.give_up()
             return
-        self._take_over(new, unclaimed, proven=proven)
+        try:
+            self._take_over(new, unclaimed, proven=proven)
+        finally:
+            self._parts.requests.go_on()
         await self._tell_extensions(new)
         await self._end_overlap(new)
 
@@ -152,7 +162,7 @@ class Rotation:
     def _remember_old(self) -> None:
         """From here on what the old line brings is known: the new one may bring it too, as soon as it is open."""
         loop, key = asyncio.get_running_loop(), self._parts.message_key
-        self._held, self._held_keys = [], set()
+        self._held, self._held_bytes, self._held_keys = [], 0, set()
         self._proof, self._full = loop.create_future(), loop.create_future()
         if key is not None:
             self._dedupe = Deduplicator(key, 1 << 20, self._parts.supervisor.uri)
@@ -186,13 +196,7 @@ class Rotation:
 
         On a line that is in order nothing of what went before a Pong is still to come.
         """
-        heard = 0
-        for _ in range(MOST_LOOKS):
-            await asyncio.sleep(self._parts.config.rotation_overlap / LOOKS)
-            # While a stream that is not read makes the old line wait, nothing of it can be compared.
-            heard += not self._old.intake.is_carrying
-            if heard == LOOKS:
-                break
+        await self._while_heard(self._old)
         if not self._is_quiet:
             return
         with contextlib.suppress(TimeoutError, FastwsError):
@@ -202,6 +206,16 @@ class Rotation:
                     self._decide(proven=True)
                 else:
                     await self._proof
+
+    async def _while_heard(self, line: Session) -> None:
+        """Waits for ``rotation_overlap``; time in which the line waits for streams counts within bounds."""
+        heard = 0
+        for _ in range(MOST_LOOKS):
+            await asyncio.sleep(self._parts.config.rotation_overlap / LOOKS)
+            is_heard = not line.intake.is_carrying
+            heard += is_heard
+            if is_heard and heard >= LOOKS:  # and everything that was received has been looked at
+                return
 
     def _on_old(self, data: str | bytes, _received_ns: int, _mono_ns: int, _kernel_ns: int | None) -> bool:
         assert self._dedupe is not None
@@ -224,7 +238,8 @@ class Rotation:
             self._held_keys.add(key)
             if key in self._dedupe:
                 self._decide(proven=True)
-        if len(self._held) >= MAX_HELD:
+        self._held_bytes += len(data)
+        if len(self._held) >= MAX_HELD or self._held_bytes >= MAX_HELD_BYTES:
             self._decide(proven=False)
             if not self._full.done():
                 self._full.set_result(None)
@@ -256,13 +271,17 @@ class Rotation:
 
     def _take_over(self, new: Session, unclaimed: list[HandshakeMessage], *, proven: bool) -> None:
         parts, old = self._parts, self._old
-        old.account, old.unanswered = parts.outbox.detach(), parts.requests.streams
+        old.account = parts.outbox.detach()
+        old.unanswered = tuple(each for each in parts.requests.under_way_now if not parts.outbox.holds(each[1]))
         generation = parts.supervisor.mark_replaced(new.connection_id)
         new.take_place(generation)
         held, self._held = self._held if self._dedupe is not None else unclaimed, []
         self._held_keys.clear()
         # What the old one still brings until it has closed comes first where the new one is behind, and but once.
-        new.intake.gate = old.intake.gate = self._not_again if proven else None
+        if proven:
+            new.intake.gate, old.intake.gate = self._not_again, self._not_yet
+        else:
+            new.intake.gate = old.intake.gate = None
         new.intake.order = old.intake.order if proven else None
         if proven:
             old.intake.begin(generation)
@@ -272,7 +291,6 @@ class Rotation:
         self._changed(new)
         old.end(End(REASON, ConnectionClosedOK(NO_INFO), successor=new))
         new.go_live()
-        parts.requests.go_on()
 
     async def _tell_extensions(self, new: Session) -> None:
         host = self._parts.host
@@ -283,23 +301,33 @@ class Rotation:
             new.end(End(DisconnectReason("error", cause=error), error, final=host.policy == "fatal"))
 
     def _not_again(self, data: str | bytes, _received_ns: int, _mono_ns: int, _kernel_ns: int | None) -> bool:
-        """Whether neither line has brought a message; the venue's answers count in any case."""
+        """Whether the old line has not brought a message of the new one; the venue's answers count in any case."""
         assert self._dedupe is not None
-        if self._dedupe.is_new(data):
+        key = self._dedupe.key(data)
+        if self._dedupe.is_new_key(key):
+            if key is not None and self._old.retired().done() and not self._ahead.done():
+                self._ahead.set_result(None)
             return True
         self._parts.subscriptions.saw(data)
         return False
+
+    def _not_yet(self, data: str | bytes, _received_ns: int, _mono_ns: int, _kernel_ns: int | None) -> bool:
+        """Whether the new line has not brought a message of the old one, which closes."""
+        assert self._dedupe is not None
+        return self._dedupe.is_new(data)
 
     async def _end_overlap(self, new: Session) -> None:
         """Waits until the old line is gone for so long that nothing of it can come again."""
         if new.intake.gate is None:
             return
         await self._old.retired()
-        calm = 0
-        while calm < LOOKS:
-            await asyncio.sleep(self._parts.config.rotation_overlap / LOOKS)
-            # A stream that is not read makes the new line wait, however long the old one is gone.
-            calm = 0 if new.intake.is_carrying else calm + 1
+        await self._while_heard(new)
+        if new.intake.is_carrying:
+            # It has waited for streams all the time. What comes behind a message that the old one had not is new.
+            ended = new.ended()
+            waits: list[asyncio.Future[Any]] = [self._ahead, ended]
+            await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+            ended.cancel()
         new.intake.gate = new.intake.order = None
         if not new.is_ending:
             new.intake.carry_no_more()

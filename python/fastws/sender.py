@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import orjson
 
 from . import _core
+from ._account import fail
 from .connection import BytesLike
 from .errors import NotSent
 from .outbox import Receipt, plain
@@ -85,7 +86,7 @@ class Sending:
             passed = await self._outgoing(message)
             if passed is None:
                 if future is not None:
-                    future.set_exception(NotSent("an extension stopped it", message=plain(message)))
+                    fail(future, NotSent("an extension stopped it", message=plain(message)))
                 return future
             message = passed
         sending = self._parts.outbox.send(

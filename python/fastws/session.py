@@ -36,7 +36,7 @@ from .rate import Pacer, Priority
 if TYPE_CHECKING:
     from .connector import Wire
     from .handshakes.channel import TimeLimit
-    from .streams import Stream
+    from .requesting import Request
     from .subscriptions import Restored
 
 __all__ = ["NO_INFO", "Session"]
@@ -84,7 +84,7 @@ class Session:
         self.is_finishing = False
         self._retired: asyncio.Future[None] | None = None
         self.account: Account | None = None
-        self.unanswered: tuple[Stream[Any], ...] = ()
+        self.unanswered: tuple[Request, ...] = ()
 
     # ---- the whole of it -------------------------------------------------------------------------------------------
 
@@ -130,6 +130,10 @@ class Session:
         """Waits for a token of the rate limit, if there is one."""
         if self._pacer is not None:
             await self._pacer.acquire(priority)
+
+    def stream_made(self) -> None:
+        """There is a stream more: somebody has to read it."""
+        self._watch.stream_made()
 
     def _sent_by_itself(self) -> int:
         """Control frames, which take a token each and wait for none."""
@@ -373,13 +377,13 @@ class Session:
         self._watch.stop()
         await self._close(1000, "", self._politeness)
         await self.intake.close()
-        parts.requests.give_up(self.unanswered)
         if self._native is not None:
             parts.settle(self._native)
         if self._pacer is not None:
             self._pacer.close(end.cause)
         # Only now it is known: what was queued on the old connection left with its Close, or did not.
         unsent = tuple(parts.outbox.settle(self.account))
+        parts.requests.give_up(self.unanswered, parts.outbox)
         parts.supervisor.hub.publish(Disconnected(end.reason, unsent))
         if self._retired is not None and not self._retired.done():
             self._retired.set_result(None)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import logging
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncGenerator, Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Protocol
@@ -22,6 +22,7 @@ from .handshakes.channel import MISSHAPEN
 
 if TYPE_CHECKING:
     from .handshakes import HandshakeChannel
+    from .streams import Stream
 
 __all__ = ["Subscription", "SubscriptionError", "SubscriptionState", "Subscriptions"]
 
@@ -62,7 +63,7 @@ class _Client(Protocol):
 
     async def _send_replay(self, message: Message) -> None: ...
 
-    def _observe(self) -> AsyncIterator[Any]: ...
+    def _observe(self) -> AsyncGenerator[Any] | Stream[Any]: ...
 
     def _stayed_silent(self, key: str, seconds: float) -> None: ...
 
@@ -278,6 +279,8 @@ class Subscriptions:
         for item in self._items.values():
             item._standing = restored.get(item, item._standing)
             self._resolve_if_known(item)
+        if any(self._watched()):
+            self._start_observing()  # before anything that came late is given to streams
 
     def unrestored(self) -> tuple[str, ...]:
         """Keys that are not confirmed in the present session."""
@@ -380,16 +383,22 @@ class Subscriptions:
         if self._client is None or not self._client.is_ready or not any(self._watched()):
             return
         self._schedule()
-        if self._observer is None or self._observer.done():
+        self._start_observing()
+
+    def _start_observing(self) -> None:
+        if self._client is not None and (self._observer is None or self._observer.done()):
             self._observer = asyncio.get_running_loop().create_task(
                 self._watch(self._client._observe()), name="fastws subscriptions"
             )
 
-    async def _watch(self, messages: AsyncIterator[Any]) -> None:
+    async def _watch(self, messages: AsyncGenerator[Any] | Stream[Any]) -> None:
         """Looks at messages for as long as a confirmation is missing or a freshness is watched."""
-        async for message in messages:
-            if not self.saw(message):
-                return
+        try:
+            async for message in messages:
+                if not self.saw(message):
+                    return
+        finally:
+            await messages.aclose()
 
     def saw(self, message: Any) -> bool:
         """A message came, whether or not streams get it. Returns whether another is to be looked at."""

@@ -118,3 +118,16 @@ async def test_messages_that_had_to_go_for_markers_are_told(watched):
     assert stream.dropped == 10
     if aside is not None:
         aside.close()
+
+
+async def test_a_reader_aside_that_is_behind_what_had_to_go_goes_on_behind_it():
+    messages = ring(4, low=1)
+    aside = Stream.aside(messages, markers=True)
+    push(messages, "gone")
+    for generation in range(600):
+        messages._mark(down(generation))
+    first = await aside.recv()
+    assert first.generation > 0
+    rest = [(await aside.recv()).generation for _ in range(messages.retained - 1)]
+    assert rest == sorted(rest)
+    assert rest[-1] == 599

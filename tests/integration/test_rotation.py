@@ -56,7 +56,9 @@ async def test_a_feed_goes_on_over_several_connections_without_a_hole_or_a_mark(
             while not items or orjson.loads(items[-1].data)["n"] < COUNT - 1:
                 items.append(await stream.recv())
             assert client.subscriptions.states() == {"all": "confirmed"}
-        assert (open_fds(), asyncio.all_tasks()) == before
+        while open_fds() != before[0]:
+            await asyncio.sleep(0)  # a dial that was given up closes its socket in a later turn of uvloop's
+        assert asyncio.all_tasks() == before[1]
     assert [orjson.loads(item.data)["n"] for item in items] == list(range(COUNT))
     assert [item.seq for item in items] == list(range(1, COUNT + 1))
     generations = [item.generation for item in items]

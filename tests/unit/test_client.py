@@ -605,3 +605,67 @@ def test_a_strategy_that_fails_when_it_is_reset_ends_no_session(caplog):
 
     run_virtual(main())
     assert "broken reset" in caplog.text
+
+
+def test_a_stream_made_late_that_nobody_reads_is_named_too(caplog):
+    async def main():
+        connector = MemoryConnector()
+        client = client_of(connector, config=QUIET.replace(queue_messages=4))
+        async with client:
+            await asyncio.sleep(15)
+            stream = client.stream()
+            connector.wires[0].deliver(*"abcdefgh")
+            await asyncio.sleep(12)
+            assert any("was not read for" in record.getMessage() for record in caplog.records)
+            stream.close()
+
+    run_virtual(main())
+
+
+def test_an_acknowledgement_that_comes_between_restoring_and_ready_counts():
+    class Slow(fastws.Extension):
+        name = "slow"
+
+        async def on_connect(self, context):
+            await asyncio.sleep(1)
+
+    async def main():
+        connector = MemoryConnector()
+        client = client_of(connector, config=QUIET.replace(restore_timeout=0.1), extensions=[Slow()])
+        client.subscriptions.add("a", message="sub", ack=lambda message: message == "ack")
+        running = asyncio.create_task(client.run())
+        wire = await connector.wire(1)
+        await asyncio.sleep(0.5)
+        wire.deliver("ack")
+        await client.wait_ready()
+        await asyncio.sleep(0.1)
+        assert client.subscriptions.states() == {"a": "confirmed"}
+        assert await client.stream().recv() == "ack"
+        await client.shutdown()
+        await running
+
+    run_virtual(main())
+
+
+def test_after_a_shutdown_extensions_have_their_time_again():
+    class Slow(fastws.Extension):
+        name = "slow"
+        handles_outgoing = True
+
+        async def on_init(self, context):
+            await asyncio.sleep(0.1)
+
+        async def on_send(self, message, context):
+            await asyncio.sleep(0.1)
+            return message
+
+    async def main():
+        client = client_of(MemoryConnector())
+        async with client:
+            pass
+        await asyncio.sleep(100)
+        await client.register_extension(Slow())
+        with pytest.raises(ClientStopped):
+            await client.send("late")
+
+    run_virtual(main())

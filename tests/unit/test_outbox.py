@@ -318,3 +318,23 @@ def test_a_message_that_cannot_be_sent_takes_no_token():
         assert wire.sent == ["right"]
 
     run_virtual(main())
+
+
+def test_what_is_urgent_leaves_in_order_and_waits_for_no_token_of_another_key():
+    async def main():
+        loop = asyncio.get_running_loop()
+        box, wire = outbox(), MemoryWire()
+        limits = RateLimits(None, {"a": RateLimit(1, 1000.0), "b": RateLimit(5, 1.0)})
+        box.begin(wire, Pacer(limits))
+        box.send_nowait("a1", key="a")
+        box.send_nowait("a2", key="a")
+        await asyncio.sleep(1)
+        for text in ("b1", "b2", "b3"):
+            box.send_nowait(text, key="b", urgent=True)
+        await asyncio.sleep(0.1)
+        assert wire.sent == ["a1", "b1", "b2", "b3"]
+        await box.flushed()
+        assert wire.sent[-1] == "a2"
+        assert loop.time() == pytest.approx(1000, abs=1)
+
+    run_virtual(main())

@@ -247,3 +247,22 @@ def test_a_request_by_a_client_that_does_not_run_says_so():
             await ask(client, 1)
 
     run_virtual(main())
+
+
+def test_a_request_that_waits_for_a_token_is_asked_on_the_new_connection_and_not_given_up():
+    async def main():
+        connector = MemoryConnector(then=answers())
+        limit = fastws.RateLimit(1, per=4.0, burst=1)
+        client = client_of(connector, rate_limit=limit, message_key=lambda message: message)
+        async with client:
+            await asyncio.sleep(AGE - 1)
+            client.send_nowait("takes the token")
+            asking = [asyncio.create_task(ask(client, number, timeout=60)) for number in (1, 2, 3)]
+            await asyncio.sleep(1.5)
+            for wire in connector.wires:
+                wire.deliver("proof")
+            assert await asyncio.gather(*asking) == ["a1", "a2", "a3"]
+            assert client.snapshot().generation == 2
+            assert sorted(connector.wires[0].sent + connector.wires[1].sent) == ["q1", "q2", "q3", "takes the token"]
+
+    run_virtual(main())

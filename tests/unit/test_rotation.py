@@ -579,3 +579,24 @@ def test_a_second_connection_that_dies_before_it_takes_over_is_followed_by_anoth
 
     run_virtual(main())
     assert "could not be" not in caplog.text
+
+
+def test_a_reader_that_is_always_behind_does_not_keep_the_next_change_from_happening():
+    async def main():
+        connector = MemoryConnector()
+        config = CONFIG.replace(max_connection_age=120, queue_messages=8)
+        client = client_of(connector, config=config, message_key=lambda message: message)
+
+        async def slowly(stream):
+            async for _ in stream:
+                await asyncio.sleep(1)
+
+        async with client:
+            reading = asyncio.create_task(slowly(client.stream()))
+            await publish(connector, range(2400), every=0.4)
+            assert client.snapshot().generation >= 3
+            assert sum(wire.is_open for wire in connector.wires) <= 2
+        reading.cancel()
+        await asyncio.wait([reading])
+
+    run_virtual(main())

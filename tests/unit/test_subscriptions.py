@@ -159,6 +159,7 @@ def test_restoring_does_not_wait_for_ever_and_says_what_is_missing():
         registry.begin(await registry.restore(HandshakeChannel(MemoryWire()), 2.0))
         assert asyncio.get_running_loop().time() == 2
         assert registry.unrestored() == ("a",)
+        await registry.aclose(None)
 
     run_virtual(main())
 
@@ -307,6 +308,7 @@ def test_a_restore_behind_which_the_session_failed_confirms_nothing_in_the_next(
         await registry.restore(HandshakeChannel(wire), 2.0)
         registry.begin(await registry.restore(HandshakeChannel(MemoryWire()), 2.0))
         assert registry.unrestored() == ("a",)
+        await registry.aclose(None)
 
     run_virtual(main())
 

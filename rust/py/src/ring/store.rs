@@ -330,8 +330,8 @@ impl Store {
         self.let_go(py);
         self.forget_runs();
         let (base, bytes) = (self.base, self.base_bytes);
-        if let Some(keeper) = self.keeper.and_then(|index| self.state(index)) {
-            (keeper.next, keeper.bytes) = (base, bytes);
+        for state in self.states.iter_mut().flatten().filter(|state| state.next < base) {
+            (state.next, state.bytes, state.until, state.here_until) = (base, bytes, 0, 0);
         }
     }
 
