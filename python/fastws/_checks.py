@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 from collections.abc import Iterable
 from datetime import timedelta
@@ -30,6 +31,17 @@ def duration(field: str, value: Any, *, zero: bool = False, unit: str = "seconds
 def optional_duration(field: str, value: Any, otherwise: str, *, zero: bool = False) -> float | None:
     """The same, or None, which means ``otherwise``."""
     return None if value is None else duration(field, value, zero=zero, unit=f"None ({otherwise}) or seconds")
+
+
+def is_async(value: object) -> bool:
+    """Whether calling it gives a coroutine."""
+    return inspect.iscoroutinefunction(value) or inspect.iscoroutinefunction(getattr(value, "__call__", None))  # noqa: B004 - of an instance
+
+
+def plain_function(field: str, value: object, does: str) -> None:
+    """Refuses what cannot be called, and what gives a coroutine, which would be taken for its result."""
+    if not callable(value) or is_async(value):
+        raise wrong(field, value, f"a plain function, not async, that {does}")
 
 
 def number(field: str, value: Any, least: float, most: float = math.inf) -> float:

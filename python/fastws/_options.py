@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import socket
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import timedelta
 from typing import Any, Literal
 
@@ -21,7 +21,7 @@ SocketOptions = Iterable[tuple[int, int, int | bytes]]
 def check_target(uri: str, host: str | None, port: int | None, server_hostname: str | None) -> None:
     """Where to connect to, and under which name."""
     if not isinstance(uri, str):
-        raise TypeError(f'uri is a str such as "wss://example.com/feed", not {uri!r}')
+        raise TypeError(f'uri is a str such as "wss://example.com/feed", not {type(uri).__name__}')
     for name, given in (("host", host), ("server_hostname", server_hostname)):
         if given is not None and not isinstance(given, str):
             raise TypeError(f"{name} is a name or an address (str), not {given!r}")
@@ -81,8 +81,19 @@ def header_fields(headers: HeadersLike | None, name: str = "additional_headers")
         fields = None
     # A string of two characters unpacks into a pair too.
     if fields is None or (isinstance(headers, Sequence) and any(isinstance(pair, str) for pair in headers)):
-        raise TypeError(f"{name} is a mapping or pairs of strings, name and value, not {headers!r}")
+        # Not their values: one of them may be a secret.
+        raise TypeError(f"{name} is a mapping or pairs of strings, name and value{_wrong_field(headers)}")
     return fields
+
+
+def _wrong_field(headers: object) -> str:
+    """Which of them is none, where that can be told."""
+    if not isinstance(headers, Mapping):
+        return f", not {type(headers).__name__}"
+    for name, value in headers.items():
+        if not isinstance(name, str) or not isinstance(value, str):
+            return f"; the value of {name!r} is {type(value).__name__}"
+    return ""
 
 
 def subprotocol_names(subprotocols: Sequence[str] | None) -> list[str]:

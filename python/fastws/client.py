@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self
 
-from . import _core, _policy
+from . import _arguments, _core, _policy
 from ._parts import End, MessageKey, Parts, Tap
 from .config import ClientConfig
 from .errors import (
@@ -149,6 +149,18 @@ class WebSocketClient(Requesting, Receiving):
                 raise InvalidURI(str(error)) from None
         if tap is not None and not callable(tap):
             raise ConfigError(f"tap is a callable, not {type(tap).__name__}", field="tap")
+        _arguments.check(
+            config=config,
+            retry=retry,
+            handshake=handshake,
+            extensions=extensions,
+            subscriptions=subscriptions,
+            connector=connector,
+            rate_limit=rate_limit,
+            connect_limiter=connect_limiter,
+            message_key=message_key,
+            metadata=metadata,
+        )
         self.config = config if config is not None else ClientConfig()
         self.subscriptions = subscriptions if subscriptions is not None else Subscriptions()
         self.subscriptions.bind(self)
@@ -451,6 +463,8 @@ class WebSocketClient(Requesting, Receiving):
             ClientError, ConnectError, …: The client is over; the cause.
             NotConnected: It does not run.
         """
+        if not self._is_running:
+            await asyncio.sleep(0)  # a task of run() that was made just now begins
         if self.is_ready:
             return
         if not self._is_running:

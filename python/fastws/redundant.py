@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
+from ._checks import is_async
 from ._core import Message
 from ._merge import Line, Merger
 from .client import WebSocketClient, make_ring
@@ -118,8 +119,10 @@ class RedundantClient(Receiving):
             raise ConfigError(f"n is {n}, and {len(uris)} URIs were given", field="n")
         if len(uris) < 2:
             raise ConfigError("a redundant client has two lines at least; use WebSocketClient for one", field="n")
-        if not callable(key):
-            raise ConfigError(f"key is a callable, not {type(key).__name__}", field="key")
+        if not callable(key) or is_async(key):
+            raise ConfigError(f"key is a plain function, not async, and not {type(key).__name__}", field="key")
+        if config is not None and not config.receive:
+            raise ConfigError("a redundant client is there to receive: leave receive=False away", field="receive")
         for name in ("subscriptions", "tap"):
             if name in options:
                 raise ConfigError(f"{name}= is each line's own; use add() and lines", field=name)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import orjson
 
 from . import _core
+from ._checks import is_async
 from .connection import BytesLike
 from .errors import ConnectionLost, NotSent, RequestTimeout
 from .markers import Down
@@ -55,6 +56,9 @@ class Requesting(Sending):
             NotSent: An extension stopped it, or it was dropped: ``on_disconnect_send`` is ``"drop"``.
             NotConnected, …: As for ``send``.
         """
+        for name, function in (("match", match), ("decode", decode)):
+            if is_async(function):
+                raise TypeError(f"{name} is a plain function, not an async one")
         parts, text = self._parts, None
         if isinstance(message, Mapping):
             message, text = orjson.dumps(message), True

@@ -219,10 +219,10 @@ class Rotation:
 
     def _on_old(self, data: str | bytes, _received_ns: int, _mono_ns: int, _kernel_ns: int | None) -> bool:
         assert self._dedupe is not None
+        self._is_quiet = False
         key = self._dedupe.key(data)
         if key is not None:
             self._dedupe.is_new_key(key)
-            self._is_quiet = False
             if key in self._held_keys:
                 self._decide(proven=True)
         return True
@@ -233,11 +233,12 @@ class Rotation:
         key = self._dedupe.key(data)
         if self._unproving:
             self._unproving -= 1
-        elif key is not None:
+        else:
             self._is_quiet = False
-            self._held_keys.add(key)
-            if key in self._dedupe:
-                self._decide(proven=True)
+            if key is not None:
+                self._held_keys.add(key)
+                if key in self._dedupe:
+                    self._decide(proven=True)
         self._held_bytes += len(data)
         if len(self._held) >= MAX_HELD or self._held_bytes >= MAX_HELD_BYTES:
             self._decide(proven=False)

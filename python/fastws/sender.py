@@ -89,13 +89,13 @@ class Sending:
                     fail(future, NotSent("an extension stopped it", message=plain(message)))
                 return future
             message = passed
+        seconds = None if timeout is None else _core.seconds("timeout", timeout)
         sending = self._parts.outbox.send(
             message, text, urgent=urgent, expires=_moment(expires), key=key, receipt=future
         )
-        if timeout is None:
+        if seconds is None:
             await sending
             return future
-        seconds = _core.seconds("timeout", timeout)
         limit = asyncio.timeout(seconds)
         try:
             async with limit:

@@ -11,6 +11,7 @@ from types import TracebackType
 from typing import Any, Literal, Self, TypeVar
 
 from . import _core
+from ._checks import is_async
 
 __all__ = ["Conflate", "Policy", "Stream"]
 
@@ -32,7 +33,7 @@ class Conflate:
     key: Callable[[bytes], Any]
 
     def __post_init__(self) -> None:
-        if not callable(self.key):
+        if not callable(self.key) or is_async(self.key):
             raise TypeError(f"Conflate(key): key is a callable or one of fastws.keys, not {self.key!r}")
 
 
@@ -99,6 +100,9 @@ class Stream(_core.Cursor[T]):
             raise TypeError(f"filter is a callable that gets bytes, or the bytes to look for, not {filter!r}")
         if decode is not None and not callable(decode):
             raise TypeError(f"decode is a callable that gets bytes, not {decode!r}")
+        for name, function in (("filter", filter), ("decode", decode)):
+            if is_async(function):
+                raise TypeError(f"{name} is a plain function: what an async one returns is no result, {function!r}")
         stream: Self = super().__new__(
             cls,
             ring,

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import orjson
 
+from . import _checks
 from .errors import ClientError, ConfigError
 from .handshakes import HandshakeMessage
 from .handshakes.base import masked
@@ -176,6 +177,9 @@ class Subscriptions:
         for name, seconds in (("ack_timeout", ack_timeout), ("data_timeout", data_timeout)):
             if seconds is not None and not 0 < seconds < float("inf"):
                 raise ConfigError(f"{name} must be more than 0 seconds, not {seconds!r}", field=name)
+        for name, predicate in (("ack", ack), ("nack", nack), ("match", match)):
+            if predicate is not None:
+                _checks.plain_function(name, predicate, "gets a decoded message")
         wire = _payload(message, "message")
         known = self._items.get(key)
         if known is not None:

@@ -669,3 +669,69 @@ def test_after_a_shutdown_extensions_have_their_time_again():
             await client.send("late")
 
     run_virtual(main())
+
+
+async def _async(*_arguments):
+    return False
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("retry", 5),
+        ("retry", fastws.ExponentialBackoff),
+        ("handshake", "token"),
+        ("handshake", fastws.NoOpHandshaker),
+        ("rate_limit", 5),
+        ("connect_limiter", 5),
+        ("connector", 5),
+        ("config", {"open_timeout": 1}),
+        ("config", fastws.ClientConfig),
+        ("extensions", 5),
+        ("subscriptions", ["BTC"]),
+        ("metadata", 5),
+        ("message_key", "sequence"),
+        ("message_key", _async),
+    ],
+)
+def test_an_argument_that_is_nothing_of_the_kind_is_refused_by_name(name, value):
+    with pytest.raises(ConfigError, match=f"^{name} is ") as raised:
+        fastws.WebSocketClient(URI, **{name: value})
+    assert raised.value.field == name
+
+
+def test_async_functions_are_refused_where_their_coroutine_would_count_as_true():
+    async def main():
+        client = client_of(MemoryConnector())
+        for name in ("ack", "nack"):
+            with pytest.raises(ConfigError, match=name):
+                client.subscriptions.add("a", message="sub", **{name: _async})
+        with pytest.raises(ConfigError, match="match"):
+            client.subscriptions.add("a", message="sub", match=_async, data_timeout=5)
+        for name in ("filter", "decode"):
+            with pytest.raises(TypeError, match=name):
+                client.stream(**{name: _async})
+        with pytest.raises(TypeError, match="match"):
+            await client.request("q", match=_async)
+        with pytest.raises(TypeError, match="key"):
+            fastws.Conflate(_async)
+        for handshaker in (
+            fastws.AuthHandshaker("t").with_confirmation,
+            fastws.SubscribeHandshaker(["a"]).wait_confirmation,
+        ):
+            with pytest.raises(TypeError, match="plain function"):
+                handshaker(_async)
+
+    run_virtual(main())
+
+
+def test_a_client_whose_run_is_a_task_can_be_waited_for_at_once():
+    async def main():
+        client = client_of(MemoryConnector())
+        async with asyncio.TaskGroup() as group:
+            group.create_task(client.run())
+            await client.wait_ready()
+            await client.send("hello", timeout=1)
+            await client.shutdown()
+
+    run_virtual(main())

@@ -600,3 +600,18 @@ def test_a_reader_that_is_always_behind_does_not_keep_the_next_change_from_happe
         await asyncio.wait([reading])
 
     run_virtual(main())
+
+
+def test_messages_without_a_key_prove_nothing():
+    async def main():
+        connector = MemoryConnector()
+        client = client_of(connector, message_key=lambda message: None)
+        async with client:
+            stream = client.stream(markers=True)
+            await asyncio.sleep(AGE - 1)
+            reading = asyncio.create_task(publish(connector, range(20)))
+            kinds = [type(await stream.recv()).__name__ for _ in range(20)]
+            assert {"Down", "Outage"} < set(kinds)
+            await reading
+
+    run_virtual(main())

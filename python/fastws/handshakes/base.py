@@ -11,7 +11,7 @@ from typing import Any, Final, Protocol, Self, TypeVar, runtime_checkable
 
 import orjson
 
-from fastws._checks import optional_duration
+from fastws._checks import is_async, optional_duration
 from fastws.context import ConnectionContext
 from fastws.errors import ConnectionClosed, HandshakeError, HandshakeTimeout, is_retryable
 from fastws.redact import Redactor, printable
@@ -178,7 +178,7 @@ class SendMessageHandshaker(Frozen):
 
     def with_response(self, predicate: Predicate | None = None) -> Self:
         """Waits, after sending, for the first message that ``predicate`` accepts; None: for the first of any kind."""
-        return changed(self, _response=predicate or _anything)
+        return changed(self, _response=predicate_or_none("predicate", predicate) or _anything)
 
     async def handshake(self, channel: HandshakeChannel, context: ConnectionContext, /) -> None:
         """Sends, and waits if it is to."""
@@ -301,6 +301,8 @@ def predicate_or_none(name: str, predicate: T) -> T:
     """Refuses what is neither callable nor None."""
     if not (predicate is None or callable(predicate)):
         raise TypeError(f"{name} is a callable that gets a decoded message, or None, not {type(predicate).__name__}")
+    if is_async(predicate):
+        raise TypeError(f"{name} is a plain function: what an async one returns would always count as true")
     return predicate
 
 

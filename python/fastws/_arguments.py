@@ -1,0 +1,54 @@
+"""What a client may be given: an error is a ConfigError that names the argument, and what it may be."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from . import _checks
+from .config import ClientConfig
+from .errors import ConfigError
+from .rate import RateLimit, RateLimits
+from .subscriptions import Subscriptions
+
+__all__ = ["check"]
+
+_HAVE: Mapping[str, tuple[str, str]] = {
+    "retry": ("next_delay", "a strategy such as ExponentialBackoff.fast()"),
+    "handshake": ("handshake", "a handshaker such as AuthHandshaker(token)"),
+    "connector": ("connect", "a connector such as DefaultConnector()"),
+    "connect_limiter": ("slot", "a ConnectLimiter"),
+}
+"""Arguments of which anything will do that has this method."""
+
+_ARE: Mapping[str, tuple[type | tuple[type, ...], str]] = {
+    "config": (ClientConfig, "a ClientConfig"),
+    "subscriptions": (Subscriptions, "a Subscriptions registry; single ones are added by client.subscriptions.add()"),
+    "rate_limit": ((RateLimit, RateLimits), "a RateLimit or RateLimits"),
+    "metadata": (Mapping, "a mapping"),
+}
+"""Arguments of these classes."""
+
+
+def check(**arguments: Any) -> None:
+    """Refuses what is not what it should be; None is "not given" everywhere."""
+    for name, (method, what) in _HAVE.items():
+        value = arguments.get(name)
+        if value is not None and (isinstance(value, type) or not callable(getattr(value, method, None))):
+            raise _wrong(name, value, what)
+    for name, (kind, what) in _ARE.items():
+        value = arguments.get(name)
+        if value is not None and not isinstance(value, kind):
+            raise _wrong(name, value, what)
+    extensions = arguments.get("extensions", ())
+    if not isinstance(extensions, Iterable) or isinstance(extensions, str | bytes):
+        raise _wrong("extensions", extensions, "a list of extensions")
+    for name, what in (("message_key", "gets a message and returns what tells it apart, or None"),):
+        if arguments.get(name) is not None:
+            _checks.plain_function(name, arguments[name], what)
+
+
+def _wrong(name: str, value: object, what: str) -> ConfigError:
+    # The value itself may be a secret.
+    kind = f"the class {value.__name__}" if isinstance(value, type) else type(value).__name__
+    return ConfigError(f"{name} is {what}; not {kind}", field=name)
