@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import logging
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
@@ -39,6 +40,8 @@ if TYPE_CHECKING:
     from .errors import Unsent
 
 __all__ = ["ActivityHandle", "ConnectionSupervisor"]
+
+log = logging.getLogger("fastws.client")
 
 T = TypeVar("T")
 
@@ -245,6 +248,9 @@ class ConnectionSupervisor:
         self._check()
         attempt = self._budget.attempt + 1
         self.state.mark_reconnecting(attempt)
+        # The first of a row is worth a warning: somebody may wait and wonder.
+        level = logging.WARNING if attempt == 2 and failure.phase != "session" else logging.INFO
+        log.log(level, "%s: %s; attempt %d follows in %.3g s", self._shown, failure.cause, attempt, delay)
         self.hub.publish(ReconnectScheduled(delay, attempt))
         try:
             await self._interrupt.wait(asyncio.sleep(delay))
