@@ -60,7 +60,7 @@ FAULTS = (
     Fault(
         1,
         "shutdown() returns before anything has ended",
-        (Edit("client.py", "await asyncio.shield(self._over)", "return"),),
+        (Edit("client.py", "await self._until_over()", "return"),),
     ),
     Fault(
         2,

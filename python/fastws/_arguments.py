@@ -43,9 +43,8 @@ def check(**arguments: Any) -> None:
     extensions = arguments.get("extensions", ())
     if not isinstance(extensions, Iterable) or isinstance(extensions, str | bytes):
         raise _wrong("extensions", extensions, "a list of extensions")
-    for name, what in (("message_key", "gets a message and returns what tells it apart, or None"),):
-        if arguments.get(name) is not None:
-            _checks.plain_function(name, arguments[name], what)
+    if (key := arguments.get("message_key")) is not None:
+        _checks.plain_function("message_key", key, "gets a message and returns what tells it apart, or None")
 
 
 def _wrong(name: str, value: object, what: str) -> ConfigError:

@@ -1,12 +1,12 @@
-"""Ending one task's wait from elsewhere, without a task or an event for each."""
+"""How waits end: from elsewhere, without a task or an event for each; and until others have."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Coroutine
+from collections.abc import Awaitable, Coroutine, Iterable
 from typing import TypeVar
 
-__all__ = ["Interrupt", "Interrupted"]
+__all__ = ["Interrupt", "Interrupted", "ended", "tell"]
 
 T = TypeVar("T")
 
@@ -55,3 +55,33 @@ class Interrupt:
             raise
         finally:
             self._scope = None
+
+
+def tell(waiters: Iterable[asyncio.Future[None]], error: BaseException | None = None) -> None:
+    """Lets those go on who wait for these futures and were not cancelled; with an error, they get it."""
+    for future in waiters:
+        if future.done():
+            continue
+        if error is None:
+            future.set_result(None)
+        else:
+            future.set_exception(error)
+
+
+async def ended(tasks: Iterable[asyncio.Task[None]]) -> None:
+    """Waits for tasks. To be cancelled meanwhile cancels them, and they are waited for all the same."""
+    pending = {task for task in tasks if not task.done()}
+    cancelled: asyncio.CancelledError | None = None
+    while pending:
+        try:
+            _, pending = await asyncio.wait(pending)
+        except asyncio.CancelledError as error:
+            cancelled = error
+            for task in pending:
+                task.cancel()
+            pending = {task for task in pending if not task.done()}
+    for task in tasks:
+        if not task.cancelled():
+            task.exception()  # whoever needs it has it
+    if cancelled is not None:
+        raise cancelled

@@ -15,6 +15,7 @@ from collections import deque
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from ._interrupt import tell
 from .events import Connected, Connecting, Disconnected, DisconnectReason, Event, Ready, Shutdown
 from .markers import Down, Outage
 
@@ -260,9 +261,7 @@ class Merger:
             self._breaks.popleft()
             self._passed += 1
             waiters, self._waiters = self._waiters, []
-            for waiter in waiters:
-                if not waiter.done():
-                    waiter.set_result(None)
+            tell(waiters)
 
     def _mark_down(self, reason: DisconnectReason, detected_ns: int) -> Down:
         down = Down(

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import functools
 import logging
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from types import TracebackType
-from typing import TYPE_CHECKING, Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal
 
 from . import _arguments, _core, _policy
 from ._parts import End, MessageKey, Parts, Tap
@@ -36,6 +34,7 @@ from .receiving import Receiving
 from .redact import Redactor
 from .requesting import Requesting, Requests
 from .rotation import Rotation
+from .running import Running
 from .sender import Sender
 from .session import Session
 from .state import ConnectionSnapshot, Status
@@ -56,7 +55,7 @@ __all__ = ["WebSocketClient"]
 log = logging.getLogger("fastws.client")
 
 
-class WebSocketClient(Requesting, Receiving):
+class WebSocketClient(Running, Requesting, Receiving):
     """A WebSocket connection that stays: it reconnects, authenticates, subscribes again, and says what you missed.
 
     ::
@@ -98,15 +97,10 @@ class WebSocketClient(Requesting, Receiving):
 
     __slots__ = (
         "__weakref__",
-        "_background",
-        "_cause",
         "_host",
-        "_is_running",
         "_observing",
         "_outbox",
-        "_over",
         "_parts",
-        "_ready_waiters",
         "_ring",
         "_rotating",
         "_session",
@@ -138,6 +132,7 @@ class WebSocketClient(Requesting, Receiving):
         metadata: Mapping[str, Any] | None = None,
         redact: Redactor | str | Iterable[str] | None = None,
     ) -> None:
+        super().__init__()
         if proxy is not None:
             raise ConfigError(f"proxy={proxy!r}: this version dials directly; use None", field="proxy")
         if not (isinstance(uri, str) or callable(uri)):
@@ -204,12 +199,7 @@ class WebSocketClient(Requesting, Receiving):
         self._session: Session | None = None
         self._rotating: asyncio.Task[None] | None = None
         self._task: asyncio.Task[Any] | None = None
-        self._background: asyncio.Task[None] | None = None
-        self._is_running = False
         self._observing: Callable[[], None] = _nothing
-        self._over: asyncio.Future[None] | None = None
-        self._cause: BaseException | None = None
-        self._ready_waiters: tuple[asyncio.Future[None], ...] = ()
         self._unsent: tuple[Unsent, ...] = ()
 
     @classmethod
@@ -225,6 +215,10 @@ class WebSocketClient(Requesting, Receiving):
     def uri(self) -> str:
         """The URI that was used last, with userinfo and query masked."""
         return self._supervisor.uri
+
+    @property
+    def _name(self) -> str:
+        return self.uri
 
     @property
     def status(self) -> Status:
@@ -255,11 +249,6 @@ class WebSocketClient(Requesting, Receiving):
     def is_ready(self) -> bool:
         """Whether a connection is open and the application handshake is done."""
         return self.status is Status.READY
-
-    @property
-    def is_running(self) -> bool:
-        """Whether ``run`` is under way."""
-        return self._is_running
 
     def is_healthy(self, timeout: float | None = None) -> bool:
         """Whether it is ready and something was received within ``timeout`` seconds (``receive_timeout``)."""
@@ -365,13 +354,7 @@ class WebSocketClient(Requesting, Receiving):
     async def _end(self, error: BaseException | None) -> None:
         """Everybody is told, whatever happened."""
         self._parts.hurry()
-        if isinstance(error, Exception):
-            self._cause = error
-        else:
-            # What cancelled or ended the run is not what others get who only use the client.
-            self._cause = ClientStopped(
-                f"{self.uri}: the client was {'cancelled' if error is not None else 'shut down'}"
-            )
+        self._conclude(error)
         self._unsent = (*self._parts.unsent, *self._outbox.close())
         self._ring._end(None if error is None or isinstance(error, asyncio.CancelledError) else error)
         try:
@@ -380,53 +363,16 @@ class WebSocketClient(Requesting, Receiving):
         finally:
             self._is_running = False
             self._task = None
-            self._tell_waiters(self._cause)
             self._supervisor.ended()
-            over, self._over = self._over, None
-            if over is not None and not over.done():
-                over.set_result(None)
+            limit = self._parts.deadline.limit(self.config.extension_timeout)
+            self._parts.deadline.clear()
+            self._tell_over()
             # Async callbacks may wait for the shutdown themselves: they are waited for when it is told.
             try:
-                async with self._parts.deadline.limit(self.config.extension_timeout):
+                async with limit:
                     await self._supervisor.hub.aclose(None)
             except TimeoutError:
                 await self._supervisor.hub.aclose()
-            self._parts.deadline.clear()
-
-    async def __aenter__(self) -> Self:
-        """Runs in the background; returns at the first Ready, or raises what makes that impossible."""
-        if self._is_running or self._background is not None:
-            raise AlreadyRunning(f"{self.uri}: this client runs already")
-        self._background = asyncio.get_running_loop().create_task(self.run(), name=f"fastws client {self.uri}")
-        await asyncio.sleep(0)
-        try:
-            await self.wait_ready()
-        except BaseException:
-            with contextlib.suppress(Exception):  # it is what wait_ready() raised
-                await self._stop_background()
-            raise
-        return self
-
-    async def __aexit__(
-        self, exc_type: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None
-    ) -> None:
-        failure = None
-        try:
-            await self._stop_background()
-        except Exception as error:  # noqa: BLE001 - raised below unless the body failed by itself
-            failure = error
-        if failure is not None and exc is None:
-            raise failure
-
-    async def _stop_background(self) -> None:
-        task, self._background = self._background, None
-        if task is None:
-            return
-        try:
-            if not task.done():
-                await self.shutdown()
-        finally:
-            await task
 
     async def shutdown(self, timeout: Seconds = None) -> None:  # noqa: ASYNC109 - it has an end in any case
         """Ends the client: sends what is queued, then Close, and waits for the peer's.
@@ -449,36 +395,10 @@ class WebSocketClient(Requesting, Receiving):
         session = self._session
         if asyncio.current_task() is self._task or (session is not None and session.intake.is_own_task()):
             return  # a callback of ours: run() goes on when it returns
-        if self._over is None:
-            self._over = asyncio.get_running_loop().create_future()
-        await asyncio.shield(self._over)
+        await self._until_over()
         unsent = self._unsent
         if unsent:
             raise ShutdownTimeout(f"{self.uri}: shut down after {seconds:g} s", timeout=seconds, unsent=unsent)
-
-    async def wait_ready(self) -> None:
-        """Waits for the application handshake. Bound it by ``asyncio.timeout``.
-
-        Raises:
-            ClientError, ConnectError, …: The client is over; the cause.
-            NotConnected: It does not run.
-        """
-        if not self._is_running:
-            await asyncio.sleep(0)  # a task of run() that was made just now begins
-        if self.is_ready:
-            return
-        if not self._is_running:
-            raise self._cause or NotConnected(
-                f"{self.uri}: the client does not run; use `async with`, or a task of run()"
-            )
-        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._ready_waiters += (future,)
-        try:
-            await future
-        finally:
-            self._ready_waiters = tuple(waiter for waiter in self._ready_waiters if waiter is not future)
-
-    wait_connected = wait_ready
 
     def reconnect(self, reason: str = "requested") -> None:
         """Closes the present connection politely and opens another, at once: attempts are counted anew.
@@ -553,7 +473,7 @@ class WebSocketClient(Requesting, Receiving):
             self._session.stream_made()
 
     def _observe(self) -> Stream[Any]:
-        return Stream.aside(self._ring)
+        return Stream._aside(self._ring)
 
     @property
     def _is_held_up(self) -> bool:
@@ -567,16 +487,6 @@ class WebSocketClient(Requesting, Receiving):
             session = self._session
             if session is not None:
                 session.end(End(DisconnectReason("error", cause=error), error, final=self._host.policy == "fatal"))
-
-    def _tell_waiters(self, error: BaseException | None = None) -> None:
-        waiters, self._ready_waiters = self._ready_waiters, ()
-        for future in waiters:
-            if future.done():
-                continue
-            if error is None:
-                future.set_result(None)
-            else:
-                future.set_exception(error)
 
     def __repr__(self) -> str:
         return f"<fastws.WebSocketClient {self.uri} {self.status}>"

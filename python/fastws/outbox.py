@@ -15,6 +15,7 @@ from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any, Literal
 
 from ._account import Account, Item, Message, Receipt, fail, succeed
+from ._interrupt import tell
 from .connection import BytesLike, Connection
 from .errors import (
     ConnectionClosed,
@@ -195,10 +196,8 @@ class Outbox:
     def _offer_room(self, drained: asyncio.Future[None] | None = None) -> None:
         if drained is not None and not drained.cancelled():
             drained.exception()  # a connection that ended is no error here
-        while self._room:
-            room = self._room.popleft()
-            if not room.done():
-                room.set_result(None)
+        waiters, self._room = self._room, _NONE
+        tell(waiters)
 
     def _queue(self, item: Item) -> None:
         error = self._closed()
@@ -428,7 +427,7 @@ class Outbox:
         account, self._account = self._account, None
         self._wire = self._native = self._pacer = None
         if self._left is not None:
-            self._left.set_result(None)
+            tell((self._left,))
             self._left = None
         if self._draining is not None:
             self._draining.cancel()

@@ -6,21 +6,22 @@ import asyncio
 import contextlib
 import functools
 import logging
-from collections.abc import Callable, Hashable, Iterable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
-from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any
 
 from ._checks import is_async
 from ._core import Message
+from ._interrupt import ended
 from ._merge import Line, Merger
 from .client import WebSocketClient, make_ring
 from .config import ClientConfig
 from .dedupe import Deduplicator, MessageKeys
-from .errors import AlreadyRunning, ClientStopped, ConfigError, NotConnected, ShutdownTimeout
+from .errors import AlreadyRunning, ClientStopped, ConfigError, ShutdownTimeout
 from .events import Event, Ready, Shutdown
 from .markers import Down, Outage
 from .receiving import Receiving
+from .running import Running
 from .subscriptions import SubscriptionState
 
 if TYPE_CHECKING:
@@ -59,7 +60,7 @@ class LineStats:
     cause: BaseException | None = None
 
 
-class RedundantClient(Receiving):
+class RedundantClient(Running, Receiving):
     """The same feed over several lines. A message is delivered when the first of them brings it, and once.
 
     ::
@@ -92,15 +93,10 @@ class RedundantClient(Receiving):
 
     __slots__ = (
         "__weakref__",
-        "_background",
-        "_cause",
         "_hurry",
-        "_is_running",
         "_last",
         "_lines",
         "_merger",
-        "_over",
-        "_ready_waiters",
         "_ring",
     )
 
@@ -114,6 +110,7 @@ class RedundantClient(Receiving):
         config: ClientConfig | None = None,
         **options: Any,
     ) -> None:
+        super().__init__()
         uris = [uri] * (2 if n is None else n) if isinstance(uri, str) else list(uri)
         if n is not None and len(uris) != n:
             raise ConfigError(f"n is {n}, and {len(uris)} URIs were given", field="n")
@@ -134,13 +131,8 @@ class RedundantClient(Receiving):
             client = WebSocketClient(each, config=config, **options)
             self._lines.append(Line(f"line {number}", client, MessageKeys(key, f"line {number}, {client.uri}")))
         self._merger = Merger(self._ring, Deduplicator(key, window), self._lines)
-        self._is_running = False
-        self._background: asyncio.Task[None] | None = None
-        self._ready_waiters: tuple[asyncio.Future[None], ...] = ()
-        self._cause: BaseException | None = None
         self._last: BaseException | None = None
         self._hurry: asyncio.Future[None] | None = None
-        self._over: asyncio.Future[None] | None = None
 
     # ---- what users call -------------------------------------------------------------------------------------------
 
@@ -150,14 +142,13 @@ class RedundantClient(Receiving):
         return tuple(line.client for line in self._lines)
 
     @property
+    def _name(self) -> str:
+        return repr(self)
+
+    @property
     def is_ready(self) -> bool:
         """Whether one line at least is ready."""
         return any(line.client.is_ready for line in self._lines)
-
-    @property
-    def is_running(self) -> bool:
-        """Whether ``run`` is under way."""
-        return self._is_running
 
     def stats(self) -> tuple[LineStats, ...]:
         """What each line did since the client was made, and what it is now."""
@@ -239,43 +230,9 @@ class RedundantClient(Receiving):
                 raise
             finally:
                 self._end(error)
-                await _ended(running)  # what they told is still being heard
+                await ended(running)  # what they told is still being heard
         if error is not None:
             raise error
-
-    async def __aenter__(self) -> Self:
-        """Runs in the background; returns when the first line is ready, or raises what makes that impossible."""
-        if self._is_running or self._background is not None:
-            raise AlreadyRunning(f"{self!r}: this client runs already")
-        self._background = asyncio.get_running_loop().create_task(self.run(), name="fastws redundant client")
-        await asyncio.sleep(0)
-        try:
-            await self.wait_ready()
-        except BaseException:
-            with contextlib.suppress(Exception):  # it is what wait_ready() raised
-                await self._stop_background()
-            raise
-        return self
-
-    async def __aexit__(
-        self, exc_type: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None
-    ) -> None:
-        try:
-            await self._stop_background()
-        except Exception:
-            if exc is None:
-                raise
-
-    async def _stop_background(self) -> None:
-        task, self._background = self._background, None
-        if task is None:
-            return
-        try:
-            if not task.done():
-                await self.shutdown()
-        finally:
-            await _ended([task])
-        task.result()
 
     async def shutdown(self, timeout: Seconds = None) -> None:  # noqa: ASYNC109 - that of each line
         """Ends every line, all at the same time: sends what is queued, then Close. Nothing happens if it does not run.
@@ -290,9 +247,7 @@ class RedundantClient(Receiving):
         """
         if not self._is_running:
             return
-        if self._over is None:
-            self._over = asyncio.get_running_loop().create_future()
-        over = self._over
+        over = self._until_over()
         stops = asyncio.gather(*(line.client.shutdown(timeout) for line in self._lines), return_exceptions=True)
         late: list[ShutdownTimeout] = []
         for outcome in await asyncio.shield(stops):
@@ -300,31 +255,11 @@ class RedundantClient(Receiving):
                 late.append(outcome)
             elif isinstance(outcome, BaseException):
                 raise outcome
-        await asyncio.shield(over)
+        await over
         if late:
             unsent = tuple(message for each in late for message in each.unsent)
             seconds = late[0].timeout
             raise ShutdownTimeout(f"{self!r}: shut down after {seconds:g} s", timeout=seconds, unsent=unsent)
-
-    async def wait_ready(self) -> None:
-        """Waits for the first line that is ready. Bound it by ``asyncio.timeout``.
-
-        Raises:
-            ClientError, ConnectError, …: All lines are over; the cause.
-            NotConnected: It does not run.
-        """
-        if self.is_ready:
-            return
-        if not self._is_running:
-            raise self._cause or NotConnected(
-                f"{self!r}: the client does not run; use `async with`, or a task of run()"
-            )
-        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._ready_waiters += (future,)
-        try:
-            await future
-        finally:
-            self._ready_waiters = tuple(waiter for waiter in self._ready_waiters if waiter is not future)
 
     # ---- inside ----------------------------------------------------------------------------------------------------
 
@@ -391,58 +326,22 @@ class RedundantClient(Receiving):
         for task in running:
             task.cancel()
         try:
-            await _ended(running)
+            await ended(running)
         finally:
             self._stop_waiting()
             for line, task in zip(self._lines, carrying, strict=True):
                 if line.over is None or not line.over.done():
                     task.cancel()  # the line had not begun
-            await _ended(carrying)
+            await ended(carrying)
 
     def _end(self, error: BaseException | None) -> None:
         """Everybody is told, whatever happened."""
         for line in self._lines:
             self._merger.passed(line)
-        if isinstance(error, Exception):
-            self._cause = error
-        else:
-            # What cancelled or ended the run is not what others get who only use the client.
-            self._cause = ClientStopped(f"{self!r}: the client was {'cancelled' if error is not None else 'shut down'}")
+        self._conclude(error)
         self._ring._end(error if isinstance(error, Exception) else None)
         self._is_running = False
-        self._tell_waiters(self._cause)
-        over, self._over = self._over, None
-        if over is not None and not over.done():
-            over.set_result(None)
-
-    def _tell_waiters(self, error: BaseException | None = None) -> None:
-        waiters, self._ready_waiters = self._ready_waiters, ()
-        for future in waiters:
-            if future.done():
-                continue
-            if error is None:
-                future.set_result(None)
-            else:
-                future.set_exception(error)
+        self._tell_over()
 
     def __repr__(self) -> str:
         return f"<fastws.RedundantClient of {len(self._lines)} lines>"
-
-
-async def _ended(tasks: Iterable[asyncio.Task[None]]) -> None:
-    """Waits for tasks. To be cancelled meanwhile cancels them, and they are waited for all the same."""
-    pending = {task for task in tasks if not task.done()}
-    cancelled: asyncio.CancelledError | None = None
-    while pending:
-        try:
-            _, pending = await asyncio.wait(pending)
-        except asyncio.CancelledError as error:
-            cancelled = error
-            for task in pending:
-                task.cancel()
-            pending = {task for task in pending if not task.done()}
-    for task in tasks:
-        if not task.cancelled():
-            task.exception()  # whoever needs it has it
-    if cancelled is not None:
-        raise cancelled

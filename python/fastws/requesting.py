@@ -70,13 +70,13 @@ class Requesting(Sending):
                 with contextlib.ExitStack() as stack:
                     answers: Stream[Any] | None = None
                     if not parts.outbox.is_native:
-                        answers = stack.enter_context(Stream.aside(parts.ring, markers=True, decode=decode))
+                        answers = stack.enter_context(Stream._aside(parts.ring, markers=True, decode=decode))
                     receipt = await self.send(message, text, receipt=True)
                     if receipt is not None and receipt.done():
                         receipt.result()  # what an extension stopped, or was dropped, has no answer
                     if answers is None:
                         # No turn of the loop has passed since it was accepted: its answer is still to come.
-                        answers = stack.enter_context(Stream.aside(parts.ring, markers=True, decode=decode))
+                        answers = stack.enter_context(Stream._aside(parts.ring, markers=True, decode=decode))
                     return await self._answer(receipt, answers, match)
         except TimeoutError as error:
             if not limit.expired():

@@ -120,7 +120,7 @@ class Stream(_core.Cursor[T]):
         return stream
 
     @classmethod
-    def aside(
+    def _aside(
         cls, ring: _core.Ring, *, markers: bool = False, decode: Callable[[bytes], Any] | None = None
     ) -> Stream[Any]:
         """For the library's own use: a stream that is not the client's first, where the user has none yet."""

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import orjson
 
 from . import _checks
+from ._interrupt import tell
 from .errors import ClientError, ConfigError
 from .handshakes import HandshakeMessage
 from .handshakes.base import masked
@@ -355,13 +356,7 @@ class Subscriptions:
 
     def _resolve(self, item: Subscription, error: BaseException | None) -> None:
         waiters, item._waiters = item._waiters, None
-        for future in waiters or ():
-            if future.done():
-                continue
-            if error is None:
-                future.set_result(None)
-            else:
-                future.set_exception(error)
+        tell(waiters or (), error)
 
     def _looks_at(self, message: Any, pending: Restored) -> bool:
         """Whether ``message`` confirms or refuses one of these; then it is noted."""

@@ -14,7 +14,7 @@ from rings import WATER, down, feed, outage, push, ring, take, waits
 async def test_a_reader_aside_sees_what_comes_and_the_first_stream_has_everything_nevertheless():
     messages = ring()
     push(messages, "before")
-    aside = Stream.aside(messages)
+    aside = Stream._aside(messages)
     push(messages, "a", "b")
     assert await take(aside, 2) == ["a", "b"]
     assert messages.streams == 0
@@ -31,7 +31,7 @@ async def test_a_reader_aside_sees_what_comes_and_the_first_stream_has_everythin
 async def test_what_a_connection_brings_is_kept_for_the_first_stream_while_only_others_read():
     with Server() as server:
         messages = ring()
-        aside = Stream.aside(messages)
+        aside = Stream._aside(messages)
         session = asyncio.create_task(feed(messages, fastws.connect(server.url("/blast?n=3000&size=40&seq=1"))))
         seen = await take(aside, 3000)
         await session
@@ -41,11 +41,11 @@ async def test_what_a_connection_brings_is_kept_for_the_first_stream_while_only_
 
 async def test_a_reader_aside_that_goes_leaves_what_is_kept_and_takes_nothing_from_a_stream():
     messages = ring()
-    aside = Stream.aside(messages)
+    aside = Stream._aside(messages)
     push(messages, "a")
     aside.close()
     push(messages, "b")
-    other = Stream.aside(messages)
+    other = Stream._aside(messages)
     stream = Stream(messages)
     other.close()
     assert await take(stream, 2) == ["a", "b"]
@@ -56,7 +56,7 @@ async def test_a_reader_aside_that_goes_leaves_what_is_kept_and_takes_nothing_fr
 
 async def test_reading_pauses_for_the_first_stream_though_others_have_read_everything():
     messages = ring(4, low=1)
-    aside = Stream.aside(messages)
+    aside = Stream._aside(messages)
     push(messages, *"abcd")
     await take(aside, 4)
     assert messages.is_full
@@ -79,7 +79,7 @@ async def test_a_ring_that_receives_nothing_has_no_streams_and_shows_others_what
         messages._mark(outage())
         assert messages.discarded == 10_001
         assert messages.seq == messages.retained == 0
-        aside = Stream.aside(messages, markers=True)
+        aside = Stream._aside(messages, markers=True)
         push(messages, "seen")
         messages._mark(outage())
         assert (await aside.recv()).data == "seen"
@@ -104,7 +104,7 @@ async def test_markers_have_a_bound_of_their_own_where_nobody_has_made_a_stream(
 @pytest.mark.parametrize("watched", [False, True])
 async def test_messages_that_had_to_go_for_markers_are_told(watched):
     messages = ring()
-    aside = Stream.aside(messages) if watched else None
+    aside = Stream._aside(messages) if watched else None
     messages._begin(7, 1)
     most = WATER[0]
     push(messages, *map(str, range(most)))
@@ -122,7 +122,7 @@ async def test_messages_that_had_to_go_for_markers_are_told(watched):
 
 async def test_a_reader_aside_that_is_behind_what_had_to_go_goes_on_behind_it():
     messages = ring(4, low=1)
-    aside = Stream.aside(messages, markers=True)
+    aside = Stream._aside(messages, markers=True)
     push(messages, "gone")
     for generation in range(600):
         messages._mark(down(generation))

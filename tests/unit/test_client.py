@@ -6,14 +6,10 @@ import pytest
 
 import fastws
 from fastws.errors import (
-    AlreadyRunning,
     AuthFailed,
     ClientStopped,
-    ConfigError,
-    DataTimeout,
     DialError,
     HandshakeError,
-    ReceiveTimeout,
     RetriesExhausted,
 )
 from fastws.events import (
@@ -226,44 +222,12 @@ def test_fault_04_a_permanent_refusal_is_raised_and_every_wait_gets_it():
     run_virtual(main())
 
 
-def test_async_with_raises_what_makes_ready_impossible_and_not_twice():
-    async def main():
-        with pytest.raises(AuthFailed):
-            async with client_of(MemoryConnector(), handshake=Failing(AuthFailed("bad token"))):
-                pytest.fail("it is not ready")
-
-    run_virtual(main())
-
-
-def test_async_with_never_cancels_the_body_and_raises_at_its_clean_end():
-    async def main():
-        connector = MemoryConnector()
-        client = client_of(connector, retry=fastws.NoRetry())
-        reached = False
-        with pytest.raises(RetriesExhausted):
-            async with client:
-                connector.wires[0].reset()
-                await asyncio.sleep(5)
-                reached = True
-        assert reached
-
-        connector = MemoryConnector()
-        client = client_of(connector, retry=fastws.NoRetry())
-        with pytest.raises(ZeroDivisionError):
-            async with client:
-                connector.wires[0].reset()
-                await asyncio.sleep(5)
-                raise ZeroDivisionError
-
-    run_virtual(main())
-
-
 def test_fault_01_shutdown_waits_and_closes_and_streams_end_cleanly():
     async def main():
         connector = MemoryConnector()
         client = client_of(connector)
         task = asyncio.create_task(client.run())
-        await client_ready(client)
+        await client.wait_ready()
         stream = client.stream()
         connector.wires[0].deliver("last")
         await asyncio.sleep(0.1)
@@ -275,133 +239,6 @@ def test_fault_01_shutdown_waits_and_closes_and_streams_end_cleanly():
         await client.shutdown()
         with pytest.raises(ClientStopped):
             await client.send("x")
-
-    run_virtual(main())
-
-
-async def client_ready(client):
-    while not client.is_running:
-        await asyncio.sleep(0)
-    await client.wait_ready()
-
-
-@pytest.mark.parametrize("moment", ["dial", "backoff", "handshake", "session"])
-def test_fault_17_shutdown_interrupts_every_wait(moment):
-    async def main():
-        class Slow(Handshaker):
-            name = "slow"
-            timeout = None
-
-            async def handshake(self, channel, context):
-                await channel.receive()
-
-        connector = {
-            "dial": MemoryConnector(lambda wire: asyncio.sleep(1000)),
-            "backoff": MemoryConnector(refused()),
-        }.get(moment, MemoryConnector())
-        client = client_of(
-            connector,
-            retry=fastws.FixedDelay(1000),
-            handshake=Slow() if moment == "handshake" else None,
-            config=QUIET.replace(open_timeout=None),
-        )
-        task = asyncio.create_task(client.run())
-        await asyncio.sleep(1)
-        loop = asyncio.get_running_loop()
-        before = loop.time()
-        await client.shutdown()
-        await task
-        assert loop.time() - before < 0.1
-        assert client.status is fastws.Status.DISCONNECTED
-
-    run_virtual(main())
-
-
-def test_fault_11_a_cancelled_run_leaves_nothing_and_may_run_again():
-    async def main():
-        connector = MemoryConnector()
-        client = client_of(connector)
-        task = asyncio.create_task(client.run())
-        await client_ready(client)
-        task.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await task
-        assert connector.wires[0].closed_by_client == 1001
-        assert not client.is_running
-        with pytest.raises(ClientStopped, match="cancelled"):
-            await client.send("x")
-        async with client:
-            assert client.is_ready
-        assert client.snapshot().generation == 2
-
-    run_virtual(main())
-
-
-def test_it_runs_again_after_a_shutdown_and_streams_are_new():
-    async def main():
-        connector = MemoryConnector()
-        client = client_of(connector)
-        async with client:
-            pass
-        async with client:
-            stream = client.stream()
-            connector.wires[1].deliver("again")
-            assert await stream.recv() == "again"
-
-    run_virtual(main())
-
-
-def test_it_runs_once_at_a_time():
-    async def main():
-        client = client_of(MemoryConnector())
-        async with client:
-            with pytest.raises(AlreadyRunning):
-                await client.run()
-
-    run_virtual(main())
-
-
-def test_fault_23_silence_is_cut_at_receive_timeout_and_a_timeout_of_none_never():
-    async def main():
-        connector = MemoryConnector()
-        client = client_of(connector, config=fastws.ClientConfig(receive_timeout=20))
-        seen = []
-        client.on(Disconnected, seen.append)
-        async with client:
-            await asyncio.sleep(15)
-            connector.wires[0].deliver("alive")
-            await asyncio.sleep(19)
-            assert seen == []
-            await asyncio.sleep(2)
-            (event,) = seen
-            assert event.reason.kind == "receive_timeout"
-            assert isinstance(event.reason.cause, ReceiveTimeout)
-            assert str(event.reason).startswith("timeout")
-            assert connector.wires[0].closed_by_client == "abort"
-
-        quiet = client_of(MemoryConnector())
-        async with quiet:
-            await asyncio.sleep(7200)
-            assert quiet.is_ready
-            assert quiet.snapshot().reconnect_count == 0
-
-    run_virtual(main())
-
-
-def test_data_silence_is_a_cause_of_its_own_and_never_stable():
-    async def main():
-        connector = MemoryConnector()
-        client = client_of(
-            connector,
-            config=QUIET.replace(data_timeout=30),
-            retry=fastws.ExponentialBackoff(1.0, 100.0, 2.0, jitter=0),
-        )
-        seen = []
-        client.on(Disconnected, seen.append)
-        async with client:
-            await asyncio.sleep(65)
-            assert [event.reason.kind for event in seen] == ["data_timeout", "data_timeout"]
-            assert isinstance(seen[0].reason.cause, DataTimeout)
 
     run_virtual(main())
 
@@ -420,28 +257,6 @@ def test_fault_12_reconnections_are_counted_and_attempts_are_something_else():
             snapshot = client.snapshot()
             assert (snapshot.reconnect_count, snapshot.total_attempts) == (1, 4)
             assert snapshot.last_disconnect.kind == "error"
-
-    run_virtual(main())
-
-
-def test_a_stream_that_is_not_read_is_named_once_and_in_the_cause(caplog):
-    async def main():
-        connector = MemoryConnector()
-        client = client_of(connector, config=QUIET.replace(queue_messages=4))
-        seen = []
-        client.on(Disconnected, seen.append)
-        async with client:
-            stream = client.stream()
-            wire = connector.wires[0]
-            wire.deliver(*"abcdefgh")
-            await asyncio.sleep(30)
-            named = [record for record in caplog.records if "not read for" in record.getMessage()]
-            assert len(named) == 1
-            assert "Stream" in named[0].getMessage()
-            client.reconnect()
-            await asyncio.sleep(0.1)
-            assert any("not read for" in note for note in seen[0].reason.cause.__notes__)
-            assert await take(stream, 4) == ["a", "b", "c", "d"]
 
     run_virtual(main())
 
@@ -532,28 +347,6 @@ def test_messages_that_no_handshaker_claimed_come_first_in_order():
     run_virtual(main())
 
 
-def test_positional_subscribe_says_what_was_meant():
-    client = client_of(MemoryConnector())
-    with pytest.raises(TypeError, match=r"subscriptions\.add\('BTC-USD'"):
-        client.subscribe("BTC-USD")
-
-
-@pytest.mark.parametrize(
-    ("options", "field"), [({"proxy": "http://x"}, "proxy"), ({"tap": 5}, "tap")], ids=["proxy", "tap"]
-)
-def test_wrong_arguments_are_named(options, field):
-    with pytest.raises(ConfigError) as raised:
-        fastws.WebSocketClient(URI, **options)
-    assert raised.value.field == field
-
-
-def test_a_wrong_uri_is_an_error_of_its_own():
-    with pytest.raises(fastws.InvalidURI):
-        fastws.WebSocketClient("http://venue.example")
-    with pytest.raises(ConfigError):
-        fastws.WebSocketClient(5)
-
-
 def test_error_events_name_the_attempt():
     async def main():
         client = client_of(MemoryConnector(refused(), refused()))
@@ -607,21 +400,6 @@ def test_a_strategy_that_fails_when_it_is_reset_ends_no_session(caplog):
     assert "broken reset" in caplog.text
 
 
-def test_a_stream_made_late_that_nobody_reads_is_named_too(caplog):
-    async def main():
-        connector = MemoryConnector()
-        client = client_of(connector, config=QUIET.replace(queue_messages=4))
-        async with client:
-            await asyncio.sleep(15)
-            stream = client.stream()
-            connector.wires[0].deliver(*"abcdefgh")
-            await asyncio.sleep(12)
-            assert any("was not read for" in record.getMessage() for record in caplog.records)
-            stream.close()
-
-    run_virtual(main())
-
-
 def test_an_acknowledgement_that_comes_between_restoring_and_ready_counts():
     class Slow(fastws.Extension):
         name = "slow"
@@ -643,95 +421,5 @@ def test_an_acknowledgement_that_comes_between_restoring_and_ready_counts():
         assert await client.stream().recv() == "ack"
         await client.shutdown()
         await running
-
-    run_virtual(main())
-
-
-def test_after_a_shutdown_extensions_have_their_time_again():
-    class Slow(fastws.Extension):
-        name = "slow"
-        handles_outgoing = True
-
-        async def on_init(self, context):
-            await asyncio.sleep(0.1)
-
-        async def on_send(self, message, context):
-            await asyncio.sleep(0.1)
-            return message
-
-    async def main():
-        client = client_of(MemoryConnector())
-        async with client:
-            pass
-        await asyncio.sleep(100)
-        await client.register_extension(Slow())
-        with pytest.raises(ClientStopped):
-            await client.send("late")
-
-    run_virtual(main())
-
-
-async def _async(*_arguments):
-    return False
-
-
-@pytest.mark.parametrize(
-    ("name", "value"),
-    [
-        ("retry", 5),
-        ("retry", fastws.ExponentialBackoff),
-        ("handshake", "token"),
-        ("handshake", fastws.NoOpHandshaker),
-        ("rate_limit", 5),
-        ("connect_limiter", 5),
-        ("connector", 5),
-        ("config", {"open_timeout": 1}),
-        ("config", fastws.ClientConfig),
-        ("extensions", 5),
-        ("subscriptions", ["BTC"]),
-        ("metadata", 5),
-        ("message_key", "sequence"),
-        ("message_key", _async),
-    ],
-)
-def test_an_argument_that_is_nothing_of_the_kind_is_refused_by_name(name, value):
-    with pytest.raises(ConfigError, match=f"^{name} is ") as raised:
-        fastws.WebSocketClient(URI, **{name: value})
-    assert raised.value.field == name
-
-
-def test_async_functions_are_refused_where_their_coroutine_would_count_as_true():
-    async def main():
-        client = client_of(MemoryConnector())
-        for name in ("ack", "nack"):
-            with pytest.raises(ConfigError, match=name):
-                client.subscriptions.add("a", message="sub", **{name: _async})
-        with pytest.raises(ConfigError, match="match"):
-            client.subscriptions.add("a", message="sub", match=_async, data_timeout=5)
-        for name in ("filter", "decode"):
-            with pytest.raises(TypeError, match=name):
-                client.stream(**{name: _async})
-        with pytest.raises(TypeError, match="match"):
-            await client.request("q", match=_async)
-        with pytest.raises(TypeError, match="key"):
-            fastws.Conflate(_async)
-        for handshaker in (
-            fastws.AuthHandshaker("t").with_confirmation,
-            fastws.SubscribeHandshaker(["a"]).wait_confirmation,
-        ):
-            with pytest.raises(TypeError, match="plain function"):
-                handshaker(_async)
-
-    run_virtual(main())
-
-
-def test_a_client_whose_run_is_a_task_can_be_waited_for_at_once():
-    async def main():
-        client = client_of(MemoryConnector())
-        async with asyncio.TaskGroup() as group:
-            group.create_task(client.run())
-            await client.wait_ready()
-            await client.send("hello", timeout=1)
-            await client.shutdown()
 
     run_virtual(main())
