@@ -248,14 +248,21 @@ class ConnectionSupervisor:
         self._check()
         attempt = self._budget.attempt + 1
         self.state.mark_reconnecting(attempt)
-        # The first of a row is worth a warning: somebody may wait and wonder.
-        level = logging.WARNING if attempt == 2 and failure.phase != "session" else logging.INFO
-        log.log(level, "%s: %s; attempt %d follows in %.3g s", self._shown, failure.cause, attempt, delay)
+        self._log(failure, attempt, delay)
         self.hub.publish(ReconnectScheduled(delay, attempt))
         try:
             await self._interrupt.wait(asyncio.sleep(delay))
         except Interrupted:
             raise self._stopped() from None
+
+    def _log(self, failure: Failure, attempt: int, delay: float) -> None:
+        """The first of a row is worth a warning: somebody may wait and wonder."""
+        level = logging.WARNING if attempt == 2 and failure.phase != "session" else logging.INFO
+        if log.isEnabledFor(level):
+            what = str(failure.cause) or type(failure.cause).__name__
+            if not what.startswith(self._shown):  # our own errors name it
+                what = f"{self._shown}: {what}"
+            log.log(level, "%s; attempt %d follows in %.3g s", what, attempt, delay)
 
     def renew(self) -> None:
         """Another connection is wanted, though nothing failed: the next attempt is the first, and is made at once."""

@@ -291,3 +291,19 @@ def test_fault_15_a_server_that_names_a_time_is_left_alone_up_to_the_maximum(ret
             assert connector.attempts == pytest.approx([0, waited], abs=0.01)
 
     run_virtual(main())
+
+
+def test_a_failed_attempt_is_logged_the_first_of_a_row_as_a_warning_and_the_address_once(caplog):
+    caplog.set_level("INFO", "fastws.client")
+
+    async def main():
+        mine = OSError("a fault of my own connector")
+        named = DialError(f"{URI}: no connection: refused", uri=URI, phase="tcp")
+        await supervisor(MemoryConnector(named, mine, ConnectionResetError())).connect()
+
+    run_virtual(main())
+    assert [(record.levelname, record.getMessage()) for record in caplog.records] == [
+        ("WARNING", f"{URI}: no connection: refused; attempt 2 follows in 1 s"),
+        ("INFO", f"{URI}: a fault of my own connector; attempt 3 follows in 1 s"),
+        ("INFO", f"{URI}: ConnectionResetError; attempt 4 follows in 1 s"),
+    ]
