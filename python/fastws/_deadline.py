@@ -15,7 +15,7 @@ class Deadline:
     __slots__ = ("_running", "at")
 
     def __init__(self) -> None:
-        self._running: tuple[asyncio.Timeout, ...] = ()
+        self._running: list[asyncio.Timeout] = []
         self.at: float | None = None
         """The moment, on the loop's clock; None while nobody has set it."""
 
@@ -40,30 +40,22 @@ class Deadline:
 
     def limit(self, seconds: float | None) -> Limit:
         """``asyncio.timeout(seconds)`` that ends at the deadline at the latest, whenever that is set."""
-        return Limit(self, None if seconds is None else asyncio.get_running_loop().time() + seconds)
+        return self.until(None if seconds is None else asyncio.get_running_loop().time() + seconds)
 
     def until(self, moment: float | None) -> Limit:
         """``asyncio.timeout_at(moment)`` that ends at the deadline at the latest, whenever that is set."""
-        return Limit(self, moment)
-
-    def enter(self, timeout: asyncio.Timeout) -> None:
-        """It is under way."""
-        self._running += (timeout,)
-
-    def leave(self, timeout: asyncio.Timeout) -> None:
-        """It is not any more."""
-        self._running = tuple(each for each in self._running if each is not timeout)
+        if self.at is not None:
+            moment = self.at if moment is None else min(moment, self.at)
+        return Limit(self._running, moment)
 
 
 class Limit:
-    """See ``Deadline.limit``. Raises TimeoutError if the block takes longer."""
+    """``asyncio.timeout_at(moment)`` that is among ``running`` while it is, so that others can move it."""
 
-    __slots__ = ("_deadline", "_timeout")
+    __slots__ = ("_running", "_timeout")
 
-    def __init__(self, deadline: Deadline, moment: float | None) -> None:
-        self._deadline = deadline
-        if deadline.at is not None:
-            moment = deadline.at if moment is None else min(moment, deadline.at)
+    def __init__(self, running: list[asyncio.Timeout], moment: float | None) -> None:
+        self._running = running
         self._timeout = asyncio.timeout_at(moment)
 
     def expired(self) -> bool:
@@ -72,11 +64,11 @@ class Limit:
 
     async def __aenter__(self) -> Self:
         await self._timeout.__aenter__()
-        self._deadline.enter(self._timeout)
+        self._running.append(self._timeout)
         return self
 
     async def __aexit__(
         self, exc_type: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None
     ) -> None:
-        self._deadline.leave(self._timeout)
+        self._running.remove(self._timeout)
         await self._timeout.__aexit__(exc_type, exc, tb)

@@ -34,8 +34,8 @@ from .markers import Down, Outage
 from .rate import Pacer, Priority
 
 if TYPE_CHECKING:
+    from ._deadline import Limit
     from .connector import Wire
-    from .handshakes.channel import TimeLimit
     from .requesting import Request
     from .subscriptions import Restored
 
@@ -248,7 +248,7 @@ class Session:
 
     async def _shake_hands(self, channel: HandshakeChannel, context: ConnectionContext) -> None:
         handshaker, limit = self._parts.handshaker, self._parts.config.handshake_timeout
-        scope: TimeLimit | None = None
+        scope: Limit | None = None
         try:
             async with channel.limit(limit) as scope:
                 await perform(handshaker, channel, context)

@@ -6,11 +6,11 @@ import asyncio
 import contextlib
 import time
 from collections.abc import Awaitable, Callable, Iterator
-from types import TracebackType
-from typing import Any, Final, Protocol, Self
+from typing import Any, Final, Protocol
 
 import orjson
 
+from fastws._deadline import Limit
 from fastws.errors import ConnectionClosed, HandshakeError
 
 __all__ = ["HandshakeChannel", "HandshakeMessage", "Predicate", "Source", "Unclaimed"]
@@ -211,9 +211,9 @@ class HandshakeChannel:
             for limit, when in stopped:
                 limit.reschedule(when + spent)
 
-    def limit(self, seconds: float | None) -> TimeLimit:
+    def limit(self, seconds: float | None) -> Limit:
         """``asyncio.timeout(seconds)``, but that time spent waiting for a rate limit does not count."""
-        return TimeLimit(self._limits, seconds)
+        return Limit(self._limits, None if seconds is None else asyncio.get_running_loop().time() + seconds)
 
     async def _next(self) -> HandshakeMessage:
         source = self._source
@@ -236,31 +236,6 @@ class HandshakeChannel:
                 f"{len(self.unclaimed)} messages ({self._unclaimed_bytes} bytes) came and none was the answer; "
                 "if it was among them, say by which predicate it is known"
             )
-
-
-class TimeLimit:
-    """A block that may take so many seconds; see ``HandshakeChannel.limit``. Raises TimeoutError if it takes longer."""
-
-    __slots__ = ("_running", "_timeout")
-
-    def __init__(self, running: list[asyncio.Timeout], seconds: float | None) -> None:
-        self._running = running
-        self._timeout = asyncio.timeout(seconds)
-
-    def expired(self) -> bool:
-        """Whether it took longer."""
-        return self._timeout.expired()
-
-    async def __aenter__(self) -> Self:
-        await self._timeout.__aenter__()
-        self._running.append(self._timeout)
-        return self
-
-    async def __aexit__(
-        self, exc_type: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None
-    ) -> None:
-        self._running.remove(self._timeout)
-        await self._timeout.__aexit__(exc_type, exc, tb)
 
 
 _UNKNOWN: Final = object()
