@@ -141,7 +141,12 @@ FAULTS = (
                 end = await parts.supervisor.wait(self._end)
             finally:
                 waits = parts.outbox
-                while waits._room or waits._waiting or (waits._native and waits._native._is_above_write_limit):
+                while (
+                    waits._room
+                    or waits._waiting
+                    or waits._left  # a connector's own connection waits by itself
+                    or (waits._native and waits._native._is_above_write_limit)
+                ):
                     await asyncio.sleep(60)""",
             ),
         ),
