@@ -1,9 +1,10 @@
 """A seeded half hour of everything that can go wrong, on wires in memory, checked against what the server did.
 
-`run(seed)` raises AssertionError, naming the seed and what differs. The test is the server: it knows what it put on
-each wire before that ended, so what every stream has to give is known too, to the message. The seed chooses what is
-set on the client (`Plan`), what the venue does (chaos_venue.py) and what users do (chaos_users.py); what must be so is
-in chaos_checks.py.
+`run(seed)` raises AssertionError, naming the seed and what differs (a seed chooses everything but microseconds: the
+longest wait of a batch is measured by the real clock). The test is the server: it knows what it put on each wire
+before that ended, so what every stream has to give is known too, to the message. The seed chooses what is set on the
+client (`Plan`), what the venue does (chaos_venue.py) and what users do (chaos_users.py); what must be so is in
+chaos_checks.py.
 """
 
 import asyncio

@@ -15,10 +15,18 @@ def test_half_an_hour_of_chaos_loses_repeats_and_reorders_nothing(seed):
     assert len([order for order in run.trader.orders if order.receipt is not None]) > 100
     assert len([asked for asked in run.asker.asked if asked.answer is not None]) > (10 if run.plan.rate is None else 0)
     assert len(run.subscriber.log) > 20
-    if run.plan.rotation:
-        assert run.history.taken_over
-    if run.plan.rotation == "seamless":
-        assert len(run.full.marks) < 2 * len(run.history.wires) - 1, "no change was seamless"
+
+
+def test_changes_of_connections_happen_and_some_are_seamless():
+    """In one run there may be none (the longest wait of a batch is measured by the real clock: no two are the same)."""
+    taken_over = seamless = 0
+    for seed in range(100, 130):
+        run = chaos.run(seed)
+        taken_over += len(run.history.taken_over)
+        seamless += 2 * len(run.history.wires) - 1 - len(run.full.marks)
+        if taken_over > 20 and seamless:
+            return
+    pytest.fail(f"{taken_over} connections taken over, {seamless} marks fewer than without a seamless change")
 
 
 @pytest.mark.parametrize("first", range(1000, 1120, 20))
