@@ -11,6 +11,7 @@ from fastws.errors import (
     ClientStopped,
     ConnectionLost,
     HandshakeError,
+    MaybeSent,
     NotConnected,
     NotSent,
     RequestTimeout,
@@ -148,7 +149,14 @@ class Trader:
                     options["receipt"] = True
                 async with asyncio.timeout(rng.choice((0.01, 3))):
                     order.receipt = await sender.send(order.text, timeout=rng.choice((None, 1)), **options)
-        except (SendError, TimeoutError):
+        except MaybeSent:
+            order.said = "maybe"
+            return
+        except TimeoutError:
+            if self.plan.is_tight:
+                order.said = "maybe"
+            return
+        except SendError:
             return
         order.said = "stopped" if Outgoing.stops(order.text) and self.plan.outgoing else "accepted"
 
@@ -189,7 +197,7 @@ class Asker:
             )
         except (NotConnected, SendQueueFull) as error:
             asked.order.said, asked.error = "refused", error
-        except (RequestTimeout, ConnectionLost, ClientStopped, NotSent) as error:
+        except (RequestTimeout, ConnectionLost, ClientStopped, MaybeSent, NotSent) as error:
             asked.error = error
         asked.ended = now()
 

@@ -46,6 +46,7 @@ class VenueWire(MemoryWire):
         self.late = deque()
         self.closing = rng.choices((0.0, 0.05, 0.5, 60.0), (60, 20, 15, 5))[0]
         self._is_tight = is_tight
+        self._accepts_first = is_tight and rng.random() < 0.5
         self._room = [now(), 0]
         self._turn = asyncio.Lock()
 
@@ -67,6 +68,11 @@ class VenueWire(MemoryWire):
 
     async def send(self, message, text=None):
         async with self._turn:  # first come, first served
+            if self._accepts_first:  # and waits for room behind it, as many libraries do
+                self.sent_at.append(now())
+                super().send_nowait(message, text)
+                await asyncio.sleep(ROOM_AGAIN)
+                return
             while True:
                 try:
                     self.send_nowait(message, text)

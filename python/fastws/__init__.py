@@ -130,7 +130,13 @@ from .state import (
     Status,
 )
 from .streams import Conflate, Stream
-from .subscriptions import Subscription, SubscriptionError, Subscriptions, SubscriptionState
+from .subscriptions import (
+    Subscription,
+    SubscriptionError,
+    Subscriptions,
+    SubscriptionState,
+    UnknownSubscription,
+)
 from .supervisor import ActivityHandle, ConnectionSupervisor
 from .tls import TlsConfig
 from .version import __version__
@@ -253,6 +259,7 @@ __all__ = [
     "Subscriptions",
     "TlsConfig",
     "TlsError",
+    "UnknownSubscription",
     "Unsent",
     "WebSocketClient",
     "Wire",

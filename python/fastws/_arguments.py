@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from difflib import get_close_matches
 from typing import Any
 
 from . import _checks
-from .config import ClientConfig
+from .config import SETTINGS, ClientConfig, connect_keywords
 from .errors import ConfigError
 from .rate import RateLimit, RateLimits
 from .subscriptions import Subscriptions
 
-__all__ = ["check"]
+__all__ = ["check", "refuse"]
 
 _HAVE: Mapping[str, tuple[str, str]] = {
     "retry": ("next_delay", "a strategy such as ExponentialBackoff.fast()"),
@@ -45,6 +46,33 @@ def check(**arguments: Any) -> None:
         raise _wrong("extensions", extensions, "a list of extensions")
     if (key := arguments.get("message_key")) is not None:
         _checks.plain_function("message_key", key, "gets a message and returns what tells it apart, or None")
+
+
+def refuse(unknown: Iterable[str], known: Iterable[str]) -> None:
+    """Raises TypeError for what is no argument of a client, and says where it is to be given."""
+    for name in unknown:
+        if name in _ELSEWHERE:
+            hint = f"; here it is {_ELSEWHERE[name]}="
+        elif name in SETTINGS:
+            hint = f"; it is a setting: config=ClientConfig({name}=...)"
+        elif name in connect_keywords():
+            hint = f'; it is one of fastws.connect: config=ClientConfig(ws_config={{"{name}": ...}})'
+        else:
+            close = get_close_matches(name, list(known), 1)
+            hint = f"; did you mean {close[0]}=?" if close else ""
+        raise TypeError(f"WebSocketClient() has no argument {name!r}{hint}")
+
+
+_ELSEWHERE: Mapping[str, str] = {
+    "additional_headers": "headers",
+    "extra_headers": "headers",
+    "ssl": "tls",
+    "ssl_context": "tls",
+    "handshaker": "handshake",
+    "retry_strategy": "retry",
+    "extension": "extensions",
+}
+"""What other libraries, ``fastws.connect`` and the builder call arguments of a client."""
 
 
 def _wrong(name: str, value: object, what: str) -> ConfigError:

@@ -23,6 +23,9 @@ log = logging.getLogger("fastws.client")
 BLOCKED_FOR = 5.0
 """Seconds after which a stream that is not read is named."""
 
+REPLACE_AGAIN = 300.0
+"""Seconds after which at most a connection that has reached its age is tried to be replaced again."""
+
 GRACE = 0.05
 """Seconds between the suspicion of silence and the verdict, at most: what the kernel holds is read first."""
 
@@ -45,9 +48,9 @@ class Watch:
         "_blocked",
         "_data_at",
         "_intake",
-        "_is_old",
         "_is_on",
         "_native",
+        "_old_at",
         "_parts",
         "_silent",
         "_stable",
@@ -67,8 +70,8 @@ class Watch:
         self._timer: asyncio.TimerHandle | None = None
         self._suspected = False
         self._stable = False
-        self._is_old = False
         self._is_on = False
+        self._old_at: float | None = None
         self._blocked: tuple[tuple[int, int], float] | None = None
         self.blocker: str | None = None
         self.began = self._data_at = asyncio.get_running_loop().time()
@@ -76,6 +79,8 @@ class Watch:
     def begin(self) -> None:
         """Everything counts from now."""
         self.began = self._data_at = asyncio.get_running_loop().time()
+        age = self._parts.config.max_connection_age
+        self._old_at = None if age is None else self.began + age
 
     def look(self) -> None:
         """Looks at every timer of the session, and comes back when the next is due."""
@@ -121,13 +126,12 @@ class Watch:
                 parts.supervisor.mark_stable()
             else:
                 dues.append(stable_at)
-        if config.max_connection_age is not None and not self._is_old:
-            due = self.began + config.max_connection_age
-            if now >= due:
-                self._is_old = True
+        if self._old_at is not None:
+            if now >= self._old_at:
+                self._old_at = None
                 parts.rotate()
             else:
-                dues.append(due)
+                dues.append(self._old_at)
         if dues:
             self._timer = loop.call_at(min(dues), self.look)
 
@@ -136,6 +140,17 @@ class Watch:
         if self._is_on and not self._suspected:
             self.stop()
             self.look()
+
+    def replace_later(self) -> float:
+        """Nothing could take the session's place: in so many seconds, which are returned, it is tried again."""
+        config = self._parts.config
+        assert config.max_connection_age is not None, "it was tried"
+        seconds = max(config.rotation_overlap, min(config.max_connection_age / 10, REPLACE_AGAIN))
+        self._old_at = asyncio.get_running_loop().time() + seconds
+        if self._is_on and not self._suspected:
+            self.stop()
+            self.look()
+        return seconds
 
     def stop(self) -> None:
         """Looks no more."""

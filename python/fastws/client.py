@@ -7,7 +7,7 @@ import functools
 import logging
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, Never
 
 from . import _arguments, _core, _policy
 from ._parts import End, MessageKey, Parts, Tap
@@ -93,6 +93,7 @@ class WebSocketClient(Running, Requesting, Receiving):
 
     Raises:
         ConfigError: An argument is wrong; it names the field.
+        TypeError: There is no such argument; it says where else it is to be given, if it is one of a connection.
     """
 
     __slots__ = (
@@ -131,8 +132,11 @@ class WebSocketClient(Running, Requesting, Receiving):
         message_key: MessageKey | None = None,
         metadata: Mapping[str, Any] | None = None,
         redact: Redactor | str | Iterable[str] | None = None,
+        **unknown: Never,
     ) -> None:
         super().__init__()
+        if unknown:
+            _arguments.refuse(unknown, WebSocketClient.__init__.__kwdefaults__ or ())
         if proxy is not None:
             raise ConfigError(f"proxy={proxy!r}: this version dials directly; use None", field="proxy")
         if not (isinstance(uri, str) or callable(uri)):
@@ -445,7 +449,10 @@ class WebSocketClient(Running, Requesting, Receiving):
         except ClientStopped:
             pass
         except Exception as error:  # noqa: BLE001 - the old connection lives on
-            log.warning("%s: the connection could not be replaced, and stays until it ends: %s", self.uri, error)
+            if session is self._session and not session.is_ending:
+                seconds = session.replace_later()
+                text = "%s: the connection could not be replaced, and stays: %s; trying again in %.3g s"
+                log.warning(text, self.uri, error, seconds)
 
     async def _stop_rotating(self) -> None:
         task, self._rotating = self._rotating, None

@@ -223,7 +223,7 @@ class ClientConfig:
 
     def replace(self, **changes: Any) -> Self:
         """The same with other settings, all checked again; what is ``"auto"`` follows. Raises as the constructor."""
-        given = {name: getattr(self, name) for name in _SETTINGS}
+        given = {name: getattr(self, name) for name in SETTINGS}
         given |= dict.fromkeys(self._auto, "auto")
         for alias, name in _ALIASES.items():
             if alias in changes:
@@ -280,7 +280,7 @@ class ClientConfig:
 
     def __reduce__(self) -> tuple[Any, ...]:
         # A read-only mapping cannot be pickled.
-        given = {name: getattr(self, name) for name in _SETTINGS} | dict.fromkeys(self._auto, "auto")
+        given = {name: getattr(self, name) for name in SETTINGS} | dict.fromkeys(self._auto, "auto")
         return _restored, (type(self), given | {"ws_config": dict(self.ws_config)})
 
 
@@ -325,8 +325,8 @@ def _ws_config(given: Any) -> Mapping[str, Any]:
     for name in given:
         if name in _ELSEWHERE:
             raise ConfigError(f"ws_config: {name!r} is set elsewhere: {_ELSEWHERE[name]}", field="ws_config")
-        if name not in _connect_keywords():
-            known = ", ".join(sorted(_connect_keywords()))
+        if name not in connect_keywords():
+            known = ", ".join(sorted(connect_keywords()))
             raise ConfigError(f"ws_config: fastws.connect takes no {name!r}; there are {known}", field="ws_config")
     keywords = dict(given)
     if isinstance(keywords.get("sockopts"), Iterator):
@@ -339,7 +339,7 @@ def _ws_config(given: Any) -> Mapping[str, Any]:
 
 
 @functools.cache
-def _connect_keywords() -> frozenset[str]:
+def connect_keywords() -> frozenset[str]:
     parameters = inspect.signature(connect).parameters.values()
     names = {each.name for each in parameters if each.kind is each.KEYWORD_ONLY and not each.name.startswith("_")}
     return frozenset(names - set(_ELSEWHERE))
@@ -368,4 +368,5 @@ _ALIASES = {"connect_timeout": "open_timeout", "channel_buffer_size": "queue_mes
 
 _NOTHING: Mapping[str, Any] = MappingProxyType({})
 
-_SETTINGS = tuple(name for name in ClientConfig.__slots__ if name != "_auto")
+SETTINGS = tuple(name for name in ClientConfig.__slots__ if name != "_auto")
+"""The names of all settings."""

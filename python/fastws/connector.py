@@ -29,7 +29,11 @@ class Wire(Protocol):
         ...
 
     async def send(self, message: str | bytes, text: bool | None = None) -> None:
-        """Accepts a message, when there is room for it. If it is cancelled, it has accepted nothing."""
+        """Accepts a message, when there is room for it.
+
+        It is cancelled where the session ends meanwhile. Whether it has accepted the message is unknown then: the
+        message counts as maybe sent, and is not sent again.
+        """
         ...
 
     async def close(self, code: int = 1000, reason: str = "") -> None:

@@ -541,7 +541,7 @@ class DecodeError(ReceiveError):
 
     def __str__(self) -> str:
         why = f": {type(self.__cause__).__name__}" if self.__cause__ is not None else ""
-        return f"decode failed on a message of generation {self.generation}, {_sized(self.data)}{why}"
+        return f"decode failed on a message of generation {self.generation}, {len(self.data)} bytes{why}"
 
 
 class SubscriberOverflow(ReceiveError):

@@ -20,8 +20,10 @@ from .connection import BytesLike, Connection
 from .errors import (
     ConnectionClosed,
     FastwsError,
+    MaybeSent,
     NotConnected,
     NotSent,
+    Outcome,
     SendQueueFull,
     Unsent,
 )
@@ -35,6 +37,9 @@ __all__ = ["Outbox", "Receipt"]
 
 _NONE: deque[Any] = deque(maxlen=0)
 """Nothing waits, for the many of whom that is true; nothing is put into it."""
+
+_CUT = "the connection ended while it was sending it"
+"""What is said of a message that a connector's own connection waited for room with."""
 
 log = logging.getLogger("fastws.client")
 
@@ -52,10 +57,11 @@ class Outbox:
         "_capacity",
         "_closed",
         "_draining",
-        "_expired",
+        "_in_hand",
         "_is_pacing",
         "_keep_limit",
         "_left",
+        "_lost",
         "_native",
         "_pacer",
         "_policy",
@@ -84,9 +90,10 @@ class Outbox:
         # An empty deque takes 760 bytes, and most clients wait for nothing: each is made when it is needed.
         self._waiting: deque[Item] = _NONE
         self._account: Account | None = None
-        self._expired: deque[Unsent] = _NONE
+        self._lost: deque[Unsent] = _NONE
         self._room: deque[asyncio.Future[None]] = _NONE
         self._draining: asyncio.Task[None] | None = None
+        self._in_hand: Item | None = None
         self._left: asyncio.Future[None] | None = None
         self._is_pacing = False
         self.dropped = 0
@@ -157,12 +164,16 @@ class Outbox:
                 return
 
     async def _send_itself(self, wire: Wire, item: Item) -> bool:
-        """A connector's own connection has no room; it tells nobody of room, but waits by itself. False: it did not."""
+        """A connector's own connection has no room; it tells nobody of room, but waits by itself. False: it did not.
+
+        Raises:
+            MaybeSent: The session ended meanwhile; what such a connection has done with the message, nobody knows.
+        """
         pacer = self._pacer
         if pacer is not None and not pacer.try_acquire(item.key):
             return False
         try:
-            if await self._while_there(self._until_sent(wire, item)):
+            if await self._while_there(self._until_sent(wire, item), item):
                 succeed(item.receipt)
                 return True
         except ConnectionClosed:
@@ -328,10 +339,14 @@ class Outbox:
         try:
             self._hand_over(wire, item.message, item.text)
         except SendQueueFull:
+            self._in_hand = item
             try:
                 return await self._until_sent(wire, item)
             except ConnectionClosed as error:
                 raise NotConnected(f"nothing was sent: {error}", message=item.message) from error
+            finally:
+                if self._in_hand is item:
+                    self._in_hand = None
         return True
 
     async def _until_sent(self, wire: Wire, item: Item) -> bool:
@@ -346,12 +361,18 @@ class Outbox:
         except TimeoutError:
             if not limit.expired():
                 raise
-            return False
-        self.sent_otherwise += 1
+            self.expired += 1
+            self._lose(item, "maybe_sent", "it expired while the connection was sending it")
+        else:
+            self.sent_otherwise += 1
         return True
 
-    async def _while_there(self, sending: Coroutine[Any, Any, bool]) -> bool:
-        """What ``sending`` returns; False if the session is over. A connector's own connection may not know that."""
+    async def _while_there(self, sending: Coroutine[Any, Any, bool], item: Item) -> bool:
+        """What ``sending`` returns. A connector's own connection may not know that the session is over.
+
+        Raises:
+            MaybeSent: It is over.
+        """
         loop = asyncio.get_running_loop()
         if self._left is None:
             self._left = loop.create_future()
@@ -363,7 +384,11 @@ class Outbox:
             if not task.done():
                 task.cancel()
                 await asyncio.wait([task], timeout=0)
-        return task.result() if task.done() and not task.cancelled() else False
+        if task.done() and not task.cancelled():
+            return task.result()
+        error = MaybeSent(_CUT, message=item.message)
+        fail(item.receipt, error)
+        raise error
 
     def _take_out(self, item: Item) -> None:
         """It waits no more; something urgent may have come before it while it was sent."""
@@ -375,13 +400,17 @@ class Outbox:
     def _has_expired(self, item: Item) -> bool:
         if item.expires is None or item.expires > asyncio.get_running_loop().time():
             return False
-        why = "it expired while it waited"
         self.expired += 1
-        fail(item.receipt, NotSent(why, message=item.message))
-        if self._expired is _NONE:
-            self._expired = deque(maxlen=self._keep_limit)
-        self._expired.append(Unsent(item.message, "failed", why))
+        self._lose(item, "failed", "it expired while it waited")
         return True
+
+    def _lose(self, item: Item, outcome: Outcome, why: str) -> None:
+        """It will not be sent again: who has its receipt hears so now, the others at the end of the session."""
+        kind = MaybeSent if outcome == "maybe_sent" else NotSent
+        fail(item.receipt, kind(why, message=item.message))
+        if self._lost is _NONE:
+            self._lost = deque(maxlen=self._keep_limit)
+        self._lost.append(Unsent(item.message, outcome, why))
 
     # ---- sessions --------------------------------------------------------------------------------------------------
 
@@ -389,6 +418,11 @@ class Outbox:
     def is_native(self) -> bool:
         """Whether what is sent goes straight into the driver's queue: it is accepted without a turn of the loop."""
         return self._native is not None
+
+    @property
+    def is_foreign(self) -> bool:
+        """Whether it goes to a connector's own connection, which may have sent what it was told to give up."""
+        return self._wire is not None and self._native is None
 
     def holds(self, receipt: Receipt | None) -> bool:
         """Whether the message that the receipt is for still waits here: no connection has it."""
@@ -418,9 +452,9 @@ class Outbox:
             waited = self._give_up("the connection ended")
             self.unsent += len(waited)
             lost += waited
-        expired, self._expired = self._expired, _NONE
+        earlier, self._lost = self._lost, _NONE
         self._offer_room()
-        return (*lost, *expired)
+        return (*lost, *earlier)
 
     def detach(self) -> Account | None:
         """Nothing goes to this connection any more. What it has not sent yet is in the account, if anything."""
@@ -432,6 +466,11 @@ class Outbox:
         if self._draining is not None:
             self._draining.cancel()
             self._draining = None
+        if self._in_hand is not None:
+            item, self._in_hand = self._in_hand, None
+            self._take_out(item)
+            self.unsent += 1
+            self._lose(item, "maybe_sent", _CUT)
         return account
 
     def settle(self, account: Account | None) -> list[Unsent]:

@@ -13,6 +13,7 @@ from . import _core
 from ._checks import is_async
 from .connection import BytesLike
 from .errors import ConnectionLost, NotSent, RequestTimeout
+from .handshakes.channel import MISSHAPEN
 from .markers import Down
 from .outbox import Receipt
 from .sender import Sending
@@ -44,11 +45,17 @@ class Requesting(Sending):
 
         The answer is seen by streams too.
 
+        ::
+
+            answer = await client.request({"id": 7, …}, match=lambda m: m["id"] == 7, decode=orjson.loads)
+
         Args:
             message: As for ``send``; a dict is sent as JSON.
-            match: Tells whether a message is the answer.
+            match: Tells whether a message is the answer. Where it raises because a message is of another shape
+                (LookupError, TypeError, AttributeError, ValueError), that one is not.
             timeout: Seconds for the answer; None for no limit.
-            decode: Applied to each message before ``match``, such as ``orjson.loads``; gets ``bytes``.
+            decode: Applied to each message before ``match``, such as ``orjson.loads``; gets ``bytes``. What it fails on
+                is not the answer. None: ``match`` gets ``str`` or ``bytes``.
 
         Raises:
             RequestTimeout: No answer within ``timeout``.
@@ -63,25 +70,25 @@ class Requesting(Sending):
         if isinstance(message, Mapping):
             message, text = orjson.dumps(message), True
         seconds = None if timeout is None else _core.seconds("timeout", timeout)
-        limit = asyncio.timeout(seconds)
+        limit, judge = asyncio.timeout(seconds), _Judge(match, decode)
         try:
             async with limit:
                 await parts.requests.may_begin()
                 with contextlib.ExitStack() as stack:
                     answers: Stream[Any] | None = None
                     if not parts.outbox.is_native:
-                        answers = stack.enter_context(Stream._aside(parts.ring, markers=True, decode=decode))
+                        answers = stack.enter_context(Stream._aside(parts.ring, markers=True, decode=judge.decode))
                     receipt = await self.send(message, text, receipt=True)
                     if receipt is not None and receipt.done():
                         receipt.result()  # what an extension stopped, or was dropped, has no answer
                     if answers is None:
                         # No turn of the loop has passed since it was accepted: its answer is still to come.
-                        answers = stack.enter_context(Stream._aside(parts.ring, markers=True, decode=decode))
-                    return await self._answer(receipt, answers, match)
+                        answers = stack.enter_context(Stream._aside(parts.ring, markers=True, decode=judge.decode))
+                    return await self._answer(receipt, answers, judge)
         except TimeoutError as error:
             if not limit.expired():
                 raise
-            why = ""
+            why = judge.verdict
             if parts.ring.is_full and not parts.ring.streams:
                 why = (
                     f"; nothing is received: {parts.ring.retained} messages wait for a first client.stream(). "
@@ -90,7 +97,7 @@ class Requesting(Sending):
             what = f"{parts.supervisor.uri}: no answer within {seconds:g} s{why}"
             raise RequestTimeout(what, timeout=seconds) from error
 
-    async def _answer(self, receipt: Receipt | None, answers: Stream[Any], match: Callable[[Any], Any]) -> Any:
+    async def _answer(self, receipt: Receipt | None, answers: Stream[Any], judge: _Judge) -> Any:
         """The answer to what was just accepted."""
         parts = self._parts
         uri = parts.supervisor.uri
@@ -98,11 +105,60 @@ class Requesting(Sending):
             async for item in answers:
                 if isinstance(item, Down) and not parts.outbox.holds(receipt):
                     raise ConnectionLost(f"{uri}: {item.reason}", outcome=_outcome(receipt))
-                if isinstance(item, _core.Message) and match(item.data):
+                if isinstance(item, _core.Message) and judge.holds(item.data):
                     return item.data
         raise parts.outbox.over or ConnectionLost(
             f"{uri}: the connection was replaced before the answer came", outcome=_outcome(receipt)
         )
+
+
+class _Judge:
+    """Says of each message whether it is an answer, and at last why none was."""
+
+    __slots__ = ("_decode", "_error", "_looked_at", "_match", "decode")
+
+    def __init__(self, match: Callable[[Any], Any], decode: Callable[[Any], Any] | None) -> None:
+        self._match = match
+        self._decode = decode
+        self._looked_at = 0
+        self._error: Exception | None = None
+        self.decode = None if decode is None else self._decoded
+
+    def _decoded(self, data: Any) -> Any:
+        assert self._decode is not None
+        try:
+            return self._decode(data)
+        except MISSHAPEN as error:
+            self._error = error
+            return _UNREADABLE
+
+    def holds(self, message: Any) -> bool:
+        """Whether it is the answer."""
+        self._looked_at += 1
+        if message is _UNREADABLE:
+            return False
+        try:
+            return bool(self._match(message))
+        except MISSHAPEN as error:
+            self._error = error
+            return False
+
+    @property
+    def verdict(self) -> str:
+        """Why there is no answer, for an error: of what came only the number is said."""
+        if not self._looked_at:
+            return "; no message came"
+        came = "1 message came" if self._looked_at == 1 else f"{self._looked_at} messages came"
+        text = f"; {came}, none of which match= took for the answer"
+        if self._error is not None:
+            text += f" (the last error was {type(self._error).__name__})"
+        if self._decode is None:
+            text += "; it got str or bytes, as no decode= such as orjson.loads was given"
+        return text
+
+
+_UNREADABLE = object()
+"""What ``decode`` failed on."""
 
 
 class Requests:

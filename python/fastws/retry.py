@@ -461,7 +461,7 @@ class RetryBudget:
             failure, attempt=self.attempt, is_first=self._failures == 0, close_policy=self._close_policy
         )
         self._failures += 1
-        delay = self._strategy.next_delay(failure)
+        delay = self._asked(failure)
         if delay is None:
             return None
         delay = _checks.duration(f"the delay of {type(self._strategy).__name__}", delay, zero=True)
@@ -474,7 +474,7 @@ class RetryBudget:
 
     def delay_beside(self, error: BaseException, attempt: int) -> float | None:
         """The strategy's delay for an attempt that is not counted here, as a session lives."""
-        delay = self._strategy.next_delay(Failure(error, "connect", attempt, close_policy=self._close_policy))
+        delay = self._asked(Failure(error, "connect", attempt, close_policy=self._close_policy))
         return None if delay is None else _checks.duration("the delay", delay, zero=True)
 
     def given_up(self, failure: Failure) -> BaseException:
@@ -496,6 +496,13 @@ class RetryBudget:
         error = RetriesExhausted(text, attempts=self.attempt)
         error.__cause__ = cause
         return error
+
+    def _asked(self, failure: Failure) -> float | None:
+        try:
+            return self._strategy.next_delay(failure)
+        except Exception as error:
+            error.add_note(f"raised by the retry strategy {self._strategy!r}, asked after attempt {failure.attempt}")
+            raise
 
     def _was_stable(self, failure: Failure) -> bool:
         return failure.session_seconds is not None and failure.session_seconds >= self._stable_after

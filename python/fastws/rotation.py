@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from ._parts import End, Parts
 from .dedupe import Deduplicator
 from .errors import ClientStopped, ConnectionClosedOK, ExtensionError, FastwsError
-from .events import Connected, Connecting, DisconnectReason
+from .events import Connected, DisconnectReason
 from .handshakes import HandshakeMessage
 from .session import NO_INFO, Session
 
@@ -134,11 +134,10 @@ class Rotation:
         attempt = 0
         while True:
             attempt += 1
-            supervisor.hub.publish(Connecting(attempt))
             new: Session | None = None
             self._remember_old()
             try:
-                new = self._make(await supervisor.spare())
+                new = self._make(await supervisor.spare(attempt))
                 connection_id = supervisor.state.reserve_id()
                 supervisor.hub.publish(Connected(connection_id))
                 unclaimed = await new.prepare(connection_id, attempt)
@@ -147,11 +146,11 @@ class Rotation:
                 if new is not None:
                     await new.give_up()
                 old.intake.gate = old.intake.order = None
-                if isinstance(error, ClientStopped) or not isinstance(error, Exception):
+                if isinstance(error, ClientStopped) or not isinstance(error, Exception) or old.is_ending:
                     raise
                 old.intake.carry_no_more()
                 # Whatever it is, the old connection lives.
-                delay = supervisor.spare_delay(error, attempt)
+                delay = supervisor.spare_failed(error, attempt)
                 if delay is None:
                     raise
                 log.info("%s: no second connection yet: %s; trying again in %.3g s", supervisor.uri, error, delay)

@@ -78,7 +78,9 @@ class Sending:
                 ``MaybeSent`` if the connection ended before that.
 
         Raises:
-            TimeoutError: There was no room within ``timeout``: nothing was sent.
+            TimeoutError: There was no room within ``timeout``: nothing was sent. (The connection of a ``Connector`` of
+                your own may have sent it: then the text says so.)
+            MaybeSent: Only of such a connection: the session ended while it was sending.
             NotConnected, ClientStopped, …: As for ``send_nowait``.
         """
         future: Receipt | None = asyncio.get_running_loop().create_future() if receipt else None
@@ -103,6 +105,8 @@ class Sending:
         except TimeoutError as error:
             if not limit.expired():
                 raise
+            if self._parts.outbox.is_foreign:
+                raise TimeoutError(f"maybe sent: the connector's connection was not done in {seconds:g} s") from error
             raise TimeoutError(f"not sent: no room within {seconds:g} s") from error
         return future
 

@@ -131,6 +131,10 @@ class Session:
         if self._pacer is not None:
             await self._pacer.acquire(priority)
 
+    def replace_later(self) -> float:
+        """Nothing could take its place: in so many seconds, which are returned, it is tried again."""
+        return self._watch.replace_later()
+
     def stream_made(self) -> None:
         """There is a stream more: somebody has to read it."""
         self._watch.stream_made()

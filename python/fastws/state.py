@@ -215,6 +215,10 @@ class ConnectionState:
         self._last_id += 1
         return self._last_id
 
+    def mark_dialling_beside(self) -> None:
+        """A dial for a connection that may take over: it counts, but not among the consecutive ones (``attempts``)."""
+        self.total_attempts += 1
+
     def mark_replaced(self, connection_id: int) -> int:
         """Another connection, which is Ready, takes over from a Ready one. Returns the new ``generation``."""
         if self.status is not Status.READY:

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import itertools
 import logging
-from collections.abc import AsyncGenerator, Callable, Iterator, Mapping
+from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Protocol
@@ -26,11 +27,14 @@ if TYPE_CHECKING:
     from .handshakes import HandshakeChannel
     from .streams import Stream
 
-__all__ = ["Subscription", "SubscriptionError", "SubscriptionState", "Subscriptions"]
+__all__ = ["Subscription", "SubscriptionError", "SubscriptionState", "Subscriptions", "UnknownSubscription"]
 
 log = logging.getLogger("fastws.client")
 
 _NONE: frozenset[Any] = frozenset()
+
+_MOST_SHOWN = 10
+"""Keys that an error names."""
 
 Message = str | bytes
 Payload = Message | Mapping[str, Any] | list[Any]
@@ -52,6 +56,18 @@ class SubscriptionState(StrEnum):
 
 class SubscriptionError(ClientError):
     """A subscription was refused, was not confirmed in time, or is not known."""
+
+
+class UnknownSubscription(SubscriptionError, KeyError):
+    """No subscription has this key. ``key`` is it."""
+
+    def __init__(self, key: object, known: Iterable[str] = ()) -> None:
+        shown = ", ".join(repr(each) for each in itertools.islice(known, _MOST_SHOWN))
+        super().__init__(f"no subscription has the key {key!r}; there are: {shown or 'none'}")
+        self.key = key
+
+    def __str__(self) -> str:
+        return Exception.__str__(self)  # KeyError shows the repr of it
 
 
 class _Client(Protocol):
@@ -95,6 +111,8 @@ class Subscription:
     references: int = 1
     _standing: _Standing = field(default_factory=_Standing)
     _waiters: list[asyncio.Future[None]] | None = None
+    _misjudged: str = ""
+    """What a predicate raised last, for an error."""
     _has_complained: bool = False
 
     @property
@@ -204,8 +222,8 @@ class Subscriptions:
         return item
 
     def remove(self, key: str) -> None:
-        """Takes one reference away; the last one unsubscribes. Raises KeyError if the key is not known."""
-        item = self._items[key]
+        """Takes one reference away; the last one unsubscribes. Raises UnknownSubscription."""
+        item = self[key]
         item.references -= 1
         if item.references:
             return
@@ -217,10 +235,10 @@ class Subscriptions:
     async def confirmed(self, key: str) -> None:
         """Waits until ``key`` is confirmed in the present session or a later one.
 
-        Bound it by ``asyncio.timeout``. Raises KeyError if the key is not known, SubscriptionError if the venue refuses
-        it or does not answer within ``ack_timeout``.
+        Bound it by ``asyncio.timeout``. Raises UnknownSubscription, or SubscriptionError if the venue refuses it or
+        does not answer within ``ack_timeout``.
         """
-        item = self._items[key]
+        item = self[key]
         if item.state is SubscriptionState.FAILED:
             raise SubscriptionError(f"{key!r}: {item.error}")
         if item.state is SubscriptionState.PENDING:
@@ -233,7 +251,11 @@ class Subscriptions:
         return {key: item.state for key, item in self._items.items()}
 
     def __getitem__(self, key: str) -> Subscription:
-        return self._items[key]
+        """The subscription of that key. Raises UnknownSubscription, which is a KeyError."""
+        try:
+            return self._items[key]
+        except KeyError:
+            raise UnknownSubscription(key, self._items) from None
 
     def __contains__(self, key: object) -> bool:
         return key in self._items
@@ -444,7 +466,8 @@ class Subscriptions:
                     standing.sent_at = standing.last_data = now
         for item in pending:
             if item.sent_at is not None and now >= item.sent_at + item.ack_timeout:
-                _failed(item, item._standing, f"not confirmed within {item.ack_timeout:g} s")
+                raised = f"; a predicate raised {item._misjudged} on a message" if item._misjudged else ""
+                _failed(item, item._standing, f"not confirmed within {item.ack_timeout:g} s{raised}")
                 self._resolve_if_known(item)
         for item in timed:
             if item.last_data is None or item.data_timeout is None or now < item.last_data + item.data_timeout:
@@ -498,9 +521,11 @@ def _says(item: Subscription, predicate: Predicate | None, message: Any) -> bool
         return False
     try:
         return bool(predicate(message))
-    except MISSHAPEN:
+    except MISSHAPEN as error:
+        item._misjudged = type(error).__name__
         return False
     except Exception as error:  # noqa: BLE001 - a mistake in it must not end the watch over the others
+        item._misjudged = type(error).__name__
         if not item._has_complained:
             item._has_complained = True
             log.warning("a predicate of the subscription %r raised %r; that counts as no", item.key, error)

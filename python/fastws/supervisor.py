@@ -172,13 +172,19 @@ class ConnectionSupervisor:
         """A second connection takes over from the present one. Returns the generation."""
         return self.state.mark_replaced(connection_id)
 
-    async def spare(self) -> Wire:
+    async def spare(self, attempt: int) -> Wire:
         """One attempt at a second connection, beside the present one. Raises what ``Connector.connect`` does."""
         self._check()
+        self.state.mark_dialling_beside()
+        self.hub.publish(Connecting(attempt))
         return await self._attempt()
 
-    def spare_delay(self, error: BaseException, attempt: int) -> float | None:
+    def spare_failed(self, error: BaseException, attempt: int) -> float | None:
         """Seconds until the next attempt at a second connection; None for none. The budget is not touched."""
+        if self._redactor is not None:
+            self._redactor.error(error)
+        self.state.record_error(error)
+        self.hub.publish(Error(error, attempt))
         return self._budget.delay_beside(error, attempt)
 
     def mark_stable(self) -> None:

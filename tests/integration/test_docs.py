@@ -67,6 +67,14 @@ def test_the_first_program_runs_against_a_server(path, fastws_server):
                 "over: None",
             ],
         ),
+        (
+            "docs/howto/subscriptions.md",
+            [
+                "{'BTC': <SubscriptionState.CONFIRMED: 'confirmed'>}",
+                "back; not restored: ()",
+                "{'ETH': <SubscriptionState.CONFIRMED: 'confirmed'>}",
+            ],
+        ),
         ("docs/howto/handshakes.md", ['{"channel": "book", "price": 1}', '{"channel": "trades", "price": 2}']),
     ],
 )

@@ -116,7 +116,7 @@ async def test_a_connection_that_ends_says_how(server, step, code):
 
 
 async def test_silence_is_a_timeout(server):
-    with pytest.raises(HandshakeTimeout, match=r"no answer within 0\.05 s; 1 other messages came"):
+    with pytest.raises(HandshakeTimeout, match=r"no answer within 0\.05 s; 1 other message came"):
         await shake(server, [Send(TICKS[0]), Expect(2)], AuthHandshaker("t").with_timeout(0.05))
 
 

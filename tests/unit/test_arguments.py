@@ -61,6 +61,22 @@ def test_an_argument_that_is_nothing_of_the_kind_is_refused_by_name(name, value)
     assert raised.value.field == name
 
 
+@pytest.mark.parametrize(
+    ("name", "hint"),
+    [
+        ("ping_interval", r"config=ClientConfig\(ping_interval=\.\.\.\)"),
+        ("max_size", r'ClientConfig\(ws_config={"max_size": \.\.\.}\)'),
+        ("additional_headers", r"here it is headers="),
+        ("ssl", r"here it is tls="),
+        ("extenions", r"did you mean extensions=\?"),
+        ("zzz", r"no argument 'zzz'$"),
+    ],
+)
+def test_what_is_no_argument_is_refused_with_the_place_where_it_is_to_be_given(name, hint):
+    with pytest.raises(TypeError, match=hint):
+        fastws.WebSocketClient(URI, **{name: 5})
+
+
 def test_async_functions_are_refused_where_their_coroutine_would_count_as_true():
     async def main():
         client = client_of(MemoryConnector())

@@ -262,7 +262,7 @@ def test_every_keyword_of_connect_is_either_passed_on_or_set_elsewhere():
     from fastws import config
 
     names = {name for name in inspect.signature(fastws.connect).parameters if name != "uri" and name[0] != "_"}
-    assert names == config._connect_keywords() | set(config._ELSEWHERE)
+    assert names == config.connect_keywords() | set(config._ELSEWHERE)
     for place in config._ELSEWHERE.values():
         if place.startswith("ClientConfig("):
             assert place.removeprefix("ClientConfig(").removesuffix("=...)") in SETTINGS

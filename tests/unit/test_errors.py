@@ -260,7 +260,7 @@ def test_other_errors_are_retryable_if_the_network_or_the_peer_made_them(error, 
             errors.ConnectionLost("reset", outcome="maybe_sent", message="abc"),
             "no answer, and the request was maybe sent: reset (text of 3 characters)",
         ),
-        (errors.DecodeError(b"abc", 2, 17), "decode failed on a message of generation 2, binary of 3 bytes"),
+        (errors.DecodeError(b"abc", 2, 17), "decode failed on a message of generation 2, 3 bytes"),
         (
             errors.ExtensionError("it raised ValueError", name="log", hook="on_message"),
             "the extension 'log', on_message: it raised ValueError",

@@ -5,7 +5,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from fastws.errors import ClientStopped, NotConnected, NotSent, SendQueueFull
+from fastws.errors import ClientStopped, MaybeSent, NotConnected, NotSent, SendQueueFull
 from fastws.outbox import Outbox
 from fastws.rate import Pacer, RateLimit, RateLimits
 from virtual_time import run_virtual
@@ -262,7 +262,7 @@ def test_what_is_urgent_while_another_message_waits_for_such_a_connection_is_nei
     run_virtual(main())
 
 
-def test_what_expires_while_such_a_connection_is_full_is_not_sent():
+def test_what_expires_while_such_a_connection_sends_it_may_be_sent_and_is_not_sent_again():
     async def main():
         loop = asyncio.get_running_loop()
         for is_kept in (True, False):
@@ -277,10 +277,65 @@ def test_what_expires_while_such_a_connection_is_full_is_not_sent():
             box.send_nowait("fresh")
             await box.flushed()
             assert wire.sent == ["fresh"]
-            with pytest.raises(NotSent, match="expired"):
+            with pytest.raises(MaybeSent, match="expired while the connection was sending it"):
                 await receipt
             (unsent,) = box.end()
-            assert (unsent.message, unsent.outcome) == ("stale", "failed")
+            assert (unsent.message, unsent.outcome) == ("stale", "maybe_sent")
+
+    run_virtual(main())
+
+
+class DrainingWire(FullWire):
+    """It accepts first and waits afterwards, as many libraries do."""
+
+    async def send(self, message, text=None):
+        MemoryWire.send_nowait(self, message, text)
+        await self.room.wait()
+
+
+@pytest.mark.parametrize("policy", ["fail", "keep", "drop"])
+def test_what_such_a_connection_was_sending_at_its_end_is_not_sent_twice(policy):
+    async def main():
+        loop = asyncio.get_running_loop()
+        box, wire, receipt = outbox(policy), DrainingWire(), loop.create_future()
+        box.begin(wire, Pacer(RateLimit(1, 1.0)))
+        wire.room.set()
+        box.send_nowait("first")
+        wire.room.clear()
+        box.send_nowait("order", receipt=receipt)
+        await asyncio.sleep(2)
+        assert wire.sent == ["first", "order"]
+        (unsent,) = box.end()
+        assert (unsent.message, unsent.outcome) == ("order", "maybe_sent")
+        assert box.unsent == 1
+        with pytest.raises(MaybeSent, match="while it was sending it"):
+            await receipt
+        again = MemoryWire()
+        box.begin(again)
+        box.send_nowait("next")
+        await box.flushed()
+        assert again.sent == ["next"]
+        assert box.end() == ()
+        await asyncio.sleep(0)
+
+    run_virtual(main())
+
+
+@pytest.mark.parametrize("policy", ["fail", "keep", "drop"])
+def test_who_sends_by_such_a_connection_hears_that_it_ended_meanwhile(policy):
+    async def main():
+        box, wire, again = outbox(policy), DrainingWire(), MemoryWire()
+        box.begin(wire)
+        sending = asyncio.create_task(box.send("order", receipt=(receipt := asyncio.Future())))
+        await asyncio.sleep(1)
+        box.end()
+        box.begin(again)
+        with pytest.raises(MaybeSent, match="while it was sending it"):
+            await sending
+        with pytest.raises(MaybeSent):
+            await receipt
+        await asyncio.sleep(1)
+        assert (wire.sent, again.sent) == (["order"], [])
 
     run_virtual(main())
 

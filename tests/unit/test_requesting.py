@@ -2,6 +2,7 @@
 
 import asyncio
 
+import orjson
 import pytest
 
 import fastws
@@ -89,6 +90,45 @@ def test_one_that_does_not_say_so_is_told_why_no_answer_comes(caplog):
 
     run_virtual(main())
     assert "8 messages wait for a first client.stream()" in caplog.text
+
+
+def test_who_gets_no_answer_is_told_what_was_looked_at_and_how():
+    async def main():
+        connector = MemoryConnector()
+        client = client_of(connector)
+
+        async def asked(*came, match, decode=None):
+            asking = asyncio.create_task(client.request("q", match=match, decode=decode, timeout=1))
+            await asyncio.sleep(0.5)
+            connector.wires[0].deliver(*came)
+            with pytest.raises(RequestTimeout) as raised:
+                await asking
+            return str(raised.value).partition("within 1 s")[2]
+
+        async with client:
+            client.stream()
+            assert await asked(match=bool) == "; no message came"
+            text = "; 1 message came, none of which match= took for the answer (the last error was TypeError); "
+            how = "it got str or bytes, as no decode= such as orjson.loads was given"
+            assert await asked('{"id": 7}', match=lambda message: message["id"] == 7) == text + how
+            text = "; 2 messages came, none of which match= took for the answer (the last error was JSONDecodeError)"
+            assert await asked('{"id": 8}', "pong", match=lambda m: m["id"] == 7, decode=orjson.loads) == text
+
+    run_virtual(main())
+
+
+def test_messages_of_another_shape_are_not_the_answer_and_do_not_end_the_request():
+    async def main():
+        connector = MemoryConnector()
+        async with client_of(connector) as client:
+            client.stream()
+            match = {"match": lambda message: message["id"] == 7, "decode": orjson.loads}
+            asking = asyncio.create_task(client.request({"id": 7}, **match))
+            await asyncio.sleep(0.5)
+            connector.wires[0].deliver("no JSON", b"\xff", "[1]", '{"type": "heartbeat"}', '{"id": 7, "price": 1}')
+            assert await asking == {"id": 7, "price": 1}
+
+    run_virtual(main())
 
 
 def test_what_an_extension_stops_or_a_policy_drops_is_no_request_that_waits():

@@ -304,6 +304,18 @@ def session_ends(budget, seconds, cause=None):
     return budget.failed(budget.failure(cause, "session", seconds))
 
 
+def test_a_strategy_that_raises_is_named_beside_the_error_it_raised():
+    def decide(failure):
+        return 1 / 0
+
+    for ask in (connect_fails, lambda budget: budget.delay_beside(OSError("refused"), 1)):
+        with pytest.raises(ZeroDivisionError) as raised:
+            ask(budget(CustomRetry(decide)))
+        (note,) = raised.value.__notes__
+        assert note.startswith("raised by the retry strategy CustomRetry(")
+        assert note.endswith("asked after attempt 1")
+
+
 def test_dials_handshakes_and_sessions_count_together():
     one = budget()
     delays = []

@@ -7,11 +7,11 @@ import pytest
 
 import fastws
 from fastws.errors import DialError
-from fastws.events import Connected, Disconnected, Ready
+from fastws.events import Connected, Connecting, Disconnected, Error, Ready
 from fastws.extensions import Extension
 from fastws.handshakes import Handshaker
 from fastws.session import Session
-from rotating import AGE, YOUNG, client_of, everything, publish, subscribing, venue
+from rotating import AGE, CONFIG, YOUNG, client_of, everything, publish, subscribing, venue
 from virtual_time import run_virtual
 from wires import URI, MemoryConnector
 
@@ -94,17 +94,42 @@ def test_a_second_connection_that_fails_is_tried_again_while_the_first_one_lives
         refused = DialError("refused", uri=URI, phase="tcp")
         connector = MemoryConnector(None, refused, refused)
         client = client_of(connector, message_key=lambda message: message)
-        items = []
+        items, told = [], []
+        client.on(None, told.append)
         async with client:
             reading = asyncio.create_task(everything(client.stream(), items))
             await publish(connector, range(AGE + 100))
             assert client.snapshot().generation == 2
-            assert client.snapshot().reconnect_count == 1
+            snapshot = client.snapshot()
+            assert (snapshot.reconnect_count, snapshot.total_attempts, snapshot.error_count) == (1, 4, 2)
         await reading
+        assert [event.attempt for event in told if isinstance(event, Error)] == [1, 2]
+        assert [event.attempt for event in told if isinstance(event, Connecting)] == [1, 1, 2, 3]
         assert items == [str(number) for number in range(AGE + 100)]
         assert len(connector.attempts) == 4
 
     run_virtual(main())
+
+
+@pytest.mark.parametrize(("age", "again"), [(AGE, 300), (600, 60), (20, 5)])
+def test_a_change_that_was_given_up_is_tried_again_while_the_old_connection_lives(age, again, caplog):
+    async def main():
+        refused = DialError("refused", uri=URI, phase="tcp")
+        connector = MemoryConnector(None, refused, refused, refused, refused)
+        retry = fastws.FixedDelay(0.001).with_max_attempts(2)
+        config = CONFIG.replace(max_connection_age=age)
+        client = client_of(connector, config=config, retry=retry, message_key=lambda message: message)
+        async with client:
+            await asyncio.sleep(age + again - 1)
+            assert len(connector.attempts) == 3
+            await asyncio.sleep(again)
+            assert len(connector.attempts) == 5
+            assert client.snapshot().generation == 1
+            await asyncio.sleep(again + 10)
+            assert client.snapshot().generation == 2
+
+    run_virtual(main())
+    assert caplog.text.count(f"could not be replaced, and stays: refused; trying again in {again} s") == 2
 
 
 def test_an_old_connection_that_ends_meanwhile_is_an_outage_like_any_other():

@@ -5,6 +5,7 @@ import asyncio
 import orjson
 import pytest
 
+import fastws
 from fastws.errors import ConfigError
 from fastws.handshakes import HandshakeChannel
 from fastws.subscriptions import SubscriptionError, Subscriptions, SubscriptionState
@@ -87,8 +88,12 @@ def test_references_are_counted_and_the_last_one_unsubscribes():
         await turns()
         assert client.sent == ["sub", "unsub"]
         assert "a" not in registry
+        registry.add("b", message="sub b")
+        for look_up in (registry.remove, registry.__getitem__):
+            with pytest.raises(fastws.UnknownSubscription, match=r"no subscription has the key 'a'; there are: 'b'$"):
+                look_up("a")
         with pytest.raises(KeyError):
-            registry.remove("a")
+            await registry.confirmed("a")
         await registry.aclose(None)
 
     run_virtual(main())
@@ -125,6 +130,22 @@ def test_an_acknowledgement_that_does_not_come_fails_after_its_time():
         with pytest.raises(SubscriptionError, match="not confirmed within 5 s"):
             await registry.confirmed("a")
         assert asyncio.get_running_loop().time() == pytest.approx(5, abs=0.1)
+        await registry.aclose(None)
+
+    run_virtual(main())
+
+
+def test_a_predicate_that_failed_on_what_came_is_said_to_have():
+    async def main():
+        registry = Subscriptions()
+        client = Client(registry)
+        client.is_ready = True
+        registry.add("a", message="sub", ack=lambda message: message["type"] == "ok", ack_timeout=5)
+        confirmed = asyncio.create_task(registry.confirmed("a"))
+        await turns()
+        client.messages.put_nowait(as_json({"confirmed": "a"}))
+        with pytest.raises(SubscriptionError, match="within 5 s; a predicate raised KeyError on a message"):
+            await confirmed
         await registry.aclose(None)
 
     run_virtual(main())

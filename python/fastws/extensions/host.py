@@ -6,6 +6,7 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Iterable
 from datetime import timedelta
+from difflib import get_close_matches
 from inspect import isawaitable
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Final, Literal, get_args
@@ -24,6 +25,8 @@ __all__ = ["ExtensionHost", "ExtensionPolicy"]
 
 ExtensionPolicy = Literal["ignore", "disconnect", "fatal"]
 """What follows when a hook raises or takes too long: see ``ExtensionHost``."""
+
+_HOOKS: Final = tuple(name for name in vars(Extension) if name.startswith("on_"))
 
 
 class ExtensionHost:
@@ -289,6 +292,9 @@ class ExtensionHost:
                     hook,
                     flag,
                 )
+        for name in dir(type(extension)):
+            if name.startswith("on_") and name not in _HOOKS and (meant := get_close_matches(name, _HOOKS, 1, 0.8)):
+                _LOGGER.warning("the extension %r has %s, which is no hook; %s is", extension.name, name, meant[0])
         try:
             await self._call(extension, "on_init", self.context)
         except Exception as error:

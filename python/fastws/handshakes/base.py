@@ -334,7 +334,7 @@ def _judged(handshaker: SupportsHandshake, error: HandshakeError) -> HandshakeEr
 
 def _late(handshaker: SupportsHandshake, channel: HandshakeChannel) -> HandshakeTimeout:
     count = len(channel.unclaimed)
-    came = f"{count} other messages came" if count else "nothing came"
+    came = f"{count} other message{'s' if count > 1 else ''} came" if count else "nothing came"
     why = f"no answer within {handshaker.timeout:g} s; {came}"
     if channel.predicate_error is not None:
         why += f", and a predicate raised {type(channel.predicate_error).__name__} on one of them"

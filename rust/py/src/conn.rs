@@ -17,6 +17,7 @@ mod calls;
 mod inner;
 mod owner;
 
+use crate::address::Address;
 use crate::awaitable::{self, Source, Want};
 use crate::cork::Cork;
 use crate::driver::Phase;
@@ -108,7 +109,10 @@ impl Conn {
         let handshake = request.handshake.borrow_mut().take();
         let handshake = handshake.ok_or_else(|| PyRuntimeError::new_err("a request is sent once"))?;
         let future = this.hub.bind(slf.py()).get().event_loop(slf.py()).call_method0("create_future")?;
-        let token = Hub::register(this.hub.bind(slf.py()), slf, fd, Interest { read: false, write: true })?;
+        // One to this machine is connected already; who waits for the loop to say so gives a turn of it away.
+        let is_connected = Address::remote(fd).is_some();
+        let interest = Interest { read: is_connected, write: !is_connected };
+        let token = Hub::register(this.hub.bind(slf.py()), slf, fd, interest)?;
         let mut inner = this.inner.borrow_mut();
         let config = Arc::clone(&this.settings.config);
         inner.request = Some(handshake.request_bytes().into());
@@ -118,9 +122,14 @@ impl Conn {
         inner.phase = Phase::Tcp;
         inner.token = Some(token);
         inner.strong = true;
-        inner.interest = Interest { read: false, write: true };
+        inner.interest = interest;
         inner.rare.opening = Some(future.clone().unbind());
         inner.uri = Some(uri);
+        if is_connected {
+            inner.connected();
+            drop(inner);
+            Self::sync(slf)?;
+        }
         Ok(future)
     }
 

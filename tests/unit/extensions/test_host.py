@@ -366,6 +366,22 @@ def test_extensions_share_the_context_of_a_session():
 # What goes wrong.
 
 
+def test_a_hook_that_is_misspelt_is_named(caplog):
+    class Misspelt(Extension):
+        name = "misspelt"
+
+        def on_mesage(self, message, context):
+            return message
+
+        def on_fire(self):
+            """No hook either, and not meant to be one."""
+
+    run_virtual(ExtensionHost([Misspelt()]).start())
+    assert [record.message for record in caplog.records] == [
+        "the extension 'misspelt' has on_mesage, which is no hook; on_message is"
+    ]
+
+
 @pytest.mark.parametrize("error", [ValueError("mistake"), TimeoutError("mine"), asyncio.CancelledError()])
 def test_fault_10_an_exception_is_logged_and_the_message_goes_on(caplog, error):
     async def main():
