@@ -35,6 +35,10 @@ def is_ours(client: str) -> bool:
     return client == PLAIN or client.startswith(f"{PLAIN} ")
 
 
+DOES_MORE = ("fastws stream", "fastws stream markers", "fastws 3 streams")
+"""Of ours, those that no rival does the same as: they are measured against our own connection."""
+
+
 @dataclass(frozen=True)
 class Row:
     """A client's samples of one scenario."""
@@ -106,7 +110,7 @@ class Scenario:
     def loss(self, client: str) -> Loss | None:
         """By how much the best rival is ahead of one of ours; None where it is not."""
         rival = self.best_rival()
-        if rival is None or not is_ours(client):
+        if rival is None or not is_ours(client) or client in DOES_MORE:
             return None
         noise = NOISE.get(self.unit, 0.0)
         ours, theirs = max(self.rows[client].median, noise), max(rival.median, noise)

@@ -112,12 +112,16 @@ def names(name: str, value: Sequence[str]) -> list[str]:
 
 def settings(**given: Any) -> _core.Settings:
     """What connections of a kind share, checked. Made once for the same settings: most programs have one kind."""
-    return _settings(tuple(checked(**given).items()))
+    try:
+        return _settings(**given)
+    except TypeError:
+        pass  # unhashable, if nothing worse: then it is said here
+    return _core.Settings(checked(**given))
 
 
-@functools.lru_cache(maxsize=64)
-def _settings(items: tuple[tuple[str, Any], ...]) -> _core.Settings:
-    return _core.Settings(dict(items))
+@functools.lru_cache(maxsize=64, typed=True)  # True is no 1 here
+def _settings(**given: Any) -> _core.Settings:
+    return _core.Settings(checked(**given))
 
 
 def checked(

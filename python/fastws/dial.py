@@ -15,6 +15,10 @@ from .errors import DialError, SocketOptionError
 __all__ = ["Address", "SocketOption", "configure", "name", "reason", "resolve", "start"]
 
 
+_NONBLOCK = getattr(socket, "SOCK_NONBLOCK", 0)
+"""Linux makes a socket that does not block in one system call."""
+
+
 class Address(NamedTuple):
     """An address of a host: family, and what ``socket.connect`` takes."""
 
@@ -53,9 +57,10 @@ def start(address: Address, options: Iterable[SocketOption], uri: str) -> socket
 
     Raises OSError; SocketOptionError if an option was refused.
     """
-    sock = socket.socket(address.family, socket.SOCK_STREAM)
+    sock = socket.socket(address.family, socket.SOCK_STREAM | _NONBLOCK)
     try:
-        sock.setblocking(False)
+        if not _NONBLOCK:
+            sock.setblocking(False)
         configure(sock, options, uri)
         code = sock.connect_ex(address.sockaddr)
         if code not in (0, errno.EINPROGRESS, errno.EWOULDBLOCK):

@@ -110,8 +110,8 @@ impl Conn {
         let handshake = handshake.ok_or_else(|| PyRuntimeError::new_err("a request is sent once"))?;
         let future = this.hub.bind(slf.py()).get().event_loop(slf.py()).call_method0("create_future")?;
         // One to this machine is connected already; who waits for the loop to say so gives a turn of it away.
-        let is_connected = Address::remote(fd).is_some();
-        let interest = Interest { read: is_connected, write: !is_connected };
+        let remote = Address::remote(fd);
+        let interest = Interest { read: remote.is_some(), write: remote.is_none() };
         let token = Hub::register(this.hub.bind(slf.py()), slf, fd, interest)?;
         let mut inner = this.inner.borrow_mut();
         let config = Arc::clone(&this.settings.config);
@@ -125,8 +125,8 @@ impl Conn {
         inner.interest = interest;
         inner.rare.opening = Some(future.clone().unbind());
         inner.uri = Some(uri);
-        if is_connected {
-            inner.connected();
+        if let Some(remote) = remote {
+            inner.connected_to(remote);
             drop(inner);
             Self::sync(slf)?;
         }

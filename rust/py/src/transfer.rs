@@ -42,6 +42,12 @@ const LANDING_MIN: usize = 16 << 10;
 const TLS_CHUNK: usize = 64 << 10;
 
 impl Inner {
+    /// The socket is connected to `remote`.
+    pub(crate) fn connected_to(&mut self, remote: Address) {
+        (self.local, self.remote) = (Address::local(self.fd), remote);
+        self.phase = if self.tls.is_some() { Phase::Tls } else { Phase::Upgrade };
+    }
+
     /// The socket is writable for the first time: connected, or not to be.
     pub(crate) fn connected(&mut self) {
         let mut error: libc::c_int = 0;
@@ -56,12 +62,10 @@ impl Inner {
             return;
         }
         // One that was given to us may never have been connected.
-        let Some(remote) = Address::remote(self.fd) else {
-            self.core.abort("the socket is not connected");
-            return;
-        };
-        (self.local, self.remote) = (Address::local(self.fd), remote);
-        self.phase = if self.tls.is_some() { Phase::Tls } else { Phase::Upgrade };
+        match Address::remote(self.fd) {
+            Some(remote) => self.connected_to(remote),
+            None => self.core.abort("the socket is not connected"),
+        }
     }
 
     /// Gives the send queue storage, if it has none: it is about to take a message of so many bytes.
