@@ -82,7 +82,7 @@ _INSTEAD = {
     "heartbeat": "use ping_interval= and ping_timeout=",
     "autoping": "pings are answered always; leave it out",
     "max_msg_size": "use max_size=",
-    "compress": 'use compression="deflate", or a fastws.Deflate',',
+    "compress": 'use compression="deflate", or a fastws.Deflate',
     "on_message": "use listener=, an object with on_message(ws, message)",
     "ws_listener_factory": "use listener=, a fastws.Listener",
 }

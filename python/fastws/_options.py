@@ -10,8 +10,7 @@ from datetime import timedelta
 from typing import Any, Literal
 
 from . import _core, dial
-from .compression import Compression
-from .compression import checked as checked_compression
+from .compression import Compression, deflate_options
 from .http import Headers, HeadersLike
 from .tls import TlsConfig
 
@@ -169,7 +168,7 @@ def checked(
         "busy_poll": polling(busy_poll, busy_poll_max),
         "quickack": quickack,
         "kernel_timestamps": kernel_timestamps,
-        "deflate": None if (deflate := checked_compression(compression)) is None else deflate._native(),
+        "deflate": deflate_options(compression),
     }
 
 

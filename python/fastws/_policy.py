@@ -380,7 +380,9 @@ class send_when_room(_Sending):
     async def _run(self) -> None:
         try:
             async with asyncio.timeout(self._timeout):
-                await _when_room(self._ws, lambda: self._ws._try_send(self._message, self._text, compress=self._compress))
+                await _when_room(
+                    self._ws, lambda: self._ws._try_send(self._message, self._text, compress=self._compress)
+                )
         except TimeoutError as error:
             stats = self._ws._stats()
             raise TimeoutError(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import astuple, dataclass, fields
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 __all__ = ["AgreedCompression", "Compression", "Deflate"]
 
@@ -19,7 +19,7 @@ class AgreedCompression(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Deflate:
-    """How messages are compressed: ``connect(uri, compression=Deflate(level=1))``. ``"deflate"`` stands for the defaults.
+    """How messages are compressed: ``connect(uri, compression=Deflate(level=1))``; ``"deflate"`` is ``Deflate()``.
 
     The first four are negotiated; a server may choose less, and ``Connection.compression`` tells what was agreed. The
     others are our own affair.
@@ -28,8 +28,8 @@ class Deflate:
         server_no_context_takeover: Ask the server to forget its window after each message: we need no memory between
             them then, and it compresses worse. False.
         client_no_context_takeover: Forget ours after each message. False.
-        server_max_window_bits: The largest window that the server is to use, 8 to 15 bits. 12, a window of 4 KiB: nearly
-            the ratio of 15 at an eighth of the memory.
+        server_max_window_bits: The largest window that the server is to use, 8 to 15 bits. 12, a window of 4 KiB:
+            nearly the ratio of 15 at an eighth of the memory.
         client_max_window_bits: The largest window that we use. 12.
         level: From 0 (nothing) over 1 (fast) to 9 (small). 6.
         memory_level: Of the compressor, 1 to 9. 5.
@@ -67,9 +67,6 @@ class Deflate:
                 limits = f"from {least} to {most}" if most < _MOST else f"at least {least}"
                 raise ValueError(f"{name} must be {limits}, not {value!r}")
 
-    def _native(self) -> tuple[object, ...]:
-        return astuple(self)
-
 
 Compression = Literal["deflate"] | Deflate | None
 """What ``connect(compression=)`` takes."""
@@ -87,13 +84,14 @@ _RANGES = {
 }
 
 
-def checked(compression: object) -> Deflate | None:
-    """``compression=`` of ``connect``."""
+def deflate_options(compression: object) -> tuple[Any, ...] | None:
+    """``compression=`` of ``connect``, checked, as the native side takes it."""
     match compression:
-        case None | Deflate():
-            return compression
+        case None:
+            return None
+        case Deflate():
+            return astuple(compression)
         case "deflate":
-            return Deflate()
-        case str():
-            raise ValueError(f'compression is "deflate", a fastws.Deflate, or None, not {compression!r}')
-    raise TypeError(f'compression is "deflate", a fastws.Deflate, or None, not {compression!r}')
+            return astuple(Deflate())
+    kind = ValueError if isinstance(compression, str) else TypeError
+    raise kind(f'compression is "deflate", a fastws.Deflate, or None, not {compression!r}')

@@ -16,6 +16,7 @@ from typing import Any, Literal
 from . import _core, _options, _policy, dial
 from ._keywords import explains_unknown_keywords
 from ._options import Seconds, SocketOptions
+from .compression import Compression
 from .connection import Connection
 from .errors import DialError, InvalidURI, OpenTimeout, Phase, SocketOptionError
 from .http import HeadersLike

@@ -181,7 +181,7 @@ impl<B: crate::PayloadBuf> Connection<B> {
         self.compression = terms;
         if let Some(terms) = terms {
             let tuning = self.config.deflate.map_or_else(Tuning::default, |(_, tuning)| tuning);
-            self.set_filter(Box::new(PerMessageDeflate::new(self.config.role, &terms, tuning)));
+            self.set_filter(Box::new(PerMessageDeflate::new(self.config.role, terms, tuning)));
         }
     }
 

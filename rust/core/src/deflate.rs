@@ -70,7 +70,7 @@ impl Terms {
     ///
     /// # Errors
     /// [`Misuse::Config`], naming the parameter.
-    pub fn check(&self) -> Result<(), Misuse> {
+    pub fn check(self) -> Result<(), Misuse> {
         for (name, bits) in [
             ("server_max_window_bits", self.server_max_window_bits),
             ("client_max_window_bits", self.client_max_window_bits),
@@ -83,13 +83,14 @@ impl Terms {
     }
 
     /// What a client writes into its request (§7.1). That we can limit our window is said in any case (§7.1.2.2).
-    pub fn offer(&self) -> String {
+    pub fn offer(self) -> String {
         let mut text = NAME.to_owned();
         self.push_flags(&mut text);
         push_bits(&mut text, "server_max_window_bits", self.server_max_window_bits);
         text.push_str("; client_max_window_bits");
         if self.client_max_window_bits < MAX_WINDOW_BITS {
-            text.push_str(&format!("={}", self.client_max_window_bits));
+            text.push('=');
+            text.push_str(&self.client_max_window_bits.to_string());
         }
         text
     }
@@ -103,12 +104,12 @@ impl Terms {
         Ok(Self {
             server_no_context_takeover: found.server_no_context_takeover,
             client_no_context_takeover: found.client_no_context_takeover,
-            server_max_window_bits: found.server_max_window_bits.flatten().unwrap_or(MAX_WINDOW_BITS),
-            client_max_window_bits: found.client_max_window_bits.flatten().unwrap_or(MAX_WINDOW_BITS),
+            server_max_window_bits: found.server_max_window_bits.bits(),
+            client_max_window_bits: found.client_max_window_bits.bits(),
         })
     }
 
-    fn push_flags(&self, text: &mut String) {
+    fn push_flags(self, text: &mut String) {
         for (name, is_set) in [
             ("server_no_context_takeover", self.server_no_context_takeover),
             ("client_no_context_takeover", self.client_no_context_takeover),
@@ -127,28 +128,27 @@ impl Terms {
     ///
     /// # Errors
     /// [`Incompatible::Extension`], saying which parameter cannot be accepted, and why.
-    pub fn agreed(&self, answer: &str) -> Result<Self, Error> {
-        let refuse = |why: String| {
-            Error::from(Incompatible::Extension(format!("the server chose {:?}: {why}", answer.trim())))
-        };
+    pub fn agreed(self, answer: &str) -> Result<Self, Error> {
+        let refuse =
+            |why: String| Error::from(Incompatible::Extension(format!("the server chose {:?}: {why}", answer.trim())));
         let found = Parameters::parse(answer).map_err(refuse)?;
         let server = match found.server_max_window_bits {
-            None => MAX_WINDOW_BITS,
-            Some(None) => return Err(refuse("server_max_window_bits needs a value here".to_owned())),
-            Some(Some(bits)) if bits > self.server_max_window_bits => {
+            Window::Unsaid => MAX_WINDOW_BITS,
+            Window::Bare => return Err(refuse("server_max_window_bits needs a value here".to_owned())),
+            Window::Bits(bits) if bits > self.server_max_window_bits => {
                 let asked = self.server_max_window_bits;
                 return Err(refuse(format!("server_max_window_bits is above the {asked} that were asked for")));
             }
-            Some(Some(bits)) => bits,
+            Window::Bits(bits) => bits,
         };
         let client = match found.client_max_window_bits {
-            None => self.client_max_window_bits,
-            Some(None) => return Err(refuse("client_max_window_bits needs a value here".to_owned())),
-            Some(Some(bits)) if bits > self.client_max_window_bits => {
+            Window::Unsaid => self.client_max_window_bits,
+            Window::Bare => return Err(refuse("client_max_window_bits needs a value here".to_owned())),
+            Window::Bits(bits) if bits > self.client_max_window_bits => {
                 let offered = self.client_max_window_bits;
                 return Err(refuse(format!("client_max_window_bits is above the {offered} that were offered")));
             }
-            Some(Some(bits)) => bits,
+            Window::Bits(bits) => bits,
         };
         if self.server_no_context_takeover && !found.server_no_context_takeover {
             return Err(refuse("server_no_context_takeover was asked for and is missing".to_owned()));
@@ -162,21 +162,21 @@ impl Terms {
     }
 
     /// A server's answer to the first offer that it can accept, and what both have agreed on; none if there is none.
-    pub fn answer<'a>(&self, offers: impl IntoIterator<Item = &'a str>) -> Option<(String, Self)> {
+    pub fn answer<'a>(self, offers: impl IntoIterator<Item = &'a str>) -> Option<(String, Self)> {
         offers.into_iter().find_map(|offer| self.accept(offer))
     }
 
-    fn accept(&self, offer: &str) -> Option<(String, Self)> {
+    fn accept(self, offer: &str) -> Option<(String, Self)> {
         let asked = Parameters::parse(offer).ok()?;
         let server = match asked.server_max_window_bits {
-            Some(None) => return None,
-            Some(Some(bits)) => bits.min(self.server_max_window_bits),
-            None => self.server_max_window_bits,
+            Window::Bare => return None,
+            Window::Bits(bits) => bits.min(self.server_max_window_bits),
+            Window::Unsaid => self.server_max_window_bits,
         };
         let client = match asked.client_max_window_bits {
-            Some(bits) => bits.unwrap_or(MAX_WINDOW_BITS).min(self.client_max_window_bits),
             // §7.1.2.2: a client that does not mention it cannot be limited.
-            None => MAX_WINDOW_BITS,
+            Window::Unsaid => MAX_WINDOW_BITS,
+            said => said.bits().min(self.client_max_window_bits),
         };
         let agreed = Self {
             server_no_context_takeover: asked.server_no_context_takeover || self.server_no_context_takeover,
@@ -186,10 +186,10 @@ impl Terms {
         };
         let mut text = NAME.to_owned();
         agreed.push_flags(&mut text);
-        if asked.server_max_window_bits.is_some() || server < MAX_WINDOW_BITS {
+        if asked.server_max_window_bits != Window::Unsaid || server < MAX_WINDOW_BITS {
             push_value(&mut text, "server_max_window_bits", server);
         }
-        if asked.client_max_window_bits.is_some() && client < MAX_WINDOW_BITS {
+        if asked.client_max_window_bits != Window::Unsaid && client < MAX_WINDOW_BITS {
             push_value(&mut text, "client_max_window_bits", client);
         }
         Some((text, agreed))
@@ -203,16 +203,32 @@ fn push_bits(text: &mut String, name: &str, bits: u8) {
 }
 
 fn push_value(text: &mut String, name: &str, bits: u8) {
-    text.push_str(&format!("; {name}={bits}"));
+    text.extend(["; ", name, "=", &bits.to_string()]);
 }
 
-/// The parameters of one element of `Sec-WebSocket-Extensions`. A window: not mentioned, without a value, with one.
+/// The parameters of one element of `Sec-WebSocket-Extensions`.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Parameters {
     server_no_context_takeover: bool,
     client_no_context_takeover: bool,
-    server_max_window_bits: Option<Option<u8>>,
-    client_max_window_bits: Option<Option<u8>>,
+    server_max_window_bits: Window,
+    client_max_window_bits: Window,
+}
+
+/// How a window is mentioned.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+enum Window {
+    #[default]
+    Unsaid,
+    /// Without a value.
+    Bare,
+    Bits(u8),
+}
+
+impl Window {
+    fn bits(self) -> u8 {
+        if let Self::Bits(bits) = self { bits } else { MAX_WINDOW_BITS }
+    }
 }
 
 impl Parameters {
@@ -253,18 +269,18 @@ fn flag(slot: &mut bool, name: &str, value: Option<&str>) -> Result<bool, String
 }
 
 /// Sets a window; whether it was set before.
-fn window(slot: &mut Option<Option<u8>>, name: &str, value: Option<&str>) -> Result<bool, String> {
-    let bits = match value {
-        None => None,
+fn window(slot: &mut Window, name: &str, value: Option<&str>) -> Result<bool, String> {
+    let said = match value {
+        None => Window::Bare,
         // §7.1.2: one or two digits, and no leading zero.
-        Some("8") => Some(8),
-        Some("9") => Some(9),
+        Some("8") => Window::Bits(8),
+        Some("9") => Window::Bits(9),
         Some(text) => match text.strip_prefix('1').and_then(|digit| digit.parse::<u8>().ok()) {
-            Some(ones @ 0..=5) if text.len() == 2 => Some(10 + ones),
+            Some(ones @ 0..=5) if text.len() == 2 => Window::Bits(10 + ones),
             _ => return Err(format!("{name} is from 8 to 15, not {text:?}")),
         },
     };
-    Ok(slot.replace(bits).is_some())
+    Ok(std::mem::replace(slot, said) != Window::Unsaid)
 }
 
 /// §9.1 of RFC 6455: a value may be quoted, but must be a token then, too.
@@ -312,18 +328,48 @@ mod tests {
             ("permessage-deflate;server_max_window_bits=9;client_max_window_bits=11", agreed((false, false), (9, 11))),
             ("permessage-deflate; client_no_context_takeover", agreed((false, true), (15, 12))),
             ("permessage-deflate; server_no_context_takeover", agreed((true, false), (15, 12))),
-            ("permessage-deflate; server_max_window_bits=13", refused("server_max_window_bits is above the 12 that were asked for")),
-            ("permessage-deflate; client_max_window_bits=13", refused("client_max_window_bits is above the 12 that were offered")),
+            (
+                "permessage-deflate; server_max_window_bits=13",
+                refused("server_max_window_bits is above the 12 that were asked for"),
+            ),
+            (
+                "permessage-deflate; client_max_window_bits=13",
+                refused("client_max_window_bits is above the 12 that were offered"),
+            ),
             ("permessage-deflate; server_max_window_bits", refused("server_max_window_bits needs a value here")),
             ("permessage-deflate; client_max_window_bits", refused("client_max_window_bits needs a value here")),
-            ("permessage-deflate; server_max_window_bits=16", refused("server_max_window_bits is from 8 to 15, not \"16\"")),
-            ("permessage-deflate; server_max_window_bits=7", refused("server_max_window_bits is from 8 to 15, not \"7\"")),
-            ("permessage-deflate; server_max_window_bits=08", refused("server_max_window_bits is from 8 to 15, not \"08\"")),
-            ("permessage-deflate; server_max_window_bits=1_", refused("server_max_window_bits is from 8 to 15, not \"1_\"")),
-            ("permessage-deflate; server_max_window_bits=+1", refused("server_max_window_bits is from 8 to 15, not \"+1\"")),
-            ("permessage-deflate; server_no_context_takeover=1", refused("server_no_context_takeover takes no value, and has \"1\"")),
-            ("permessage-deflate; server_no_context_takeover; server_no_context_takeover", refused("server_no_context_takeover is there twice")),
-            ("permessage-deflate; server_max_window_bits=9; server_max_window_bits=9", refused("server_max_window_bits is there twice")),
+            (
+                "permessage-deflate; server_max_window_bits=16",
+                refused("server_max_window_bits is from 8 to 15, not \"16\""),
+            ),
+            (
+                "permessage-deflate; server_max_window_bits=7",
+                refused("server_max_window_bits is from 8 to 15, not \"7\""),
+            ),
+            (
+                "permessage-deflate; server_max_window_bits=08",
+                refused("server_max_window_bits is from 8 to 15, not \"08\""),
+            ),
+            (
+                "permessage-deflate; server_max_window_bits=1_",
+                refused("server_max_window_bits is from 8 to 15, not \"1_\""),
+            ),
+            (
+                "permessage-deflate; server_max_window_bits=+1",
+                refused("server_max_window_bits is from 8 to 15, not \"+1\""),
+            ),
+            (
+                "permessage-deflate; server_no_context_takeover=1",
+                refused("server_no_context_takeover takes no value, and has \"1\""),
+            ),
+            (
+                "permessage-deflate; server_no_context_takeover; server_no_context_takeover",
+                refused("server_no_context_takeover is there twice"),
+            ),
+            (
+                "permessage-deflate; server_max_window_bits=9; server_max_window_bits=9",
+                refused("server_max_window_bits is there twice"),
+            ),
             ("permessage-deflate; level=9", refused("there is no parameter \"level\"")),
         ];
         for (answer, expected) in table {
@@ -344,8 +390,9 @@ mod tests {
 
     #[test]
     fn a_server_takes_the_first_offer_that_it_can() {
+        type Case = (&'static [&'static str], Option<(&'static str, Terms)>);
         let ours = terms((false, false), (12, 11));
-        let table: [(&[&str], Option<(&str, Terms)>); 8] = [
+        let table: [Case; 8] = [
             (&[], None),
             (&["x"], None),
             (&["permessage-deflate; a"], None),

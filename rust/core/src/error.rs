@@ -247,7 +247,10 @@ impl fmt::Display for Limit {
             }
             Self::Head { what, limit } => write!(f, "the HTTP header block is over the limit of {limit} {what}"),
             Self::Ratio { size, compressed } => {
-                write!(f, "a message of {compressed} compressed bytes became {size} and more, over the limit (max_ratio)")
+                write!(
+                    f,
+                    "a message of {compressed} compressed bytes became {size} and more, over the limit (max_ratio)"
+                )
             }
             Self::Memory { size } => write!(f, "no memory for a payload of {size} bytes"),
         }

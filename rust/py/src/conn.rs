@@ -236,7 +236,8 @@ impl Conn {
                 Ok(this.policy.bind(py).call_method1("drained", (slf, seconds))?.unbind())
             }
             Sent::Full(_) => {
-                let waiting = this.policy.bind(py).call_method1("send_when_room", (slf, message, text, seconds, compress))?;
+                let waiting =
+                    this.policy.bind(py).call_method1("send_when_room", (slf, message, text, seconds, compress))?;
                 Ok(waiting.unbind())
             }
         }

@@ -42,8 +42,9 @@ impl Request {
         extensions: Vec<String>,
     ) -> PyResult<Self> {
         let uri = Uri::parse(uri).map_err(|e| PyValueError::new_err(e.to_string()))?;
-        let handshake = payload::handshake(&uri, entropy::nonce(), headers, subprotocols, origin, user_agent, &extensions)
-            .map_err(|e| PyValueError::new_err(e.to_string()))?;
+        let handshake =
+            payload::handshake(&uri, entropy::nonce(), headers, subprotocols, origin, user_agent, &extensions)
+                .map_err(|e| PyValueError::new_err(e.to_string()))?;
         Ok(Self { handshake: RefCell::new(Some(handshake)), uri })
     }
 

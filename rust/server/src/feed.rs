@@ -158,7 +158,7 @@ impl Feed {
     pub(crate) fn deflated(self: &Arc<Self>) -> Arc<Self> {
         let made = self.deflated.get_or_init(|| {
             let terms = Terms { server_no_context_takeover: true, ..Terms::default() };
-            let mut deflate = PerMessageDeflate::new(Role::Server, &terms, AT_ONCE);
+            let mut deflate = PerMessageDeflate::new(Role::Server, terms, AT_ONCE);
             let mut feed = Self {
                 at: self.at.clone(),
                 payload_bytes: self.payload_bytes,

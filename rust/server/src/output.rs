@@ -22,7 +22,7 @@ pub(crate) struct Outbox {
 impl Outbox {
     /// Compresses messages from here on.
     pub(crate) fn compress(&mut self, terms: Terms) {
-        self.deflate = Some(Box::new(PerMessageDeflate::new(Role::Server, &terms, AT_ONCE)));
+        self.deflate = Some(Box::new(PerMessageDeflate::new(Role::Server, terms, AT_ONCE)));
     }
 
     /// Each message is compressed by itself from here on.
@@ -173,7 +173,8 @@ pub(crate) fn deflated(
 }
 
 /// All work is done at once here: a server's thread has nothing else to do.
-pub(crate) const AT_ONCE: Tuning = Tuning { level: 6, memory_level: 8, threshold: 16, max_ratio: 2000, offload: usize::MAX };
+pub(crate) const AT_ONCE: Tuning =
+    Tuning { level: 6, memory_level: 8, threshold: 16, max_ratio: 2000, offload: usize::MAX };
 
 /// Below this, copying is cheaper than one more segment.
 const LARGE: usize = 32 << 10;

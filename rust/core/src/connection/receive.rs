@@ -269,7 +269,8 @@ impl<B: PayloadBuf> Connection<B> {
             [] => Ok(None),
             [answer] => terms.agreed(answer).map(Some),
             [..] => {
-                let text = format!("the server chose {} extensions; {} can be there once", extensions.len(), deflate::NAME);
+                let text =
+                    format!("the server chose {} extensions; {} can be there once", extensions.len(), deflate::NAME);
                 Err(Incompatible::Extension(text).into())
             }
         }

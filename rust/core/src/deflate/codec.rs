@@ -224,10 +224,12 @@ mod tests {
     fn a_message_is_bounded_and_so_is_what_it_may_grow_by() {
         let bomb = deflater(15).run(&vec![b'a'; 8 << 20], true).unwrap();
         assert!(bomb.len() < 10_000);
-        let mut outcome = |limit, ratio| Inflater::new(15).run(bomb.clone(), true, limit, ratio);
+        let outcome = |limit, ratio| Inflater::new(15).run(bomb.clone(), true, limit, ratio);
         assert_eq!(outcome(8 << 20, usize::MAX).unwrap().len(), 8 << 20);
         let limit = (8 << 20) - 1;
-        assert!(matches!(outcome(limit, usize::MAX), Err(Error::LimitExceeded(Limit::Message { limit: found, .. })) if found == limit));
+        assert!(
+            matches!(outcome(limit, usize::MAX), Err(Error::LimitExceeded(Limit::Message { limit: found, .. })) if found == limit)
+        );
         assert!(matches!(outcome(16 << 20, 100), Err(Error::LimitExceeded(Limit::Ratio { size, compressed }))
             if size <= (1 << 20) + 1 && compressed == bomb.len()));
     }
@@ -235,7 +237,8 @@ mod tests {
     #[test]
     fn a_ratio_is_one_of_the_whole_message_however_it_is_cut() {
         let mut deflater = deflater(15);
-        let pieces = [deflater.run(&vec![b'a'; 1 << 20], false).unwrap(), deflater.run(&vec![b'a'; 1 << 20], true).unwrap()];
+        let pieces =
+            [deflater.run(&vec![b'a'; 1 << 20], false).unwrap(), deflater.run(&vec![b'a'; 1 << 20], true).unwrap()];
         let mut inflater = Inflater::new(15);
         assert_eq!(inflater.run(pieces[0].clone(), false, usize::MAX - 1, 10).unwrap().len(), 1 << 20);
         assert!(matches!(

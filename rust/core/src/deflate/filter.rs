@@ -38,15 +38,11 @@ impl<T> Way<T> {
 
 impl PerMessageDeflate {
     /// The extension as it was negotiated, seen from one end.
-    pub fn new(role: Role, terms: &Terms, tuning: Tuning) -> Self {
+    pub fn new(role: Role, terms: Terms, tuning: Tuning) -> Self {
         let client = (terms.client_max_window_bits, terms.client_no_context_takeover);
         let server = (terms.server_max_window_bits, terms.server_no_context_takeover);
         let (ours, theirs) = if role == Role::Client { (client, server) } else { (server, client) };
-        Self {
-            tuning,
-            receiving: Way::new(theirs.0, theirs.1),
-            sending: Way::new(ours.0, ours.1),
-        }
+        Self { tuning, receiving: Way::new(theirs.0, theirs.1), sending: Way::new(ours.0, ours.1) }
     }
 
     /// Bytes above which work is done elsewhere.
@@ -160,10 +156,7 @@ mod tests {
     use super::*;
 
     fn pair(terms: Terms, tuning: Tuning) -> (PerMessageDeflate, PerMessageDeflate) {
-        (
-            PerMessageDeflate::new(Role::Client, &terms, tuning),
-            PerMessageDeflate::new(Role::Server, &terms, tuning),
-        )
+        (PerMessageDeflate::new(Role::Client, terms, tuning), PerMessageDeflate::new(Role::Server, terms, tuning))
     }
 
     fn frame(opcode: Opcode, rsv: u8, fin: bool) -> FilterFrame {
@@ -274,7 +267,7 @@ mod tests {
     #[test]
     fn large_frames_are_worked_on_elsewhere_and_the_window_travels() {
         let (mut client, mut server) = pair(Terms::default(), Tuning { offload: 1000, ..ALL });
-        let data: Vec<u8> = (0..4000u32).map(|n| (n * n >> 5) as u8).collect();
+        let data: Vec<u8> = (0..4000u32).map(|n| ((n * n) >> 5) as u8).collect();
         for _ in 0..2 {
             let Filtered::Work(work) = client.encode(frame(Opcode::Binary, 0, true), data.clone()) else { panic!() };
             let done = work();
