@@ -78,6 +78,7 @@ def echoing(codec):
         ("permessage-deflate", {}),
         ("permessage-deflate; server_max_window_bits=9; client_max_window_bits=8", {"ours": 9, "theirs": 8}),
         ("permessage-deflate; server_max_window_bits=12; client_max_window_bits=10", {"ours": 12, "theirs": 10}),
+        ("permessage-deflate; client_max_window_bits=15", {}),
         ("permessage-deflate; server_no_context_takeover", {"forget_ours": True}),
         ("permessage-deflate; client_no_context_takeover", {"forget_theirs": True}),
         (
@@ -153,7 +154,6 @@ async def test_the_offer_is_what_the_settings_say(settings, offer):
     ("answer", "match"),
     [
         ("permessage-deflate; server_max_window_bits=13", "above the 12 that were asked for"),
-        ("permessage-deflate; client_max_window_bits=13", "above the 12 that were offered"),
         ("permessage-deflate; client_max_window_bits", "needs a value here"),
         ("permessage-deflate; server_max_window_bits=7", "from 8 to 15"),
         ("permessage-deflate; x=1", "no parameter"),

@@ -144,11 +144,8 @@ impl Terms {
         let client = match found.client_max_window_bits {
             Window::Unsaid => self.client_max_window_bits,
             Window::Bare => return Err(refuse("client_max_window_bits needs a value here".to_owned())),
-            Window::Bits(bits) if bits > self.client_max_window_bits => {
-                let offered = self.client_max_window_bits;
-                return Err(refuse(format!("client_max_window_bits is above the {offered} that were offered")));
-            }
-            Window::Bits(bits) => bits,
+            // A larger one than was offered takes nothing away: the peer is ready for more than we use.
+            Window::Bits(bits) => bits.min(self.client_max_window_bits),
         };
         if self.server_no_context_takeover && !found.server_no_context_takeover {
             return Err(refuse("server_no_context_takeover was asked for and is missing".to_owned()));
@@ -332,10 +329,7 @@ mod tests {
                 "permessage-deflate; server_max_window_bits=13",
                 refused("server_max_window_bits is above the 12 that were asked for"),
             ),
-            (
-                "permessage-deflate; client_max_window_bits=13",
-                refused("client_max_window_bits is above the 12 that were offered"),
-            ),
+            ("permessage-deflate; client_max_window_bits=13", agreed((false, false), (15, 12))),
             ("permessage-deflate; server_max_window_bits", refused("server_max_window_bits needs a value here")),
             ("permessage-deflate; client_max_window_bits", refused("client_max_window_bits needs a value here")),
             (
