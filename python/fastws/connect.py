@@ -14,7 +14,7 @@ from types import TracebackType
 from typing import Any, Literal
 
 from . import _core, _options, _policy, dial
-from ._keywords import explains_unknown_keywords
+from ._keywords import connect_has_not, explains_unknown_keywords
 from ._options import Seconds, SocketOptions
 from .connection import Connection
 from .errors import DialError, InvalidURI, OpenTimeout, Phase, SocketOptionError
@@ -92,7 +92,7 @@ class connect:  # noqa: N801 - a function to its users, as in websockets
         ValueError, TypeError: An argument is wrong.
     """
 
-    @explains_unknown_keywords
+    @explains_unknown_keywords(connect_has_not)
     def __init__(
         self,
         uri: str,
