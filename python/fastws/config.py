@@ -384,8 +384,8 @@ _ALIASES = {"connect_timeout": "open_timeout", "channel_buffer_size": "queue_mes
 _NOTHING: Mapping[str, Any] = MappingProxyType({})
 
 _OF_A_CLIENT = frozenset(
-    "retry handshake extensions subscriptions tls headers subprotocols proxy connector rate_limit connect_limiter tap "
-    "message_key metadata redact".split()
+    {"retry", "handshake", "extensions", "subscriptions", "tls", "headers", "subprotocols", "proxy", "connector"}
+    | {"rate_limit", "connect_limiter", "tap", "message_key", "metadata", "redact"}
 )
 
 SETTINGS = tuple(name for name in ClientConfig.__slots__ if name != "_auto")
