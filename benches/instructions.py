@@ -5,8 +5,10 @@ its own, with fewer and with more operations; the difference, divided by theirs,
 the start of the interpreter and of the connection. The kernel's instructions are not counted, and valgrind knows no
 AVX-512: the budget is that of the AVX2 path.
 
-``instructions.py`` prints a table and fails if a case takes more than its budget and the slack; ``--update`` writes
-what was counted as the new budget.
+``instructions.py`` prints a table and fails if a case takes more than its budget and the slack, or so much less that
+the budget holds nothing any more; ``--update`` writes what was counted as the new budget. The committed budget is that
+of one interpreter and one compiler. Elsewhere two commits are compared: ``--record FILE`` writes what was counted,
+``--against FILE`` takes that for the budget.
 """
 
 from __future__ import annotations
@@ -32,6 +34,8 @@ import scenarios
 HERE = Path(__file__).resolve().parent
 BUDGET = HERE / "instructions.json"
 SLACK = 0.03
+STALE = 0.06
+"""A case that takes so much less than its budget could get slower unseen."""
 TIMEOUT = 600.0
 TRIES = 3
 """How many messages arrive together depends on the machine's mood: the best of so many counts is held to the budget."""
@@ -147,10 +151,27 @@ def table(found: dict[str, float], budget: dict[str, float]) -> str:
     return "\n".join(lines)
 
 
+def judged(found: dict[str, float], budget: dict[str, float]) -> list[str]:
+    """What is wrong with the counts, a line each; nothing where there is no budget."""
+    faults = []
+    for name, count in found.items() if budget else ():
+        if name not in budget:
+            faults.append(f"no budget: {name}. make bench-instructions ARGS=--update sets one")
+        elif count > budget[name] * (1 + SLACK):
+            faults.append(f"over budget: {name}. If the cost is worth it: make bench-instructions ARGS=--update")
+        elif count < budget[name] * (1 - STALE):
+            faults.append(f"far below budget: {name}. Keep what was won: make bench-instructions ARGS=--update")
+    return faults
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--update", action="store_true", help="write what was counted as the new budget")
     parser.add_argument("--only", default="", metavar="TEXT", help="cases whose name has this text")
+    parser.add_argument("--record", type=Path, metavar="FILE", help="write what was counted there; nothing is judged")
+    parser.add_argument(
+        "--against", type=Path, metavar="FILE", help="the budget is what --record wrote, of another commit"
+    )
     args = parser.parse_args()
     if shutil.which("valgrind") is None:
         print("no valgrind found, which counts the instructions (Debian/Ubuntu: apt install valgrind)", file=sys.stderr)
@@ -159,10 +180,15 @@ def main() -> int:
     if not cases:
         print(f"no case has {args.only!r} in its name; there are: {'; '.join(c.name for c in CASES)}", file=sys.stderr)
         return 2
-    kept: dict[str, Any] = json.loads(BUDGET.read_text()) if BUDGET.exists() else {}
+    source = args.against or BUDGET
+    kept: dict[str, Any] = json.loads(source.read_text()) if source.exists() else {}
     same = {key: kept.get(key) for key in here()} == here()
-    budget: dict[str, float] = kept.get("instructions", {}) if same and not args.update else {}
-    if not same and not args.update:
+    judges = not (args.update or args.record)
+    budget: dict[str, float] = kept.get("instructions", {}) if same and judges else {}
+    if not same and args.against:
+        print(f"{source} is of {budget_of(kept)}; this is {budget_of(here())}: not to be compared", file=sys.stderr)
+        return 2
+    if not same and judges:
         print(f"the budget is of {budget_of(kept)}; this is {budget_of(here())}: counted only, nothing judged")
     with peer.running() as server, ThreadPoolExecutor(os.cpu_count()) as pool:
         counts = pool.map(lambda case: best(case, server, budget.get(case.name)), cases)
@@ -176,13 +202,13 @@ def main() -> int:
         old = kept.get("instructions", {}) if same else {}
         new = {case.name: round((old | found)[case.name]) for case in CASES if case.name in old | found}
         BUDGET.write_text(json.dumps({**here(), "instructions": new}, indent=2) + "\n")
-    over = [name for name, count in found.items() if name in budget and count > budget[name] * (1 + SLACK)]
-    missing = [name for name in found if budget and name not in budget]
-    for name in over:
-        print(f"over budget: {name}. If the cost is worth it: make bench-instructions ARGS=--update", file=sys.stderr)
-    for name in missing:
-        print(f"no budget: {name}. make bench-instructions ARGS=--update sets one", file=sys.stderr)
-    return 1 if over or missing else 0
+    if args.record:
+        new = {name: round(count) for name, count in found.items()}
+        args.record.write_text(json.dumps({**here(), "instructions": new}, indent=2) + "\n")
+    faults = judged(found, {} if args.against and not budget else budget)
+    for fault in faults:
+        print(fault, file=sys.stderr)
+    return 1 if faults else 0
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ from typing import NamedTuple
 from .connection import Connection
 from .errors import MaybeSent, NotSent, Unsent
 
-__all__ = ["Account", "Item", "Message", "Receipt", "fail", "succeed"]
+__all__ = ["Account", "Item", "Left", "Message", "Receipt", "fail", "succeed"]
 
 Message = str | bytes
 
@@ -89,6 +89,14 @@ class Account:
         self.settle()
         if any(item.receipt is not None for _, item in self._items):
             self._watch()
+
+
+class Left(NamedTuple):
+    """What is still to be known of a connection that nothing goes to any more."""
+
+    account: Account | None
+    cut: tuple[Unsent, ...]
+    """Messages that a connector's own connection was sending."""
 
 
 def succeed(receipt: Receipt | None) -> None:

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from difflib import get_close_matches
 from typing import Any
 
 from . import _checks
-from .config import SETTINGS, ClientConfig, connect_keywords
+from ._keywords import closest
+from .config import ALIASES, SETTINGS, ClientConfig, connect_keywords
 from .errors import ConfigError
 from .rate import RateLimit, RateLimits
 from .subscriptions import Subscriptions
 
-__all__ = ["check", "refuse"]
+__all__ = ["check", "client_has_not"]
 
 _HAVE: Mapping[str, tuple[str, str]] = {
     "retry": ("next_delay", "a strategy such as ExponentialBackoff.fast()"),
@@ -48,31 +48,40 @@ def check(**arguments: Any) -> None:
         _checks.plain_function("message_key", key, "gets a message and returns what tells it apart, or None")
 
 
-def refuse(unknown: Iterable[str], known: Iterable[str]) -> None:
-    """Raises TypeError for what is no argument of a client, and says where it is to be given."""
-    for name in unknown:
-        if name in _ELSEWHERE:
-            hint = f"; here it is {_ELSEWHERE[name]}="
-        elif name in SETTINGS:
-            hint = f"; it is a setting: config=ClientConfig({name}=...)"
-        elif name in connect_keywords():
-            hint = f'; it is one of fastws.connect: config=ClientConfig(ws_config={{"{name}": ...}})'
-        else:
-            close = get_close_matches(name, list(known), 1)
-            hint = f"; did you mean {close[0]}=?" if close else ""
-        raise TypeError(f"WebSocketClient() has no argument {name!r}{hint}")
+def client_has_not(name: str, known: Iterable[str]) -> str:
+    """A keyword that ``WebSocketClient`` does not have, and where it is to be given."""
+    if name in _ELSEWHERE:
+        where = _ELSEWHERE[name]
+    elif name in SETTINGS or name in ALIASES:
+        where = f"it is a setting: config=ClientConfig({name}=...)"
+    elif name in connect_keywords():
+        where = f'it is one of fastws.connect: config=ClientConfig(ws_config={{"{name}": ...}})'
+    else:
+        where = closest(name, known, "see help(fastws.WebSocketClient) for those there are")
+    return f"WebSocketClient() has no argument {name!r}: {where}"
 
+
+_ITERATE = "messages are read by `async for message in client.stream()`"
 
 _ELSEWHERE: Mapping[str, str] = {
-    "additional_headers": "headers",
-    "extra_headers": "headers",
-    "ssl": "tls",
-    "ssl_context": "tls",
-    "handshaker": "handshake",
-    "retry_strategy": "retry",
-    "extension": "extensions",
+    "additional_headers": "here it is headers=",
+    "extra_headers": "here it is headers=",
+    "ssl": "here it is tls=, a fastws.TlsConfig",
+    "ssl_context": "here it is tls=, a fastws.TlsConfig",
+    "handshaker": "here it is handshake=",
+    "retry_strategy": "here it is retry=",
+    "max_retries": "here it is retry=, such as ExponentialBackoff.standard(max_attempts=...)",
+    "reconnect": "it always reconnects, as retry= says; NoRetry() does not",
+    "extension": "here it is extensions=",
+    "listener": _ITERATE,
+    "on_message": f"{_ITERATE}; events are heard by client.on()",
+    "markers": "it belongs to client.stream()",
+    "policy": "it belongs to client.stream()",
+    "decode": "it belongs to client.stream()",
+    "max_queue": "the queue's bound is config=ClientConfig(queue_messages=...)",
+    "key": "here it is message_key=; several lines at a time are a fastws.RedundantClient",
 }
-"""What other libraries, ``fastws.connect`` and the builder call arguments of a client."""
+"""What other libraries, ``fastws.connect`` and the builder call arguments of a client, and what is nowhere in it."""
 
 
 def _wrong(name: str, value: object, what: str) -> ConfigError:

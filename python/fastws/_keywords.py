@@ -1,4 +1,4 @@
-"""Keywords that ``connect()`` does not have: what to use instead, above all for who comes from another client."""
+"""Keywords that something does not have: what to use instead, above all for who comes from another client."""
 
 from __future__ import annotations
 
@@ -8,33 +8,44 @@ import inspect
 from collections.abc import Callable, Iterable
 from typing import Any, TypeVar
 
-__all__ = ["explains_unknown_keywords"]
+__all__ = ["closest", "connect_has_not", "explains_unknown_keywords"]
 
 F = TypeVar("F", bound=Callable[..., Any])
 
 
-def explains_unknown_keywords(init: F) -> F:
-    """``init``, whose TypeError for a keyword that it does not have says what to use instead."""
-    known = [name for name in inspect.signature(init).parameters if not name.startswith("_")]
+def explains_unknown_keywords(explain: Callable[[str, Iterable[str]], str]) -> Callable[[F], F]:
+    """Lets the TypeError for a keyword that an ``__init__`` does not have say what to use instead.
 
-    @functools.wraps(init)
-    def explaining(*args: Any, **kwargs: Any) -> None:
-        try:
-            init(*args, **kwargs)
-        except TypeError:
-            unknown = [name for name in kwargs if not name.startswith("_") and name not in known]
-            if not unknown:
-                raise
-            raise TypeError("; ".join(_explained(name, known) for name in unknown)) from None
+    ``explain`` gets the keyword, and those that there are.
+    """
 
-    return explaining  # type: ignore[return-value]
+    def decorate(init: F) -> F:
+        known = [name for name in inspect.signature(init).parameters if not name.startswith("_") and name != "self"]
+
+        @functools.wraps(init)
+        def explaining(*args: Any, **kwargs: Any) -> None:
+            try:
+                init(*args, **kwargs)
+            except TypeError:
+                unknown = [name for name in kwargs if not name.startswith("_") and name not in known]
+                if not unknown:
+                    raise
+                raise TypeError("; ".join(explain(name, known) for name in unknown)) from None
+
+        return explaining  # type: ignore[return-value]
+
+    return decorate
 
 
-def _explained(name: str, known: Iterable[str]) -> str:
-    instead = _INSTEAD.get(name)
-    if instead is None:
-        close = difflib.get_close_matches(name, known, n=1)
-        instead = f"did you mean {close[0]}?" if close else "see help(fastws.connect) for those there are"
+def closest(name: str, known: Iterable[str], otherwise: str) -> str:
+    """What may have been meant."""
+    close = difflib.get_close_matches(name, list(known), n=1)
+    return f"did you mean {close[0]}=?" if close else otherwise
+
+
+def connect_has_not(name: str, known: Iterable[str]) -> str:
+    """A keyword that ``connect()`` does not have."""
+    instead = _INSTEAD.get(name) or closest(name, known, "see help(fastws.connect) for those there are")
     return f"connect() has no argument {name!r}: {instead}"
 
 
@@ -45,6 +56,7 @@ _NO_CONNECTION = "a connection is a fastws.Connection; leave it out, and for cal
 _NO_LOGGER = "a connection has no logger of its own; what happened is in exceptions and in Connection.stats()"
 _NO_LOOP = "a connection belongs to the event loop that awaits it; leave it out"
 _ONE_DEADLINE = "open_timeout= bounds DNS, TCP, TLS and upgrade together"
+_STAYS = "connect() opens one connection; one that stays is a fastws.WebSocketClient"
 _ADDRESS = "connect a socket yourself and give sock="
 _ADDRESSES_IN_ORDER = "the addresses of a host are tried one after the other; leave it out"
 
@@ -82,6 +94,10 @@ _INSTEAD = {
     "heartbeat": "use ping_interval= and ping_timeout=",
     "autoping": "pings are answered always; leave it out",
     "max_msg_size": "use max_size=",
+    "max_message_size": "use max_size=",
+    "retry": _STAYS,
+    "reconnect": _STAYS,
+    "receive_timeout": f"{_STAYS}, which has it in its ClientConfig; here ping_timeout= finds a silent peer",
     "compress": 'use compression="deflate", or a fastws.Deflate',
     "on_message": "use listener=, an object with on_message(ws, message)",
     "ws_listener_factory": "use listener=, a fastws.Listener",

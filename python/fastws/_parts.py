@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from . import _policy
 from ._deadline import Deadline
 from .errors import Unsent
 from .events import DisconnectReason
@@ -72,6 +74,19 @@ class Parts:
     redactor: Redactor | None = None
     pusher: Intake | None = None
     """Whose messages the ring takes what is pushed for."""
+    loop: asyncio.AbstractEventLoop | None = None
+    """The event loop that it runs in, or did; None before."""
+    thread: int = 0
+    """That loop's."""
+
+    def enter(self) -> None:
+        """It runs here from now on."""
+        self.loop, self.thread = asyncio.get_running_loop(), threading.get_ident()
+
+    def check_thread(self) -> None:
+        """Raises RuntimeError in another thread than that in which it runs."""
+        if self.thread and self.thread != threading.get_ident():
+            raise _policy.wrong_thread(self.thread, "client")
 
     def hurry(self) -> None:
         """Everything ends within ``shutdown_timeout``, if there is no deadline yet."""

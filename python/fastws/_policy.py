@@ -81,8 +81,8 @@ def wrong_thread(ident: int, what: Literal["connection", "client"] = "connection
     owner = next((repr(thread.name) for thread in threading.enumerate() if thread.ident == ident), "that has ended")
     return RuntimeError(
         f"this {what} belongs to the event loop of the thread {owner}, and this is the thread "
-        f"{threading.current_thread().name!r}; from here use `{what}.send_threadsafe(...)` or "
-        "`loop.call_soon_threadsafe(...)`"
+        f"{threading.current_thread().name!r}; from here use `{what}.send_threadsafe(...)`, or for the rest "
+        "`loop.call_soon_threadsafe(...)` and `asyncio.run_coroutine_threadsafe(...)`"
     )
 
 

@@ -47,6 +47,7 @@ class Watch:
     __slots__ = (
         "_blocked",
         "_data_at",
+        "_full_since",
         "_intake",
         "_is_on",
         "_native",
@@ -72,6 +73,7 @@ class Watch:
         self._stable = False
         self._is_on = False
         self._old_at: float | None = None
+        self._full_since: float | None = None
         self._blocked: tuple[tuple[int, int], float] | None = None
         self.blocker: str | None = None
         self.began = self._data_at = asyncio.get_running_loop().time()
@@ -111,7 +113,14 @@ class Watch:
         if parts.ring.streams:
             self._look_for_blockers(now)
             dues.append(now + BLOCKED_FOR)
-        elif self.blocker is None and parts.ring.is_full:
+        elif not parts.ring.is_full:
+            self._full_since = None
+        elif self._full_since is None:
+            self._full_since = now  # a first stream may be about to be made
+            dues.append(now + BLOCKED_FOR)
+        elif now < self._full_since + BLOCKED_FOR:
+            dues.append(self._full_since + BLOCKED_FOR)
+        elif self.blocker is None:
             self.blocker = f"reading waited for a first stream, as {parts.ring.retained} messages wait for it"
             log.warning(
                 "%s: reading waits, as %d messages wait for a first client.stream(); make one, or say "

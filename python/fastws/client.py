@@ -7,9 +7,11 @@ import functools
 import logging
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Literal, Never
+from typing import TYPE_CHECKING, Any, Literal
 
 from . import _arguments, _core, _policy
+from ._interrupt import tell
+from ._keywords import explains_unknown_keywords
 from ._parts import End, MessageKey, Parts, Tap
 from .config import ClientConfig
 from .errors import (
@@ -98,6 +100,7 @@ class WebSocketClient(Running, Requesting, Receiving):
 
     __slots__ = (
         "__weakref__",
+        "_ending",
         "_host",
         "_observing",
         "_outbox",
@@ -112,6 +115,7 @@ class WebSocketClient(Running, Requesting, Receiving):
         "subscriptions",
     )
 
+    @explains_unknown_keywords(_arguments.client_has_not)
     def __init__(
         self,
         uri: UriSource,
@@ -132,11 +136,8 @@ class WebSocketClient(Running, Requesting, Receiving):
         message_key: MessageKey | None = None,
         metadata: Mapping[str, Any] | None = None,
         redact: Redactor | str | Iterable[str] | None = None,
-        **unknown: Never,
     ) -> None:
         super().__init__()
-        if unknown:
-            _arguments.refuse(unknown, WebSocketClient.__init__.__kwdefaults__ or ())
         if proxy is not None:
             raise ConfigError(f"proxy={proxy!r}: this version dials directly; use None", field="proxy")
         if not (isinstance(uri, str) or callable(uri)):
@@ -204,6 +205,7 @@ class WebSocketClient(Running, Requesting, Receiving):
         self._rotating: asyncio.Task[None] | None = None
         self._task: asyncio.Task[Any] | None = None
         self._observing: Callable[[], None] = _nothing
+        self._ending: asyncio.Future[None] | None = None
         self._unsent: tuple[Unsent, ...] = ()
 
     @classmethod
@@ -274,6 +276,7 @@ class WebSocketClient(Running, Requesting, Receiving):
             ExtensionError: Its ``on_init`` failed; it was not added.
             ValueError: There is one of that name already.
         """
+        self._parts.check_thread()
         await self._host.register(extension)
         if self._is_running and self._host.handles_events and self._observing is _nothing:
             self._observing = self._supervisor.hub.on(None, self._notify_event)
@@ -308,14 +311,17 @@ class WebSocketClient(Running, Requesting, Receiving):
             raise AlreadyRunning(f"{self.uri}: this client runs already")
         self._is_running = True
         self._task = asyncio.current_task()
+        self._parts.enter()
         self._cause, self._unsent = None, ()
         self._parts.deadline.clear()
         self._parts.unsent = ()
         self._supervisor.begin()
         self._ring._reopen()
-        if self._host.handles_events:
-            self._observing = self._supervisor.hub.on(None, self._notify_event)
         try:
+            if self._ending is not None:  # async callbacks still hear of the last run's end
+                await self._supervisor.wait(asyncio.shield(self._ending))
+            if self._host.handles_events:
+                self._observing = self._supervisor.hub.on(None, self._notify_event)
             await self._supervisor.wait(self._host.start())
             await self._sessions()
         except ClientStopped:
@@ -325,9 +331,6 @@ class WebSocketClient(Running, Requesting, Receiving):
             raise
         else:
             await self._end(None)
-        finally:
-            self._observing()
-            self._observing = _nothing
 
     async def _sessions(self) -> None:
         supervisor = self._supervisor
@@ -372,11 +375,17 @@ class WebSocketClient(Running, Requesting, Receiving):
             self._parts.deadline.clear()
             self._tell_over()
             # Async callbacks may wait for the shutdown themselves: they are waited for when it is told.
+            ending = self._ending = asyncio.get_running_loop().create_future()
             try:
                 async with limit:
                     await self._supervisor.hub.aclose(None)
             except TimeoutError:
                 await self._supervisor.hub.aclose()
+            finally:
+                self._ending = None
+                self._observing()
+                self._observing = _nothing
+                tell((ending,))
 
     async def shutdown(self, timeout: Seconds = None) -> None:  # noqa: ASYNC109 - it has an end in any case
         """Ends the client: sends what is queued, then Close, and waits for the peer's.
@@ -392,6 +401,7 @@ class WebSocketClient(Running, Requesting, Receiving):
         """
         if not self._is_running:
             return
+        self._parts.check_thread()
         seconds = _seconds(timeout, self.config.shutdown_timeout)
         deadline = asyncio.get_running_loop().time() + seconds
         self._parts.deadline.set(deadline)
@@ -409,6 +419,7 @@ class WebSocketClient(Running, Requesting, Receiving):
 
         Nothing happens while there is none that is ready.
         """
+        self._parts.check_thread()
         session = self._session
         if session is not None and self.is_ready:
             cause = ReceiveError(f"{self.uri}: reconnecting: {reason}")
@@ -421,6 +432,9 @@ class WebSocketClient(Running, Requesting, Receiving):
         return Sender(self._parts)
 
     # ---- what its parts ask for ------------------------------------------------------------------------------------
+
+    def _check_thread(self) -> None:
+        self._parts.check_thread()
 
     def _terminal(self) -> BaseException | None:
         """Why nothing can be sent any more, if so."""
@@ -530,7 +544,7 @@ def _redactor(redact: Redactor | str | Iterable[str] | None) -> Redactor | None:
     """What masks secrets; never shown itself."""
     if redact is None or isinstance(redact, Redactor):
         return redact
-    secrets = (redact,) if isinstance(redact, str) else tuple(redact)
+    secrets = (redact,) if isinstance(redact, str) else tuple(redact) if isinstance(redact, Iterable) else ()
     if not secrets or not all(isinstance(secret, str) and secret for secret in secrets):
         raise ConfigError("redact is a Redactor, or one or several texts that are not empty", field="redact")
     return Redactor(*secrets)

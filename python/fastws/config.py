@@ -10,6 +10,7 @@ from types import MappingProxyType
 from typing import Any, Literal, Self
 
 from . import _checks
+from ._keywords import closest, explains_unknown_keywords
 from .connect import connect
 from .errors import ConfigError
 from .rate import ConnectLimiter
@@ -19,6 +20,19 @@ __all__ = ["ClientConfig"]
 
 ErrorPolicy = Literal["ignore", "disconnect", "fatal"]
 UnsentPolicy = Literal["fail", "keep", "drop"]
+
+
+def _has_not(name: str, known: Iterable[str]) -> str:
+    """A setting that there is not."""
+    if name in _OF_A_CLIENT:
+        where = f"it is given to the client itself: WebSocketClient(uri, {name}=..., config=...)"
+    elif name == "max_queue":
+        where = "the queue's bound is queue_messages="
+    elif name in connect_keywords():
+        where = f'it is one of fastws.connect: ws_config={{"{name}": ...}}'
+    else:
+        where = closest(name, known, "see help(fastws.ClientConfig) for those there are")
+    return f"ClientConfig() has no setting {name!r}: {where}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, init=False)
@@ -68,8 +82,8 @@ class ClientConfig:
         ConfigError: A setting is wrong. The message names it, its value and what is allowed, and so does ``field``.
         TypeError: A setting and its alias are both given, or there is no such setting.
 
-    Otherwise than in the model: ``nodelay`` is True in all presets; ``queue_messages`` is 4096 in all presets, as
-    nothing is lost when that is reached (there 256, 512 and 128 messages, and then loss); pings are sent;
+    Otherwise than in stream-tungstenite: ``nodelay`` is True in all presets; ``queue_messages`` is 4096 in all presets,
+    as nothing is lost when that is reached (there 256, 512 and 128 messages, and then loss); pings are sent;
     ``receive_timeout`` may be None; ``processor_error_policy`` has ``"fatal"``; presets also choose the retry strategy.
     """
 
@@ -102,6 +116,7 @@ class ClientConfig:
     ws_config: Mapping[str, Any] = field(hash=False)
     _auto: frozenset[str] = field(repr=False, compare=False)
 
+    @explains_unknown_keywords(_has_not)
     def __init__(
         self,
         *,
@@ -368,5 +383,13 @@ _ALIASES = {"connect_timeout": "open_timeout", "channel_buffer_size": "queue_mes
 
 _NOTHING: Mapping[str, Any] = MappingProxyType({})
 
+_OF_A_CLIENT = frozenset(
+    {"retry", "handshake", "extensions", "subscriptions", "tls", "headers", "subprotocols", "proxy", "connector"}
+    | {"rate_limit", "connect_limiter", "tap", "message_key", "metadata", "redact"}
+)
+
 SETTINGS = tuple(name for name in ClientConfig.__slots__ if name != "_auto")
 """The names of all settings."""
+
+ALIASES = ("connect_timeout", "channel_buffer_size")
+"""The model's names of some."""

@@ -11,10 +11,10 @@ import sys
 import warnings
 from collections.abc import Generator, Sequence
 from types import TracebackType
-from typing import Any, Literal
+from typing import Any, Literal, NoReturn
 
 from . import _core, _options, _policy, dial
-from ._keywords import explains_unknown_keywords
+from ._keywords import connect_has_not, explains_unknown_keywords
 from ._options import Seconds, SocketOptions
 from .compression import Compression
 from .connection import Connection
@@ -94,7 +94,7 @@ class connect:  # noqa: N801 - a function to its users, as in websockets
         ValueError, TypeError: An argument is wrong.
     """
 
-    @explains_unknown_keywords
+    @explains_unknown_keywords(connect_has_not)
     def __init__(
         self,
         uri: str,
@@ -321,6 +321,25 @@ class connect:  # noqa: N801 - a function to its users, as in websockets
         connection, self._connection, self._entered = self._connection, None, False
         if connection is not None:
             await connection.__aexit__(exc_type, exc, tb)
+
+    def __enter__(self) -> NoReturn:
+        raise TypeError("fastws.connect() is asynchronous: write `async with connect(...) as ws`")
+
+    def __exit__(self, *_: object) -> None:
+        """Never called: there is no entering."""
+
+    def __iter__(self) -> NoReturn:
+        raise TypeError("fastws.connect() is asynchronous: `async with connect(...) as ws`, then `async for ... in ws`")
+
+    def __getattr__(self, name: str) -> NoReturn:
+        if name.startswith("_") or not hasattr(Connection, name):
+            raise AttributeError(f"'connect' object has no attribute {name!r}")
+        raise AttributeError(
+            f"connect() is no connection yet, which has {name!r}: write `ws = await fastws.connect(...)`"
+        )
+
+    def __repr__(self) -> str:
+        return f"<fastws.connect {self._shown}>"
 
     def __aiter__(self) -> Any:
         raise TypeError(

@@ -513,11 +513,27 @@ class ConnectionLost(SendError):
 
 
 class RequestTimeout(SendError, TimeoutError):
-    """The answer to a ``request()`` did not come in time; the request was sent. ``timeout`` is the limit in seconds."""
+    """The answer to a ``request()`` did not come in time.
 
-    def __init__(self, why: str, *, timeout: float | None = None, message: str | bytes | None = None) -> None:
+    Attributes:
+        timeout: The limit in seconds.
+        outcome: ``"not_sent"`` or ``"maybe_sent"``: whether the peer may have the request.
+    """
+
+    def __init__(
+        self,
+        why: str,
+        *,
+        timeout: float | None = None,
+        outcome: Outcome = "maybe_sent",
+        message: str | bytes | None = None,
+    ) -> None:
         super().__init__(why, message=message)
         self.timeout = timeout
+        self.outcome = outcome
+
+    def __str__(self) -> str:
+        return super().__str__() + ("; the request was not sent" if self.outcome == "not_sent" else "")
 
 
 class ReceiveError(ClientError):

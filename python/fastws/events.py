@@ -171,12 +171,17 @@ class EventHub:
         self._tasks: set[asyncio.Task[None]] | None = None
         self._backlog: deque[Event] | None = None
 
-    def publish(self, event: Event) -> None:
+    def publish(self, event: Event, *, is_state: bool = True) -> None:
         """Tells everybody, in the order of the calls; never blocks and never raises what a callback does.
 
         An event published by a callback is told when all have been told the one before.
+
+        Args:
+            event: What happened.
+            is_state: Whether it says how the client is from now on: not where it is about another connection than the
+                client's.
         """
-        if not isinstance(event, Error):
+        if is_state and not isinstance(event, Error):
             self._last = event
         for stream in tuple(self._streams or ()):
             stream._put(event)

@@ -18,7 +18,7 @@ from typing import Any, Final, Literal, NamedTuple
 
 from ._checks import choice, count, optional_duration
 from ._core import Cursor, Message
-from .markers import Gap, Marker
+from .markers import Down, Gap, Marker
 
 __all__ = [
     "IN_BAND",
@@ -193,6 +193,14 @@ class Sequences:
         """Messages that are held."""
         return sum(len(sequence.held) for sequence in self._keys.values() if sequence.held is not None)
 
+    def lost(self, generation: int) -> None:
+        """The connection of ``generation`` is lost: what is held of it is superseded, unless numbers go on."""
+        if self._across:
+            return
+        for key, sequence in list(self._keys.items()):
+            if sequence.held is not None and sequence.generation == generation:
+                self.forget(key)
+
     def forget(self, key: Hashable | None = None) -> None:
         """Begins ``key`` anew, or everything: what is held is superseded."""
         for name in list(self._keys) if key is None else [key]:
@@ -265,7 +273,8 @@ class SequenceTracker:
             if isinstance(item, fastws.Gap): ...
 
     In front of the first message behind a gap there is a ``Gap``. With ``resync`` the messages of that sequence are
-    held until it returns; those of others come meanwhile. Each sequence has one ``resync`` under way at most. If it
+    held until it returns; those of others come meanwhile. What is held when the connection is lost is superseded: it
+    never comes behind ``Down``. Each sequence has one ``resync`` under way at most. If it
     raises, takes longer than ``resync_timeout``, or its snapshot leaves a hole before the first held message, it is
     called again, after a delay that doubles from 0.5 s to 30 s.
 
@@ -358,6 +367,10 @@ class SequenceTracker:
 
     def _fed(self, item: Any, source: AsyncIterable[Any]) -> list[Any]:
         if isinstance(item, Marker):
+            if isinstance(item, Down):
+                # Nothing of this connection is given behind it, and a resynchronisation is of no use any more.
+                self.sequences.lost(item.generation)
+                self._drop_idle()
             return [item]
         # Of a plain item only its stream, which has just given it, knows more.
         about = source if isinstance(source, Cursor) and not isinstance(item, Message) else item
@@ -366,11 +379,14 @@ class SequenceTracker:
         if len(actions) == 1 and isinstance(actions[0], Deliver) and not self._tasks:
             return [actions[0].message]
         due = self._carried_out(actions)
+        self._drop_idle()
+        return due
+
+    def _drop_idle(self) -> None:
+        """A snapshot came in band, or another connection made a resynchronisation void."""
         for key in list(self._tasks):
             if not self.sequences.is_quarantined(key):
-                # A snapshot came in band, or another connection made it void.
                 self._drop(key)
-        return due
 
     def _carried_out(self, actions: list[Action], *, again: bool = True) -> list[Any]:
         due: list[Any] = []

@@ -14,7 +14,7 @@ from collections import deque
 from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any, Literal
 
-from ._account import Account, Item, Message, Receipt, fail, succeed
+from ._account import Account, Item, Left, Message, Receipt, fail, succeed
 from ._interrupt import tell
 from .connection import BytesLike, Connection
 from .errors import (
@@ -56,6 +56,8 @@ class Outbox:
         "_account",
         "_capacity",
         "_closed",
+        "_cut",
+        "_direct",
         "_draining",
         "_in_hand",
         "_is_pacing",
@@ -66,6 +68,7 @@ class Outbox:
         "_pacer",
         "_policy",
         "_room",
+        "_timer",
         "_waiting",
         "_wire",
         "dropped",
@@ -94,6 +97,9 @@ class Outbox:
         self._room: deque[asyncio.Future[None]] = _NONE
         self._draining: asyncio.Task[None] | None = None
         self._in_hand: Item | None = None
+        self._cut: tuple[Unsent, ...] = ()
+        self._direct: frozenset[asyncio.Task[bool]] = frozenset()
+        self._timer: asyncio.TimerHandle | None = None
         self._left: asyncio.Future[None] | None = None
         self._is_pacing = False
         self.dropped = 0
@@ -176,10 +182,13 @@ class Outbox:
             if await self._while_there(self._until_sent(wire, item), item):
                 succeed(item.receipt)
                 return True
-        except ConnectionClosed:
+        except NotConnected:
             pass  # what can be done then is decided by the caller
         except SendQueueFull:
             await self._until_room()
+        except MaybeSent as error:
+            fail(item.receipt, error)
+            raise
         except BaseException:
             if pacer is not None:
                 pacer.give_back(item.key)
@@ -228,6 +237,8 @@ class Outbox:
         if self._wire is None:
             limit, name, why = self._keep_limit, "keep_limit", "there is no connection"
         if len(self._waiting) >= limit:
+            self._let_expire()
+        if len(self._waiting) >= limit:
             raise SendQueueFull(f"{len(self._waiting)} messages wait already ({name}), as {why}", message=item.message)
         if self._waiting is _NONE:
             self._waiting = deque()
@@ -238,6 +249,8 @@ class Outbox:
                 self._draining = None
         else:
             self._waiting.append(item)
+        if item.expires is not None:
+            self._look_at(item.expires)
         self._drain()
 
     def _hand_over(self, wire: Wire, message: str | BytesLike, text: bool | None) -> None:
@@ -278,7 +291,7 @@ class Outbox:
     async def ping(self, data: str | BytesLike | None) -> float:
         """Sends a Ping, which waits for no token; its latency in seconds."""
         if self._native is None:
-            raise NotConnected("no ping was sent; await client.wait_ready()")
+            raise self._closed() or NotConnected("no ping was sent; await client.wait_ready()")
         return await (await self._native.ping(data))
 
     # ---- what waits ------------------------------------------------------------------------------------------------
@@ -339,21 +352,31 @@ class Outbox:
         try:
             self._hand_over(wire, item.message, item.text)
         except SendQueueFull:
+            if self._native is not None:
+                try:
+                    await self._native._drain_future(again=True)
+                except ConnectionClosed as error:
+                    raise NotConnected(f"nothing was sent: {error}", message=item.message) from error
+                return False
             self._in_hand = item
             try:
                 return await self._until_sent(wire, item)
-            except ConnectionClosed as error:
-                raise NotConnected(f"nothing was sent: {error}", message=item.message) from error
+            except MaybeSent:
+                self._cut_off(item)
             finally:
                 if self._in_hand is item:
                     self._in_hand = None
         return True
 
     async def _until_sent(self, wire: Wire, item: Item) -> bool:
-        """There is no room: waits for some. A connector's own connection waits by itself, and has sent it then."""
-        if self._native is not None:
-            await self._native._drain_future(again=True)
-            return False
+        """A connector's own connection has no room: it waits by itself, and has sent it then.
+
+        Raises:
+            NotConnected: It had ended already.
+            MaybeSent: It ended meanwhile: it does not say whether before or behind the message.
+        """
+        if wire.close_info is not None:
+            raise NotConnected("nothing was sent: the connection had ended", message=item.message)
         limit = asyncio.timeout_at(item.expires)
         try:
             async with limit:
@@ -363,6 +386,8 @@ class Outbox:
                 raise
             self.expired += 1
             self._lose(item, "maybe_sent", "it expired while the connection was sending it")
+        except ConnectionClosed as error:
+            raise MaybeSent(_CUT, message=item.message) from error
         else:
             self.sent_otherwise += 1
         return True
@@ -377,18 +402,18 @@ class Outbox:
         if self._left is None:
             self._left = loop.create_future()
         left, task = self._left, loop.create_task(sending, name="fastws send")
+        self._direct |= {task}
         try:
             waits: list[asyncio.Future[Any]] = [left, task]
             await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
         finally:
+            self._direct -= {task}
             if not task.done():
                 task.cancel()
                 await asyncio.wait([task], timeout=0)
         if task.done() and not task.cancelled():
             return task.result()
-        error = MaybeSent(_CUT, message=item.message)
-        fail(item.receipt, error)
-        raise error
+        raise MaybeSent(_CUT, message=item.message)
 
     def _take_out(self, item: Item) -> None:
         """It waits no more; something urgent may have come before it while it was sent."""
@@ -403,6 +428,34 @@ class Outbox:
         self.expired += 1
         self._lose(item, "failed", "it expired while it waited")
         return True
+
+    def _let_expire(self) -> None:
+        """Gives up what waits and has expired, wherever it stands."""
+        self._waiting = deque(item for item in self._waiting if item is self._in_hand or not self._has_expired(item))
+        self._offer_room()
+
+    def _look_at(self, when: float) -> None:
+        """Something expires then."""
+        if self._timer is not None:
+            if self._timer.when() <= when:
+                return
+            self._timer.cancel()
+        self._timer = asyncio.get_running_loop().call_at(when, self._on_timer)
+
+    def _on_timer(self) -> None:
+        self._timer = None
+        if not self._waiting:
+            return
+        self._let_expire()
+        dues = [item.expires for item in self._waiting if item.expires is not None and item is not self._in_hand]
+        if dues:
+            self._look_at(min(dues))
+
+    def _cut_off(self, item: Item) -> None:
+        """A connector's own connection ended while it was sending this."""
+        self.unsent += 1
+        fail(item.receipt, MaybeSent(_CUT, message=item.message))
+        self._cut += (Unsent(item.message, "maybe_sent", _CUT),)
 
     def _lose(self, item: Item, outcome: Outcome, why: str) -> None:
         """It will not be sent again: who has its receipt hears so now, the others at the end of the session."""
@@ -445,8 +498,8 @@ class Outbox:
         self._native = wire if isinstance(wire, Connection) else None
         self._drain()
 
-    def end(self) -> tuple[Unsent, ...]:
-        """The session is over: what of it was not sent."""
+    def end(self) -> tuple[tuple[Unsent, ...], tuple[Unsent, ...]]:
+        """The session is over: what of it was not sent, and what was given up meanwhile."""
         lost = self.settle(self.detach())
         if self._policy != "keep":
             waited = self._give_up("the connection ended")
@@ -454,10 +507,10 @@ class Outbox:
             lost += waited
         earlier, self._lost = self._lost, _NONE
         self._offer_room()
-        return (*lost, *earlier)
+        return tuple(lost), tuple(earlier)
 
-    def detach(self) -> Account | None:
-        """Nothing goes to this connection any more. What it has not sent yet is in the account, if anything."""
+    def detach(self) -> Left:
+        """Nothing goes to this connection any more. Returns what is still to be known of it."""
         account, self._account = self._account, None
         self._wire = self._native = self._pacer = None
         if self._left is not None:
@@ -469,20 +522,33 @@ class Outbox:
         if self._in_hand is not None:
             item, self._in_hand = self._in_hand, None
             self._take_out(item)
-            self.unsent += 1
-            self._lose(item, "maybe_sent", _CUT)
-        return account
+            self._cut_off(item)
+        cut, self._cut = self._cut, ()
+        return Left(account, cut)
 
-    def settle(self, account: Account | None) -> list[Unsent]:
-        """The connection has ended: what of its account was lost. What may be sent again waits, before all else."""
-        if account is None:
-            return []
-        lost, kept = account.close(keeps=self._policy == "keep")
+    def settle(self, left: Left) -> list[Unsent]:
+        """The connection has ended: what of it was lost. What may be sent again waits, before all else."""
+        if left.account is None:
+            return [*left.cut]
+        lost, kept = left.account.close(keeps=self._policy == "keep")
         self.unsent += len(lost)
         if kept:
             self._waiting = deque((*kept, *self._waiting))
+            for item in kept:
+                if item.expires is not None:
+                    self._look_at(item.expires)
             self._drain()
-        return lost
+        return [*left.cut, *lost]
+
+    def withdraw(self, receipt: Receipt) -> bool:
+        """Takes out the message that the receipt is for, if no connection has it."""
+        for item in self._waiting:
+            if item.receipt is receipt and item is not self._in_hand:
+                self._take_out(item)
+                fail(receipt, NotSent("it was withdrawn", message=item.message))
+                self._offer_room()
+                return True
+        return False
 
     def _give_up(self, why: str) -> list[Unsent]:
         lost = [Unsent(item.message, "not_sent", why) for item in self._waiting]
@@ -493,16 +559,23 @@ class Outbox:
 
     def close(self) -> tuple[Unsent, ...]:
         """The client is over: what waits is not sent."""
-        lost = self.end()
+        lost, _ = self.end()
         waited = self._give_up("the client was shut down")
         self.unsent += len(waited)
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
         self._offer_room()
         return (*lost, *waited)
 
     async def flushed(self) -> None:
         """Waits until nothing waits any more and the kernel has taken everything. Ends with the session."""
-        while self._waiting and self._draining is not None and not self._draining.done():
-            await asyncio.wait([self._draining])
+        while True:
+            is_draining = self._waiting and self._draining is not None and not self._draining.done()
+            under_way = [*self._direct, *([self._draining] if is_draining and self._draining is not None else ())]
+            if not under_way:
+                break
+            await asyncio.wait(under_way)
         native = self._native
         if native is not None and native._has_unsent:
             try:

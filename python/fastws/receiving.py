@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Literal, TypedDict, TypeVar, Unpack, overload
+from typing import Any, Literal, NoReturn, TypedDict, TypeVar, Unpack, overload
 
 from ._core import Message, Ring
 from .markers import Marker
@@ -67,6 +67,9 @@ class Receiving:
         stream: Stream[Any] = Stream(self._ring, **options)
         self._stream_made()
         return stream
+
+    def __aiter__(self) -> NoReturn:
+        raise TypeError("a client is read by a stream: `async for message in client.stream()`")
 
     def _stream_made(self) -> None:
         """There is a stream more."""

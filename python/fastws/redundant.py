@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import functools
 import logging
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -71,7 +71,7 @@ class RedundantClient(Running, Receiving):
 
     Args:
         uri: One URI for all lines, or one for each.
-        n: How many lines.
+        n: How many lines. 2 if there is one URI.
         key: Tells messages apart: gets a message's payload, gives something hashable, the same on every line. Or one
             of ``fastws.keys``. A message whose key is None, or for which it fails, is delivered from whichever line
             brings it, and never taken for a duplicate; the first failure on a line is logged. It is the lines'
@@ -83,6 +83,8 @@ class RedundantClient(Running, Receiving):
     Streams with ``markers=True`` see ``Down`` when the last line that was ready is lost, and ``Outage`` when there is
     one again; the loss of a line is nobody's outage while another one is ready. Everything that was received before a
     ``Down`` comes before it, over whichever line, however slowly it is read.
+
+    It receives. To send, to ask, for events and for extensions there are its ``lines``, each a ``WebSocketClient``.
 
     A line that ends for good, such as one that is refused, is logged and seen in ``stats()``; the others go on. When
     all of them have, the client ends with the cause of the last.
@@ -111,6 +113,10 @@ class RedundantClient(Running, Receiving):
         **options: Any,
     ) -> None:
         super().__init__()
+        if n is not None and (isinstance(n, bool) or not isinstance(n, int)):
+            raise ConfigError(f"n is a number of lines (int), not {n!r}", field="n")
+        if not isinstance(uri, str) and (callable(uri) or not isinstance(uri, Iterable)):
+            raise ConfigError(f"uri is a str, or a list of one for each line, not {type(uri).__name__}", field="uri")
         uris = [uri] * (2 if n is None else n) if isinstance(uri, str) else list(uri)
         if n is not None and len(uris) != n:
             raise ConfigError(f"n is {n}, and {len(uris)} URIs were given", field="n")

@@ -12,7 +12,7 @@ import orjson
 from . import _core
 from ._checks import is_async
 from .connection import BytesLike
-from .errors import ConnectionLost, NotSent, RequestTimeout
+from .errors import ConnectionLost, DecodeError, MaybeSent, NotSent, RequestTimeout
 from .handshakes.channel import MISSHAPEN
 from .markers import Down
 from .outbox import Receipt
@@ -58,36 +58,49 @@ class Requesting(Sending):
                 is not the answer. None: ``match`` gets ``str`` or ``bytes``.
 
         Raises:
-            RequestTimeout: No answer within ``timeout``.
+            RequestTimeout: No answer within ``timeout``. What waited for a connection until then is withdrawn;
+                ``outcome`` says whether the request was sent.
             ConnectionLost: The connection ended before the answer; ``outcome`` says whether the request was sent.
             NotSent: An extension stopped it, or it was dropped: ``on_disconnect_send`` is ``"drop"``.
             NotConnected, …: As for ``send``.
         """
         for name, function in (("match", match), ("decode", decode)):
+            if function is not None and not callable(function):
+                raise TypeError(f"{name} is a function that gets a message, not {type(function).__name__}")
             if is_async(function):
                 raise TypeError(f"{name} is a plain function, not an async one")
         parts, text = self._parts, None
         if isinstance(message, Mapping):
             message, text = orjson.dumps(message), True
         seconds = None if timeout is None else _core.seconds("timeout", timeout)
-        limit, judge = asyncio.timeout(seconds), _Judge(match, decode)
+        limit, judge = asyncio.timeout(seconds), _Judge(match, decode is None)
+        receipt: Receipt | None = None
         try:
             async with limit:
                 await parts.requests.may_begin()
                 with contextlib.ExitStack() as stack:
                     answers: Stream[Any] | None = None
                     if not parts.outbox.is_native:
-                        answers = stack.enter_context(Stream._aside(parts.ring, markers=True, decode=judge.decode))
+                        answers = stack.enter_context(Stream._aside(parts.ring, markers=True, decode=decode))
                     receipt = await self.send(message, text, receipt=True)
                     if receipt is not None and receipt.done():
                         receipt.result()  # what an extension stopped, or was dropped, has no answer
                     if answers is None:
                         # No turn of the loop has passed since it was accepted: its answer is still to come.
-                        answers = stack.enter_context(Stream._aside(parts.ring, markers=True, decode=judge.decode))
+                        answers = stack.enter_context(Stream._aside(parts.ring, markers=True, decode=decode))
                     return await self._answer(receipt, answers, judge)
+        except MaybeSent as error:
+            raise ConnectionLost(f"{parts.supervisor.uri}: {error.why}", outcome="maybe_sent") from error
+        except asyncio.CancelledError:
+            if receipt is not None:
+                parts.outbox.withdraw(receipt)
+            raise
         except TimeoutError as error:
             if not limit.expired():
                 raise
+            if receipt is not None:
+                parts.outbox.withdraw(receipt)
+            outcome = _outcome(receipt, if_none="maybe_sent" if parts.outbox.is_foreign else "not_sent")
             why = judge.verdict
             if parts.ring.is_full and not parts.ring.streams:
                 why = (
@@ -95,14 +108,21 @@ class Requesting(Sending):
                     "Make one, or say ClientConfig(receive=False) if you read nothing but answers"
                 )
             what = f"{parts.supervisor.uri}: no answer within {seconds:g} s{why}"
-            raise RequestTimeout(what, timeout=seconds) from error
+            raise RequestTimeout(what, timeout=seconds, outcome=outcome) from error
 
     async def _answer(self, receipt: Receipt | None, answers: Stream[Any], judge: _Judge) -> Any:
         """The answer to what was just accepted."""
         parts = self._parts
         uri = parts.supervisor.uri
         with parts.requests.under_way(answers, receipt):
-            async for item in answers:
+            while True:
+                try:
+                    item = await anext(answers)
+                except StopAsyncIteration:
+                    break
+                except DecodeError as error:  # by the callable that streams share: each message is decoded once
+                    judge.cannot_read(error)
+                    continue
                 if isinstance(item, Down) and not parts.outbox.holds(receipt):
                     raise ConnectionLost(f"{uri}: {item.reason}", outcome=_outcome(receipt))
                 if isinstance(item, _core.Message) and judge.holds(item.data):
@@ -115,28 +135,22 @@ class Requesting(Sending):
 class _Judge:
     """Says of each message whether it is an answer, and at last why none was."""
 
-    __slots__ = ("_decode", "_error", "_looked_at", "_match", "decode")
+    __slots__ = ("_error", "_is_raw", "_looked_at", "_match")
 
-    def __init__(self, match: Callable[[Any], Any], decode: Callable[[Any], Any] | None) -> None:
+    def __init__(self, match: Callable[[Any], Any], is_raw: bool) -> None:
         self._match = match
-        self._decode = decode
+        self._is_raw = is_raw
         self._looked_at = 0
-        self._error: Exception | None = None
-        self.decode = None if decode is None else self._decoded
+        self._error: BaseException | None = None
 
-    def _decoded(self, data: Any) -> Any:
-        assert self._decode is not None
-        try:
-            return self._decode(data)
-        except MISSHAPEN as error:
-            self._error = error
-            return _UNREADABLE
+    def cannot_read(self, error: DecodeError) -> None:
+        """``decode`` failed on a message: that one is not the answer."""
+        self._looked_at += 1
+        self._error = error.__cause__
 
     def holds(self, message: Any) -> bool:
         """Whether it is the answer."""
         self._looked_at += 1
-        if message is _UNREADABLE:
-            return False
         try:
             return bool(self._match(message))
         except MISSHAPEN as error:
@@ -152,13 +166,9 @@ class _Judge:
         text = f"; {came}, none of which match= took for the answer"
         if self._error is not None:
             text += f" (the last error was {type(self._error).__name__})"
-        if self._decode is None:
+        if self._is_raw:
             text += "; it got str or bytes, as no decode= such as orjson.loads was given"
         return text
-
-
-_UNREADABLE = object()
-"""What ``decode`` failed on."""
 
 
 class Requests:
@@ -216,7 +226,11 @@ class Requests:
             held.set_result(None)
 
 
-def _outcome(receipt: Receipt | None) -> Literal["not_sent", "maybe_sent"]:
+def _outcome(
+    receipt: Receipt | None, *, if_none: Literal["not_sent", "maybe_sent"] = "maybe_sent"
+) -> Literal["not_sent", "maybe_sent"]:
     """Whether the peer may have what the receipt is for."""
-    is_known = receipt is not None and receipt.done() and isinstance(receipt.exception(), NotSent)
+    if receipt is None:
+        return if_none
+    is_known = receipt.done() and isinstance(receipt.exception(), NotSent)
     return "not_sent" if is_known else "maybe_sent"

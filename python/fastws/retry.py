@@ -461,6 +461,10 @@ class RetryBudget:
             failure, attempt=self.attempt, is_first=self._failures == 0, close_policy=self._close_policy
         )
         self._failures += 1
+        return self._delay(failure)
+
+    def _delay(self, failure: Failure) -> float | None:
+        """The longest of what the strategy, the server and ``handshake_retry_delay`` want."""
         delay = self._asked(failure)
         if delay is None:
             return None
@@ -472,10 +476,11 @@ class RetryBudget:
             delay = max(delay, self._handshake_retry_delay)
         return delay
 
-    def delay_beside(self, error: BaseException, attempt: int) -> float | None:
-        """The strategy's delay for an attempt that is not counted here, as a session lives."""
-        delay = self._asked(Failure(error, "connect", attempt, close_policy=self._close_policy))
-        return None if delay is None else _checks.duration("the delay", delay, zero=True)
+    def delay_beside(
+        self, error: BaseException, attempt: int, phase: Literal["connect", "handshake"] = "connect"
+    ) -> float | None:
+        """The delay after an attempt that is not counted here, as a session lives."""
+        return self._delay(Failure(error, phase, attempt, is_first=attempt == 1, close_policy=self._close_policy))
 
     def given_up(self, failure: Failure) -> BaseException:
         """What a client ends with that ``failed()`` gave no further attempt.

@@ -105,7 +105,7 @@ class Rotation:
         if old.is_ending:
             # The ordinary way is under way: another connection, and an outage that says so.
             self._parts.requests.go_on()
-            await new.give_up()
+            await new.give_up(at_once=not self._parts.supervisor.is_shutdown_requested)
             return
         try:
             self._take_over(new, unclaimed, proven=proven)
@@ -139,18 +139,20 @@ class Rotation:
             try:
                 new = self._make(await supervisor.spare(attempt))
                 connection_id = supervisor.state.reserve_id()
-                supervisor.hub.publish(Connected(connection_id))
+                supervisor.hub.publish(Connected(connection_id), is_state=False)
                 unclaimed = await new.prepare(connection_id, attempt)
                 proven = self._dedupe is not None and not old.is_ending and await self._overlap(new, unclaimed)
             except BaseException as error:
                 if new is not None:
-                    await new.give_up()
+                    # The next attempt waits for nothing.
+                    at_once = old.is_ending and not supervisor.is_shutdown_requested
+                    await new.give_up(at_once=at_once)
                 old.intake.gate = old.intake.order = None
                 if isinstance(error, ClientStopped) or not isinstance(error, Exception) or old.is_ending:
                     raise
                 old.intake.carry_no_more()
                 # Whatever it is, the old connection lives.
-                delay = supervisor.spare_failed(error, attempt)
+                delay = supervisor.spare_failed(error, attempt, "connect" if new is None else "handshake")
                 if delay is None:
                     raise
                 log.info("%s: no second connection yet: %s; trying again in %.3g s", supervisor.uri, error, delay)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import concurrent.futures
 import time
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
@@ -58,6 +59,7 @@ class Sending:
                 return
             message = passed
         self._parts.outbox.send_nowait(message, text, urgent=urgent, expires=_moment(expires), key=key)
+        self._accepted(message)
 
     async def send(
         self,
@@ -97,6 +99,7 @@ class Sending:
         )
         if seconds is None:
             await sending
+            self._accepted(message)
             return future
         limit = asyncio.timeout(seconds)
         try:
@@ -108,6 +111,7 @@ class Sending:
             if self._parts.outbox.is_foreign:
                 raise TimeoutError(f"maybe sent: the connector's connection was not done in {seconds:g} s") from error
             raise TimeoutError(f"not sent: no room within {seconds:g} s") from error
+        self._accepted(message)
         return future
 
     async def send_async(self, message: str | BytesLike) -> None:
@@ -125,6 +129,29 @@ class Sending:
         with self._parts.outbox.corked():
             for message in messages:
                 await self.send(message, text)
+
+    def send_threadsafe(
+        self, message: str | BytesLike, text: bool | None = None, *, urgent: bool = False, key: str | None = None
+    ) -> concurrent.futures.Future[None]:
+        """Sends a message from another thread than that in which the client runs.
+
+        Returns a future that is done when the message is accepted, as ``await send()`` would be, and raises what that
+        does.
+
+        Raises:
+            RuntimeError: The client has not run yet, or its event loop is closed.
+        """
+        loop = self._parts.loop
+        if loop is None:
+            raise RuntimeError(f"{self._parts.supervisor.uri}: the client has not run yet")
+        if loop.is_closed():
+            raise RuntimeError(f"{self._parts.supervisor.uri}: the event loop of this client is closed")
+        message = plain(message)
+
+        async def send() -> None:
+            await self.send(message, text, urgent=urgent, key=key)
+
+        return asyncio.run_coroutine_threadsafe(send(), loop)
 
     async def send_json(self, value: object) -> None:
         """Sends ``value`` as JSON text (by orjson)."""
@@ -146,16 +173,15 @@ class Sending:
 
     @property
     def _looks_at_outgoing(self) -> bool:
-        return self._parts.tap is not None or self._parts.host.handles_outgoing
+        return self._parts.host.handles_outgoing
 
     async def _outgoing(self, message: str | BytesLike) -> str | bytes | None:
-        parts = self._parts
-        passed: str | bytes | None = plain(message)
-        if parts.host.handles_outgoing:
-            passed = await parts.host.process_outgoing(plain(message), parts.host.context)
-        if passed is not None and parts.tap is not None:
-            parts.tap("out", time.time_ns(), passed)
-        return passed
+        return await self._parts.host.process_outgoing(plain(message), self._parts.host.context)
+
+    def _accepted(self, message: str | BytesLike) -> None:
+        tap = self._parts.tap
+        if tap is not None:
+            tap("out", time.time_ns(), plain(message))
 
     def _outgoing_now(self, message: str | BytesLike) -> str | bytes | None:
         looking = self._outgoing(message)

@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Literal
 
-from ._account import Account
+from ._account import Left
 from ._intake import Intake
 from ._parts import End, Over, Parts
 from ._policy import OK_CODES, closed_by
@@ -83,7 +83,7 @@ class Session:
         self._restored: Restored = {}
         self.is_finishing = False
         self._retired: asyncio.Future[None] | None = None
-        self.account: Account | None = None
+        self.account: Left | None = None
         self.unanswered: tuple[Request, ...] = ()
 
     # ---- the whole of it -------------------------------------------------------------------------------------------
@@ -188,11 +188,14 @@ class Session:
             self._retired = asyncio.get_running_loop().create_future()
         return self._retired
 
-    async def give_up(self) -> None:
+    async def give_up(self, *, at_once: bool = False) -> None:
         """Closes a connection that never became the client's; by force if there is no time for it."""
         try:
             await self.intake.stop_carrying()
-            await self._close(1001, "", 1)
+            if at_once:
+                self._abort("it never became the client's")
+            else:
+                await self._close(1001, "", 1)
         except BaseException:
             self._abort("it never became the client's")
             raise
@@ -346,13 +349,14 @@ class Session:
         self._watch.stop()
         await self.intake.close()
         self._mark_down(end.reason)
-        unsent = parts.unsent = parts.outbox.end()
+        unsent, earlier = parts.outbox.end()
+        parts.unsent = unsent
         if self._pacer is not None:
             self._pacer.close(end.cause)
         parts.subscriptions.session_ended()
         if self._native is not None:
             parts.settle(self._native)
-        parts.supervisor.mark_disconnected(end.reason, unsent)
+        parts.supervisor.mark_disconnected(end.reason, (*unsent, *earlier))
         assert self.intake.context is not None, "it was prepared"
         await parts.host.notify_disconnect(self.intake.context, end.reason)
 
@@ -386,9 +390,10 @@ class Session:
         if self._pacer is not None:
             self._pacer.close(end.cause)
         # Only now it is known: what was queued on the old connection left with its Close, or did not.
+        assert self.account is not None, "another session has taken over"
         unsent = tuple(parts.outbox.settle(self.account))
         parts.requests.give_up(self.unanswered, parts.outbox)
-        parts.supervisor.hub.publish(Disconnected(end.reason, unsent))
+        parts.supervisor.hub.publish(Disconnected(end.reason, unsent), is_state=False)
         if self._retired is not None and not self._retired.done():
             self._retired.set_result(None)
 

@@ -76,6 +76,10 @@ class _Client(Protocol):
     @property
     def is_ready(self) -> bool: ...
 
+    def _check_thread(self) -> None: ...
+
+    def _terminal(self) -> BaseException | None: ...
+
     @property
     def _is_held_up(self) -> bool: ...
 
@@ -185,8 +189,11 @@ class Subscriptions:
                 does not help within the same time, the client reconnects. None for no limit.
 
         Raises:
-            ConfigError: The arguments do not go together, or differ from those that the key has already.
+            ConfigError: The arguments do not go together, or differ from those that the key has already (predicates
+                are not compared: the first ones stay).
         """
+        if self._client is not None:
+            self._client._check_thread()
         if not isinstance(key, str):
             raise TypeError(f"key is a str, not {type(key).__name__}")
         if (match is None) is not (data_timeout is None):
@@ -194,16 +201,23 @@ class Subscriptions:
                 "match= and data_timeout= go together: which messages count, and how long without", field="match"
             )
         for name, seconds in (("ack_timeout", ack_timeout), ("data_timeout", data_timeout)):
-            if seconds is not None and not 0 < seconds < float("inf"):
-                raise ConfigError(f"{name} must be more than 0 seconds, not {seconds!r}", field=name)
+            is_number = isinstance(seconds, int | float) and not isinstance(seconds, bool)
+            if seconds is not None and not (is_number and 0 < seconds < float("inf")):
+                raise ConfigError(f"{name} must be more than 0 seconds (a number), not {seconds!r}", field=name)
         for name, predicate in (("ack", ack), ("nack", nack), ("match", match)):
             if predicate is not None:
                 _checks.plain_function(name, predicate, "gets a decoded message")
         wire = _payload(message, "message")
         known = self._items.get(key)
         if known is not None:
-            if known.message != wire:
-                raise ConfigError(f"the key {key!r} is subscribed already, by another message", field="message")
+            for name, given in (
+                ("message", wire),
+                ("unsubscribe", None if unsubscribe is None else _payload(unsubscribe, "unsubscribe")),
+                ("ack_timeout", ack_timeout),
+                ("data_timeout", data_timeout),
+            ):
+                if getattr(known, name) != given:
+                    raise ConfigError(f"the key {key!r} is subscribed already, with another {name}", field=name)
             known.references += 1
             return known
         item = Subscription(
@@ -223,6 +237,8 @@ class Subscriptions:
 
     def remove(self, key: str) -> None:
         """Takes one reference away; the last one unsubscribes. Raises UnknownSubscription."""
+        if self._client is not None:
+            self._client._check_thread()
         item = self[key]
         item.references -= 1
         if item.references:
@@ -239,6 +255,8 @@ class Subscriptions:
         does not answer within ``ack_timeout``.
         """
         item = self[key]
+        if self._client is not None and (over := self._client._terminal()) is not None:
+            raise over
         if item.state is SubscriptionState.FAILED:
             raise SubscriptionError(f"{key!r}: {item.error}")
         if item.state is SubscriptionState.PENDING:

@@ -176,16 +176,16 @@ class ConnectionSupervisor:
         """One attempt at a second connection, beside the present one. Raises what ``Connector.connect`` does."""
         self._check()
         self.state.mark_dialling_beside()
-        self.hub.publish(Connecting(attempt))
+        self.hub.publish(Connecting(attempt), is_state=False)
         return await self._attempt()
 
-    def spare_failed(self, error: BaseException, attempt: int) -> float | None:
+    def spare_failed(self, error: BaseException, attempt: int, phase: Literal["connect", "handshake"]) -> float | None:
         """Seconds until the next attempt at a second connection; None for none. The budget is not touched."""
         if self._redactor is not None:
             self._redactor.error(error)
         self.state.record_error(error)
         self.hub.publish(Error(error, attempt))
-        return self._budget.delay_beside(error, attempt)
+        return self._budget.delay_beside(error, attempt, phase)
 
     def mark_stable(self) -> None:
         """The session has been ready for ``stable_after`` seconds: attempts are counted anew."""
@@ -268,7 +268,8 @@ class ConnectionSupervisor:
             what = str(failure.cause) or type(failure.cause).__name__
             if not what.startswith(self._shown):  # our own errors name it
                 what = f"{self._shown}: {what}"
-            log.log(level, "%s; attempt %d follows in %.3g s", what, attempt, delay)
+            later = "; it goes on trying, further attempts are logged as INFO" if level == logging.WARNING else ""
+            log.log(level, "%s; attempt %d follows in %.3g s%s", what, attempt, delay, later)
 
     def renew(self) -> None:
         """Another connection is wanted, though nothing failed: the next attempt is the first, and is made at once."""

@@ -69,7 +69,7 @@ def test_an_argument_that_is_nothing_of_the_kind_is_refused_by_name(name, value)
         ("additional_headers", r"here it is headers="),
         ("ssl", r"here it is tls="),
         ("extenions", r"did you mean extensions=\?"),
-        ("zzz", r"no argument 'zzz'$"),
+        ("zzz", r"no argument 'zzz': see help"),
     ],
 )
 def test_what_is_no_argument_is_refused_with_the_place_where_it_is_to_be_given(name, hint):

@@ -80,7 +80,7 @@ def test_a_uri_that_is_no_string_is_a_type_error(uri):
         ({"tls": fastws.TlsConfig()}, ValueError, "wss://"),
         ({"server_hostname": "x"}, ValueError, "wss://"),
         ({"typo": 1}, TypeError, r"connect\(\) has no argument 'typo': see help"),
-        ({"open_timout": 1}, TypeError, r"'open_timout': did you mean open_timeout\?"),
+        ({"open_timout": 1}, TypeError, r"'open_timout': did you mean open_timeout="),
         ({"ssl": None}, TypeError, "'ssl': use tls=, a fastws.TlsConfig"),
         ({"proxy": None}, TypeError, "'proxy': this version dials directly"),
         ({"extra_headers": {}}, TypeError, "'extra_headers': use additional_headers="),
@@ -270,3 +270,22 @@ def test_a_tls_failure_is_of_the_certificate_or_not():
 )
 def test_the_body_of_a_refusal_is_shown_if_it_is_for_people(body, shown):
     assert _policy._excerpt(body) == shown
+
+
+def test_who_forgets_that_it_is_asynchronous_is_told():
+    opening = fastws.connect("ws://user:secret@host/feed?token=secret")
+    assert repr(opening) == "<fastws.connect ws://***@host/feed?***>"
+    with pytest.raises(TypeError, match="async with"):
+        with opening:
+            pass
+    with pytest.raises(TypeError, match="async for"):
+        iter(opening)
+    with pytest.raises(AttributeError, match=r"ws = await fastws\.connect"):
+        opening.send("x")
+    with pytest.raises(AttributeError, match=r"no attribute 'nothing'$"):
+        opening.nothing  # noqa: B018 - reading it is the test
+
+
+def test_a_client_is_no_stream_and_says_so():
+    with pytest.raises(TypeError, match=r"client\.stream\(\)"):
+        aiter(fastws.WebSocketClient("ws://host"))

@@ -411,3 +411,42 @@ def test_on_a_stream_a_gap_is_told_with_the_number_of_its_message_and_a_new_sess
         assert all(gap.received_ns > 0 for gap in gaps)
 
     run_virtual(main())
+
+
+def test_what_is_held_when_the_connection_is_lost_never_comes_behind_its_down():
+    async def main():
+        connector = MemoryConnector()
+        client = client_of(connector)
+
+        async def resync(key, expected, got):
+            await asyncio.sleep(5)
+            return 3
+
+        tracker = SequenceTracker(lambda item: ("k", int(item.data)), resync=resync)
+        items = []
+
+        async def read():
+            items.extend([item async for item in tracker.track(client.stream(markers=True))])
+
+        async with client:
+            reading = asyncio.create_task(read())
+            connector.wires[0].deliver("1", "2", "4", "5")
+            await asyncio.sleep(1)
+            connector.wires[0].reset()
+            (await connector.wire(2)).deliver("9")
+            await asyncio.sleep(20)
+        await reading
+        shown = [getattr(item, "data", type(item).__name__) for item in items]
+        assert shown == ["1", "2", "Gap", "Down", "Outage", "9", "Down"]
+        assert tracker.sequences.stats.superseded == 2
+
+    run_virtual(main())
+
+
+def test_numbers_that_go_on_over_a_reconnect_are_held_over_it_too():
+    sequences = machine(resync=True, across_generations=True)
+    for number in (1, 3):
+        sequences.feed(("a", number), generation=1)
+    sequences.lost(1)
+    assert sequences.quarantined == 1
+    assert sequences.resynced("a", 2) == [Deliver(("a", 3))]

@@ -131,7 +131,7 @@ def test_a_session_that_ended_under_a_send_is_not_connected_or_kept():
         kept.begin(wire)
         kept.send_nowait("x")
         await asyncio.sleep(0.1)
-        assert kept.end() == ()
+        assert told(kept) == ()
         assert kept.waits == 1
         after = MemoryWire()
         kept.begin(after)
@@ -206,10 +206,15 @@ def test_what_expires_while_it_waits_for_the_rate_limit_is_not_sent_and_is_accou
         box.send_nowait("later", expires=loop.time() + 60)
         await asyncio.sleep(11)
         assert wire.sent == ["now", "later"]
-        (unsent,) = box.end()
+        (unsent,) = told(box)
         assert (unsent.message, unsent.outcome) == ("late", "failed")
 
     run_virtual(main())
+
+
+def told(box):
+    """What the end of the session tells of."""
+    return sum(box.end(), ())
 
 
 class FullWire(MemoryWire):
@@ -279,7 +284,7 @@ def test_what_expires_while_such_a_connection_sends_it_may_be_sent_and_is_not_se
             assert wire.sent == ["fresh"]
             with pytest.raises(MaybeSent, match="expired while the connection was sending it"):
                 await receipt
-            (unsent,) = box.end()
+            (unsent,) = told(box)
             assert (unsent.message, unsent.outcome) == ("stale", "maybe_sent")
 
     run_virtual(main())
@@ -288,9 +293,13 @@ def test_what_expires_while_such_a_connection_sends_it_may_be_sent_and_is_not_se
 class DrainingWire(FullWire):
     """It accepts first and waits afterwards, as many libraries do."""
 
+    ends_in_error = False
+
     async def send(self, message, text=None):
         MemoryWire.send_nowait(self, message, text)
         await self.room.wait()
+        if self.ends_in_error:
+            raise self._error()
 
 
 @pytest.mark.parametrize("policy", ["fail", "keep", "drop"])
@@ -305,7 +314,7 @@ def test_what_such_a_connection_was_sending_at_its_end_is_not_sent_twice(policy)
         box.send_nowait("order", receipt=receipt)
         await asyncio.sleep(2)
         assert wire.sent == ["first", "order"]
-        (unsent,) = box.end()
+        (unsent,) = told(box)
         assert (unsent.message, unsent.outcome) == ("order", "maybe_sent")
         assert box.unsent == 1
         with pytest.raises(MaybeSent, match="while it was sending it"):
@@ -315,8 +324,163 @@ def test_what_such_a_connection_was_sending_at_its_end_is_not_sent_twice(policy)
         box.send_nowait("next")
         await box.flushed()
         assert again.sent == ["next"]
-        assert box.end() == ()
+        assert told(box) == ()
         await asyncio.sleep(0)
+
+    run_virtual(main())
+
+
+@pytest.mark.parametrize("policy", ["fail", "keep", "drop"])
+@pytest.mark.parametrize("is_queued", [False, True])
+def test_such_a_connection_that_raises_at_its_end_does_not_say_what_it_sent(policy, is_queued):
+    async def main():
+        box, wire, again = outbox(policy), DrainingWire(), MemoryWire()
+        box.begin(wire, Pacer(RateLimit(1, 1.0, burst=2)))
+        if is_queued:
+            wire.room.set()
+            box.send_nowait("one")
+            box.send_nowait("two")
+            wire.room.clear()
+        sending = asyncio.create_task(box.send("order", receipt=(receipt := asyncio.Future())))
+        await asyncio.sleep(2)
+        wire.reset()
+        wire.room.set()
+        wire.ends_in_error = True
+        await asyncio.sleep(0.1)
+        if not is_queued:
+            with pytest.raises(MaybeSent, match="while it was sending it"):
+                await sending
+        with pytest.raises(MaybeSent):
+            await receipt
+        lost = told(box)
+        assert [(each.message, each.outcome) for each in lost] == ([("order", "maybe_sent")] if is_queued else [])
+        box.begin(again)
+        await box.flushed()
+        assert again.sent == []
+        box.close()
+        await sending if is_queued else None
+
+    run_virtual(main())
+
+
+@pytest.mark.parametrize("policy", ["fail", "keep"])
+def test_what_comes_after_such_a_connection_has_ended_was_not_sent(policy):
+    async def main():
+        box, wire, again = outbox(policy), FullWire(), MemoryWire()
+        box.begin(wire)
+        sending = asyncio.create_task(box.send("waits"))
+        await asyncio.sleep(1)
+        wire.reset()
+        later = asyncio.create_task(box.send("later"))
+        await asyncio.sleep(0)
+        box.end()
+        with pytest.raises(MaybeSent):
+            await sending
+        if policy == "fail":
+            with pytest.raises(NotConnected):
+                await later
+        else:
+            await later
+            box.begin(again)
+            await box.flushed()
+            assert again.sent == ["later"]
+        box.close()
+
+    run_virtual(main())
+
+
+def test_what_a_connection_of_ours_has_not_accepted_is_never_maybe_sent():
+    """Whichever hears of the end first: the one who waits for its room, or the outbox."""
+
+    async def main():
+        loop = asyncio.get_running_loop()
+        box = outbox("keep")
+        box.send_nowait("kept", receipt=(receipt := loop.create_future()))
+
+        class Native:
+            """As much of a connection as a full one has."""
+
+            _is_above_write_limit = _has_unsent = False
+            _unsent = (0, 0, 0)
+
+            def send_nowait(self, message, text=None):
+                raise SendQueueFull("full")
+
+            def _drain_future(self, again=False):
+                return loop.create_future()
+
+        box._wire = box._native = Native()
+        box._drain()
+        await asyncio.sleep(1)
+        assert told(box) == ()
+        assert not receipt.done()
+        again = MemoryWire()
+        box.begin(again)
+        await box.flushed()
+        assert again.sent == ["kept"]
+        box.close()
+
+    run_virtual(main())
+
+
+def test_what_expires_in_an_outage_makes_room_and_says_so_in_time():
+    async def main():
+        loop = asyncio.get_running_loop()
+        box = outbox("keep", 3)
+        receipts = [loop.create_future() for _ in range(3)]
+        for number, receipt in enumerate(receipts):
+            box.send_nowait(f"{number}", expires=loop.time() + 5 + number, receipt=receipt)
+        with pytest.raises(SendQueueFull, match="keep_limit"):
+            box.send_nowait("no room")
+        for number, receipt in enumerate(receipts):
+            with pytest.raises(NotSent, match="expired"):
+                await receipt
+            assert loop.time() == pytest.approx(5 + number, abs=0.01)
+        assert (box.expired, box.waits) == (3, 0)
+        for number in range(3):
+            box.send_nowait(f"fresh {number}")
+        box.begin(wire := MemoryWire())
+        await box.flushed()
+        assert wire.sent == ["fresh 0", "fresh 1", "fresh 2"]
+        box.close()
+
+    run_virtual(main())
+
+
+def test_a_message_is_withdrawn_while_no_connection_has_it():
+    async def main():
+        loop = asyncio.get_running_loop()
+        box = outbox("keep")
+        first, second = loop.create_future(), loop.create_future()
+        box.send_nowait("first", receipt=first)
+        box.send_nowait("second", receipt=second)
+        assert box.withdraw(first)
+        assert not box.withdraw(first)
+        with pytest.raises(NotSent, match="withdrawn"):
+            await first
+        box.begin(wire := MemoryWire())
+        await box.flushed()
+        assert wire.sent == ["second"]
+        assert not box.withdraw(second)
+        box.close()
+
+    run_virtual(main())
+
+
+def test_a_flush_waits_for_those_who_send_by_a_connectors_own_connection():
+    async def main():
+        box, wire = outbox(), FullWire()
+        box.begin(wire)
+        sending = asyncio.create_task(box.send("order"))
+        await asyncio.sleep(0)
+        flushing = asyncio.create_task(box.flushed())
+        await asyncio.sleep(1)
+        assert not flushing.done()
+        wire.room.set()
+        await flushing
+        assert wire.sent == ["order"]
+        await sending
+        box.close()
 
     run_virtual(main())
 

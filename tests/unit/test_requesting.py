@@ -7,7 +7,7 @@ import pytest
 
 import fastws
 import wires
-from fastws.errors import ConnectionLost, NotSent, RequestTimeout
+from fastws.errors import ConnectionLost, NotSent, RequestTimeout, SendQueueFull
 from fastws.extensions import Extension
 from virtual_time import run_virtual
 from wires import QUIET, MemoryConnector
@@ -127,6 +127,110 @@ def test_messages_of_another_shape_are_not_the_answer_and_do_not_end_the_request
             await asyncio.sleep(0.5)
             connector.wires[0].deliver("no JSON", b"\xff", "[1]", '{"type": "heartbeat"}', '{"id": 7, "price": 1}')
             assert await asking == {"id": 7, "price": 1}
+
+    run_virtual(main())
+
+
+def test_a_request_that_nobody_answered_in_time_is_not_sent_later():
+    async def main():
+        connector = MemoryConnector()
+        config = fastws.ClientConfig(receive_timeout=None, ping_interval=None, on_disconnect_send="keep")
+        client = client_of(connector, config=config, retry=fastws.FixedDelay(60))
+        async with client:
+            client.stream()
+            connector.wires[0].reset()
+            await asyncio.sleep(1)
+            with pytest.raises(RequestTimeout, match=r"the request was not sent$") as raised:
+                await ask(client, 1, timeout=5)
+            assert raised.value.outcome == "not_sent"
+            asking = asyncio.create_task(ask(client, 2))
+            await asyncio.sleep(1)
+            asking.cancel()
+            await asyncio.sleep(100)
+            assert connector.wires[1].sent == []
+            with pytest.raises(RequestTimeout) as raised:
+                await ask(client, 3, timeout=5)
+            assert raised.value.outcome == "maybe_sent"
+            assert connector.wires[1].sent == ["q3"]
+
+    run_virtual(main())
+
+
+def test_a_callable_that_requests_and_streams_share_decodes_each_message_once():
+    async def main():
+        decoded = []
+
+        def decode(data):
+            decoded.append(data)
+            return orjson.loads(data)
+
+        connector = MemoryConnector()
+        async with client_of(connector) as client:
+            stream = client.stream(decode=decode)
+            asking = [
+                asyncio.create_task(client.request("q", match=lambda m, n=n: m["id"] == n, decode=decode))
+                for n in range(20)
+            ]
+            await asyncio.sleep(1)
+            connector.wires[0].deliver(*(f'{{"id": {n}}}' for n in range(20)))
+            assert await asyncio.gather(*asking) == [{"id": n} for n in range(20)]
+            assert [await anext(stream) for _ in range(20)] == [{"id": n} for n in range(20)]
+        assert len(decoded) == 20
+
+    run_virtual(main())
+
+
+def test_a_decoder_may_fail_in_any_way_on_what_is_not_the_answer():
+    class Foreign(Exception):
+        pass
+
+    def decode(data):
+        if data == b"foreign":
+            raise Foreign
+        return data
+
+    async def main():
+        connector = MemoryConnector()
+        async with client_of(connector) as client:
+            client.stream()
+            asking = asyncio.create_task(client.request("q", match=lambda data: data == b"answer", decode=decode))
+            await asyncio.sleep(1)
+            connector.wires[0].deliver("foreign", "answer")
+            assert await asking == b"answer"
+
+    run_virtual(main())
+
+
+def test_a_connectors_own_connection_that_ends_while_it_sends_a_request_is_a_lost_one():
+    async def main():
+        def full(wire):
+            def no_room(message, text=None):
+                raise SendQueueFull("full")
+
+            async def never(message, text=None):
+                await asyncio.Event().wait()
+
+            wire.send_nowait, wire.send = no_room, never
+
+        connector = MemoryConnector(full)
+        async with client_of(connector) as client:
+            client.stream()
+            asking = asyncio.create_task(ask(client, 1))
+            await asyncio.sleep(1)
+            connector.wires[0].reset()
+            with pytest.raises(ConnectionLost) as raised:
+                await asking
+            assert raised.value.outcome == "maybe_sent"
+
+    run_virtual(main())
+
+
+@pytest.mark.parametrize(("name", "value"), [("match", "id"), ("match", {"id": 7}), ("decode", "json")])
+def test_what_is_no_function_is_refused_at_once(name, value):
+    async def main():
+        async with client_of(MemoryConnector()) as client:
+            with pytest.raises(TypeError, match=f"{name} is a function"):
+                await client.request("q", **{"match": bool} | {name: value})
 
     run_virtual(main())
 

@@ -6,10 +6,11 @@ import gc
 import pytest
 
 import fastws
-from fastws.errors import DialError
+from fastws.errors import DialError, InvalidStatus
 from fastws.events import Connected, Connecting, Disconnected, Error, Ready
 from fastws.extensions import Extension
 from fastws.handshakes import Handshaker
+from fastws.http import Headers, Response
 from fastws.session import Session
 from rotating import AGE, CONFIG, YOUNG, client_of, everything, publish, subscribing, venue
 from virtual_time import run_virtual
@@ -130,6 +131,83 @@ def test_a_change_that_was_given_up_is_tried_again_while_the_old_connection_live
 
     run_virtual(main())
     assert caplog.text.count(f"could not be replaced, and stays: refused; trying again in {again} s") == 2
+
+
+def test_attempts_at_a_second_connection_wait_for_as_long_as_the_server_and_the_handshake_want():
+    async def main():
+        busy = InvalidStatus("503", uri=URI, response=Response(503, "Busy", Headers([("Retry-After", "30")])))
+        connector = MemoryConnector(None, busy, busy)
+        client = client_of(connector, config=YOUNG, retry=fastws.FixedDelay(1), message_key=lambda message: message)
+        at = []
+        client.on(Connecting, lambda event: at.append(asyncio.get_running_loop().time()))
+        async with client:
+            await asyncio.sleep(130)
+        assert at[:4] == pytest.approx([0, 60, 90, 120], abs=0.1)
+
+        class Fails(Handshaker):
+            name = "fails"
+
+            async def handshake(self, channel, context):
+                if context.connection_id in (2, 3):
+                    raise fastws.HandshakeError("not yet", retryable=True)
+
+        at.clear()
+        config = YOUNG.replace(handshake_retry_delay=20)
+        client = client_of(MemoryConnector(), config=config, retry=fastws.FixedDelay(1), handshake=Fails())
+        client.on(Connecting, lambda event: at.append(asyncio.get_running_loop().time()))
+        started = asyncio.get_running_loop().time()
+        async with client:
+            await asyncio.sleep(110)
+        assert [moment - started for moment in at[:4]] == pytest.approx([0, 60, 80, 100], abs=0.1)
+
+    run_virtual(main())
+
+
+def test_a_stream_of_events_begins_with_the_clients_own_state_whatever_another_connection_does():
+    async def main():
+        connector = MemoryConnector(None, None, DialError("refused", uri=URI, phase="tcp"))
+        retry = fastws.FixedDelay(10)
+        client = client_of(connector, config=YOUNG, retry=retry, message_key=lambda message: message)
+        async with client:
+            client.stream()
+            assert await anext(client.events()) == Ready(1, 1)
+            await asyncio.sleep(75)
+            assert client.snapshot().generation == 2
+            assert await anext(client.events()) == Ready(2, 2)
+            await asyncio.sleep(55)
+            assert len(connector.attempts) == 3
+            assert await anext(client.events()) == Ready(2, 2)
+
+    run_virtual(main())
+
+
+def test_a_reconnect_does_not_wait_for_a_second_connection_that_was_being_made_ready():
+    async def main():
+        class Hangs(Handshaker):
+            name = "hangs"
+
+            async def handshake(self, channel, context):
+                if context.connection_id == 2:
+                    await asyncio.Event().wait()
+
+        def slow(wire):
+            async def close(code=1000, reason=""):
+                await asyncio.sleep(50)
+
+            wire.close = close
+
+        connector = MemoryConnector(None, slow)
+        client = client_of(connector, config=YOUNG, retry=fastws.FixedDelay(1), handshake=Hangs())
+        at = []
+        client.on(Connecting, lambda event: at.append(asyncio.get_running_loop().time()))
+        async with client:
+            await asyncio.sleep(62)
+            connector.wires[0].reset()
+            await asyncio.sleep(5)
+            assert client.is_ready
+        assert at == pytest.approx([0, 60, 63], abs=0.1)
+
+    run_virtual(main())
 
 
 def test_an_old_connection_that_ends_meanwhile_is_an_outage_like_any_other():

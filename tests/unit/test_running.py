@@ -136,6 +136,91 @@ def test_it_runs_again_after_a_shutdown_and_streams_are_new():
     run_virtual(main())
 
 
+def test_a_run_that_begins_while_callbacks_still_hear_of_the_last_ones_end_is_told_once():
+    class Hears(fastws.Extension):
+        name = "hears"
+
+        def __init__(self):
+            self.events = []
+
+        async def on_event(self, event, context):
+            self.events.append(type(event).__name__)
+
+    async def main():
+        hears = Hears()
+        client = client_of(MemoryConnector(), extensions=[hears])
+
+        async def slow(event):
+            await asyncio.sleep(3)
+
+        client.on(fastws.events.Shutdown, slow)
+        for _ in range(3):
+            hears.events.clear()
+            running = asyncio.create_task(client.run())
+            await client.wait_ready()
+            await client.shutdown()
+            assert hears.events[:3] == ["Connecting", "Connected", "Ready"]
+            assert len(hears.events) == len(set(hears.events))
+        await running
+        assert client._supervisor.hub._callbacks is not None
+        assert len(client._supervisor.hub._callbacks) == 1
+
+    run_virtual(main())
+
+
+def test_a_shutdown_while_a_run_waits_for_the_last_ones_callbacks_counts():
+    async def main():
+        connector = MemoryConnector()
+        client = client_of(connector)
+
+        async def slow(event):
+            await asyncio.sleep(3)
+
+        client.on(fastws.events.Shutdown, slow)
+        first = asyncio.create_task(client.run())
+        await client.wait_ready()
+        await client.shutdown()
+        second = asyncio.create_task(client.run())
+        await asyncio.sleep(0)
+        await client.shutdown()
+        await asyncio.gather(first, second)
+        assert len(connector.attempts) == 1
+        assert not client.is_running
+
+    run_virtual(main())
+
+
+def test_what_expired_long_before_makes_no_clean_end_a_late_one():
+    async def main():
+        client = client_of(MemoryConnector(), rate_limit=fastws.RateLimit(1, 10.0, burst=1))
+        ends = []
+        client.on(fastws.events.Disconnected, ends.append)
+        async with client:
+            client.send_nowait("a")
+            client.send_nowait("b", expires=1)
+            await asyncio.sleep(3600)
+        assert [(unsent.message, unsent.outcome) for unsent in ends[0].unsent] == [("b", "failed")]
+
+    run_virtual(main())
+
+
+def test_who_waits_for_a_subscription_of_a_client_that_is_over_hears_why():
+    async def main():
+        connector = MemoryConnector()
+        client = client_of(connector, retry=fastws.NoRetry())
+        client.subscriptions.add("X", message="sub X", ack=lambda message: message == "ok")
+        async with client:
+            connector.wires[0].reset()
+            await asyncio.sleep(1)
+            with pytest.raises(RetriesExhausted):
+                await client.subscriptions.confirmed("X")
+            with pytest.raises(RetriesExhausted):
+                await client.ping()
+
+    with pytest.raises(RetriesExhausted):
+        run_virtual(main())
+
+
 def test_it_runs_once_at_a_time():
     async def main():
         client = client_of(MemoryConnector())

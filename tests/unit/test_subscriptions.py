@@ -24,6 +24,12 @@ class Client:
         self.messages = asyncio.Queue()
         registry.bind(self)
 
+    def _terminal(self):
+        return None
+
+    def _check_thread(self):
+        pass
+
     async def _send_replay(self, message):
         self.sent.append(message)
 

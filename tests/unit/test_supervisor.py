@@ -303,7 +303,13 @@ def test_a_failed_attempt_is_logged_the_first_of_a_row_as_a_warning_and_the_addr
 
     run_virtual(main())
     assert [(record.levelname, record.getMessage()) for record in caplog.records] == [
-        ("WARNING", f"{URI}: no connection: refused; attempt 2 follows in 1 s"),
+        (
+            "WARNING",
+            (
+                f"{URI}: no connection: refused; attempt 2 follows in 1 s; it goes on trying, "
+                "further attempts are logged as INFO"
+            ),
+        ),
         ("INFO", f"{URI}: a fault of my own connector; attempt 3 follows in 1 s"),
         ("INFO", f"{URI}: ConnectionResetError; attempt 4 follows in 1 s"),
     ]

@@ -31,7 +31,9 @@ pub fn mask_key() -> [u8; 4] {
 /// 16 random bytes for `Sec-WebSocket-Key`.
 pub fn nonce() -> [u8; 16] {
     let mut bytes = [0; 16];
-    fill(&mut bytes);
+    for four in bytes.chunks_exact_mut(4) {
+        four.copy_from_slice(&mask_key());
+    }
     bytes
 }
 

@@ -174,10 +174,12 @@ impl State {
         Some(token)
     }
 
-    /// Sets the timer to the earliest deadline.
+    /// Sets the timer to the earliest deadline. One that is set too early stays: to look once in vain costs less than a
+    /// system call for each deadline that moves.
     pub fn arm(&mut self) {
         let first = self.timers.first().map(|(at, _)| *at);
-        if first != self.armed {
+        let is_early_enough = first.zip(self.armed).is_some_and(|(first, armed)| armed <= first);
+        if first != self.armed && !is_early_enough {
             self.armed = first;
             // It fails only for a bad descriptor, and this one is ours.
             let _ = self.poller.set_timer(first);

@@ -1,0 +1,54 @@
+"""A client belongs to the thread that runs it (_parts.py, sender.py)."""
+
+import asyncio
+
+import pytest
+
+import fastws
+from fastws.errors import ClientStopped
+
+
+async def test_what_other_threads_may_do_is_send_and_the_rest_says_so(fastws_server):
+    client = fastws.WebSocketClient(fastws_server.url("/echo"))
+    async with client:
+        stream = client.stream()
+
+        def elsewhere():
+            client.send_threadsafe("from a thread").result(10)
+            client.sender().send_threadsafe(b"bytes", text=True).result(10)
+            for call in (
+                client.reconnect,
+                client.stream,
+                lambda: client.send_nowait("x"),
+                lambda: client.subscriptions.add("k", message="sub"),
+                lambda: client.subscriptions.remove("k"),
+                lambda: asyncio.run(client.shutdown()),
+                lambda: asyncio.run(client.register_extension(fastws.Extension())),
+            ):
+                with pytest.raises(RuntimeError, match=r"belongs to the event loop of the thread .*send_threadsafe"):
+                    call()
+
+        await asyncio.to_thread(elsewhere)
+        assert [await anext(stream), await anext(stream)] == ["from a thread", "bytes"]
+        assert len(client.subscriptions) == 0
+        assert client.snapshot().generation == 1
+
+    def afterwards():
+        with pytest.raises(ClientStopped):
+            client.send_threadsafe("late").result(10)
+
+    await asyncio.to_thread(afterwards)
+
+
+def test_a_thread_cannot_send_before_the_client_runs_or_when_its_loop_is_closed(fastws_server, run):
+    client = fastws.WebSocketClient(fastws_server.url("/echo"))
+    with pytest.raises(RuntimeError, match="has not run yet"):
+        client.send_threadsafe("early")
+
+    async def main():
+        async with client:
+            pass
+
+    run(main())
+    with pytest.raises(RuntimeError, match="is closed"):
+        client.send_threadsafe("late")
