@@ -32,6 +32,7 @@ class Frame(NamedTuple):
     opcode: int
     payload: bytes
     fin: bool = True
+    rsv: int = 0
 
 
 def frame(opcode: int, payload: bytes = b"", *, fin: bool = True, rsv: int = 0) -> bytes:
@@ -149,7 +150,7 @@ class Wire:
         if payload:
             repeated = (mask * (length // 4 + 1))[:length]
             payload = (int.from_bytes(payload, "big") ^ int.from_bytes(repeated, "big")).to_bytes(length, "big")
-        return Frame(first & 0x0F, payload, bool(first & 0x80))
+        return Frame(first & 0x0F, payload, bool(first & 0x80), first >> 4 & 7)
 
     def read_frames(self, count: int) -> list[Frame]:
         return [self.read_frame() for _ in range(count)]

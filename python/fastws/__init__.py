@@ -17,6 +17,7 @@ from . import events, keys
 from ._core import Batch, Message, MessageView
 from .builder import ClientBuilder
 from .client import WebSocketClient
+from .compression import AgreedCompression, Deflate
 from .config import ClientConfig
 from .connect import connect
 from .connection import Connection, ConnectionStats, State
@@ -145,6 +146,7 @@ __all__ = [
     "FINAL_CLOSE_CODES",
     "ActivityHandle",
     "AdvancedStatusViewer",
+    "AgreedCompression",
     "AlreadyRunning",
     "AuthFailed",
     "AuthHandshaker",
@@ -180,6 +182,7 @@ __all__ = [
     "DataTimeout",
     "DecodeError",
     "DefaultConnector",
+    "Deflate",
     "DialError",
     "DisconnectReason",
     "Disconnected",

@@ -78,7 +78,12 @@ class Connection:
             TypeError: An argument is of another type; the text names it.
         """
     def send(
-        self, message: Any, text: bool | None = None, *, timeout: float | timedelta | None = None
+        self,
+        message: Any,
+        text: bool | None = None,
+        *,
+        timeout: float | timedelta | None = None,
+        compress: bool | None = None,
     ) -> Coroutine[Any, Any, None]:
         """Sends a message; waits only where the send queue is full.
 
@@ -93,6 +98,8 @@ class Connection:
             text: True sends bytes-like as text, which must be UTF-8; False sends ``str`` as binary.
             timeout: Seconds (or a ``timedelta``) that the ``await`` may take; None for no limit. After that a message
                 that was accepted leaves nevertheless, and the ``await`` is over.
+            compress: Where compression was negotiated: True and False say whether this message is compressed; by
+                default it is if it has at least ``Deflate.threshold`` bytes.
 
         Raises:
             ConnectionClosed: The connection is closed or closing.
@@ -101,12 +108,13 @@ class Connection:
             TypeError: The message cannot be sent.
             ValueError: ``text=True`` and the bytes are not UTF-8.
         """
-    def send_nowait(self, message: Any, text: bool | None = None) -> None:
+    def send_nowait(self, message: Any, text: bool | None = None, *, compress: bool | None = None) -> None:
         """Sends a ``str`` or bytes-like message, or raises at once.
 
         Args:
             message: ``str`` is sent as text, bytes-like as binary.
             text: True sends bytes-like as text, which must be UTF-8; False sends ``str`` as binary.
+            compress: As for ``send``.
 
         Raises:
             SendQueueFull: The send queue is at its hard bound; nothing was accepted.
@@ -177,7 +185,11 @@ class Connection:
         server_name: str | None = None,
         listener: Any | None = None,
     ) -> asyncio.Future[None]: ...
-    def _try_send(self, message: Any, text: bool | None = None, fin: bool | None = None) -> bool: ...
+    def _try_send(
+        self, message: Any, text: bool | None = None, fin: bool | None = None, compress: bool | None = None
+    ) -> bool: ...
+    @property
+    def _compression(self) -> tuple[bool, bool, int, int] | None: ...
     def _is_sending_fragments(self) -> bool: ...
     def _may_begin(self) -> bool: ...
     def _ping(self, data: bytes | None = None) -> asyncio.Future[float]: ...
@@ -251,6 +263,8 @@ class Settings:
     """What connections of a kind share."""
 
     def __new__(cls, options: dict[str, Any]) -> Self: ...
+    @property
+    def offer(self) -> str | None: ...
 
 @final
 class Batch(Sequence[Any]):
@@ -542,6 +556,7 @@ class Request:
         subprotocols: list[str],
         origin: str | None,
         user_agent: str | None,
+        extensions: list[str],
     ) -> Self: ...
     @property
     def uri(self) -> tuple[bool, str, int, str, str]: ...

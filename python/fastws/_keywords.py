@@ -98,7 +98,7 @@ _INSTEAD = {
     "retry": _STAYS,
     "reconnect": _STAYS,
     "receive_timeout": f"{_STAYS}, which has it in its ClientConfig; here ping_timeout= finds a silent peer",
-    "compress": "this version offers no compression; leave it out",
+    "compress": 'use compression="deflate", or a fastws.Deflate',
     "on_message": "use listener=, an object with on_message(ws, message)",
     "ws_listener_factory": "use listener=, a fastws.Listener",
 }

@@ -10,6 +10,7 @@ from datetime import timedelta
 from typing import Any, Literal
 
 from . import _core, dial
+from .compression import Compression, deflate_options
 from .http import Headers, HeadersLike
 from .tls import TlsConfig
 
@@ -143,6 +144,7 @@ def checked(
     busy_poll_max: Seconds,
     quickack: bool,
     kernel_timestamps: bool,
+    compression: Compression,
 ) -> dict[str, Any]:
     """The settings by name, as the native side takes them. Raises TypeError and ValueError."""
     if max_send_queue is None or max_send_bytes is None:
@@ -166,6 +168,7 @@ def checked(
         "busy_poll": polling(busy_poll, busy_poll_max),
         "quickack": quickack,
         "kernel_timestamps": kernel_timestamps,
+        "deflate": deflate_options(compression),
     }
 
 

@@ -367,17 +367,22 @@ class drained(_Sending):
 class send_when_room(_Sending):
     """The send queue is full: nothing was accepted. Awaiting this waits for room, first come first served."""
 
-    __slots__ = ("_message", "_text")
+    __slots__ = ("_compress", "_message", "_text")
 
-    def __init__(self, ws: Connection, message: Any, text: bool | None, timeout: float | None) -> None:
+    def __init__(
+        self, ws: Connection, message: Any, text: bool | None, timeout: float | None, compress: bool | None
+    ) -> None:
         super().__init__(ws, timeout)
         self._message = message
         self._text = text
+        self._compress = compress
 
     async def _run(self) -> None:
         try:
             async with asyncio.timeout(self._timeout):
-                await _when_room(self._ws, lambda: self._ws._try_send(self._message, self._text))
+                await _when_room(
+                    self._ws, lambda: self._ws._try_send(self._message, self._text, compress=self._compress)
+                )
         except TimeoutError as error:
             stats = self._ws._stats()
             raise TimeoutError(

@@ -16,6 +16,7 @@ from typing import Any, Literal, NoReturn
 from . import _core, _options, _policy, dial
 from ._keywords import connect_has_not, explains_unknown_keywords
 from ._options import Seconds, SocketOptions
+from .compression import Compression
 from .connection import Connection
 from .errors import DialError, InvalidURI, OpenTimeout, Phase, SocketOptionError
 from .http import HeadersLike
@@ -41,7 +42,8 @@ class connect:  # noqa: N801 - a function to its users, as in websockets
         subprotocols: Subprotocols to offer, in order of preference.
         additional_headers: More headers for the upgrade, in order; duplicates are sent.
         user_agent_header: ``User-Agent`` header; None leaves it out.
-        compression: None. This version offers no compression.
+        compression: ``"deflate"`` or a ``fastws.Deflate`` offers permessage-deflate (RFC 7692); whether the server took
+            it, ``Connection.compression`` tells. None offers nothing.
         tls: For ``wss://``: a ``fastws.TlsConfig``, ``"system"`` or ``"webpki"``.
         server_hostname: The name that the server's certificate must have, instead of the URI's host.
         host: Connect to this host instead of the URI's.
@@ -102,7 +104,7 @@ class connect:  # noqa: N801 - a function to its users, as in websockets
         subprotocols: Sequence[str] | None = None,
         additional_headers: HeadersLike | None = None,
         user_agent_header: str | None = USER_AGENT,
-        compression: None = None,
+        compression: Compression = None,
         tls: TlsConfig | Literal["system", "webpki"] | None = None,
         server_hostname: str | None = None,
         host: str | None = None,
@@ -131,8 +133,6 @@ class connect:  # noqa: N801 - a function to its users, as in websockets
         busy_poll_max: Seconds = 0.001,
         _delivery: Literal["messages", "fragments", "frames"] = "messages",
     ) -> None:
-        if compression is not None:
-            raise ValueError(f"compression={compression!r}: this version of fastws offers no compression; use None")
         if messages not in ("auto", "bytes", "view"):
             raise ValueError(f'messages must be "auto", "bytes" or "view", not {messages!r}')
         _options.check_target(uri, host, port, server_hostname)
@@ -190,6 +190,7 @@ class connect:  # noqa: N801 - a function to its users, as in websockets
             busy_poll_max=busy_poll_max,
             quickack=quickack,
             kernel_timestamps=kernel_timestamps,
+            compression=compression,
         )
         # What is wrong with the headers is said here, not at the first attempt, which this one is for.
         self._prepared: _core.Request | None = self._request()
@@ -197,7 +198,9 @@ class connect:  # noqa: N801 - a function to its users, as in websockets
         self._entered = False
 
     def _request(self) -> _core.Request:
-        return _core.Request(self._uri, self._headers, self._subprotocols, self._origin, self._user_agent)
+        offer = self._settings.offer
+        extensions = [] if offer is None else [offer]
+        return _core.Request(self._uri, self._headers, self._subprotocols, self._origin, self._user_agent, extensions)
 
     async def _open(self) -> Connection:
         _require_asyncio()

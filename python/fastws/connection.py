@@ -15,6 +15,7 @@ from typing import Any, Self
 import orjson
 
 from . import _core, _policy
+from .compression import AgreedCompression
 from .errors import CloseInfo
 from .http import Request, Response, parse_request
 
@@ -195,6 +196,12 @@ class Connection(_core.Connection):
         """The subprotocol that the server chose (RFC 6455 §1.9)."""
         answer = self.response
         return answer.headers.get("Sec-WebSocket-Protocol") if answer else None
+
+    @property
+    def compression(self) -> AgreedCompression | None:
+        """On which terms messages are compressed (RFC 7692); None: they are not."""
+        agreed = self._compression
+        return None if agreed is None else AgreedCompression(*agreed)
 
     def stats(self) -> ConnectionStats:
         """Counters of the connection."""

@@ -16,15 +16,17 @@ import fastws
 
 CASE_TIMEOUT = 120.0
 
+COMPRESSION = "deflate"
+
 
 async def iterate(uri: str) -> None:
-    async with fastws.connect(uri) as ws:
+    async with fastws.connect(uri, compression=COMPRESSION) as ws:
         async for message in ws:
             await ws.send(message)
 
 
 async def batches(uri: str) -> None:
-    async with fastws.connect(uri) as ws:
+    async with fastws.connect(uri, compression=COMPRESSION) as ws:
         async for batch in ws.batches():
             for message in batch:
                 await ws.send(message)
@@ -36,7 +38,7 @@ class Echo(fastws.Listener):
 
 
 async def listener(uri: str) -> None:
-    ws = await fastws.connect(uri, listener=Echo())
+    ws = await fastws.connect(uri, listener=Echo(), compression=COMPRESSION)
     await ws.wait_closed()
 
 

@@ -27,7 +27,7 @@ from pathlib import Path
 import fastws
 
 HERE = Path(__file__).resolve().parent
-SECTIONS = ("1.*", "2.*", "3.*", "4.*", "5.*", "6.*", "7.*", "9.*", "10.*")
+SECTIONS = ("1.*", "2.*", "3.*", "4.*", "5.*", "6.*", "7.*", "9.*", "10.*", "12.*", "13.*")
 DEFAULT_RUNS = (("asyncio", "iterate"), ("uvloop", "iterate"), ("uvloop", "listener"), ("asyncio", "batches"))
 MAY_BE_NON_STRICT = ("3", "4")
 GOOD = ("OK", "INFORMATIONAL")

@@ -28,7 +28,9 @@ async def opening() -> None:
     await fastws.connect("ws://host", sockopts=[(socket.SOL_SOCKET, socket.SO_RCVBUF, 2**20), (6, 13, b"reno")])
     await fastws.connect("ws://host", sockopts={(1, 2, "three")})  # type: ignore[arg-type]
     await fastws.connect("ws://host", quickack=1)  # type: ignore[arg-type]
-    await fastws.connect("ws://host", compression="deflate")  # type: ignore[arg-type]
+    await fastws.connect("ws://host", compression="deflate")
+    await fastws.connect("ws://host", compression=fastws.Deflate(level=1, server_no_context_takeover=True))
+    await fastws.connect("ws://host", compression="gzip")  # type: ignore[arg-type]
     await fastws.connect("ws://host", messages="str")  # type: ignore[arg-type]
     await fastws.connect("ws://host", reconnect=True)  # type: ignore[call-arg]
     await fastws.connect("ws://host", open_timeout="5")  # type: ignore[arg-type]

@@ -1,6 +1,7 @@
 //! What a connection is told when it is made.
 
 use crate::Nanos;
+use crate::deflate::{Terms, Tuning};
 use crate::limits::Limits;
 
 /// Which end of the connection this is.
@@ -45,6 +46,8 @@ pub struct Config {
     pub ping_timeout: Option<Nanos>,
     /// How long the peer may take to answer our Close and to end the stream; none: for ever.
     pub close_timeout: Option<Nanos>,
+    /// Compression: the terms that a client offers, and how it is done.
+    pub deflate: Option<(Terms, Tuning)>,
     /// Source of mask keys: four unpredictable bytes a frame (RFC 6455 §5.3).
     pub mask_key: fn() -> [u8; 4],
 }
@@ -62,6 +65,7 @@ impl Config {
             ping_interval: Some(20 * crate::SECOND),
             ping_timeout: Some(20 * crate::SECOND),
             close_timeout: Some(10 * crate::SECOND),
+            deflate: None,
             mask_key,
         }
     }

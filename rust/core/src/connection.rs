@@ -11,6 +11,7 @@ use crate::Nanos;
 use crate::assemble::Assembly;
 use crate::close::CloseInfo;
 use crate::config::{Config, Role};
+use crate::deflate::{PerMessageDeflate, Terms, Tuning};
 use crate::error::{Error, Misuse};
 use crate::filter::{Direction, FilterFrame, FrameFilter, Work};
 use crate::frame::Opcode;
@@ -39,6 +40,8 @@ pub struct Connection<B> {
     stats: Stats,
     opening: Option<Box<Opening>>,
     filter: Option<Box<FilterSlot>>,
+    /// What was agreed on compression.
+    compression: Option<Terms>,
     /// Type of the message that is being sent in fragments.
     sending: Option<Opcode>,
     close: Ending,
@@ -99,6 +102,8 @@ struct FilterSlot {
     draining: bool,
     /// The Close frame is to be sent behind data that waits for work.
     close_waits: bool,
+    /// When the filter is to be asked to rest.
+    rest_at: Option<Nanos>,
 }
 
 /// Frames of one direction that wait for [`Work`] to be done.
@@ -148,6 +153,7 @@ impl<B: crate::PayloadBuf> Connection<B> {
             stats: Stats::default(),
             opening: Some(Box::new(Opening { side, output, written: 0 })),
             filter: None,
+            compression: None,
             sending: None,
             close: Ending::default(),
             close_deadline: None,
@@ -166,7 +172,17 @@ impl<B: crate::PayloadBuf> Connection<B> {
             sending: Parked::default(),
             draining: false,
             close_waits: false,
+            rest_at: None,
         }));
+    }
+
+    /// Compresses on these terms from here on. Call it when the connection opens, before any frame is read.
+    pub fn compress(&mut self, terms: Option<Terms>) {
+        self.compression = terms;
+        if let Some(terms) = terms {
+            let tuning = self.config.deflate.map_or_else(Tuning::default, |(_, tuning)| tuning);
+            self.set_filter(Box::new(PerMessageDeflate::new(self.config.role, terms, tuning)));
+        }
     }
 
     /// Accepts the request that `Event::Requested` brought, with these raw response bytes (of `handshake::accept`).
@@ -266,6 +282,11 @@ impl<B: crate::PayloadBuf> Connection<B> {
         matches!(self.reading, Reading::Over) && !self.filter.as_ref().is_some_and(|slot| slot.draining)
     }
 
+    /// On which terms messages are compressed; none: they are not.
+    pub fn compression(&self) -> Option<Terms> {
+        self.compression
+    }
+
     /// Stops the clocks of pings: the driver does not read since its own queue is full.
     pub fn pause_receiving(&mut self, now: Nanos) {
         self.keepalive.pause(now);
@@ -289,7 +310,22 @@ impl<B: crate::PayloadBuf> Connection<B> {
     }
 }
 
+/// Memory of a wire extension that was not used for so long, or twice that, is given back.
+const REST: Nanos = 5 * crate::SECOND;
+
 impl FilterSlot {
+    /// Time has passed.
+    fn look(&mut self, now: Nanos) {
+        match self.rest_at {
+            None if self.filter.may_rest() => self.rest_at = Some(now.saturating_add(REST)),
+            Some(at) if now >= at => {
+                self.filter.rest();
+                self.rest_at = self.filter.may_rest().then(|| now.saturating_add(REST));
+            }
+            _ => {}
+        }
+    }
+
     fn parked(&mut self, direction: Direction) -> &mut Parked {
         match direction {
             Direction::Receive => &mut self.receiving,

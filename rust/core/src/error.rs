@@ -138,6 +138,13 @@ pub enum Limit {
         /// Allowed.
         limit: usize,
     },
+    /// What a compressed message may grow by.
+    Ratio {
+        /// Inflated so far, bytes.
+        size: u64,
+        /// Of so many bytes.
+        compressed: usize,
+    },
     /// Memory for a payload could not be had.
     Memory {
         /// Bytes asked for.
@@ -239,6 +246,12 @@ impl fmt::Display for Limit {
                 write!(f, "a message in more than {limit} fragments is over the limit (max_fragments)")
             }
             Self::Head { what, limit } => write!(f, "the HTTP header block is over the limit of {limit} {what}"),
+            Self::Ratio { size, compressed } => {
+                write!(
+                    f,
+                    "a message of {compressed} compressed bytes became {size} and more, over the limit (max_ratio)"
+                )
+            }
             Self::Memory { size } => write!(f, "no memory for a payload of {size} bytes"),
         }
     }

@@ -13,6 +13,8 @@ pub struct FilterFrame {
     pub rsv: u8,
     /// The last frame of its message.
     pub fin: bool,
+    /// Whether the sender wants this message compressed; none: as the extension thinks best. Of a message's first frame.
+    pub compress: Option<bool>,
 }
 
 /// A negotiated wire extension, both directions. It sees data frames only: control frames pass by (§5.5, RFC 7692 §6.1).
@@ -29,6 +31,14 @@ pub trait FrameFilter: Send {
 
     /// Takes back the state that travelled with [`Work`].
     fn restore(&mut self, direction: Direction, state: Box<dyn std::any::Any + Send>);
+
+    /// Whether it holds memory that [`FrameFilter::rest`] may give back.
+    fn may_rest(&self) -> bool {
+        false
+    }
+
+    /// Gives back what was not used since this was called last. Called every now and then.
+    fn rest(&mut self) {}
 }
 
 /// What a filter made of a frame.

@@ -26,6 +26,7 @@ mod assemble;
 pub mod close;
 pub mod config;
 pub mod connection;
+pub mod deflate;
 pub mod error;
 pub mod filter;
 pub mod frame;

@@ -206,6 +206,8 @@ impl Conn {
     ///     text: True sends bytes-like as text, which must be UTF-8; False sends ``str`` as binary.
     ///     timeout: Seconds (or a ``timedelta``) that the ``await`` may take; None for no limit. After that a message
     ///         that was accepted leaves nevertheless, and the ``await`` is over.
+    ///     compress: Where compression was negotiated: True and False say whether this message is compressed; by
+    ///         default it is if it has at least ``Deflate.threshold`` bytes.
     ///
     /// Raises:
     ///     ConnectionClosed: The connection is closed or closing.
@@ -213,17 +215,18 @@ impl Conn {
     ///         was sent closes the connection with 1011.
     ///     TypeError: The message cannot be sent.
     ///     ValueError: ``text=True`` and the bytes are not UTF-8.
-    #[pyo3(signature = (message, text=None, *, timeout=None))]
+    #[pyo3(signature = (message, text=None, *, timeout=None, compress=None))]
     fn send(
         slf: &Bound<'_, Self>,
         message: &Bound<'_, PyAny>,
         #[pyo3(from_py_with = arguments::text)] text: Option<bool>,
         timeout: Option<&Bound<'_, PyAny>>,
+        compress: Option<bool>,
     ) -> PyResult<Py<PyAny>> {
         let (py, this) = (slf.py(), slf.get());
         let seconds = timeout.map(|timeout| clock::seconds("timeout", timeout)).transpose()?;
-        let Some(outcome) = payload::with_bytes(message, text, false, |op, bytes| Self::send_bytes(slf, op, bytes))?
-        else {
+        let send = |op, bytes: &[u8]| Self::send_bytes(slf, op, bytes, compress);
+        let Some(outcome) = payload::with_bytes(message, text, false, send)? else {
             let sent = this.policy.bind(py).call_method1("send_other", (slf, message, text, seconds))?;
             return Ok(sent.unbind());
         };
@@ -233,7 +236,8 @@ impl Conn {
                 Ok(this.policy.bind(py).call_method1("drained", (slf, seconds))?.unbind())
             }
             Sent::Full(_) => {
-                let waiting = this.policy.bind(py).call_method1("send_when_room", (slf, message, text, seconds))?;
+                let waiting =
+                    this.policy.bind(py).call_method1("send_when_room", (slf, message, text, seconds, compress))?;
                 Ok(waiting.unbind())
             }
         }
@@ -244,21 +248,23 @@ impl Conn {
     /// Args:
     ///     message: ``str`` is sent as text, bytes-like as binary.
     ///     text: True sends bytes-like as text, which must be UTF-8; False sends ``str`` as binary.
+    ///     compress: As for ``send``.
     ///
     /// Raises:
     ///     SendQueueFull: The send queue is at its hard bound; nothing was accepted.
     ///     ConnectionClosed: The connection is closed or closing.
     ///     ConcurrencyError: A message is being sent in fragments.
     ///     TypeError: The message cannot be sent.
-    #[pyo3(signature = (message, text=None))]
+    #[pyo3(signature = (message, text=None, *, compress=None))]
     fn send_nowait(
         slf: &Bound<'_, Self>,
         message: &Bound<'_, PyAny>,
         #[pyo3(from_py_with = arguments::text)] text: Option<bool>,
+        compress: Option<bool>,
     ) -> PyResult<()> {
         let (py, this) = (slf.py(), slf.get());
-        let Some(outcome) = payload::with_bytes(message, text, false, |op, bytes| Self::send_bytes(slf, op, bytes))?
-        else {
+        let send = |op, bytes: &[u8]| Self::send_bytes(slf, op, bytes, compress);
+        let Some(outcome) = payload::with_bytes(message, text, false, send)? else {
             return Err(this.error(py, "not_sendable", (message,)));
         };
         match outcome? {
@@ -299,14 +305,15 @@ impl Conn {
     }
 
     /// Tries to send a message or a fragment of one for somebody who waited for room. True: it was accepted.
-    #[pyo3(signature = (message, text=None, fin=None))]
+    #[pyo3(signature = (message, text=None, fin=None, compress=None))]
     fn _try_send(
         slf: &Bound<'_, Self>,
         message: &Bound<'_, PyAny>,
         #[pyo3(from_py_with = arguments::text)] text: Option<bool>,
         fin: Option<bool>,
+        compress: Option<bool>,
     ) -> PyResult<bool> {
-        Self::try_send(slf, message, text, fin)
+        Self::try_send(slf, message, text, fin, compress)
     }
 
     /// Whether a message is being sent in fragments.
@@ -416,6 +423,20 @@ impl Conn {
         };
         drop(gone);
         Self::sync(slf)
+    }
+
+    /// The terms of compression that were agreed on: (server and client without context takeover, window bits of the
+    /// server and of the client). None: messages are not compressed.
+    #[getter]
+    fn _compression(&self) -> PyResult<Option<(bool, bool, u8, u8)>> {
+        Ok(self.borrow()?.core.compression().map(|terms| {
+            (
+                terms.server_no_context_takeover,
+                terms.client_no_context_takeover,
+                terms.server_max_window_bits,
+                terms.client_max_window_bits,
+            )
+        }))
     }
 
     /// Messages accepted since the connection opened, and of them: (not begun to be written, written in part).

@@ -104,13 +104,14 @@ pub fn handshake(
     subprotocols: Vec<String>,
     origin: Option<String>,
     user_agent: Option<String>,
+    extensions: &[String],
 ) -> Result<ClientHandshake, Error> {
     let parts = RequestParts {
         uri,
         nonce,
         headers: &headers,
         subprotocols: &subprotocols,
-        extensions: &[],
+        extensions,
         origin: origin.as_deref(),
         user_agent: user_agent.as_deref(),
     };

@@ -39,10 +39,12 @@ impl Request {
         subprotocols: Vec<String>,
         origin: Option<String>,
         user_agent: Option<String>,
+        extensions: Vec<String>,
     ) -> PyResult<Self> {
         let uri = Uri::parse(uri).map_err(|e| PyValueError::new_err(e.to_string()))?;
-        let handshake = payload::handshake(&uri, entropy::nonce(), headers, subprotocols, origin, user_agent)
-            .map_err(|e| PyValueError::new_err(e.to_string()))?;
+        let handshake =
+            payload::handshake(&uri, entropy::nonce(), headers, subprotocols, origin, user_agent, &extensions)
+                .map_err(|e| PyValueError::new_err(e.to_string()))?;
         Ok(Self { handshake: RefCell::new(Some(handshake)), uri })
     }
 

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use fastws_core::deflate::{Terms, Tuning};
 use fastws_core::{Config, Delivery, Limits, Role};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
@@ -39,6 +40,24 @@ pub(crate) struct Water {
     pub low_bytes: usize,
 }
 
+/// Compression as Python says it: the terms, then how it is done.
+#[derive(FromPyObject)]
+struct Deflate(bool, bool, u8, u8, u8, u8, usize, usize, usize);
+
+impl Deflate {
+    fn read(self) -> (Terms, Tuning) {
+        let terms = Terms {
+            server_no_context_takeover: self.0,
+            client_no_context_takeover: self.1,
+            server_max_window_bits: self.2,
+            client_max_window_bits: self.3,
+        };
+        let tuning =
+            Tuning { level: self.4, memory_level: self.5, threshold: self.6, max_ratio: self.7, offload: self.8 };
+        (terms, tuning)
+    }
+}
+
 #[pymethods]
 impl Settings {
     /// `options` are the settings by name, complete.
@@ -67,6 +86,10 @@ impl Settings {
             _ => Delivery::Messages,
         };
         config.delivery = delivery;
+        config.deflate = get("deflate")?.extract::<Option<Deflate>>()?.map(Deflate::read);
+        if let Some((terms, _)) = &config.deflate {
+            terms.check().map_err(|misuse| PyValueError::new_err(misuse.to_string()))?;
+        }
         let form = match get("messages")?.extract::<&str>()? {
             "bytes" => Form::Bytes,
             "view" => Form::View,
@@ -88,5 +111,11 @@ impl Settings {
             quickack: get("quickack")?.extract()?,
         };
         Ok(Self { shared: Arc::new(shared) })
+    }
+
+    /// What is offered in `Sec-WebSocket-Extensions`; None: nothing.
+    #[getter]
+    fn offer(&self) -> Option<String> {
+        self.shared.config.deflate.map(|(terms, _)| terms.offer())
     }
 }

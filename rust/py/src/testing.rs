@@ -154,6 +154,7 @@ fn read_step(step: &Bound<'_, PyTuple>, program: &mut Vec<Step>) -> PyResult<()>
         "accept" => Step::Accept(Accept {
             headers: at(1)?.extract()?,
             subprotocol: at(2)?.extract()?,
+            deflate: None,
             glued: at(3)?.extract()?,
         }),
         "refuse" => {

@@ -3,6 +3,8 @@
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
+use fastws_core::deflate::Terms;
+
 use crate::step::FaultRule;
 
 /// The configuration of a [`crate::Server`].
@@ -22,6 +24,8 @@ pub struct ServerConfig {
     pub spin: Duration,
     /// Subprotocols to choose from: the first that the client asks for.
     pub subprotocols: Vec<String>,
+    /// Messages are compressed for clients that offer it, on these terms.
+    pub deflate: Option<Terms>,
     /// Headers added to every 101.
     pub headers: Vec<(String, String)>,
     /// Read nothing of a new connection for this long, also no TLS.
@@ -61,6 +65,7 @@ impl Default for ServerConfig {
             cpus: Vec::new(),
             spin: Duration::ZERO,
             subprotocols: Vec::new(),
+            deflate: Some(Terms::default()),
             headers: Vec::new(),
             accept_delay: Duration::ZERO,
             faults: Vec::new(),

@@ -7,12 +7,13 @@ use std::sync::Arc;
 
 use fastws_core::close::Cause;
 use fastws_core::connection::{Connection, StreamEnd, Teardown};
+use fastws_core::deflate::Terms;
 use fastws_core::handshake::Request;
 use fastws_core::{Config, Delivery, Limits, Nanos, Role, SECOND, State};
 
 use crate::clock;
 use crate::intake::{Deaf, Intake, Tally};
-use crate::output::Outbox;
+use crate::output::{AT_ONCE, Outbox};
 use crate::program::{Active, Task};
 use crate::report::ConnLog;
 use crate::shared::Shared;
@@ -89,6 +90,7 @@ impl Conn {
         config.ping_interval = None;
         config.ping_timeout = None;
         config.close_timeout = None;
+        config.deflate = Some((Terms::default(), AT_ONCE));
         let delay = clock::nanos(shared.config.accept_delay);
         Self {
             stream,

@@ -6,13 +6,14 @@ use std::io::{BufRead, BufReader, Read};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use fastws_core::{Nanos, Opcode};
+use fastws_core::deflate::{PerMessageDeflate, Terms};
+use fastws_core::{Nanos, Opcode, Role};
 
-use crate::output::header;
+use crate::output::{AT_ONCE, deflated, header, header_of};
 
 /// One message of a feed.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -35,7 +36,17 @@ pub struct Feed {
     at: Vec<u64>,
     payload_bytes: u64,
     requests: Vec<RecordedRequest>,
-    /// When message 0 of the last replay was due; 0: never.
+    times: Arc<Times>,
+    /// The same messages, compressed: made when they are wanted.
+    deflated: OnceLock<Arc<Feed>>,
+    /// Whose messages these are, compressed.
+    plain: Weak<Feed>,
+}
+
+/// When a feed was played last.
+#[derive(Default)]
+struct Times {
+    /// When message 0 was due; 0: never.
     started: AtomicU64,
     /// When each message of the last replay with stamps was given to the kernel.
     stamps: Mutex<Vec<Nanos>>,
@@ -137,9 +148,37 @@ impl Feed {
             at: Vec::new(),
             payload_bytes: 0,
             requests: Vec::new(),
-            started: AtomicU64::new(0),
-            stamps: Mutex::default(),
+            times: Arc::default(),
+            deflated: OnceLock::new(),
+            plain: Weak::new(),
         }
+    }
+
+    /// The same messages, each compressed by itself: whatever was sent before, they can be inflated.
+    pub(crate) fn deflated(self: &Arc<Self>) -> Arc<Self> {
+        let made = self.deflated.get_or_init(|| {
+            let terms = Terms { server_no_context_takeover: true, ..Terms::default() };
+            let mut deflate = PerMessageDeflate::new(Role::Server, terms, AT_ONCE);
+            let mut feed = Self {
+                at: self.at.clone(),
+                payload_bytes: self.payload_bytes,
+                requests: self.requests.clone(),
+                times: Arc::clone(&self.times),
+                plain: Arc::downgrade(self),
+                ..Self::empty()
+            };
+            for message in 0..self.len() {
+                let frame = &self.frames[self.start_of(message)..self.ends[message]];
+                let opcode = if frame[0] & 0x0f == 1 { Opcode::Text } else { Opcode::Binary };
+                let (head, payload) = deflated(&mut deflate, opcode, true, &frame[head_of(frame.len())..]);
+                let (bytes, used) = header_of(head, payload.len());
+                feed.frames.extend_from_slice(&bytes[..used]);
+                feed.frames.extend_from_slice(&payload);
+                feed.ends.push(feed.frames.len());
+            }
+            Arc::new(feed)
+        });
+        Arc::clone(made)
     }
 
     fn push(&mut self, at_ns: u64, text: bool, payload: &[u8]) {
@@ -188,6 +227,9 @@ impl Feed {
 
     /// Payload bytes of these messages.
     pub(crate) fn payload_of(&self, messages: Range<usize>) -> u64 {
+        if let Some(plain) = self.plain.upgrade() {
+            return plain.payload_of(messages);
+        }
         let bytes = self.start_of(messages.end) - self.start_of(messages.start);
         // Headers are 2, 4 or 10 bytes by the size of what follows.
         let heads: usize = messages.map(|at| head_of(self.start_of(at + 1) - self.start_of(at))).sum();
@@ -217,21 +259,21 @@ impl Feed {
 
     /// When message 0 of the last replay was due.
     pub(crate) fn started(&self) -> Option<Nanos> {
-        Some(self.started.load(Ordering::Acquire)).filter(|&at| at > 0)
+        Some(self.times.started.load(Ordering::Acquire)).filter(|&at| at > 0)
     }
 
     pub(crate) fn set_started(&self, at: Nanos) {
-        self.started.store(at, Ordering::Release);
+        self.times.started.store(at, Ordering::Release);
     }
 
     /// When each message of the last replay with stamps was given to the kernel.
     pub(crate) fn stamps(&self) -> Vec<Nanos> {
-        self.stamps.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.times.stamps.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Stamps the messages from `first` on.
     pub(crate) fn stamp(&self, first: usize, count: usize, at: Nanos) {
-        let mut stamps = self.stamps.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut stamps = self.times.stamps.lock().unwrap_or_else(PoisonError::into_inner);
         stamps.truncate(first);
         let end = stamps.len() + count;
         stamps.resize(end, at);

@@ -3,8 +3,10 @@
 use std::collections::VecDeque;
 use std::io::IoSlice;
 
-use fastws_core::Opcode;
+use fastws_core::deflate::{PerMessageDeflate, Terms, Tuning};
+use fastws_core::filter::{FilterFrame, Filtered, FrameFilter};
 use fastws_core::frame::{Header, MAX_HEADER, encode};
+use fastws_core::{Opcode, Role};
 
 /// The queue of one connection.
 #[derive(Default)]
@@ -13,19 +15,47 @@ pub(crate) struct Outbox {
     /// How much of the first segment was written.
     at: usize,
     bytes: usize,
+    /// Compresses messages, where that was negotiated.
+    deflate: Option<Box<PerMessageDeflate>>,
 }
 
 impl Outbox {
+    /// Compresses messages from here on.
+    pub(crate) fn compress(&mut self, terms: Terms) {
+        self.deflate = Some(Box::new(PerMessageDeflate::new(Role::Server, terms, AT_ONCE)));
+    }
+
+    /// Each message is compressed by itself from here on.
+    pub(crate) fn forget(&mut self) {
+        let terms = Terms { server_no_context_takeover: true, ..Terms::default() };
+        self.compress(terms);
+    }
+
+    /// Whether messages are compressed.
+    pub(crate) fn is_compressing(&self) -> bool {
+        self.deflate.is_some()
+    }
+
     /// Queues a frame by copying it.
     #[inline]
     pub(crate) fn push(&mut self, opcode: Opcode, fin: bool, payload: &[u8]) {
+        if self.deflate.is_some() && !opcode.is_control() {
+            return self.push_deflated(opcode, fin, payload);
+        }
         let (head, used) = header(opcode, fin, payload.len());
         self.append(&head[..used], payload);
     }
 
+    fn push_deflated(&mut self, opcode: Opcode, fin: bool, payload: &[u8]) {
+        let Some(deflate) = &mut self.deflate else { return };
+        let (frame, payload) = deflated(deflate, opcode, fin, payload);
+        let (head, used) = header_of(frame, payload.len());
+        self.append(&head[..used], &payload);
+    }
+
     /// Queues a frame whose storage can be taken over.
     pub(crate) fn push_owned(&mut self, opcode: Opcode, fin: bool, payload: Vec<u8>) {
-        if payload.len() < LARGE {
+        if payload.len() < LARGE || self.deflate.is_some() {
             return self.push(opcode, fin, &payload);
         }
         let (head, used) = header(opcode, fin, payload.len());
@@ -117,10 +147,34 @@ impl Outbox {
 
 /// The header of an unmasked frame.
 pub(crate) fn header(opcode: Opcode, fin: bool, length: usize) -> ([u8; MAX_HEADER], usize) {
+    header_of(FilterFrame { opcode, rsv: 0, fin, compress: None }, length)
+}
+
+/// The header of what came out of a filter.
+pub(crate) fn header_of(frame: FilterFrame, length: usize) -> ([u8; MAX_HEADER], usize) {
+    let FilterFrame { opcode, rsv, fin, .. } = frame;
     let mut bytes = [0; MAX_HEADER];
-    let used = encode(&Header { opcode, fin, rsv: 0, key: None, length: length as u64 }, &mut bytes);
+    let used = encode(&Header { opcode, fin, rsv, key: None, length: length as u64 }, &mut bytes);
     (bytes, used)
 }
+
+/// A frame, compressed; as it is if that cannot be.
+pub(crate) fn deflated(
+    deflate: &mut PerMessageDeflate,
+    opcode: Opcode,
+    fin: bool,
+    payload: &[u8],
+) -> (FilterFrame, Vec<u8>) {
+    let plain = FilterFrame { opcode, rsv: 0, fin, compress: None };
+    match deflate.encode(plain, payload.to_vec()) {
+        Filtered::Ready(frame, payload) => (frame, payload),
+        Filtered::Work(_) | Filtered::Failed(_) => (plain, payload.to_vec()),
+    }
+}
+
+/// All work is done at once here: a server's thread has nothing else to do.
+pub(crate) const AT_ONCE: Tuning =
+    Tuning { level: 6, memory_level: 8, threshold: 16, max_ratio: 2000, offload: usize::MAX };
 
 /// Below this, copying is cheaper than one more segment.
 const LARGE: usize = 32 << 10;

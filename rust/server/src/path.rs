@@ -13,10 +13,13 @@
 //! | `/raw` | sends these bytes, then reads | `hex` |
 //!
 //! On every path: `fault=KIND[:ARGUMENT…][@WHEN]` (see [`fault`]), `ping_ms`, `accept_ms` (delays the answer), `glue`
-//! (bytes in hex, sent behind the 101 in the same write), `header=Name:value` (added to the answer), `subprotocol`.
+//! (bytes in hex, sent behind the 101 in the same write), `header=Name:value` (added to the answer), `subprotocol`,
+//! `deflate=0` (no compression) or the terms on which it is accepted. `/blast`, `/paced` and venues compress nothing.
 
 use std::borrow::Cow;
 use std::time::Duration;
+
+use fastws_core::deflate::Terms;
 
 use crate::source::PACED_SMALLEST;
 use crate::step::{Accept, At, Blast, Fault, Outgoing, Paced, Refusal, Replay, Step, Subscribe, with_faults};
@@ -134,12 +137,22 @@ fn common(mut steps: Vec<Step>, query: &mut Query<'_>) -> Result<Vec<Step>, Stri
     let accept = Accept {
         headers: query.headers()?,
         subprotocol: query.text("subprotocol"),
+        deflate: query.text("deflate").map(|text| deflate(&text)).transpose()?,
         glued: hex("glue", &query.text("glue").unwrap_or_default())?,
     };
     if accept != Accept::default() {
         steps.insert(0, Step::Accept(accept));
     }
     Ok(with_faults(steps, faults))
+}
+
+/// Reads `0` (no compression), `1`, or parameters of permessage-deflate as in an offer, `;` or `,` between them.
+fn deflate(text: &str) -> Result<Option<Terms>, String> {
+    match text {
+        "0" => Ok(None),
+        "1" | "" => Ok(Some(Terms::default())),
+        _ => Terms::parse(&text.replace(',', ";")).map(Some).map_err(|why| format!("deflate is {text:?}: {why}")),
+    }
 }
 
 /// Reads `KIND[:ARGUMENT…][@WHEN]`, where `WHEN` is a number of messages, `open` (also without it) or `request`.

@@ -179,6 +179,13 @@ impl Conn {
             }
             Step::Replay(range, replay) => match self.shared.feed(&replay.name) {
                 Some(feed) => {
+                    let feed = if self.outbox.is_compressing() {
+                        // What we compress besides must not refer to what was before these.
+                        self.outbox.forget();
+                        feed.deflated()
+                    } else {
+                        feed
+                    };
                     let source = ReplaySource::new(range, &replay, feed, now);
                     self.active = Active::Source(Source::Replay(Box::new(source)));
                 }
@@ -195,12 +202,19 @@ impl Conn {
             lists.flat_map(|list| list.split(',')).any(|one| one.trim() == name.as_str())
         };
         let chosen = accept.subprotocol.or_else(|| config.subprotocols.iter().find(asked).cloned());
-        let headers = [config.headers.as_slice(), &accept.headers].concat();
+        let mut headers = [config.headers.as_slice(), &accept.headers].concat();
+        let offers = request.headers.list("Sec-WebSocket-Extensions");
+        let agreed = accept.deflate.unwrap_or(config.deflate).and_then(|terms| terms.answer(offers));
+        headers.extend(agreed.iter().map(|(answer, _)| ("Sec-WebSocket-Extensions".to_owned(), answer.clone())));
         match handshake::accept(&request, chosen.as_deref(), &headers) {
             Ok(mut response) => {
                 response.extend_from_slice(&accept.glued);
                 self.log.answered(chosen, now);
                 self.opened(response, now);
+                if let Some((_, terms)) = agreed {
+                    self.core.compress(Some(terms));
+                    self.outbox.compress(terms);
+                }
             }
             Err(misuse) => {
                 self.request = Some(request);

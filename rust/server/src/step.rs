@@ -4,6 +4,8 @@
 use std::ops::Range;
 use std::time::Duration;
 
+use fastws_core::deflate::Terms;
+
 /// One step. It begins when everything before it has been given to the kernel.
 ///
 /// A program that has none of `Accept`, `Refuse` and `Answer` begins with an `Accept`; steps in front of that one run
@@ -50,6 +52,8 @@ pub struct Accept {
     pub headers: Vec<(String, String)>,
     /// The subprotocol chosen; none: the first of the server's that the client asks for.
     pub subprotocol: Option<String>,
+    /// The terms of compression, if they are not the server's.
+    pub deflate: Option<Option<Terms>>,
     /// Bytes sent behind the response in the same write.
     pub glued: Vec<u8>,
 }

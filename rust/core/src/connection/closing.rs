@@ -177,7 +177,10 @@ impl<B: PayloadBuf> Connection<B> {
     /// When [`Connection::tick`] is to be called next; none: only input or output can change something.
     pub fn deadline(&self) -> Option<Nanos> {
         match self.state() {
-            State::Open => self.keepalive.deadline(),
+            State::Open => match (self.keepalive.deadline(), self.filter.as_ref().and_then(|slot| slot.rest_at)) {
+                (Some(a), Some(b)) => Some(a.min(b)),
+                (a, b) => a.or(b),
+            },
             State::Closing => self.close_deadline,
             State::Connecting | State::Closed => None,
         }
@@ -186,6 +189,9 @@ impl<B: PayloadBuf> Connection<B> {
     /// Tells the time. `lag` is how much later than the deadline the driver could call. The driver reads what has
     /// arrived before it calls this, so that silence is never a verdict on itself.
     pub fn tick<S: Sink<Buf = B>>(&mut self, now: Nanos, lag: Nanos, sink: &mut S) {
+        if let Some(slot) = &mut self.filter {
+            slot.look(now);
+        }
         match self.state() {
             State::Open => match self.keepalive.on_tick(now, lag) {
                 Action::Nothing => {}

@@ -4,7 +4,8 @@ use super::{Connection, OpeningSide};
 use crate::Nanos;
 use crate::close::Close;
 use crate::config::{Delivery, Role};
-use crate::error::{Error, Violation};
+use crate::deflate::{self, Terms};
+use crate::error::{Error, Incompatible, Violation};
 use crate::filter::{Direction, FilterFrame, Filtered, Work, WorkDone};
 use crate::frame::{self, Header, MAX_HEADER, Opcode};
 use crate::handshake::Outcome;
@@ -62,6 +63,9 @@ impl<B: PayloadBuf> Connection<B> {
             self.fail(*error, now, sink);
         }
         self.keepalive.on_bytes(now);
+        if let Some(slot) = &mut self.filter {
+            slot.look(now);
+        }
         self.stats.bytes_received += input.len() as u64;
         let simple = self.config.role == Role::Client
             && self.config.delivery == Delivery::Messages
@@ -220,11 +224,20 @@ impl<B: PayloadBuf> Connection<B> {
                 let (used, outcome) = handshake.receive(input, &self.config.limits)?;
                 match outcome {
                     None => {}
-                    Some(Outcome::Accepted(response, _)) => {
+                    Some(Outcome::Accepted(response, negotiated)) => {
+                        let deflate = match self.agreed(&negotiated.extensions) {
+                            Ok(deflate) => deflate,
+                            Err(error) => {
+                                self.refused(error, Some(response), sink);
+                                return Ok((used, Flow::Continue));
+                            }
+                        };
+                        let Some(opening) = &mut self.opening else { return Ok((used, Flow::Continue)) };
                         opening.side = OpeningSide::Decided;
                         if opening.written == opening.output.len() {
                             self.opening = None;
                         }
+                        self.compress(deflate);
                         self.opened(now);
                         sink.event(Event::Opened(Box::new(response)));
                         // The driver may have a wire extension to set before the bytes behind the response are frames.
@@ -246,6 +259,20 @@ impl<B: PayloadBuf> Connection<B> {
             }
             // Bytes behind a request whose answer is not decided yet are not consumed.
             OpeningSide::Requested | OpeningSide::Decided => Ok((0, Flow::Stop)),
+        }
+    }
+
+    /// Compression as the server's answer has it, if it has.
+    fn agreed(&self, extensions: &[String]) -> Result<Option<Terms>, Error> {
+        let Some((terms, _)) = &self.config.deflate else { return Ok(None) };
+        match extensions {
+            [] => Ok(None),
+            [answer] => terms.agreed(answer).map(Some),
+            [..] => {
+                let text =
+                    format!("the server chose {} extensions; {} can be there once", extensions.len(), deflate::NAME);
+                Err(Incompatible::Extension(text).into())
+            }
         }
     }
 
@@ -405,7 +432,7 @@ impl<B: PayloadBuf> Connection<B> {
         self.reading = Reading::header();
         if let Some(slot) = &mut self.filter {
             let raw = std::mem::take(&mut slot.raw);
-            let frame = FilterFrame { opcode: header.opcode, rsv: header.rsv, fin: header.fin };
+            let frame = FilterFrame { opcode: header.opcode, rsv: header.rsv, fin: header.fin, compress: None };
             return self.filter_received(frame, opcode, raw, sink);
         }
         self.end_frame(header, opcode, sink)

@@ -17,12 +17,21 @@ impl<B: PayloadBuf> Connection<B> {
     /// [`Misuse::MessageTooLarge`]: then nothing was queued.
     #[inline]
     pub fn send(&mut self, opcode: Opcode, payload: &[u8]) -> Result<(), Misuse> {
+        self.send_as(opcode, payload, None)
+    }
+
+    /// As [`Connection::send`], and says whether it is to be compressed, where that was negotiated.
+    ///
+    /// # Errors
+    /// As [`Connection::send`].
+    #[inline]
+    pub fn send_as(&mut self, opcode: Opcode, payload: &[u8], compress: Option<bool>) -> Result<(), Misuse> {
         debug_assert!(matches!(opcode, Opcode::Text | Opcode::Binary));
         if self.sending.is_some() {
             self.may_control(&[])?;
             return Err(Misuse::FragmentOrder);
         }
-        self.send_frame(opcode, opcode, true, payload)
+        self.send_frame(opcode, opcode, true, payload, compress)
     }
 
     /// Queues one fragment of a message. The first one begins the message, `fin` ends it; until then no other data
@@ -39,7 +48,7 @@ impl<B: PayloadBuf> Connection<B> {
                 return Err(Misuse::FragmentType);
             }
         };
-        self.send_frame(wire, opcode, fin, payload)?;
+        self.send_frame(wire, opcode, fin, payload, None)?;
         self.sending = if fin { None } else { Some(opcode) };
         Ok(())
     }
@@ -62,9 +71,16 @@ impl<B: PayloadBuf> Connection<B> {
         }
     }
 
-    fn send_frame(&mut self, wire: Opcode, opcode: Opcode, fin: bool, payload: &[u8]) -> Result<(), Misuse> {
+    fn send_frame(
+        &mut self,
+        wire: Opcode,
+        opcode: Opcode,
+        fin: bool,
+        payload: &[u8],
+        compress: Option<bool>,
+    ) -> Result<(), Misuse> {
         self.may_send(payload.len())?;
-        let frame = FilterFrame { opcode: wire, rsv: 0, fin };
+        let frame = FilterFrame { opcode: wire, rsv: 0, fin, compress };
         if self.filter.is_some() {
             return self.send_filtered(frame, opcode, payload.to_vec());
         }

@@ -69,13 +69,18 @@ pub(super) fn text(bytes: &[u8]) -> String {
 
 /// The elements of a comma-separated list (RFC 9110 §5.6.1); commas inside quoted strings separate nothing.
 pub(super) fn elements(list: &str) -> impl Iterator<Item = &str> {
+    quoted_elements(list, ',')
+}
+
+/// The same with another separator, such as that of an extension's parameters (RFC 6455 §9.1).
+pub(crate) fn quoted_elements(list: &str, separator: char) -> impl Iterator<Item = &str> {
     let (mut quoted, mut escaped) = (false, false);
     list.split(move |c| {
         match c {
             _ if escaped => escaped = false,
             '\\' => escaped = quoted,
             '"' => quoted = !quoted,
-            _ => return c == ',' && !quoted,
+            _ => return c == separator && !quoted,
         }
         false
     })

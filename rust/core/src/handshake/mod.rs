@@ -12,6 +12,7 @@ mod server;
 
 pub use client::{ClientHandshake, Negotiated, Outcome};
 pub use headers::Headers;
+pub(crate) use headers::quoted_elements;
 pub use request::{Request, RequestParts};
 pub use response::{Response, ResponseReader};
 pub use server::{RequestReader, accept, refuse};

@@ -63,7 +63,12 @@ impl Conn {
     }
 
     #[inline]
-    pub(super) fn send_bytes(slf: &Bound<'_, Self>, opcode: Opcode, bytes: &[u8]) -> PyResult<Sent> {
+    pub(super) fn send_bytes(
+        slf: &Bound<'_, Self>,
+        opcode: Opcode,
+        bytes: &[u8],
+        compress: Option<bool>,
+    ) -> PyResult<Sent> {
         let this = slf.get();
         this.check_loop(slf.py())?;
         let outcome = {
@@ -74,7 +79,7 @@ impl Conn {
                 return Ok(Sent::Full(Misuse::QueueFull { messages, bytes }));
             }
             inner.lend_for_sending(bytes.len());
-            let outcome = inner.core.send(opcode, bytes);
+            let outcome = inner.core.send_as(opcode, bytes, compress);
             if outcome.is_err() {
                 inner.take_back_storage();
             }
@@ -93,6 +98,7 @@ impl Conn {
         message: &Bound<'_, PyAny>,
         text: Option<bool>,
         fin: Option<bool>,
+        compress: Option<bool>,
     ) -> PyResult<bool> {
         let (py, this) = (slf.py(), slf.get());
         let outcome = payload::with_bytes(message, text, fin.is_some(), |opcode, bytes| {
@@ -101,7 +107,7 @@ impl Conn {
                 let mut inner = this.inner.borrow_mut();
                 inner.lend_for_sending(bytes.len());
                 let outcome = match fin {
-                    None => inner.core.send(opcode, bytes),
+                    None => inner.core.send_as(opcode, bytes, compress),
                     Some(fin) => inner.core.send_fragment(opcode, bytes, fin),
                 };
                 if outcome.is_err() {

@@ -1,0 +1,311 @@
+//! One direction each: raw deflate streams cut into messages (RFC 7692 §7.2).
+
+use zlib_rs::{Deflate, DeflateConfig, DeflateFlush, Inflate, InflateFlush, Method, Status, Strategy};
+
+use super::{FREE, Tuning};
+use crate::error::{Error, Limit, Violation};
+
+/// What a sender leaves away at the end of each message, and a receiver puts back (§7.2.1).
+const TAIL: [u8; 4] = [0x00, 0x00, 0xff, 0xff];
+
+/// zlib makes no window of 8 bits; one of 9 refers to 250 bytes at most, since it keeps 262 for looking ahead.
+const LEAST_WINDOW: u8 = 9;
+
+/// What a message is first given room for: bytes, and times what came for it.
+const FIRST_ROOM: (usize, usize) = (512, 4);
+
+/// The receiving direction.
+pub(super) struct Inflater {
+    stream: Inflate,
+    window_bits: u8,
+    /// Compressed bytes of the message so far, and what they became.
+    came: usize,
+    became: usize,
+}
+
+impl Inflater {
+    pub(super) fn new(window_bits: u8) -> Self {
+        let window_bits = window_bits.max(LEAST_WINDOW);
+        Self { stream: Inflate::new(false, window_bits), window_bits, came: 0, became: 0 }
+    }
+
+    /// Inflates one frame. `limit` is what it may become; above [`FREE`] so is `max_ratio` times what came.
+    pub(super) fn run(
+        &mut self,
+        mut input: Vec<u8>,
+        fin: bool,
+        limit: usize,
+        max_ratio: usize,
+    ) -> Result<Vec<u8>, Error> {
+        self.came += input.len();
+        let allowed = self.came.saturating_mul(max_ratio).max(FREE).saturating_sub(self.became);
+        if fin {
+            input.extend_from_slice(&TAIL);
+        }
+        let result = self.inflate(&input, limit, allowed);
+        match &result {
+            Ok(output) if !fin => self.became += output.len(),
+            _ => (self.came, self.became) = (0, 0),
+        }
+        result
+    }
+
+    fn inflate(&mut self, input: &[u8], limit: usize, allowed: usize) -> Result<Vec<u8>, Error> {
+        let most = limit.min(allowed);
+        let mut output = Vec::new();
+        let (mut used, mut have) = (0, 0);
+        loop {
+            if have == output.len() {
+                // One byte more than is allowed tells that there is more.
+                let room = if have == 0 { FIRST_ROOM.0.max(input.len().saturating_mul(FIRST_ROOM.1)) } else { have };
+                let size = have.saturating_add(room).min(most.saturating_add(1));
+                if output.try_reserve_exact(size - have).is_err() {
+                    return Err(Limit::Memory { size }.into());
+                }
+                output.resize(size, 0);
+            }
+            let (before_in, before_out) = (self.stream.total_in(), self.stream.total_out());
+            let status = self.stream.decompress(&input[used..], &mut output[have..], InflateFlush::SyncFlush);
+            used += (self.stream.total_in() - before_in) as usize;
+            have += (self.stream.total_out() - before_out) as usize;
+            if have > most {
+                return Err(self.too_much(have as u64, limit, allowed));
+            }
+            match status {
+                Err(_) => {
+                    let why = self.stream.error_message().unwrap_or("invalid data");
+                    return Err(Violation::Extension(format!("{}: {why}", super::NAME)).into());
+                }
+                Ok(Status::StreamEnd) => {
+                    // §7.2.3.4: a final block; what follows, if only the tail, is another stream. It may refer back.
+                    self.stream = Inflate::new(false, self.window_bits);
+                    let window = &output[have - have.min(1 << self.window_bits)..have];
+                    // A raw stream takes any dictionary.
+                    let _ = self.stream.set_dictionary(window);
+                    if used == input.len() {
+                        break;
+                    }
+                }
+                // Room is left: nothing more can be made of what came.
+                Ok(_) if have < output.len() => break,
+                Ok(_) => {}
+            }
+        }
+        output.truncate(have);
+        Ok(output)
+    }
+
+    fn too_much(&self, have: u64, limit: usize, allowed: usize) -> Error {
+        let size = have + self.became as u64;
+        if limit <= allowed {
+            return Limit::Message { size, limit: limit.saturating_add(self.became) }.into();
+        }
+        Limit::Ratio { size, compressed: self.came }.into()
+    }
+
+    /// Forgets the window, as the peer has.
+    pub(super) fn forget(&mut self) {
+        self.stream = Inflate::new(false, self.window_bits);
+    }
+}
+
+/// The sending direction.
+pub(super) struct Deflater {
+    stream: Deflate,
+}
+
+impl Deflater {
+    pub(super) fn new(window_bits: u8, tuning: &Tuning) -> Self {
+        let config = DeflateConfig {
+            level: i32::from(tuning.level),
+            method: Method::Deflated,
+            window_bits: -i32::from(window_bits.max(LEAST_WINDOW)),
+            mem_level: i32::from(tuning.memory_level),
+            strategy: Strategy::Default,
+        };
+        Self { stream: Deflate::new_with_config(config) }
+    }
+
+    /// Deflates one frame of a message.
+    pub(super) fn run(&mut self, input: &[u8], fin: bool) -> Result<Vec<u8>, Error> {
+        // A stored block adds five bytes for each 16 KiB at worst; a flush has its tail.
+        let mut output = vec![0; input.len() / 2 + 64];
+        let (mut used, mut have) = (0, 0);
+        loop {
+            if have == output.len() {
+                output.resize(have + have.max(64), 0);
+            }
+            let (before_in, before_out) = (self.stream.total_in(), self.stream.total_out());
+            let status = self.stream.compress(&input[used..], &mut output[have..], DeflateFlush::SyncFlush);
+            used += (self.stream.total_in() - before_in) as usize;
+            have += (self.stream.total_out() - before_out) as usize;
+            if let Err(error) = status {
+                return Err(Violation::Extension(format!("{}: {}", super::NAME, error.as_str())).into());
+            }
+            if have < output.len() && used == input.len() {
+                break;
+            }
+        }
+        output.truncate(have);
+        if fin {
+            if output.ends_with(&TAIL) {
+                output.truncate(have - TAIL.len());
+            }
+            if output.is_empty() {
+                output.push(0); // §7.2.3.6
+            }
+        }
+        Ok(output)
+    }
+
+    /// Forgets the window.
+    pub(super) fn forget(&mut self) {
+        self.stream.reset();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn deflater(window_bits: u8) -> Deflater {
+        Deflater::new(window_bits, &Tuning::default())
+    }
+
+    fn inflate(inflater: &mut Inflater, input: &[u8]) -> Result<Vec<u8>, Error> {
+        inflater.run(input.to_vec(), true, usize::MAX - 1, usize::MAX)
+    }
+
+    #[test]
+    fn the_examples_of_rfc_7692_are_inflated() {
+        let mut inflater = Inflater::new(15);
+        // §7.2.3.1, and §7.2.3.2: the second refers to the first.
+        assert_eq!(inflate(&mut inflater, &[0xf2, 0x48, 0xcd, 0xc9, 0xc9, 0x07, 0x00]).unwrap(), b"Hello");
+        assert_eq!(inflate(&mut inflater, &[0xf2, 0x00, 0x11, 0x00, 0x00]).unwrap(), b"Hello");
+        let table: [&[u8]; 4] = [
+            // §7.2.3.3: a block without compression.
+            &[0x00, 0x05, 0x00, 0xfa, 0xff, 0x48, 0x65, 0x6c, 0x6c, 0x6f, 0x00],
+            // §7.2.3.4: a final block.
+            &[0xf3, 0x48, 0xcd, 0xc9, 0xc9, 0x07, 0x00, 0x00],
+            // §7.2.3.5: two blocks.
+            &[0xf2, 0x48, 0x05, 0x00, 0x00, 0x00, 0xff, 0xff, 0xca, 0xc9, 0xc9, 0x07, 0x00],
+            // The same in fragments (§7.2.3.1) is in the filter's tests.
+            &[0xf2, 0x48, 0xcd, 0xc9, 0xc9, 0x07, 0x00],
+        ];
+        for input in table {
+            assert_eq!(inflate(&mut Inflater::new(15), input).unwrap(), b"Hello", "{input:x?}");
+        }
+        // §7.2.3.6
+        assert_eq!(inflate(&mut Inflater::new(15), &[0x00]).unwrap(), b"");
+    }
+
+    #[test]
+    fn messages_are_what_rfc_7692_shows() {
+        let mut deflater = deflater(15);
+        assert_eq!(deflater.run(b"Hello", true).unwrap(), [0xf2, 0x48, 0xcd, 0xc9, 0xc9, 0x07, 0x00]);
+        assert_eq!(deflater.run(b"Hello", true).unwrap().len(), 5);
+        for _ in 0..3 {
+            let empty = deflater.run(b"", true).unwrap();
+            assert!(!empty.is_empty());
+            assert_eq!(inflate(&mut Inflater::new(15), &empty).unwrap(), b"");
+        }
+    }
+
+    #[test]
+    fn what_refers_to_a_final_block_before_it_is_inflated() {
+        let mut inflater = Inflater::new(15);
+        assert_eq!(inflate(&mut inflater, &[0xf3, 0x48, 0xcd, 0xc9, 0xc9, 0x07, 0x00, 0x00]).unwrap(), b"Hello");
+        assert_eq!(inflate(&mut inflater, &[0xf2, 0x00, 0x11, 0x00, 0x00]).unwrap(), b"Hello");
+    }
+
+    #[test]
+    fn a_message_is_bounded_and_so_is_what_it_may_grow_by() {
+        let bomb = deflater(15).run(&vec![b'a'; 8 << 20], true).unwrap();
+        assert!(bomb.len() < 10_000);
+        let outcome = |limit, ratio| Inflater::new(15).run(bomb.clone(), true, limit, ratio);
+        assert_eq!(outcome(8 << 20, usize::MAX).unwrap().len(), 8 << 20);
+        let limit = (8 << 20) - 1;
+        assert!(
+            matches!(outcome(limit, usize::MAX), Err(Error::LimitExceeded(Limit::Message { limit: found, .. })) if found == limit)
+        );
+        assert!(matches!(outcome(16 << 20, 100), Err(Error::LimitExceeded(Limit::Ratio { size, compressed }))
+            if size <= (1 << 20) + 1 && compressed == bomb.len()));
+    }
+
+    #[test]
+    fn a_ratio_is_one_of_the_whole_message_however_it_is_cut() {
+        let mut deflater = deflater(15);
+        let pieces =
+            [deflater.run(&vec![b'a'; 1 << 20], false).unwrap(), deflater.run(&vec![b'a'; 1 << 20], true).unwrap()];
+        let mut inflater = Inflater::new(15);
+        assert_eq!(inflater.run(pieces[0].clone(), false, usize::MAX - 1, 10).unwrap().len(), 1 << 20);
+        assert!(matches!(
+            inflater.run(pieces[1].clone(), true, usize::MAX - 1, 10),
+            Err(Error::LimitExceeded(Limit::Ratio { .. }))
+        ));
+    }
+
+    #[test]
+    fn what_is_no_deflate_stream_is_named() {
+        let error = inflate(&mut Inflater::new(15), &[0xff, 0xff]).unwrap_err();
+        assert!(error.to_string().contains("permessage-deflate: invalid"), "{error}");
+    }
+
+    /// A window of 8 bits, which zlib does not make: nothing of a message refers further back than 256 bytes.
+    #[test]
+    fn the_smallest_window_is_kept() {
+        let text: Vec<u8> = (0..40u32).flat_map(|n| (n * n * 7919).to_le_bytes()).collect();
+        let mut deflater = deflater(8);
+        let mut before: Vec<u8> = Vec::new();
+        for turn in 0..200usize {
+            let message = &text[turn % 100..turn % 100 + 20];
+            let wire = deflater.run(message, true).unwrap();
+            let mut inflater = Inflater::new(15);
+            let window = &before[before.len() - before.len().min(256)..];
+            inflater.stream.set_dictionary(window).unwrap();
+            assert_eq!(inflate(&mut inflater, &wire).unwrap(), message);
+            before.extend_from_slice(message);
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_deflated_is_inflated(
+            window_bits in 8u8..=15,
+            level in 0u8..=9,
+            memory_level in 1u8..=9,
+            forgets in any::<bool>(),
+            messages in prop::collection::vec(prop::collection::vec(prop::collection::vec(0u8..4, 0..2000), 1..4), 1..6),
+        ) {
+            let mut deflater = Deflater::new(window_bits, &Tuning { level, memory_level, ..Tuning::default() });
+            let mut inflater = Inflater::new(window_bits);
+            for fragments in messages {
+                let last = fragments.len() - 1;
+                for (number, fragment) in fragments.iter().enumerate() {
+                    let wire = deflater.run(fragment, number == last).unwrap();
+                    let back = inflater.run(wire, number == last, usize::MAX - 1, usize::MAX).unwrap();
+                    prop_assert_eq!(&back, fragment);
+                }
+                if forgets {
+                    deflater.forget();
+                    inflater.forget();
+                }
+            }
+        }
+
+        #[test]
+        fn anything_may_come(
+            pieces in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..300), 0..6),
+            limit in 0usize..3000,
+        ) {
+            let mut inflater = Inflater::new(15);
+            for piece in pieces {
+                if let Ok(output) = inflater.run(piece, true, limit, 10) {
+                    prop_assert!(output.len() <= limit);
+                }
+            }
+        }
+    }
+}
