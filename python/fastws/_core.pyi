@@ -563,7 +563,7 @@ class Request:
 
 @final
 class TlsContext:
-    def __new__(cls, roots: str, ca: bytes | None = None) -> Self: ...
+    def __new__(cls, options: dict[str, Any]) -> Self: ...
 
 @final
 class Waiter:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import socket
 import sys
@@ -64,12 +65,12 @@ def tls_config(
         case TlsConfig():
             config = tls
         case "system" | "webpki":
-            config = TlsConfig(roots=tls)
+            config = TlsConfig(backend=tls)
         case _:
             raise TypeError(f'tls must be a TlsConfig, "system" or "webpki", not {tls!r}')
     if server_hostname is None:
         return config
-    return TlsConfig(config.roots, config.ca, config.verify, server_hostname)
+    return dataclasses.replace(config, server_hostname=server_hostname)
 
 
 def header_fields(headers: HeadersLike | None, name: str = "additional_headers") -> list[tuple[str, str]]:

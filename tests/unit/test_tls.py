@@ -20,9 +20,9 @@ def makers(monkeypatch):
     """The threads in which contexts are made."""
     made = []
 
-    def make(roots, ca):
+    def make(options):
         made.append(threading.current_thread())
-        return real(roots, ca)
+        return real(options)
 
     real = _core.TlsContext
     monkeypatch.setattr(_core, "TlsContext", make)
