@@ -1,6 +1,8 @@
 """Certificates as a test wants them, good and bad: authorities, what they issue, and what they revoke."""
 
+import base64
 import datetime as dt
+import hashlib
 import ipaddress
 import ssl
 import tempfile
@@ -9,6 +11,7 @@ from pathlib import Path
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.hazmat.primitives.serialization import pkcs12
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 DAY = dt.timedelta(days=1)
@@ -44,7 +47,7 @@ class Issued:
 
     def pkcs12(self, password):
         protection = serialization.BestAvailableEncryption(password) if password else serialization.NoEncryption()
-        return serialization.pkcs12.serialize_key_and_certificates(
+        return pkcs12.serialize_key_and_certificates(
             b"mine", self.key, self.certificate, self.above, protection
         )
 
@@ -104,6 +107,11 @@ def self_signed(name):
     issuer = Authority.__new__(Authority)
     issuer.name, issuer.key = named(name), new_key()
     return issuer.issue(name, key=issuer.key)
+
+
+def pin(issued):
+    """As ``TlsConfig(pins=...)`` takes it."""
+    return base64.b64encode(hashlib.sha256(issued.public_key).digest()).decode()
 
 
 _KEY_USAGE = x509.KeyUsage(

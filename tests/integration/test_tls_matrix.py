@@ -1,70 +1,18 @@
 """Bad certificates, one by one and on every backend: a typed error each, in words that say what is wrong."""
 
-import asyncio
-import base64
-import contextlib
-import hashlib
 import re
-import socket
 import ssl
-import threading
 
 import pytest
 
 import fastws
-from certificates import CLIENT, DAY, Authority, Issued, new_key, now, self_signed
+from certificates import CLIENT, DAY, Authority, new_key, now, pin, self_signed
 from fastws import TlsConfig
-from fastws.runner import loop_factory
+from tls_peers import GOOD, OTHER, ROOT, accepted, refusal
 
 BACKENDS = ["system", "webpki"]
 
-ROOT = Authority("Test Root")
 BETWEEN = Authority("Test Between", above=ROOT)
-OTHER = Authority("Other Root")
-GOOD = ROOT.issue("localhost")
-
-
-def pin(issued):
-    return base64.b64encode(hashlib.sha256(issued.public_key).digest()).decode()
-
-
-class Server:
-    """A TLS server that says nothing and reads to the end, on a thread."""
-
-    def __init__(self, context):
-        self.context = context
-
-    def __enter__(self):
-        self.listener = socket.create_server(("127.0.0.1", 0))
-        self.thread = threading.Thread(target=self.serve)
-        self.thread.start()
-        return self
-
-    @property
-    def url(self):
-        return f"wss://localhost:{self.listener.getsockname()[1]}/"
-
-    def serve(self):
-        sock, _ = self.listener.accept()
-        with contextlib.suppress(OSError), sock, self.context.wrap_socket(sock, server_side=True) as secured:
-            while secured.recv(1 << 16):
-                pass
-
-    def __exit__(self, *_):
-        self.thread.join(30)
-        self.listener.close()
-
-
-def opened(server, tls, loop="asyncio"):
-    with asyncio.Runner(loop_factory=loop_factory(loop)) as runner:
-        runner.run(asyncio.wait_for(fastws.connect(server.url, tls=tls, host="127.0.0.1")._open(), 30))
-
-
-def refusal(context, tls, loop="asyncio"):
-    """The error of a connection to a server with this context."""
-    with Server(context) as server, pytest.raises(fastws.TlsError) as caught:
-        opened(server, tls, loop)
-    return caught.value
 
 
 def day(moment):
@@ -204,23 +152,6 @@ def test_an_authority_that_is_out_of_date_is_named():
     shown = old.issue("localhost", above=(old.certificate,))
     error = refusal(shown.server_context(), TlsConfig(ca=ROOT.pem))
     assert f'the certificate of the authority "Test Old" expired on {day(THEN)}' in str(error)
-
-
-def accepted(shown, **told):
-    """Whether the certificate is: a server that says nothing ends the upgrade, not TLS."""
-    context = shown.server_context() if isinstance(shown, Issued) else shown
-    done = []
-
-    class Talks(Server):
-        def serve(self):
-            sock, _ = self.listener.accept()
-            with contextlib.suppress(OSError), sock, self.context.wrap_socket(sock, server_side=True) as secured:
-                done.append(secured.recv(1 << 16))
-                secured.sendall(b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n")
-
-    with Talks(context) as server, pytest.raises(fastws.InvalidStatus):
-        opened(server, TlsConfig(ca=ROOT.pem, **told))
-    return done[0].startswith(b"GET / ")
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
