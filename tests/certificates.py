@@ -47,9 +47,7 @@ class Issued:
 
     def pkcs12(self, password):
         protection = serialization.BestAvailableEncryption(password) if password else serialization.NoEncryption()
-        return pkcs12.serialize_key_and_certificates(
-            b"mine", self.key, self.certificate, self.above, protection
-        )
+        return pkcs12.serialize_key_and_certificates(b"mine", self.key, self.certificate, self.above, protection)
 
     @property
     def public_key(self):

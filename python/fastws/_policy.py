@@ -9,7 +9,6 @@ import asyncio
 import codecs
 import contextlib
 import copy
-import re
 import threading
 import warnings
 from collections.abc import AsyncIterable, Coroutine, Generator, Iterable, Mapping
@@ -416,10 +415,10 @@ def _excerpt(body: bytes) -> str:
 # What is to be said besides what rustls says; of certificates rust/py's `tls::words` says all.
 _TLS_HINTS = {
     "InvalidContentType": "the port does not seem to speak TLS: use ws://",
-    "ProtocolVersion": "the server speaks none of the TLS versions offered: 1.2 and 1.3, if TlsConfig.minimum_version and "
-    "maximum_version do not say less",
-    "fatal alert: HandshakeFailure": "the server wants what is not offered, such as other cipher suites than those of TLS "
-    "1.3 and the ECDHE ones of TLS 1.2",
+    "ProtocolVersion": "the server speaks none of the TLS versions offered: 1.2 and 1.3, if "
+    "TlsConfig.minimum_version and maximum_version do not say less",
+    "fatal alert: HandshakeFailure": "the server wants what is not offered, such as other cipher suites than those of "
+    "TLS 1.3 and the ECDHE ones of TLS 1.2",
     "NoApplicationProtocol": "the server speaks none of the protocols of TlsConfig.alpn",
 }
 

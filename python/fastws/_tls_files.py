@@ -169,8 +169,8 @@ def _plain(key: Any, serialization: Any) -> bytes:
 
 def _cryptography(what: str) -> tuple[Any, Any]:
     try:
-        from cryptography.hazmat.primitives import serialization  # noqa: PLC0415 - optional, and slow to import
-        from cryptography.hazmat.primitives.serialization import pkcs12  # noqa: PLC0415
+        from cryptography.hazmat.primitives import serialization
+        from cryptography.hazmat.primitives.serialization import pkcs12
     except ImportError:
         raise ValueError(
             f"TlsConfig: {what} needs the package cryptography: pip install cryptography, or give the key as "

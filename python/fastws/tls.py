@@ -11,12 +11,13 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from . import _core, _tls_files
+from . import _core, _openssl, _tls_files
+from ._openssl import Context
 from ._tls_files import Material
 
 __all__ = ["TlsConfig"]
 
-Backend = Literal["system", "webpki"]
+Backend = Literal["system", "webpki", "openssl"]
 
 Version = Literal["TLSv1.2", "TLSv1.3"]
 
@@ -28,13 +29,14 @@ Data = str | os.PathLike[str] | bytes
 class TlsConfig:
     """How a ``wss://`` connection is secured.
 
-    Files are read when a connection is made, so that one that was renewed is taken with the next. Connections with equal
-    settings and equal files share a context, and with it their sessions.
+    Files are read when a connection is made, so that one that was renewed is taken with the next. Connections with
+    equal settings and equal files share a context, and with it their sessions.
 
     Args:
         backend: Who does TLS, and whose certificate authorities (roots) are trusted: ``"system"`` is rustls and the
             platform's store, or that of the environment's SSL_CERT_FILE and SSL_CERT_DIR; ``"webpki"`` is rustls and
-            Mozilla's roots, bundled.
+            Mozilla's roots, bundled; ``"openssl"`` is Python's ``ssl`` and the roots that its OpenSSL was built for, or
+            SSL_CERT_FILE and SSL_CERT_DIR.
         ca: Certificate authorities to trust besides those roots: a path to a PEM file or to a directory of them, or PEM
             as ``bytes``.
         ca_only: Trust only ``ca``, and none of the roots.
@@ -180,16 +182,17 @@ def _pin(pin: str) -> str:
 
 
 def _named(names: Sequence[str]) -> str:
-    return " or ".join(f'"{name}"' for name in names)
+    *others, last = (f'"{name}"' for name in names)
+    return f"{', '.join(others)} or {last}"
 
 
-_BACKENDS = ("system", "webpki")
+_BACKENDS = ("system", "webpki", "openssl")
 
 _VERSIONS = ("TLSv1.2", "TLSv1.3")
 
 
-async def context_for(config: TlsConfig) -> _core.TlsContext:
-    """The native context of ``config``: made once, off the event loop, and shared (with its session tickets)."""
+async def context_for(config: TlsConfig) -> _core.TlsContext | Context:
+    """The context of ``config``: made once, off the event loop, and shared (with its session tickets)."""
     if _tls_files.needs_files(config):
         material = await asyncio.to_thread(_tls_files.gather, config)
     else:
@@ -199,16 +202,19 @@ async def context_for(config: TlsConfig) -> _core.TlsContext:
 
 
 _MAX_CONTEXTS = 64
-_contexts: dict[Material, _core.TlsContext] = {}
+_contexts: dict[Material, _core.TlsContext | Context] = {}
 _making = threading.Lock()
 
 
-def _make(material: Material) -> _core.TlsContext:
+def _make(material: Material) -> _core.TlsContext | Context:
     """The context of this material. Takes long the first time: those who need the same wait for that one."""
     with _making:
         context = _contexts.get(material)
         if context is None:
-            context = _core.TlsContext(_tls_files.native_options(material))
+            if material.backend == "openssl":
+                context = _openssl.context_of(material)
+            else:
+                context = _core.TlsContext(_tls_files.native_options(material))
             if len(_contexts) == _MAX_CONTEXTS:
                 del _contexts[next(iter(_contexts))]
             _contexts[material] = context

@@ -1,7 +1,7 @@
 """What each setting of a `TlsConfig` does, seen from the server."""
 
 import asyncio
-
+import re
 import ssl
 import subprocess
 import sys
@@ -9,12 +9,12 @@ import sys
 import pytest
 
 import fastws
-from certificates import CLIENT, new_key
+from certificates import CLIENT, Authority, new_key
 from fastws import TlsConfig, _core
 from fastws.tls import context_for
 from tls_peers import GOOD, OTHER, ROOT, accepted, refusal
 
-BACKENDS = ["system", "webpki"]
+BACKENDS = ["system", "webpki", "openssl"]
 MINE = ROOT.issue("client.example", use=CLIENT)
 
 
@@ -63,13 +63,13 @@ def test_an_authority_is_bytes_a_file_or_a_directory(backend, certificates):
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_authorities_are_trusted_besides_the_roots_or_instead_of_them(backend, certificates, monkeypatch):
     monkeypatch.setenv("SSL_CERT_FILE", "root.pem")
-    if backend == "system":
+    if backend != "webpki":
         assert accepted(GOOD, backend=backend, ca=OTHER.pem)
         assert accepted(GOOD, backend=backend, ca=None)
     else:
         assert "unknown issuer" in str(refusal(GOOD.server_context(), TlsConfig(backend=backend, ca=OTHER.pem)))
     only = TlsConfig(backend=backend, ca=OTHER.pem, ca_only=True)
-    assert "unknown issuer" in str(refusal(GOOD.server_context(), only))
+    assert re.search("unknown issuer|local issuer", str(refusal(GOOD.server_context(), only)))
 
 
 def test_the_environment_says_where_the_systems_roots_are(certificates, monkeypatch):
@@ -106,12 +106,10 @@ def test_the_environment_says_where_the_systems_roots_are(certificates, monkeypa
 )
 def test_a_client_certificate_goes_together_with_an_authority(backend, given, certificates):
     seen = accepted(asking(), backend=backend, **given)
-    assert ((("commonName", "client.example"),),) == seen.client["subject"]
+    assert seen.client["subject"] == ((("commonName", "client.example"),),)
 
 
 def test_the_certificates_between_are_shown_too(certificates):
-    from certificates import Authority  # noqa: PLC0415
-
     between = Authority("Between", above=ROOT)
     mine = between.issue("deep.example", use=CLIENT, above=(between.certificate,))
     assert accepted(asking(), certificate=mine.pem, key=mine.key_pem()).client

@@ -10,7 +10,7 @@ from certificates import CLIENT, DAY, Authority, new_key, now, pin, self_signed
 from fastws import TlsConfig
 from tls_peers import GOOD, OTHER, ROOT, accepted, refusal
 
-BACKENDS = ["system", "webpki"]
+BACKENDS = ["system", "webpki", "openssl"]
 
 BETWEEN = Authority("Test Between", above=ROOT)
 
@@ -57,7 +57,10 @@ MATRIX = {
     "wrong use": (
         ROOT.issue("localhost", use=CLIENT),
         {},
-        {"": "not for the use by a server .* only for client authentication", "openssl": "unsuitable certificate purpose"},
+        {
+            "": "not for the use by a server .* only for client authentication",
+            "openssl": "unsuitable certificate purpose",
+        },
     ),
     "weak key": (
         ROOT.issue("localhost", key=new_key(1024)),
@@ -90,7 +93,7 @@ MATRIX = {
     "not pinned": (
         GOOD,
         {"pins": [pin(OTHER)]},
-        {"": f"valid, but no key of its chain is among TlsConfig.pins=....: the pin of its own key is {re.escape(pin(GOOD))}"},
+        {"": f"but no key of its chain is among TlsConfig.pins=....: the pin of its own key is {re.escape(pin(GOOD))}"},
     ),
 }
 
@@ -128,13 +131,20 @@ def test_a_client_certificate_that_the_server_does_not_take_is_said(case, versio
         key=given and given.key_pem(),
     )
     error = refusal(context, tls)
-    assert type(error) is fastws.CertificateError
-    assert (error.phase, error.kind, error.lost) == ("tls", "certificate", False)
+    assert (error.phase, error.lost) == ("tls", False)
     words = {
-        "missing": r'wants a client certificate, and none was given',
-        "refused": r'refused the client certificate "client.example", issued by "Other Root": it does not know its issuer',
-        "for another use": r'refused the client certificate "client.example", issued by "Test Root": it is of a kind or',
+        "missing": "wants a client certificate, and none was given",
+        "refused": 'refused the client certificate "client.example", issued by "Other Root": it does not know its i',
+        "for another use": 'refused the client certificate "client.example", issued by "Test Root": it is of a kind or',
     }[case]
+    if backend == "openssl":
+        words = re.sub(' ".*?", issued by ".*?"', "", words)
+    if (backend, case, version) == ("openssl", "missing", "TLSv1.2"):
+        # The alert says no more, and OpenSSL does not tell that it was asked for a certificate.
+        assert type(error) is fastws.TlsError
+        words = "wants what is not offered: a client certificate"
+    else:
+        assert type(error) is fastws.CertificateError
     assert re.search(words, str(error)), str(error)
 
 

@@ -1,11 +1,84 @@
-//! TLS by rustls: its configuration, what is verified and how that is said, and a stream between the driver's buffers.
+//! TLS, by rustls or by Python's `ssl`: the configuration, what is verified and how that is said, and streams between the
+//! driver's buffers.
+
+use pyo3::gc::{PyTraverseError, PyVisit};
 
 mod context;
 mod identity;
 mod notes;
+mod python;
 mod stream;
 mod verify;
 mod words;
 
 pub use context::TlsContext;
+pub use python::{Job, PythonTls};
 pub use stream::TlsStream;
+pub use verify::certificate_pin;
+
+/// The TLS of a connection. rustls works within a borrow of its state; Python cannot, see `secured`.
+pub enum Tls {
+    Rustls(TlsStream),
+    Python(PythonTls),
+}
+
+impl Tls {
+    /// How the receiving half ended, if it has: by `close_notify`, or by an error. Bytes behind that are ignored.
+    #[inline]
+    pub fn end(&self) -> Option<&Result<(), String>> {
+        match self {
+            Self::Rustls(tls) => tls.end(),
+            Self::Python(tls) => tls.end.as_ref(),
+        }
+    }
+
+    /// Records to send.
+    #[inline]
+    pub fn output(&self) -> &[u8] {
+        match self {
+            Self::Rustls(tls) => tls.output(),
+            Self::Python(tls) => tls.output(),
+        }
+    }
+
+    /// Takes note that some were sent.
+    #[inline]
+    pub fn wrote(&mut self, count: usize) {
+        match self {
+            Self::Rustls(tls) => tls.wrote(count),
+            Self::Python(tls) => tls.wrote(count),
+        }
+    }
+
+    /// Messages that were wholly written when all records had left.
+    pub fn left_messages(&self) -> u64 {
+        match self {
+            Self::Rustls(tls) => tls.left_messages,
+            Self::Python(tls) => tls.left_messages,
+        }
+    }
+
+    /// Says that nothing more will be sent. Python's was asked before, see `secured`.
+    pub fn notify_close(&mut self) -> Result<(), String> {
+        match self {
+            Self::Rustls(tls) => tls.notify_close(),
+            Self::Python(_) => Ok(()),
+        }
+    }
+
+    /// Gives memory back: the connection has nothing to do.
+    #[inline]
+    pub fn rest(&mut self) {
+        match self {
+            Self::Rustls(tls) => tls.rest(),
+            Self::Python(tls) => tls.rest(),
+        }
+    }
+
+    pub fn traverse(&self, visit: &PyVisit<'_>) -> Result<(), PyTraverseError> {
+        match self {
+            Self::Rustls(_) => Ok(()),
+            Self::Python(tls) => visit.call(&tls.stream),
+        }
+    }
+}

@@ -3,6 +3,10 @@
 use std::sync::Arc;
 
 use aws_lc_rs::digest::{SHA256, digest};
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
+use pyo3::exceptions::PyValueError;
+use pyo3::prelude::*;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{CryptoProvider, WebPkiSupportedAlgorithms, verify_tls12_signature, verify_tls13_signature};
 use rustls::pki_types::{CertificateDer, CertificateRevocationListDer, ServerName, UnixTime};
@@ -143,6 +147,14 @@ impl Pins {
     fn has(&self, key: &[u8]) -> bool {
         self.keys.iter().any(|pinned| *pinned == pin_of(key))
     }
+}
+
+/// The pin (RFC 7469) of a certificate in DER.
+#[pyfunction]
+pub fn certificate_pin(certificate: &[u8]) -> PyResult<String> {
+    let certificate = CertificateDer::from(certificate);
+    let parsed = EndEntityCert::try_from(&certificate).map_err(|e| PyValueError::new_err(e.to_string()))?;
+    Ok(BASE64_STANDARD.encode(pin_of(&parsed.subject_public_key_info())))
 }
 
 /// The SHA-256 of a SubjectPublicKeyInfo.
