@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import socket
+import ssl
 import threading
 from types import SimpleNamespace
 
@@ -16,6 +17,14 @@ from fastws.runner import loop_factory
 ROOT = Authority("Test Root")
 OTHER = Authority("Other Root")
 GOOD = ROOT.issue("localhost")
+
+
+def asking():
+    """The context of a server that wants a client certificate."""
+    context = GOOD.server_context()
+    context.verify_mode = ssl.CERT_REQUIRED
+    context.load_verify_locations(cadata=ROOT.pem.decode())
+    return context
 
 
 class Server:

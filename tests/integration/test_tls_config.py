@@ -12,7 +12,7 @@ import fastws
 from certificates import CLIENT, Authority, new_key
 from fastws import TlsConfig, _core
 from fastws.tls import context_for
-from tls_peers import GOOD, OTHER, ROOT, accepted, refusal
+from tls_peers import GOOD, OTHER, ROOT, accepted, asking, refusal
 
 BACKENDS = ["system", "webpki", "openssl"]
 MINE = ROOT.issue("client.example", use=CLIENT)
@@ -36,14 +36,6 @@ def certificates(tmp_path, monkeypatch):
     for name, content in files.items():
         tmp_path.joinpath(name).write_bytes(content)
     return tmp_path
-
-
-def asking():
-    """A server that wants a client certificate."""
-    context = GOOD.server_context()
-    context.verify_mode = ssl.CERT_REQUIRED
-    context.load_verify_locations(cadata=ROOT.pem.decode())
-    return context
 
 
 @pytest.mark.parametrize("backend", BACKENDS)

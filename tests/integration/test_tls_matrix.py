@@ -1,14 +1,13 @@
 """Bad certificates, one by one and on every backend: a typed error each, in words that say what is wrong."""
 
 import re
-import ssl
 
 import pytest
 
 import fastws
 from certificates import CLIENT, DAY, Authority, new_key, now, pin, self_signed
 from fastws import TlsConfig
-from tls_peers import GOOD, OTHER, ROOT, accepted, refusal
+from tls_peers import GOOD, OTHER, ROOT, accepted, asking, refusal
 
 BACKENDS = ["system", "webpki", "openssl"]
 
@@ -120,9 +119,6 @@ def test_a_client_certificate_that_the_server_does_not_take_is_said(case, versio
         "refused": OTHER.issue("client.example", use=CLIENT),
         "for another use": ROOT.issue("client.example"),
     }[case]
-    context = GOOD.server_context()
-    context.verify_mode = ssl.CERT_REQUIRED
-    context.load_verify_locations(cadata=ROOT.pem.decode())
     tls = TlsConfig(
         backend=backend,
         ca=ROOT.pem,
@@ -130,7 +126,7 @@ def test_a_client_certificate_that_the_server_does_not_take_is_said(case, versio
         certificate=given and given.pem,
         key=given and given.key_pem(),
     )
-    error = refusal(context, tls)
+    error = refusal(asking(), tls)
     assert (error.phase, error.lost) == ("tls", False)
     words = {
         "missing": "wants a client certificate, and none was given",

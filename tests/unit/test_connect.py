@@ -81,7 +81,7 @@ def test_a_uri_that_is_no_string_is_a_type_error(uri):
         ({"server_hostname": "x"}, ValueError, "wss://"),
         ({"typo": 1}, TypeError, r"connect\(\) has no argument 'typo': see help"),
         ({"open_timout": 1}, TypeError, r"'open_timout': did you mean open_timeout\?"),
-        ({"ssl": None}, TypeError, "'ssl': use tls=, a fastws.TlsConfig"),
+        ({"ssl": None}, TypeError, "'ssl': use tls=, which takes an ssl.SSLContext"),
         ({"proxy": None}, TypeError, "'proxy': this version dials directly"),
         ({"extra_headers": {}}, TypeError, "'extra_headers': use additional_headers="),
         ({"create_protocol": print}, TypeError, "'create_protocol': a connection is a fastws.Connection"),

@@ -99,15 +99,15 @@ impl Conn {
             let _ = this.listener.set(Box::new(made));
         }
         let tls = match tls {
-            Some(tls) => Some(Box::new(match tls.cast::<TlsContext>() {
+            Some(tls) => Some(match tls.cast::<TlsContext>() {
                 Ok(context) => {
                     let name = server_name.unwrap_or_default();
                     let mut stream = context.get().stream(name).map_err(PyValueError::new_err)?;
                     stream.pump().map_err(PyValueError::new_err)?;
-                    Tls::Rustls(stream)
+                    Tls::Rustls(Box::new(stream))
                 }
-                Err(_) => Tls::Python(PythonTls::new(tls.clone().unbind())),
-            })),
+                Err(_) => Tls::Python(Box::new(PythonTls::new(tls.clone().unbind()))),
+            }),
             None => None,
         };
         let handshake = request.handshake.borrow_mut().take();

@@ -16,7 +16,7 @@ use crate::transfer::{Input, Read, TLS_CHUNK};
 
 impl Inner {
     fn python_tls(&mut self) -> Option<&mut PythonTls> {
-        match self.tls.as_deref_mut() {
+        match self.tls.as_mut() {
             Some(Tls::Python(tls)) => Some(tls),
             _ => None,
         }
@@ -25,13 +25,13 @@ impl Inner {
     /// Whether Python does its TLS.
     #[inline]
     pub(crate) fn is_secured_by_python(&self) -> bool {
-        matches!(self.tls.as_deref(), Some(Tls::Python(_)))
+        matches!(self.tls.as_ref(), Some(Tls::Python(_)))
     }
 
     /// Whether Python found an error that nobody was told yet: the next read tells it, and no event of the socket's is
     /// waited for.
     pub(crate) fn has_failed_in_python(&self) -> bool {
-        matches!(self.tls.as_deref(), Some(Tls::Python(tls)) if matches!(tls.end, Some(Err(_))))
+        matches!(self.tls.as_ref(), Some(Tls::Python(tls)) if matches!(tls.end, Some(Err(_))))
             && !self.core.has_stream_ended()
     }
 
@@ -55,7 +55,7 @@ impl Inner {
             return None;
         }
         let core = &mut self.core;
-        let Some(Tls::Python(tls)) = self.tls.as_deref_mut() else { return None };
+        let Some(Tls::Python(tls)) = self.tls.as_mut() else { return None };
         if tls.is_at_work || matches!(tls.end, Some(Err(_))) {
             return None;
         }

@@ -18,8 +18,8 @@ pub use verify::certificate_pin;
 
 /// The TLS of a connection. rustls works within a borrow of its state; Python cannot, see `secured`.
 pub enum Tls {
-    Rustls(TlsStream),
-    Python(PythonTls),
+    Rustls(Box<TlsStream>),
+    Python(Box<PythonTls>),
 }
 
 impl Tls {

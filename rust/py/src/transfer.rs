@@ -131,7 +131,7 @@ impl Inner {
                 self.writes += 1;
                 tls.wrote(sent);
             }
-            let Tls::Rustls(tls) = &mut **tls else { return Ok(()) };
+            let Tls::Rustls(tls) = tls else { return Ok(()) };
             if !tls.is_established() {
                 return Ok(());
             }
@@ -220,7 +220,7 @@ impl Inner {
             Some(Ok(())) => return Err(io::ErrorKind::UnexpectedEof.into()),
             Some(Err(error)) => return Err(io::Error::other(format!("TLS: {error}"))),
         }
-        let Tls::Rustls(tls) = &mut **tls else { return self.read_records().map(Ok) };
+        let Tls::Rustls(tls) = tls else { return self.read_records().map(Ok) };
         let mut cipher = buffers::take();
         let held = tls.put_incoming(&mut cipher);
         let room = cipher.len() - held;

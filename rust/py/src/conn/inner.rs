@@ -31,7 +31,7 @@ pub(crate) struct Inner {
     pub core: Connection<Landing>,
     /// The socket; -1 when it is closed.
     pub fd: RawFd,
-    pub tls: Option<Box<Tls>>,
+    pub tls: Option<Tls>,
     pub phase: Phase,
     pub token: Option<Token>,
     pub strong: bool,
@@ -122,7 +122,7 @@ pub(crate) struct Seldom {
     /// Who waits for the end of what is received.
     pub overs: Vec<Py<PyAny>>,
     /// TLS of Python's that is over.
-    pub tls: Option<Box<Tls>>,
+    pub tls: Option<Tls>,
     /// Messages in TLS records that had not left when the connection ended.
     pub in_records: usize,
 }

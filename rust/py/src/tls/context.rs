@@ -144,7 +144,8 @@ fn add_the_systems(store: &mut RootCertStore) -> Result<(), String> {
     // What the system has and rustls cannot read is not trusted, and no error.
     store.add_parsable_certificates(found.certs);
     if store.is_empty() {
-        let why: String = found.errors.iter().map(|error| format!("; {error}")).collect();
+        let why: Vec<_> = found.errors.iter().map(|error| format!("; {error}")).collect();
+        let why = why.concat();
         return Err(format!(
             "no trusted certificates were found on this system{why}; use the backend \"webpki\", give TlsConfig(ca=...), \
              or see to SSL_CERT_FILE and SSL_CERT_DIR"
@@ -195,7 +196,7 @@ impl KeyLogTo {
 
 impl KeyLog for KeyLogTo {
     fn log(&self, label: &str, client_random: &[u8], secret: &[u8]) {
-        let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+        let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<Vec<_>>().concat();
         let line = format!("{label} {} {}\n", hex(client_random), hex(secret));
         if let Ok(mut file) = self.0.lock() {
             // Best effort: a disk that is full is no reason to end a connection.
