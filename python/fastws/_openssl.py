@@ -255,13 +255,13 @@ def _words(error: Exception, shows_certificate: bool | None) -> str:
         return f"the context's own code raised {error!r}"
     reason = (error.reason or str(error)).lower().replace("_", " ")
     alert = reason.partition(" alert ")[2]
-    if alert in _ABOUT_OURS and (shows_certificate is not False or alert == "certificate required"):
-        if shows_certificate and alert != "certificate required":
-            why = _WHY.get(alert, "it does not say why")
-            return f"certificate: the server refused the client certificate: {why} (alert {alert})"
-        what = "wants a client certificate" if alert == "certificate required" else "refused the client certificate"
+    if alert == "certificate required" and not shows_certificate:
         give = "none was given: use TlsConfig(certificate=..., key=...)"
-        return f"certificate: the server {what}, and {give} (alert {alert})"
+        return f"certificate: the server wants a client certificate, and {give} (alert {alert})"
+    if alert in _ABOUT_OURS and shows_certificate is not False:
+        why = _WHY.get(alert, "it does not say why")
+        maybe = ", if the SSLContext has one" if shows_certificate is None else ""
+        return f"certificate: the server refused the client certificate{maybe}: {why} (alert {alert})"
     return _REASONS.get(reason, reason)
 
 
@@ -286,16 +286,27 @@ _WHY = {
     "access denied": "it is valid, and has no access",
 }
 
-_TRUST_IT = "; pass the authority's certificate as TlsConfig(ca=...)"
+_TRUST_IT = "; pass the authority's certificate as TlsConfig(ca=...), or load it into the SSLContext"
 _CLOCK = ", or this machine's clock is wrong"
 
 # X509_V_ERR_* of OpenSSL's x509_vfy.h.
 _REMEDIES = {9: _CLOCK, 10: _CLOCK, 12: _CLOCK, 18: _TRUST_IT, 19: _TRUST_IT, 20: _TRUST_IT, 21: _TRUST_IT}
 
+_NOT_OFFERED = (
+    "alert handshake failure; the server wants what is not offered: a client certificate (TlsConfig(certificate=...)), "
+    "or other cipher suites"
+)
+
+_WRONG_VERSION = "the server speaks none of the TLS versions offered"
+
 _REASONS = {
     "wrong version number": "wrong version number; the port does not seem to speak TLS: use ws://",
-    "sslv3 alert handshake failure": "alert handshake failure; the server wants what is not offered: a client "
-    "certificate (TlsConfig(certificate=...)), or other cipher suites",
+    "unsupported protocol": f"unsupported protocol; {_WRONG_VERSION}",
+    "tlsv1 alert protocol version": f"alert protocol version; {_WRONG_VERSION}",
+    # As OpenSSL calls it up to 3.1, and from 3.2 on.
+    "sslv3 alert handshake failure": _NOT_OFFERED,
+    "ssl/tls alert handshake failure": _NOT_OFFERED,
+    "tlsv1 alert no application protocol": "the server speaks none of the protocols offered (ALPN)",
 }
 
 _VERSIONS = {"TLSv1.2": ssl.TLSVersion.TLSv1_2, "TLSv1.3": ssl.TLSVersion.TLSv1_3}

@@ -59,6 +59,7 @@ impl Inner {
         if tls.is_at_work || matches!(tls.end, Some(Err(_))) {
             return None;
         }
+        let stream = tls.stream.as_ref()?.clone_ref(py);
         let may_send = tls.established && !self.blocked && self.broken.is_none() && tls.output().is_empty();
         let (mut plain, mut close) = (Vec::new(), false);
         if may_send {
@@ -79,7 +80,7 @@ impl Inner {
         tls.begun = true;
         tls.notified |= close;
         tls.is_at_work = true;
-        Some(Job { stream: tls.stream.clone_ref(py), cipher, plain, close })
+        Some(Job { stream, cipher, plain, close })
     }
 
     /// Parses what Python has decrypted.

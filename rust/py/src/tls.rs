@@ -2,6 +2,7 @@
 //! driver's buffers.
 
 use pyo3::gc::{PyTraverseError, PyVisit};
+use pyo3::prelude::*;
 
 mod context;
 mod identity;
@@ -79,6 +80,14 @@ impl Tls {
         match self {
             Self::Rustls(_) => Ok(()),
             Self::Python(tls) => visit.call(&tls.stream),
+        }
+    }
+
+    /// Lets go of what is Python's.
+    pub fn clear(&mut self) -> Option<Py<PyAny>> {
+        match self {
+            Self::Rustls(_) => None,
+            Self::Python(tls) => tls.stream.take(),
         }
     }
 }

@@ -258,7 +258,7 @@ impl Inner {
 
     /// Lets all references to Python go; what is returned is to be dropped when nothing is borrowed.
     pub(super) fn clear(&mut self) -> impl Sized + use<> {
-        let tls = if self.is_secured_by_python() { self.tls.take() } else { None };
+        let tls = self.tls.as_mut().and_then(Tls::clear);
         (tls, self.spare.take(), self.waiter.take(), self.ring.take(), std::mem::take(&mut self.rare))
     }
 }

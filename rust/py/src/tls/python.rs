@@ -4,7 +4,8 @@ use pyo3::prelude::*;
 
 /// What is held between two calls of Python.
 pub struct PythonTls {
-    pub stream: Py<PyAny>,
+    /// None when the garbage collector has taken it: then nothing is sent any more, least of all in the clear.
+    pub stream: Option<Py<PyAny>>,
     /// Records that were received and not worked through.
     pub cipher: Vec<u8>,
     /// What they carried, not parsed yet.
@@ -46,7 +47,7 @@ impl Job {
 impl PythonTls {
     pub fn new(stream: Py<PyAny>) -> Self {
         Self {
-            stream,
+            stream: Some(stream),
             cipher: Vec::new(),
             received: Vec::new(),
             established: false,
