@@ -180,3 +180,14 @@ def test_a_certificate_that_is_sent_besides_the_chain_meets_no_pin(backend):
     shown = ROOT.issue("localhost", above=(OTHER.certificate,))
     error = refusal(shown.server_context(), TlsConfig(backend=backend, ca=ROOT.pem, pins=[pin(OTHER)]))
     assert "no key of its chain" in str(error)
+
+
+def test_names_that_would_deceive_a_reader_are_shown_escaped_and_cut():
+    shown = Authority("evil\n\x1b[31mroot", above=None).issue("localhost", subject="x")
+    said = str(refusal(shown.server_context(), TlsConfig(ca=ROOT.pem)))
+    assert r'"evil\n\u{1b}[31mroot" is not trusted' in said
+    assert said.isprintable()
+    many = ROOT.issue(*(f"{'x' * 60}.{'y' * 60}.n{number}.example" for number in range(100)), subject="many")
+    said = str(refusal(many.server_context(), TlsConfig(ca=ROOT.pem)))
+    assert "n9.example and 90 more" in said
+    assert len(said) < 2_000

@@ -40,7 +40,7 @@ pub fn not_pinned(end_entity: &CertificateDer<'_>, intermediates: &[CertificateD
         Ok((_, parsed)) => BASE64_STANDARD.encode(pin_of(parsed.public_key().raw)),
         Err(_) => "unreadable".to_owned(),
     };
-    let issuers: Vec<_> = intermediates.iter().map(pin).collect();
+    let issuers: Vec<_> = intermediates.iter().take(4).map(pin).collect();
     let issuers = if issuers.is_empty() { String::new() } else { format!(", those behind it {}", issuers.join(", ")) };
     format!(
         "{CERTIFICATE}the server's certificate is valid, but no key of its chain is among TlsConfig(pins=...): the pin of its own key is \
@@ -183,8 +183,8 @@ impl Chain<'_> {
     fn server(&self) -> String {
         let first = self.names().into_iter().next();
         let common = self.own.subject().iter_common_name().next().and_then(|one| one.as_str().ok());
-        match first.as_deref().or(common) {
-            Some(name) => format!("the server's certificate {name:?}"),
+        match first.or_else(|| common.map(printable)) {
+            Some(name) => format!("the server's certificate \"{name}\""),
             None => "the server's certificate".to_owned(),
         }
     }
@@ -298,8 +298,17 @@ fn is_self_signed(certificate: &X509Certificate<'_>) -> bool {
 /// A name as people read it: the common name where there is one.
 fn quoted(name: &X509Name<'_>) -> String {
     let common = name.iter_common_name().next().and_then(|one| one.as_str().ok());
-    format!("{:?}", common.map_or_else(|| name.to_string(), ToOwned::to_owned))
+    format!("\"{}\"", printable(common.unwrap_or(&name.to_string())))
 }
+
+/// What a peer calls itself, without what could pass for something else in a log, and not all of it if it is long.
+fn printable(name: &str) -> String {
+    let shown: String = name.chars().take(MAX_NAME).flat_map(char::escape_debug).collect();
+    if name.chars().nth(MAX_NAME).is_some() { shown + "..." } else { shown }
+}
+
+/// Characters: a domain name has 253 at most.
+const MAX_NAME: usize = 253;
 
 fn shown(name: &ServerName<'_>) -> String {
     name.to_str().into_owned()
@@ -307,7 +316,7 @@ fn shown(name: &ServerName<'_>) -> String {
 
 fn name(name: &GeneralName<'_>) -> Option<String> {
     match name {
-        GeneralName::DNSName(name) => Some((*name).to_owned()),
+        GeneralName::DNSName(name) => Some(printable(name)),
         GeneralName::IPAddress(bytes) => match bytes.len() {
             4 => <[u8; 4]>::try_from(*bytes).ok().map(|bytes| std::net::Ipv4Addr::from(bytes).to_string()),
             16 => <[u8; 16]>::try_from(*bytes).ok().map(|bytes| std::net::Ipv6Addr::from(bytes).to_string()),
