@@ -9,6 +9,8 @@ from typing import Any, Final, Generic, Literal, Self, TypeVar, final, overload
 
 from typing_extensions import disjoint_base
 
+from ._openssl import Stream
+
 __all__ = [
     "Batch",
     "Connection",
@@ -28,6 +30,7 @@ __all__ = [
     "__version__",
     "_panic_at",
     "_work_elsewhere",
+    "certificate_pin",
     "parse_uri",
     "seconds",
 ]
@@ -39,6 +42,7 @@ _T_co = TypeVar("_T_co", covariant=True)
 
 def seconds(name: str, value: float | timedelta) -> float: ...
 def parse_uri(uri: str) -> tuple[bool, str, int, str, str]: ...
+def certificate_pin(certificate: bytes) -> str: ...
 def _work_elsewhere(conn: Connection, at_least: int) -> None: ...
 def _panic_at(place: Literal["parse", "poll", "work"] | None = None) -> bool: ...
 
@@ -181,7 +185,7 @@ class Connection:
         fd: int,
         request: Request,
         uri: str,
-        tls: TlsContext | None = None,
+        tls: TlsContext | Stream | None = None,
         server_name: str | None = None,
         listener: Any | None = None,
     ) -> asyncio.Future[None]: ...
@@ -563,7 +567,7 @@ class Request:
 
 @final
 class TlsContext:
-    def __new__(cls, roots: str, ca: bytes | None = None) -> Self: ...
+    def __new__(cls, options: dict[str, Any]) -> Self: ...
 
 @final
 class Waiter:

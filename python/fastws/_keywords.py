@@ -49,6 +49,7 @@ def connect_has_not(name: str, known: Iterable[str]) -> str:
     return f"connect() has no argument {name!r}: {instead}"
 
 
+_CONTEXT = "use tls=, which takes an ssl.SSLContext, a fastws.TlsConfig or the name of a backend"
 _TLS = "use tls=, a fastws.TlsConfig: TlsConfig(ca=...) trusts an authority, TlsConfig(verify=False) anybody"
 _HEADERS = "use additional_headers="
 _DIALS_DIRECTLY = "this version dials directly, by no proxy; leave it out, or connect a socket yourself and give sock="
@@ -62,7 +63,7 @@ _ADDRESSES_IN_ORDER = "the addresses of a host are tried one after the other; le
 
 # Those of websockets, with its older spellings; then those of aiohttp, websocket-client and picows.
 _INSTEAD = {
-    "ssl": _TLS,
+    "ssl": _CONTEXT,
     "proxy": _DIALS_DIRECTLY,
     "extra_headers": _HEADERS,
     "extensions": "this version offers no wire extensions; leave it out",
@@ -85,9 +86,10 @@ _INSTEAD = {
     "ssl_shutdown_timeout": "close_timeout= bounds the closing handshake",
     "headers": _HEADERS,
     "header": _HEADERS,
-    "ssl_context": _TLS,
+    "ssl_context": _CONTEXT,
     "sslopt": _TLS,
     "verify_ssl": _TLS,
+    "fingerprint": "use tls=, a fastws.TlsConfig with pins",
     "cookie": 'use additional_headers={"Cookie": ...}',
     "auth": "put user and password into the URI, or use additional_headers=",
     "protocols": "use subprotocols=",

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import socket
+import ssl
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import timedelta
-from typing import Any, Literal
+from typing import Any
 
 from . import _core, dial
 from .compression import Compression, deflate_options
 from .http import Headers, HeadersLike
-from .tls import TlsConfig
+from .tls import Backend, TlsConfig
 
 Seconds = float | timedelta | None
 
@@ -50,10 +52,11 @@ def check_sock(sock: socket.socket | None, host: str | None, port: int | None) -
         raise ValueError("sock listens for connections; a connection needs a socket that is, or will be, connected")
 
 
-def tls_config(
-    tls: TlsConfig | Literal["system", "webpki"] | None, server_hostname: str | None, *, secure: bool
-) -> TlsConfig | None:
-    """The TLS settings of a ``wss://`` URI; None for a ``ws://`` URI."""
+Tls = TlsConfig | ssl.SSLContext | Backend | None
+
+
+def tls_config(tls: Tls, server_hostname: str | None, *, secure: bool) -> TlsConfig | None:
+    """The TLS settings of a ``wss://`` URI; None for a ``ws://`` URI. An ``SSLContext`` is checked, and goes beside."""
     if not secure:
         if tls is not None or server_hostname is not None:
             raise ValueError("tls and server_hostname are for wss:// URIs; this one is ws://")
@@ -63,13 +66,17 @@ def tls_config(
             config = TlsConfig()
         case TlsConfig():
             config = tls
-        case "system" | "webpki":
-            config = TlsConfig(roots=tls)
+        case "system" | "webpki" | "openssl":
+            config = TlsConfig(backend=tls)
+        case ssl.SSLContext():
+            if tls.protocol == ssl.PROTOCOL_TLS_SERVER:
+                raise ValueError("tls is a server's SSLContext (PROTOCOL_TLS_SERVER); a client needs one of its own")
+            config = TlsConfig(backend="openssl")
         case _:
-            raise TypeError(f'tls must be a TlsConfig, "system" or "webpki", not {tls!r}')
+            raise TypeError(f'tls must be a TlsConfig, an ssl.SSLContext, "system", "webpki" or "openssl", not {tls!r}')
     if server_hostname is None:
         return config
-    return TlsConfig(config.roots, config.ca, config.verify, server_hostname)
+    return dataclasses.replace(config, server_hostname=server_hostname)
 
 
 def header_fields(headers: HeadersLike | None, name: str = "additional_headers") -> list[tuple[str, str]]:

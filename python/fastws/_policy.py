@@ -9,12 +9,10 @@ import asyncio
 import codecs
 import contextlib
 import copy
-import re
 import threading
 import warnings
 from collections.abc import AsyncIterable, Coroutine, Generator, Iterable, Mapping
 from collections.abc import Set as AbstractSet
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Literal
 
 from . import dial, errors, markers
@@ -195,7 +193,7 @@ def open_failed(ws: Connection, phase: str, kind: str, text: str) -> Exception:
             return errors.DialError(dial.reason(text), uri=uri, phase="tcp")
         case ("tls", _) | (_, "handshake" | "lost") if phase == "tls" or text.startswith("TLS: "):
             # With TLS 1.3 the server judges the client's certificate after our part of the TLS handshake.
-            made = errors.CertificateError if "peer certificate" in text.lower() else errors.TlsError
+            made = errors.CertificateError if text.startswith("TLS: certificate: ") else errors.TlsError
             lost = not text.startswith("TLS: ")
             return made(f"{uri}: TLS handshake failed: {_tls_reason(text)}", uri=uri, lost=lost)
         case _, "status":
@@ -405,12 +403,8 @@ class send_when_room(_Sending):
 
 def _tls_reason(text: str) -> str:
     reason = text.removeprefix("TLS: ").removesuffix(" before the opening handshake was over")
-    reason = _UNIX_TIME.sub(lambda found: f"{found[1]} {_date(int(found[2]))}", reason)
+    reason = reason.removeprefix("certificate: ")
     return next((f"{reason}; {hint}" for sign, hint in _TLS_HINTS.items() if sign in reason), reason)
-
-
-def _date(seconds: int) -> str:
-    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%d %H:%M:%S} UTC"
 
 
 def _excerpt(body: bytes) -> str:
@@ -418,25 +412,15 @@ def _excerpt(body: bytes) -> str:
     return f": {text}" if text and not text.startswith("<") else ""
 
 
+# What is to be said besides what rustls says; of certificates rust/py's `tls::words` says all.
 _TLS_HINTS = {
-    "CaUsedAsEndEntity": "it is an authority's certificate (CA:TRUE), which may not be a server's own: make the server "
-    "one with CA:FALSE, signed by that authority",
-    "CertificateRequired": "the server wants a client certificate, which this version of fastws cannot give",
-    "UnknownIssuer": "its issuer is not trusted: pass the authority's certificate as TlsConfig(ca=...)",
     "InvalidContentType": "the port does not seem to speak TLS: use ws://",
-    "expired": "it is out of date, or this machine's clock is wrong",
-    "not valid yet": "its time is still to come, or this machine's clock is wrong",
-    "not valid for any names": "it has no subjectAltName, and a name in its subject (CN) does not count: make one with "
-    "-addext subjectAltName=DNS:...",
-    "UnsupportedCertVersion": "it is an X.509 certificate of version 1, without extensions, and so without the "
-    "subjectAltName that must have the server's name: make one with -addext subjectAltName=DNS:...",
-    "ProtocolVersion": "the server speaks neither TLS 1.2 nor 1.3, and nothing older is spoken here",
-    "HandshakeFailure": "the server wants what is not offered: a client certificate, which this version of fastws "
-    "cannot give, or other cipher suites than those of TLS 1.3 and the ECDHE ones of TLS 1.2",
+    "ProtocolVersion": "the server speaks none of the TLS versions offered: 1.2 and 1.3, if "
+    "TlsConfig.minimum_version and maximum_version do not say less",
+    "fatal alert: HandshakeFailure": "the server wants what is not offered, such as other cipher suites than those of "
+    "TLS 1.3 and the ECDHE ones of TLS 1.2",
+    "NoApplicationProtocol": "the server speaks none of the protocols of TlsConfig.alpn",
 }
-
-# rustls gives moments in seconds since 1970.
-_UNIX_TIME = re.compile(r"(verification time|not valid after|not valid before) (\d+)(?: \(UNIX\))?")
 
 _CAUSES: dict[str, type[errors.FastwsError]] = {
     "protocol": errors.ProtocolError,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from . import _checks
 from .config import ClientConfig, strategy
@@ -11,6 +11,8 @@ from .errors import ConfigError
 from .retry import ExponentialBackoff, NoRetry, RetryStrategy, Seconds
 
 if TYPE_CHECKING:
+    import ssl
+
     from .client import WebSocketClient
     from .connector import Connector
     from .extensions import Extension
@@ -19,7 +21,7 @@ if TYPE_CHECKING:
     from .rate import ConnectLimiter, RateLimit, RateLimits
     from .redact import Redactor
     from .subscriptions import Subscriptions
-    from .tls import TlsConfig
+    from .tls import Backend, TlsConfig
 
 __all__ = ["ClientBuilder"]
 
@@ -86,8 +88,8 @@ class ClientBuilder:
         """What makes the connections, instead of ``fastws.connect``."""
         return self._keyword("connector", connector)
 
-    def tls(self, tls: TlsConfig | Literal["system", "webpki"]) -> Self:
-        """For ``wss://``: a ``TlsConfig``, ``"system"`` or ``"webpki"``."""
+    def tls(self, tls: TlsConfig | ssl.SSLContext | Backend) -> Self:
+        """For ``wss://``: a ``TlsConfig``, the name of a backend, or an ``ssl.SSLContext``."""
         return self._keyword("tls", tls)
 
     def headers(self, headers: HeadersLike | Callable[[], HeadersLike | Awaitable[HeadersLike]]) -> Self:

@@ -7,7 +7,7 @@ import functools
 import logging
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from . import _arguments, _core, _policy
 from ._interrupt import tell
@@ -43,9 +43,11 @@ from .state import ConnectionSnapshot, Status
 from .streams import Stream
 from .subscriptions import Subscriptions
 from .supervisor import ConnectionSupervisor, HeadersSource, UriSource
-from .tls import TlsConfig
+from .tls import Backend, TlsConfig
 
 if TYPE_CHECKING:
+    import ssl
+
     from ._options import Seconds
     from .builder import ClientBuilder
     from .connector import Connector
@@ -125,7 +127,7 @@ class WebSocketClient(Running, Requesting, Receiving):
         extensions: Iterable[Extension] = (),
         subscriptions: Subscriptions | None = None,
         config: ClientConfig | None = None,
-        tls: TlsConfig | Literal["system", "webpki"] | None = None,
+        tls: TlsConfig | ssl.SSLContext | Backend | None = None,
         headers: HeadersSource = None,
         subprotocols: Sequence[str] | None = None,
         proxy: None = None,

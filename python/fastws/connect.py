@@ -7,13 +7,14 @@ import contextlib
 import errno
 import os
 import socket
+import ssl
 import sys
 import warnings
 from collections.abc import Generator, Sequence
 from types import TracebackType
 from typing import Any, Literal, NoReturn
 
-from . import _core, _options, _policy, dial
+from . import _core, _openssl, _options, _policy, dial
 from ._keywords import connect_has_not, explains_unknown_keywords
 from ._options import Seconds, SocketOptions
 from .compression import Compression
@@ -21,7 +22,7 @@ from .connection import Connection
 from .errors import DialError, InvalidURI, OpenTimeout, Phase, SocketOptionError
 from .http import HeadersLike
 from .listener import Callbacks, Listener
-from .tls import TlsConfig, context_for
+from .tls import Backend, TlsConfig, context_for
 from .version import __version__
 
 __all__ = ["connect"]
@@ -44,7 +45,8 @@ class connect:  # noqa: N801 - a function to its users, as in websockets
         user_agent_header: ``User-Agent`` header; None leaves it out.
         compression: ``"deflate"`` or a ``fastws.Deflate`` offers permessage-deflate (RFC 7692); whether the server took
             it, ``Connection.compression`` tells. None offers nothing.
-        tls: For ``wss://``: a ``fastws.TlsConfig``, ``"system"`` or ``"webpki"``.
+        tls: For ``wss://``: a ``fastws.TlsConfig``, the name of a backend (``"system"``, ``"webpki"``, ``"openssl"``),
+            or an ``ssl.SSLContext``, which is used as it is.
         server_hostname: The name that the server's certificate must have, instead of the URI's host.
         host: Connect to this host instead of the URI's.
         port: Connect to this port instead of the URI's.
@@ -105,7 +107,7 @@ class connect:  # noqa: N801 - a function to its users, as in websockets
         additional_headers: HeadersLike | None = None,
         user_agent_header: str | None = USER_AGENT,
         compression: Compression = None,
-        tls: TlsConfig | Literal["system", "webpki"] | None = None,
+        tls: TlsConfig | ssl.SSLContext | Backend | None = None,
         server_hostname: str | None = None,
         host: str | None = None,
         port: int | None = None,
@@ -150,6 +152,7 @@ class connect:  # noqa: N801 - a function to its users, as in websockets
         self._dial_host = host if host is not None else self._host
         self._dial_port = port if port is not None else self._port
         self._tls = _options.tls_config(tls, server_hostname, secure=self._secure)
+        self._ssl = _openssl.Context(tls) if isinstance(tls, ssl.SSLContext) else None
         if self._tls is not None and not self._tls.verify:
             warnings.warn(
                 "TlsConfig(verify=False): the server's certificate is not checked; anybody on the way can read and "
@@ -233,7 +236,7 @@ class connect:  # noqa: N801 - a function to its users, as in websockets
         context = None
         if self._tls is not None:
             state.loads_roots = True
-            context = await context_for(self._tls)
+            context = self._ssl or await context_for(self._tls)
             state.loads_roots = False
         if self._sock is not None:
             if self._sock.fileno() < 0:
@@ -278,18 +281,19 @@ class connect:  # noqa: N801 - a function to its users, as in websockets
         state: _Progress,
         loop: asyncio.AbstractEventLoop,
         sock: socket.socket,
-        context: _core.TlsContext | None,
+        context: _core.TlsContext | _openssl.Context | None,
     ) -> Connection:
+        name = (self._tls.server_hostname or self._host) if self._tls is not None else ""
         try:
             ws = Connection(loop, _policy, self._settings)
+            secured = _openssl.Stream(context, name) if isinstance(context, _openssl.Context) else context
         except BaseException:
             sock.close()
             raise
-        name = (self._tls.server_hostname or self._host) if self._tls is not None else None
         request, self._prepared = self._prepared or self._request(), None
         fd = sock.detach()
         try:
-            opening = ws._start(fd, request, self._shown, context, name, self._callbacks)
+            opening = ws._start(fd, request, self._shown, secured, name, self._callbacks)
         except BaseException:
             if ws.fileno() < 0:
                 os.close(fd)

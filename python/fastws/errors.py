@@ -240,7 +240,10 @@ class TlsError(ConnectError):
 
 
 class CertificateError(TlsError):
-    """The server's certificate was not accepted."""
+    """A certificate was not accepted: the server's by us, or ours by the server, which may also miss one.
+
+    The text says what is wrong with it: dates, names, issuer, use, key, revocation or pin.
+    """
 
     @property
     def kind(self) -> ConnectKind:

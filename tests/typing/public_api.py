@@ -6,6 +6,7 @@ it too, so wrong calls stay wrong.
 
 import asyncio
 import socket
+import ssl
 from collections.abc import AsyncIterator, Awaitable
 from datetime import timedelta
 from typing import Any, assert_type
@@ -22,7 +23,10 @@ async def opening() -> None:
     await fastws.connect("ws://host", additional_headers={"A": "b"})
     await fastws.connect("ws://host", additional_headers=[("A", "b"), ("A", "c")])
     await fastws.connect("ws://host", sock=socket.socket(), subprotocols=["a"])
-    await fastws.connect("wss://host", tls=fastws.TlsConfig(roots="webpki", ca=b"", verify=False))
+    await fastws.connect("wss://host", tls="openssl")
+    await fastws.connect("wss://host", tls=ssl.create_default_context())
+    await fastws.connect("wss://host", tls="gnutls")  # type: ignore[arg-type]
+    await fastws.connect("wss://host", tls=fastws.TlsConfig(backend="webpki", ca=b"", pins=[""], crls=(b"",)))
     await fastws.connect("ws://host", kernel_timestamps=True, quickack=True, so_busy_poll=50e-6, incoming_cpu=3)
     await fastws.connect("ws://host", so_busy_poll=timedelta(microseconds=50), incoming_cpu=None)
     await fastws.connect("ws://host", sockopts=[(socket.SOL_SOCKET, socket.SO_RCVBUF, 2**20), (6, 13, b"reno")])

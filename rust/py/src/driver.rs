@@ -184,7 +184,7 @@ impl Conn {
         // Each run of the consumer begins anew: the turn does not.
         let start = this.inner.borrow().run.start;
         loop {
-            let read = {
+            let (read, by_python) = {
                 let inner = &mut *this.inner.borrow_mut();
                 if inner.fd < 0
                     || inner.paused.is_some()
@@ -194,11 +194,13 @@ impl Conn {
                 {
                     break;
                 }
-                match &inner.input {
+                let read = match &inner.input {
                     Some(input) if input.start < input.end => inner.parse(py).map(|()| Read::More),
                     _ => inner.read(py),
-                }?
+                }?;
+                (read, inner.is_secured_by_python())
             };
+            let read = if by_python { Self::receive_secured(slf, read)? } else { read };
             Self::handle_events(slf)?;
             Self::deliver(slf)?;
             if this.inner.borrow_mut().pause_if_full(this.listener.get().is_some()) {
@@ -293,7 +295,14 @@ impl Conn {
     pub(crate) fn sync(slf: &Bound<'_, Self>) -> PyResult<()> {
         let (py, this) = (slf.py(), slf.get());
         let hub = this.hub.get();
-        this.inner.borrow_mut().flush();
+        let is_secured_by_python = {
+            let mut inner = this.inner.borrow_mut();
+            inner.flush();
+            inner.is_secured_by_python()
+        };
+        if is_secured_by_python {
+            Self::secure(slf)?;
+        }
         while let Some(work) = this.next_work() {
             Self::run_work(slf, work)?;
         }
@@ -326,7 +335,8 @@ impl Conn {
                 hub.set_deadline(token, deadline);
             }
             let ended = inner.fd < 0 && inner.phase != Phase::New && !std::mem::replace(&mut inner.ended, true);
-            (ended, inner.token.filter(|_| inner.broken.is_some() && inner.paused.is_none()))
+            let is_owed = inner.broken.is_some() || inner.has_failed_in_python();
+            (ended, inner.token.filter(|_| is_owed && inner.paused.is_none()))
         };
         if let Some(token) = again {
             Hub::run_soon(this.hub.bind(py), token)?;
@@ -387,7 +397,7 @@ impl Conn {
         let (py, this) = (slf.py(), slf.get());
         // Also with what ends the program on its way: everybody is told.
         let delivered = Self::deliver(slf);
-        let (opening, failing, pings, closing, phase, why) = {
+        let (opening, failing, pings, closing, phase, why, tls) = {
             let mut inner = this.inner.borrow_mut();
             let phase = std::mem::replace(&mut inner.phase, Phase::Closed);
             let rare = &mut *inner.rare;
@@ -397,9 +407,12 @@ impl Conn {
             failing.extend(std::mem::take(&mut rare.writing).into_iter().map(|(_, future)| future));
             let (pings, mut closing) = (std::mem::take(&mut rare.pings), std::mem::take(&mut rare.overs));
             closing.extend(std::mem::take(&mut rare.closing));
+            let tls = rare.tls.take();
             inner.rare.rest();
-            (opening, failing, pings, closing, phase, inner.core.close_info().cause.as_ref().map(payload::cause_text))
+            let why = inner.core.close_info().cause.as_ref().map(payload::cause_text);
+            (opening, failing, pings, closing, phase, why, tls)
         };
+        drop(tls);
         if opening.is_some() {
             let error = this.error(py, "open_failed", (slf, phase.name(), "lost", why.unwrap_or_default()));
             resolve(py, opening, Some(error))?;
@@ -447,16 +460,18 @@ impl Conn {
         let hub = this.hub.bind(slf.py());
         let turn = hub.get().turn();
         // What the loop is asked for runs Python: after the borrow.
-        let (above_limit, first, later, broken, work) = {
+        let (above_limit, first, later, broken, work, to_secure) = {
             let inner = &mut *this.inner.borrow_mut();
-            let (mut first, mut later, mut broken) = (false, None, None);
+            let (mut first, mut later, mut broken, mut flushed) = (false, None, None, false);
             if !inner.blocked {
                 let queued = inner.core.queued_bytes();
                 if inner.sent_turn != turn && inner.corks == 0 {
                     inner.sent_turn = turn;
                     first = true;
+                    flushed = true;
                     inner.flush();
                 } else if queued >= COALESCE || queued > inner.settings.write_high {
+                    flushed = true;
                     inner.flush();
                 } else if !inner.flush_listed {
                     later = inner.token;
@@ -466,7 +481,9 @@ impl Conn {
             if inner.blocked || inner.broken.is_some() || !inner.strong && inner.core.wants_write() {
                 broken = inner.keep_for_writing(slf, hub.get());
             }
-            (inner.core.queued_bytes() > inner.settings.write_high, first, later, broken, inner.core.take_work())
+            let to_secure = flushed && inner.is_secured_by_python();
+            let above_limit = inner.core.queued_bytes() > inner.settings.write_high;
+            (above_limit, first, later, broken, inner.core.take_work(), to_secure)
         };
         if first {
             Hub::mark_turn(hub)?;
@@ -480,6 +497,11 @@ impl Conn {
         if let Some(work) = work {
             Self::run_work(slf, work)?;
         }
+        if to_secure {
+            Self::send_secured(slf)?;
+            let inner = this.inner.borrow();
+            return Ok(inner.core.queued_bytes() > inner.settings.write_high);
+        }
         Ok(above_limit)
     }
 }
@@ -490,7 +512,7 @@ impl Conn {
     pub(crate) fn flush_now(slf: &Bound<'_, Self>) -> PyResult<()> {
         let this = slf.get();
         let hub = this.hub.bind(slf.py());
-        let broken = {
+        let (broken, to_secure) = {
             let inner = &mut *this.inner.borrow_mut();
             if inner.blocked || !inner.core.wants_write() {
                 return Ok(());
@@ -499,8 +521,12 @@ impl Conn {
             inner.sent_turn = hub.get().turn();
             inner.flush();
             let is_kept = inner.blocked || inner.broken.is_some() || !inner.strong && inner.core.wants_write();
-            if is_kept { inner.keep_for_writing(slf, hub.get()) } else { None }
+            let broken = if is_kept { inner.keep_for_writing(slf, hub.get()) } else { None };
+            (broken, inner.is_secured_by_python())
         };
+        if to_secure {
+            Self::send_secured(slf)?;
+        }
         broken.map_or(Ok(()), |token| Hub::run_soon(hub, token))
     }
 

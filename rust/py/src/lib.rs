@@ -31,6 +31,7 @@ mod queue;
 mod reader;
 mod request;
 mod ring;
+mod secured;
 mod settings;
 mod sink;
 mod syscall;
@@ -71,7 +72,7 @@ mod _core {
     #[pymodule_export]
     use super::testing::TestServer;
     #[pymodule_export]
-    use super::tls::TlsContext;
+    use super::tls::{TlsContext, certificate_pin};
     #[pymodule_export]
     use super::venue::TestVenue;
     #[pymodule_export]

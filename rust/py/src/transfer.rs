@@ -14,6 +14,7 @@ use crate::hub::{Hub, Token};
 use crate::poller::Interest;
 use crate::sink::QueueSink;
 use crate::syscall::send_two;
+use crate::tls::Tls;
 use crate::view::PinnedBuffer;
 use crate::{buffers, clock, fault};
 
@@ -39,7 +40,7 @@ pub(crate) enum Read {
 const LANDING_MIN: usize = 16 << 10;
 
 /// Plaintext given to TLS at once: four records.
-const TLS_CHUNK: usize = 64 << 10;
+pub(crate) const TLS_CHUNK: usize = 64 << 10;
 
 impl Inner {
     /// The socket is connected to `remote`.
@@ -130,6 +131,7 @@ impl Inner {
                 self.writes += 1;
                 tls.wrote(sent);
             }
+            let Tls::Rustls(tls) = tls else { return Ok(()) };
             if !tls.is_established() {
                 return Ok(());
             }
@@ -164,8 +166,14 @@ impl Inner {
             },
             Err(error) => StreamEnd::Error(error.to_string()),
         };
-        // What could not be written tells more than an end does, and nothing that is queued can leave any more.
-        let end = self.broken.take().map_or(end, |why| StreamEnd::Error(why.into()));
+        // What could not be written tells more than an end does, and nothing that is queued can leave any more. What TLS
+        // says tells more yet: a peer that refused us with an alert may have reset the connection behind it.
+        let end = match self.broken.take() {
+            Some(why) if !self.tls.as_ref().is_some_and(|tls| matches!(tls.end(), Some(Err(_)))) => {
+                StreamEnd::Error(why.into())
+            }
+            _ => end,
+        };
         let mut sink = QueueSink::new(py, &mut self.queue, &mut self.events, self.delivery);
         self.core.stream_ended(end, clock::monotonic(), &mut sink);
         Ok(Read::Ended)
@@ -212,6 +220,7 @@ impl Inner {
             Some(Ok(())) => return Err(io::ErrorKind::UnexpectedEof.into()),
             Some(Err(error)) => return Err(io::Error::other(format!("TLS: {error}"))),
         }
+        let Tls::Rustls(tls) = tls else { return self.read_records().map(Ok) };
         let mut cipher = buffers::take();
         let held = tls.put_incoming(&mut cipher);
         let room = cipher.len() - held;
@@ -420,7 +429,7 @@ impl Inner {
         let Some(tls) = self.tls.as_ref().filter(|tls| !tls.output().is_empty()) else { return self.rare.in_records };
         let (accepted, unsent) = self.core.accepted_messages();
         let written = accepted.saturating_sub((unsent.not_begun + unsent.begun) as u64);
-        written.saturating_sub(tls.left_messages) as usize
+        written.saturating_sub(tls.left_messages()) as usize
     }
 
     /// Messages accepted since the connection opened; and those of them of which the kernel has taken nothing, and
@@ -483,6 +492,10 @@ impl Inner {
         let in_records = self.messages_in_records();
         if in_records > 0 {
             self.rare.in_records = in_records;
+        }
+        if self.is_secured_by_python() {
+            // Python's object goes when nothing is borrowed.
+            self.rare.tls = self.tls.take();
         }
         self.tls = None;
         self.paused = None;
