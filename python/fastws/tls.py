@@ -54,23 +54,29 @@ class TlsConfig:
 
 async def context_for(config: TlsConfig) -> _core.TlsContext:
     """The native context of ``config``: made once, off the event loop, and shared (with its session tickets)."""
-    if not config.verify:
-        return await _made("none", None)
-    ca = config.ca
-    if ca is None:
-        return await _made(config.roots, None)
-    if isinstance(ca, bytes):
-        return await _made("ca", ca)
-    try:
-        data = await asyncio.to_thread(Path(ca).read_bytes)
-    except OSError as error:
-        raise ValueError(f"the CA file {os.fspath(ca)!r} cannot be read: {error.strerror}") from error
-    return await _made("ca", data)
-
-
-async def _made(roots: str, ca: bytes | None) -> _core.TlsContext:
+    if config.verify and isinstance(config.ca, str | os.PathLike):
+        return await asyncio.to_thread(context_for_blocking, config)
+    roots, ca = _trusted(config)
     known = _contexts.get((roots, ca))
     return known if known is not None else await asyncio.to_thread(_make, roots, ca)
+
+
+def context_for_blocking(config: TlsConfig) -> _core.TlsContext:
+    """The same, where no event loop waits."""
+    return _make(*_trusted(config))
+
+
+def _trusted(config: TlsConfig) -> tuple[str, bytes | None]:
+    """What is trusted, as the native side takes it. Reads the CA file."""
+    if not config.verify:
+        return "none", None
+    ca = config.ca
+    if ca is None or isinstance(ca, bytes):
+        return (config.roots, None) if ca is None else ("ca", ca)
+    try:
+        return "ca", Path(ca).read_bytes()
+    except OSError as error:
+        raise ValueError(f"the CA file {os.fspath(ca)!r} cannot be read: {error.strerror}") from error
 
 
 _MAX_CONTEXTS = 64

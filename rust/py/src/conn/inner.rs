@@ -6,7 +6,7 @@ use std::os::fd::RawFd;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use fastws_core::{Connection, Delivery, Event, Nanos};
+use fastws_core::{Connection, Delivery, Event, Nanos, State};
 use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::prelude::*;
 use pyo3::types::PyString;
@@ -187,7 +187,7 @@ impl Seldom {
 
 impl Inner {
     /// A connection that is not connected.
-    pub(super) fn new(settings: Arc<Shared>) -> Self {
+    pub(crate) fn new(settings: Arc<Shared>) -> Self {
         Self {
             core: Connection::open(Arc::clone(&settings.config), 0),
             fd: -1,
@@ -228,7 +228,12 @@ impl Inner {
         }
     }
 
-    pub(super) fn traverse(&self, visit: &PyVisit<'_>) -> Result<(), PyTraverseError> {
+    /// The state; one that was not begun is connecting.
+    pub(crate) fn state(&self) -> State {
+        if self.phase == Phase::New { State::Connecting } else { self.core.state() }
+    }
+
+    pub(crate) fn traverse(&self, visit: &PyVisit<'_>) -> Result<(), PyTraverseError> {
         let rare = &*self.rare;
         for object in [&self.spare, &rare.opening, &rare.listener_error].into_iter().flatten() {
             visit.call(object)?;
@@ -250,7 +255,7 @@ impl Inner {
     }
 
     /// Lets all references to Python go; what is returned is to be dropped when nothing is borrowed.
-    pub(super) fn clear(&mut self) -> impl Sized + use<> {
+    pub(crate) fn clear(&mut self) -> impl Sized + use<> {
         (self.spare.take(), self.waiter.take(), self.ring.take(), std::mem::take(&mut self.rare))
     }
 }
