@@ -13,7 +13,7 @@
     fastws.run(main())
 """
 
-from . import events, keys
+from . import events, keys, sync
 from ._core import Batch, Message, MessageView
 from .builder import ClientBuilder
 from .client import WebSocketClient
@@ -275,4 +275,5 @@ __all__ = [
     "redact_headers",
     "redact_uri",
     "run",
+    "sync",
 ]

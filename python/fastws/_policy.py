@@ -20,13 +20,14 @@ from .http import Headers, Response
 from .redact import printable, redact_uri
 
 if TYPE_CHECKING:
+    from ._core import _Native as AnyConnection
     from .connection import Connection
     from .streams import Stream
 
 OK_CODES = frozenset({1000, 1001, 1005})
 
 
-def close_info(ws: Connection) -> errors.CloseInfo:
+def close_info(ws: AnyConnection) -> errors.CloseInfo:
     """How ``ws`` ended, as far as is known."""
     received, reason, sent, sent_reason, initiator, kind, text = ws._close_info
     return errors.CloseInfo(
@@ -39,7 +40,7 @@ def close_info(ws: Connection) -> errors.CloseInfo:
     )
 
 
-def _cause(ws: Connection, kind: str | None, text: str | None) -> errors.FastwsError | None:
+def _cause(ws: AnyConnection, kind: str | None, text: str | None) -> errors.FastwsError | None:
     error = ws._listener_error
     if error is not None:
         cause = errors.FastwsError(f"a listener's callback raised {error!r}")
@@ -48,7 +49,7 @@ def _cause(ws: Connection, kind: str | None, text: str | None) -> errors.FastwsE
     return _CAUSES.get(kind, errors.FastwsError)(text) if kind is not None else None
 
 
-def closed(ws: Connection) -> errors.ConnectionClosed:
+def closed(ws: AnyConnection) -> errors.ConnectionClosed:
     """The exception of reading from or sending on a connection that is closed or closing."""
     error = closed_by(close_info(ws))
     error.__cause__ = ws._listener_error or error.info.cause
@@ -185,7 +186,7 @@ def not_sendable(message: object) -> Exception:
     return TypeError(f"a message is str or bytes-like, not {type(message).__name__}")
 
 
-def open_failed(ws: Connection, phase: str, kind: str, text: str) -> Exception:
+def open_failed(ws: AnyConnection, phase: str, kind: str, text: str) -> Exception:
     """The exception of a connection that did not open."""
     uri = ws.uri
     match phase, kind:
@@ -211,7 +212,7 @@ def open_failed(ws: Connection, phase: str, kind: str, text: str) -> Exception:
             return errors.InvalidHandshake(f"{uri}: {text}", uri=uri, response=response(ws))
 
 
-def response(ws: Connection) -> Response | None:
+def response(ws: AnyConnection) -> Response | None:
     """The server's answer to the upgrade."""
     if ws._response is None:
         return None
@@ -233,6 +234,50 @@ def send_other(ws: Connection, message: object, text: bool | None, timeout: floa
     )
 
 
+class Fragments:
+    """A message that is sent in fragments (RFC 6455 §5.4), each when the next is known: the last one must say it is."""
+
+    __slots__ = ("_decoder", "_kept")
+
+    def __init__(self, text: bool | None) -> None:
+        self._kept: Any = None
+        # A character may lie across a cut.
+        self._decoder = codecs.getincrementaldecoder("utf-8")() if text else None
+
+    def add(self, piece: object) -> Any:
+        """Takes the next one; returns the one before it, which is not the last, or None."""
+        if not isinstance(piece, str | bytes | bytearray | memoryview):
+            raise TypeError(f"a fragment is str or bytes-like, not {type(piece).__name__}")
+        if self._decoder is not None and not isinstance(piece, str):
+            self._decoder.decode(piece)
+        kept, self._kept = self._kept, piece
+        if kept is not None and isinstance(kept, str) is not isinstance(piece, str):
+            raise TypeError("all fragments of a message must be of one type, str or bytes-like")
+        return kept
+
+    def last(self) -> Any:
+        """The last one, or None if there was none."""
+        if self._kept is not None and self._decoder is not None:
+            self._decoder.decode(b"", final=True)
+        return self._kept
+
+
+def not_finished(timeout: float | None, *, begun: bool) -> TimeoutError:
+    """A message in fragments was not sent in time."""
+    part = "a part of the message was, so the connection is closed" if begun else "nothing of the message was"
+    return TimeoutError(f"not sent within {timeout:g} s: {part}")
+
+
+def no_room(ws: AnyConnection, timeout: float | None) -> TimeoutError:
+    """The send queue was full for so long: nothing was accepted."""
+    stats = ws._stats()
+    return TimeoutError(
+        f"not sent: the send queue had no room within {timeout:g} s "
+        f"({stats['send_queue_messages']} messages, {stats['send_queue_bytes']} bytes wait); "
+        "the peer takes data more slowly than it is sent"
+    )
+
+
 async def _as_async(items: Iterable[object]) -> Any:
     for item in items:
         yield item
@@ -244,38 +289,26 @@ async def _send_fragments(
     text: bool | None,
     timeout: float | None,  # noqa: ASYNC109 - that of send()
 ) -> None:
-    """Sends a message in fragments (RFC 6455 §5.4), each when the next is known: the last one must say that it is."""
-    kept: Any = None
+    """Sends a message in fragments."""
+    fragments = Fragments(text)
     begun = False
-    decoder = codecs.getincrementaldecoder("utf-8")() if text else None  # a character may lie across a cut
     limit = asyncio.timeout(timeout)
     try:
         async with limit:
             async for piece in pieces:
-                if not isinstance(piece, str | bytes | bytearray | memoryview):
-                    raise TypeError(f"a fragment is str or bytes-like, not {type(piece).__name__}")
-                if decoder is not None and not isinstance(piece, str):
-                    decoder.decode(piece)
-                if kept is None:
-                    kept = piece
-                    continue
-                if isinstance(kept, str) is not isinstance(piece, str):
-                    raise TypeError("all fragments of a message must be of one type, str or bytes-like")
-                await _send_fragment(ws, kept, text, fin=False, begun=begun)
-                begun, kept = True, piece
-            if kept is None:
+                if (ready := fragments.add(piece)) is not None:
+                    await _send_fragment(ws, ready, text, fin=False, begun=begun)
+                    begun = True
+            if (ready := fragments.last()) is None:
                 return
-            if decoder is not None:
-                decoder.decode(b"", final=True)
-            await _send_fragment(ws, kept, text, fin=True, begun=begun)
+            await _send_fragment(ws, ready, text, fin=True, begun=begun)
     except BaseException as error:
         if begun:
             # The message cannot be finished, and no other may begin: the connection is of no more use.
             with contextlib.suppress(RuntimeError):  # its loop may be gone
                 ws._close(1011, "a message in fragments was given up")
         if isinstance(error, TimeoutError) and limit.expired():
-            part = "a part of the message was, so the connection is closed" if begun else "nothing of the message was"
-            raise TimeoutError(f"not sent within {timeout:g} s: {part}") from error
+            raise not_finished(timeout, begun=begun) from error
         raise
     finally:
         if begun:
@@ -382,12 +415,7 @@ class send_when_room(_Sending):
                     self._ws, lambda: self._ws._try_send(self._message, self._text, compress=self._compress)
                 )
         except TimeoutError as error:
-            stats = self._ws._stats()
-            raise TimeoutError(
-                f"not sent: the send queue had no room within {self._timeout:g} s "
-                f"({stats['send_queue_messages']} messages, {stats['send_queue_bytes']} bytes wait); "
-                "the peer takes data more slowly than it is sent"
-            ) from error
+            raise no_room(self._ws, self._timeout) from error
 
     def __del__(self) -> None:
         if self._inner is None:

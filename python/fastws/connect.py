@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import errno
 import os
 import socket
 import ssl
@@ -222,12 +221,7 @@ class connect:  # noqa: N801 - a function to its users, as in websockets
                 assert state.ws is not None
                 ws, state.ws = state.ws, None
                 return ws
-            phase = state.phase
-            raise OpenTimeout(
-                f"{self._shown}: not open within {self._open_timeout:g} s; {state.under_way}",
-                uri=self._shown,
-                phase=phase,
-            ) from error
+            raise self._open_timeout_error(state.phase, state.under_way) from error
         finally:
             state.give_up()
 
@@ -239,41 +233,50 @@ class connect:  # noqa: N801 - a function to its users, as in websockets
             context = self._ssl or await context_for(self._tls)
             state.loads_roots = False
         if self._sock is not None:
-            if self._sock.fileno() < 0:
-                raise RuntimeError("sock= was taken over by an earlier attempt; a connection needs a socket of its own")
-            self._sock.setblocking(False)
+            sock = self._given_socket(self._sock)
             try:
-                dial.configure(self._sock, self._socket_options, self._shown)
-            except SocketOptionError:
-                self._sock.close()
-                raise
-            try:
-                return await self._attempt(state, loop, self._sock, context)
+                return await self._attempt(state, loop, sock, context)
             except DialError as error:
                 raise DialError(f"{self._shown}: {error}", uri=self._shown, phase="tcp") from None
         addresses = await dial.resolve(loop, self._dial_host, self._dial_port, self._shown)
-        failures: list[tuple[str, str]] = []
-        refused: list[SocketOptionError] = []
+        attempts = dial.Attempts(self._shown)
         for address in addresses:
             state.phase = "tcp"
             try:
                 sock = dial.start(address, self._socket_options, self._shown)
                 return await self._attempt(state, loop, sock, context)
-            except SocketOptionError as error:
-                if error.errno != errno.ENOPROTOOPT:
-                    raise  # it would be the same for the next address
-                refused.append(error)
-                failures.append((dial.name(address), str(error).removeprefix(f"{self._shown}: ")))
-            except DialError as error:
-                state.ws = state.opening = None
-                failures.append((dial.name(address), str(error)))
-            except OSError as error:
-                failures.append((dial.name(address), dial.reason(error)))
-        if refused and len(refused) == len(failures):
-            raise refused[0]
-        tried = "; ".join(f"{address}: {why}" for address, why in failures)
-        raise DialError(
-            f"{self._shown}: no connection: {tried}", uri=self._shown, phase="tcp", attempts=tuple(failures)
+            except (SocketOptionError, DialError, OSError) as error:
+                if isinstance(error, DialError):
+                    state.ws = state.opening = None
+                attempts.failed(address, error)
+        raise attempts.error()
+
+    def _given_socket(self, sock: socket.socket) -> socket.socket:
+        """A socket of the user's own, ready to be taken over."""
+        if sock.fileno() < 0:
+            raise RuntimeError("sock= was taken over by an earlier attempt; a connection needs a socket of its own")
+        sock.setblocking(False)
+        try:
+            dial.configure(sock, self._socket_options, self._shown)
+        except SocketOptionError:
+            sock.close()
+            raise
+        return sock
+
+    @property
+    def _server_name(self) -> str | None:
+        """The name that the server's certificate must have."""
+        return (self._tls.server_hostname or self._host) if self._tls is not None else None
+
+    def _next_request(self) -> _core.Request:
+        """The request of the next attempt: each has a key of its own."""
+        request, self._prepared = self._prepared or self._request(), None
+        return request
+
+    def _open_timeout_error(self, phase: Phase, under_way: str) -> OpenTimeout:
+        assert self._open_timeout is not None
+        return OpenTimeout(
+            f"{self._shown}: not open within {self._open_timeout:g} s; {under_way}", uri=self._shown, phase=phase
         )
 
     async def _attempt(
@@ -290,7 +293,7 @@ class connect:  # noqa: N801 - a function to its users, as in websockets
         except BaseException:
             sock.close()
             raise
-        request, self._prepared = self._prepared or self._request(), None
+        request = self._next_request()
         fd = sock.detach()
         try:
             opening = ws._start(fd, request, self._shown, secured, name, self._callbacks)
@@ -372,7 +375,7 @@ class _Progress:
         """What is under way."""
         if self.loads_roots:
             return "tls"
-        return self.ws._phase if self.ws is not None and self.ws._phase in _UNDER_WAY else self._phase
+        return self.ws._phase if self.ws is not None and self.ws._phase in UNDER_WAY else self._phase
 
     @phase.setter
     def phase(self, phase: Phase) -> None:
@@ -381,17 +384,19 @@ class _Progress:
     @property
     def under_way(self) -> str:
         """The same for people."""
-        return "the trusted certificates were being loaded" if self.loads_roots else _UNDER_WAY[self.phase]
+        return LOADS_ROOTS if self.loads_roots else UNDER_WAY[self.phase]
 
     def give_up(self) -> None:
         """Closes the connection of an attempt that did not end well."""
         ws, self.ws = self.ws, None
         if ws is not None:
-            self._phase = ws._phase if ws._phase in _UNDER_WAY else self._phase
+            self._phase = ws._phase if ws._phase in UNDER_WAY else self._phase
             ws._abort("given up before it was open")
 
 
-_UNDER_WAY: dict[Phase, str] = {
+LOADS_ROOTS = "the trusted certificates were being loaded"
+
+UNDER_WAY: dict[Phase, str] = {
     "dns": "the host's name was being looked up",
     "tcp": "the TCP connection was being made",
     "tls": "the TLS handshake was under way",

@@ -201,6 +201,15 @@ async def context_for(config: TlsConfig) -> _core.TlsContext | Context:
     return known if known is not None else await asyncio.to_thread(_make, material)
 
 
+def context_for_blocking(config: TlsConfig) -> _core.TlsContext:
+    """The same, where no event loop waits. Raises ValueError for Python's ``ssl``, which needs one."""
+    if config.backend == "openssl":
+        raise ValueError('fastws.sync does TLS by rustls: give tls="system", "webpki" or a TlsConfig of these')
+    context = _make(_tls_files.gather(config))
+    assert isinstance(context, _core.TlsContext), "a backend of rustls"
+    return context
+
+
 _MAX_CONTEXTS = 64
 _contexts: dict[Material, _core.TlsContext | Context] = {}
 _making = threading.Lock()

@@ -40,6 +40,21 @@ async def opening() -> None:
     await fastws.connect("ws://host", open_timeout="5")  # type: ignore[arg-type]
 
 
+def blocking() -> None:
+    with fastws.sync.connect("ws://host", background=False, open_timeout=timedelta(seconds=2)) as ws:
+        assert_type(ws, fastws.sync.Connection)
+        assert_type(ws.send("text", timeout=1), None)
+        assert_type(ws.ping().result(timeout=timedelta(seconds=1)), float)
+        assert_type(ws.close_code, int | None)
+        ws.recv(timeout=1, decode=False)
+        for batch in ws.batches(max_wait=0.1):
+            assert_type(batch, fastws.Batch)
+    for ws in fastws.sync.reconnect("ws://host", retry=fastws.NoRetry(), timeout=1, max_size=None):
+        assert_type(ws, fastws.sync.Connection)
+    fastws.sync.connect("ws://host", listener=None)  # type: ignore[call-arg]
+    fastws.sync.connect("ws://host", background=1)  # type: ignore[arg-type]
+
+
 async def sending(ws: fastws.Connection, parts: list[str], stream: AsyncIterator[bytes]) -> None:
     assert_type(await ws.send("text"), None)
     await ws.send(b"binary")

@@ -7,7 +7,7 @@ use std::cell::{OnceCell, RefCell};
 use std::os::fd::RawFd;
 use std::sync::Arc;
 
-use fastws_core::{Connection, State};
+use fastws_core::Connection;
 use pyo3::exceptions::{PyRuntimeError, PyValueError};
 use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::prelude::*;
@@ -98,18 +98,7 @@ impl Conn {
             let made = Listener::new(slf.py(), listener)?;
             let _ = this.listener.set(Box::new(made));
         }
-        let tls = match tls {
-            Some(tls) => Some(match tls.cast::<TlsContext>() {
-                Ok(context) => {
-                    let name = server_name.unwrap_or_default();
-                    let mut stream = context.get().stream(name).map_err(PyValueError::new_err)?;
-                    stream.pump().map_err(PyValueError::new_err)?;
-                    Tls::Rustls(Box::new(stream))
-                }
-                Err(_) => Tls::Python(Box::new(PythonTls::new(tls.clone().unbind()))),
-            }),
-            None => None,
-        };
+        let tls = Tls::begin(tls, server_name).map_err(PyValueError::new_err)?;
         let handshake = request.handshake.borrow_mut().take();
         let handshake = handshake.ok_or_else(|| PyRuntimeError::new_err("a request is sent once"))?;
         let future = this.hub.bind(slf.py()).get().event_loop(slf.py()).call_method0("create_future")?;
@@ -433,14 +422,7 @@ impl Conn {
     /// server and of the client). None: messages are not compressed.
     #[getter]
     fn _compression(&self) -> PyResult<Option<(bool, bool, u8, u8)>> {
-        Ok(self.borrow()?.core.compression().map(|terms| {
-            (
-                terms.server_no_context_takeover,
-                terms.client_no_context_takeover,
-                terms.server_max_window_bits,
-                terms.client_max_window_bits,
-            )
-        }))
+        Ok(payload::terms(&*self.borrow()?))
     }
 
     /// Messages accepted since the connection opened, and of them: (not begun to be written, written in part).
@@ -514,11 +496,7 @@ impl Conn {
     /// "connecting", "open", "closing" or "closed".
     #[getter]
     fn _state(&self) -> String {
-        let inner = self.inner.borrow();
-        match inner.phase {
-            Phase::New => State::Connecting.to_string(),
-            _ => inner.core.state().to_string(),
-        }
+        self.inner.borrow().state().to_string()
     }
 
     /// How it ended: (received code, received reason, sent code, sent reason, initiator, cause kind, cause text).

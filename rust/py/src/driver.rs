@@ -1,8 +1,5 @@
 //! The loop driver: when bytes are read and written, and who is told. How they move is in `transfer`.
 
-use std::collections::VecDeque;
-
-use fastws_core::connection::Teardown;
 use fastws_core::filter::{Direction, WorkDone};
 use fastws_core::{Event, Nanos, State};
 use pyo3::prelude::*;
@@ -13,7 +10,6 @@ use crate::future::{resolve, set_result};
 use crate::hub::{Hub, Mail, Token};
 use crate::payload;
 use crate::poller::Ready;
-use crate::sink::QueueSink;
 use crate::transfer::Read;
 
 /// How far the connection has come. The phases before `Open` name what a deadline or an error struck.
@@ -31,7 +27,7 @@ pub(crate) enum Phase {
 const TURN_BUDGET: Nanos = 500_000;
 
 /// Bytes queued in a turn that are worth a system call before it ends.
-const COALESCE: usize = 64 << 10;
+pub(crate) const COALESCE: usize = 64 << 10;
 
 impl Conn {
     /// The descriptor is ready.
@@ -40,11 +36,8 @@ impl Conn {
         {
             let mut inner = this.inner.borrow_mut();
             inner.run.begin();
-            if inner.paused.is_some() && ready.hangup {
-                // The peer ended its half or reset while we did not read: what is left in the kernel is bounded, and behind it is the end.
-                inner.is_ending = true;
-                inner.paused = None;
-                inner.core.resume_receiving(clock::monotonic());
+            if ready.hangup {
+                inner.hung_up();
             }
             if inner.phase == Phase::Tcp {
                 inner.connected();
@@ -113,14 +106,7 @@ impl Conn {
         // What has arrived is read before silence is judged.
         slf.get().inner.borrow_mut().run.begin();
         Self::receive(slf)?;
-        {
-            let inner = &mut *slf.get().inner.borrow_mut();
-            let now = clock::monotonic();
-            if inner.phase != Phase::Closed && inner.core.deadline().is_some_and(|at| at <= now) {
-                let mut sink = QueueSink::new(slf.py(), &mut inner.queue, &mut inner.events, inner.delivery);
-                inner.core.tick(now, lag, &mut sink);
-            }
-        }
+        slf.get().inner.borrow_mut().tick(slf.py(), clock::monotonic(), lag);
         Self::handle_events(slf)?;
         Self::deliver(slf)?;
         Self::sync(slf)
@@ -131,12 +117,7 @@ impl Conn {
         {
             let inner = &mut *slf.get().inner.borrow_mut();
             inner.run.begin();
-            let now = clock::monotonic();
-            inner.queue.settle(slf.py())?;
-            let mut sink = QueueSink::new(slf.py(), &mut inner.queue, &mut inner.events, inner.delivery);
-            inner.core.job_done(direction, done, now, &mut sink);
-            sink.outcome()?;
-            inner.arrived(slf.py(), now);
+            inner.worked(slf.py(), direction, done)?;
         }
         Self::handle_events(slf)?;
         Self::deliver(slf)?;
@@ -186,19 +167,10 @@ impl Conn {
         loop {
             let (read, by_python) = {
                 let inner = &mut *this.inner.borrow_mut();
-                if inner.fd < 0
-                    || inner.paused.is_some()
-                    || inner.core.is_parked()
-                    || inner.core.has_stream_ended()
-                    || inner.phase == Phase::Tcp
-                {
+                if !inner.may_read() {
                     break;
                 }
-                let read = match &inner.input {
-                    Some(input) if input.start < input.end => inner.parse(py).map(|()| Read::More),
-                    _ => inner.read(py),
-                }?;
-                (read, inner.is_secured_by_python())
+                (inner.take_in(py)?, inner.is_secured_by_python())
             };
             let read = if by_python { Self::receive_secured(slf, read)? } else { read };
             Self::handle_events(slf)?;
@@ -239,16 +211,7 @@ impl Conn {
             };
             match event {
                 Event::Opened(response) => {
-                    let opening = {
-                        let mut inner = this.inner.borrow_mut();
-                        inner.response = Some(payload::pack_response(&response));
-                        inner.phase = Phase::Open;
-                        // What a quiet connection has no use for any more.
-                        inner.events = VecDeque::new();
-                        let opening = inner.rare.opening.take();
-                        inner.rare.rest();
-                        opening
-                    };
+                    let opening = this.inner.borrow_mut().opened(&response);
                     this.hub.get().owe_a_turn();
                     // Also with what ends the program on its way: who waits for the opening is told.
                     let called = if this.listener.get().is_some() { Self::call_on_open(slf) } else { Ok(()) };
@@ -260,27 +223,13 @@ impl Conn {
                         inner.response = response.as_deref().map(payload::pack_response);
                         (inner.rare.opening.take(), inner.phase)
                     };
-                    let kind = match &error {
-                        fastws_core::Error::PeerIncompatible(fastws_core::Incompatible::Status(_)) => "status",
-                        _ => "handshake",
-                    };
+                    let kind = payload::refusal_kind(&error);
                     let error = this.error(py, "open_failed", (slf, phase.name(), kind, error.to_string()));
                     resolve(py, opening, Some(error))?;
                 }
                 Event::Pong { answers: Some((number, _)), .. } => {
                     let now = clock::monotonic();
-                    let answered = {
-                        let mut inner = this.inner.borrow_mut();
-                        if inner.rare.pings.is_empty() {
-                            continue;
-                        }
-                        let (answered, waiting) =
-                            std::mem::take(&mut inner.rare.pings).into_iter().partition(|(n, _, _)| *n <= number);
-                        inner.rare.pings = waiting;
-                        inner.rare.rest();
-                        let answered: Vec<(u64, Nanos, Py<PyAny>)> = answered;
-                        answered
-                    };
+                    let answered = this.inner.borrow_mut().answered_pings(number);
                     for (_, sent, future) in answered {
                         this.hub.get().owe_a_turn();
                         set_result(py, &future, clock::to_seconds(now - sent))?;
@@ -308,14 +257,11 @@ impl Conn {
         }
         let (ended, again) = {
             let inner = &mut *this.inner.borrow_mut();
-            if inner.fd >= 0 {
-                match inner.core.teardown() {
-                    Teardown::Keep => {}
-                    // What TLS has taken over is not written yet: the core does not know of it.
-                    _ if inner.blocked && inner.has_ciphertext() && inner.core.state() != State::Closed => {}
-                    Teardown::HalfClose => inner.half_close(),
-                    Teardown::Close => inner.finish(hub, py),
+            if inner.tear_down() {
+                if let Some(token) = inner.token.take() {
+                    hub.deregister(py, token);
                 }
+                inner.finish();
             }
             if let Some(token) = inner.token {
                 let interest = inner.wanted();

@@ -8,6 +8,7 @@ mod address;
 mod arguments;
 mod awaitable;
 mod batch;
+mod blocking;
 mod budget;
 mod buffers;
 mod clock;
@@ -51,6 +52,8 @@ mod _core {
 
     #[pymodule_export]
     use super::batch::Batch;
+    #[pymodule_export]
+    use super::blocking::Blocking;
     #[pymodule_export]
     use super::clock::seconds;
     #[pymodule_export]

@@ -84,7 +84,7 @@ impl Inner {
     }
 
     /// Parses what Python has decrypted.
-    fn take_in(&mut self, py: Python<'_>, read: Read) -> PyResult<Read> {
+    fn take_decrypted(&mut self, py: Python<'_>, read: Read) -> PyResult<Read> {
         let Some(tls) = self.python_tls() else { return Ok(read) };
         let (mut received, has_ended) = (std::mem::take(&mut tls.received), tls.end.is_some());
         if !received.is_empty() {
@@ -130,7 +130,7 @@ impl Conn {
     #[cold]
     pub(crate) fn receive_secured(slf: &Bound<'_, Self>, read: Read) -> PyResult<Read> {
         Self::secure(slf)?;
-        slf.get().inner.borrow_mut().take_in(slf.py(), read)
+        slf.get().inner.borrow_mut().take_decrypted(slf.py(), read)
     }
 
     /// What was queued is encrypted and written, after a call that did all but that.

@@ -24,6 +24,15 @@ pub enum Tls {
 }
 
 impl Tls {
+    /// The TLS of a connection that begins, with its first message: by a `TlsContext`, or by a stream of Python's.
+    pub fn begin(context: Option<&Bound<'_, PyAny>>, server_name: Option<&str>) -> Result<Option<Self>, String> {
+        let Some(context) = context else { return Ok(None) };
+        match context.cast::<TlsContext>() {
+            Ok(native) => TlsContext::begin(Some(native.get()), server_name),
+            Err(_) => Ok(Some(Self::Python(Box::new(PythonTls::new(context.clone().unbind()))))),
+        }
+    }
+
     /// How the receiving half ended, if it has: by `close_notify`, or by an error. Bytes behind that are ignored.
     #[inline]
     pub fn end(&self) -> Option<&Result<(), String>> {

@@ -1,8 +1,11 @@
 //! Bytes between the socket and the core: one receive path and one send path, for plain and TLS streams.
 
+use std::collections::VecDeque;
 use std::io;
 
-use fastws_core::connection::StreamEnd;
+use fastws_core::connection::{StreamEnd, Teardown};
+use fastws_core::filter::{Direction, WorkDone};
+use fastws_core::handshake::Response;
 use fastws_core::{Nanos, PayloadBuf, State};
 use pyo3::prelude::*;
 
@@ -16,7 +19,7 @@ use crate::sink::QueueSink;
 use crate::syscall::send_two;
 use crate::tls::Tls;
 use crate::view::PinnedBuffer;
-use crate::{buffers, clock, fault};
+use crate::{buffers, clock, fault, payload};
 
 /// A read buffer that is lent to the connection, and what of it is not parsed.
 pub(crate) struct Input {
@@ -146,6 +149,78 @@ impl Inner {
             let count = chunk.len();
             self.core.wrote(count);
         }
+    }
+
+    /// Whether something can be taken in.
+    #[inline]
+    pub(crate) fn may_read(&self) -> bool {
+        self.fd >= 0
+            && self.paused.is_none()
+            && !self.core.is_parked()
+            && !self.core.has_stream_ended()
+            && self.phase != Phase::Tcp
+    }
+
+    /// Parses what was read before; reads, if there is nothing.
+    #[inline]
+    pub(crate) fn take_in(&mut self, py: Python<'_>) -> PyResult<Read> {
+        if self.has_unparsed() { self.parse(py).map(|()| Read::More) } else { self.read(py) }
+    }
+
+    /// The peer ended its half or reset while we did not read: what is left in the kernel is bounded, and behind it is
+    /// the end.
+    pub(crate) fn hung_up(&mut self) {
+        if self.paused.is_some() {
+            self.is_ending = true;
+            self.resume_reading();
+        }
+    }
+
+    /// Our own queue does not keep us from reading any more.
+    pub(crate) fn resume_reading(&mut self) {
+        self.paused = None;
+        self.core.resume_receiving(clock::monotonic());
+    }
+
+    /// Tells the core the time, if it waited for it.
+    pub(crate) fn tick(&mut self, py: Python<'_>, now: Nanos, lag: Nanos) {
+        if self.phase != Phase::Closed && self.core.deadline().is_some_and(|at| at <= now) {
+            let mut sink = QueueSink::new(py, &mut self.queue, &mut self.events, self.delivery);
+            self.core.tick(now, lag, &mut sink);
+        }
+    }
+
+    /// Takes back the result of a wire extension's work.
+    pub(crate) fn worked(&mut self, py: Python<'_>, direction: Direction, done: WorkDone) -> PyResult<()> {
+        let now = clock::monotonic();
+        self.queue.settle(py)?;
+        let mut sink = QueueSink::new(py, &mut self.queue, &mut self.events, self.delivery);
+        self.core.job_done(direction, done, now, &mut sink);
+        sink.outcome()?;
+        self.arrived(py, now);
+        Ok(())
+    }
+
+    /// The upgrade was accepted: with this response, the connection is open. Returns who waits for it.
+    pub(crate) fn opened(&mut self, response: &Response) -> Option<Py<PyAny>> {
+        self.response = Some(payload::pack_response(response));
+        self.phase = Phase::Open;
+        // What a quiet connection has no use for any more.
+        self.events = VecDeque::new();
+        let opening = self.rare.opening.take();
+        self.rare.rest();
+        opening
+    }
+
+    /// The pings that this Pong answers: it answers all before, too.
+    pub(crate) fn answered_pings(&mut self, number: u64) -> Vec<(u64, Nanos, Py<PyAny>)> {
+        if self.rare.pings.is_empty() {
+            return Vec::new();
+        }
+        let (answered, waiting) = std::mem::take(&mut self.rare.pings).into_iter().partition(|(n, _, _)| *n <= number);
+        self.rare.pings = waiting;
+        self.rare.rest();
+        answered
     }
 
     /// Reads once and parses what came.
@@ -458,7 +533,7 @@ impl Inner {
         drained
     }
 
-    pub(crate) fn half_close(&mut self) {
+    fn half_close(&mut self) {
         if std::mem::replace(&mut self.half_closed, true) {
             return;
         }
@@ -477,15 +552,27 @@ impl Inner {
         }
     }
 
-    /// Closes the stream.
-    pub(crate) fn finish(&mut self, hub: &Hub, py: Python<'_>) {
+    /// Ends the stream, as far as the core wants it ended. True: it is to be [`finish`](Self::finish)ed.
+    pub(crate) fn tear_down(&mut self) -> bool {
+        if self.fd < 0 {
+            return false;
+        }
+        match self.core.teardown() {
+            Teardown::Keep => return false,
+            // What TLS has taken over is not written yet: the core does not know of it.
+            _ if self.blocked && self.has_ciphertext() && self.core.state() != State::Closed => return false,
+            Teardown::HalfClose => self.half_close(),
+            Teardown::Close => return true,
+        }
+        false
+    }
+
+    /// Closes the stream; the socket is in no poller any more.
+    pub(crate) fn finish(&mut self) {
         if !matches!(self.phase, Phase::Tcp | Phase::Tls) {
             self.say_close_notify();
         }
         self.core.stream_closed();
-        if let Some(token) = self.token.take() {
-            hub.deregister(py, token);
-        }
         // SAFETY: the descriptor is ours, out of the poller, and closed once.
         unsafe { libc::close(self.fd) };
         self.fd = -1;

@@ -6,7 +6,7 @@ use std::os::fd::RawFd;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use fastws_core::{Connection, Delivery, Event, Nanos};
+use fastws_core::{Connection, Delivery, Event, Nanos, State};
 use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::prelude::*;
 use pyo3::types::PyString;
@@ -191,7 +191,7 @@ impl Seldom {
 
 impl Inner {
     /// A connection that is not connected.
-    pub(super) fn new(settings: Arc<Shared>) -> Self {
+    pub(crate) fn new(settings: Arc<Shared>) -> Self {
         Self {
             core: Connection::open(Arc::clone(&settings.config), 0),
             fd: -1,
@@ -232,7 +232,12 @@ impl Inner {
         }
     }
 
-    pub(super) fn traverse(&self, visit: &PyVisit<'_>) -> Result<(), PyTraverseError> {
+    /// The state; one that was not begun is connecting.
+    pub(crate) fn state(&self) -> State {
+        if self.phase == Phase::New { State::Connecting } else { self.core.state() }
+    }
+
+    pub(crate) fn traverse(&self, visit: &PyVisit<'_>) -> Result<(), PyTraverseError> {
         if let Some(tls) = &self.tls {
             tls.traverse(visit)?;
         }
@@ -257,7 +262,7 @@ impl Inner {
     }
 
     /// Lets all references to Python go; what is returned is to be dropped when nothing is borrowed.
-    pub(super) fn clear(&mut self) -> impl Sized + use<> {
+    pub(crate) fn clear(&mut self) -> impl Sized + use<> {
         let tls = self.tls.as_mut().and_then(Tls::clear);
         (tls, self.spare.take(), self.waiter.take(), self.ring.take(), std::mem::take(&mut self.rare))
     }
