@@ -57,13 +57,3 @@ def shapes(items):
         else ("Outage", item.old_generation, item.new_generation)
         for item in items
     ]
-
-
-async def take(stream, count):
-    """The next items of a stream with markers."""
-    return [await stream.recv() for _ in range(count)]
-
-
-async def rest(stream):
-    """Everything that a stream gives until its end."""
-    return [item async for item in stream]

@@ -3,7 +3,8 @@
 import asyncio
 
 import fastws
-from fastws.errors import Close, CloseInfo, ConnectionClosedError, ConnectionClosedOK, KeepaliveTimeout
+from fastws.errors import Close, CloseInfo, ConnectionClosedError, ConnectionClosedOK, DialError, KeepaliveTimeout
+from fastws.handshakes import Handshaker
 
 URI = "ws://venue.example/feed"
 
@@ -125,3 +126,21 @@ def client_of(connector, **options):
     options.setdefault("retry", fastws.FixedDelay(1.0))
     options.setdefault("config", QUIET)
     return fastws.WebSocketClient(URI, connector=connector, **options)
+
+
+def refused():
+    """What a dial that nobody answered ends with."""
+    return DialError("127.0.0.1:1: connection refused", uri=URI, phase="tcp")
+
+
+class Failing(Handshaker):
+    """Fails with one error after the other, then succeeds."""
+
+    name = "failing"
+
+    def __init__(self, *errors):
+        self.errors = list(errors)
+
+    async def handshake(self, channel, context):
+        if self.errors:
+            raise self.errors.pop(0)

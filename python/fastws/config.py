@@ -240,7 +240,7 @@ class ClientConfig:
         """The same with other settings, all checked again; what is ``"auto"`` follows. Raises as the constructor."""
         given = {name: getattr(self, name) for name in SETTINGS}
         given |= dict.fromkeys(self._auto, "auto")
-        for alias, name in _ALIASES.items():
+        for alias, name in ALIASES.items():
             if alias in changes:
                 del given[name]
                 if name in changes:
@@ -355,6 +355,7 @@ def _ws_config(given: Any) -> Mapping[str, Any]:
 
 @functools.cache
 def connect_keywords() -> frozenset[str]:
+    """The keywords of ``fastws.connect`` that ``ws_config`` may have."""
     parameters = inspect.signature(connect).parameters.values()
     names = {each.name for each in parameters if each.kind is each.KEYWORD_ONLY and not each.name.startswith("_")}
     return frozenset(names - set(_ELSEWHERE))
@@ -379,8 +380,6 @@ _ELSEWHERE = {
     for name in ("open_timeout", "ping_interval", "ping_timeout", "close_timeout", "nodelay")
 }
 
-_ALIASES = {"connect_timeout": "open_timeout", "channel_buffer_size": "queue_messages"}
-
 _NOTHING: Mapping[str, Any] = MappingProxyType({})
 
 _OF_A_CLIENT = frozenset(
@@ -391,5 +390,5 @@ _OF_A_CLIENT = frozenset(
 SETTINGS = tuple(name for name in ClientConfig.__slots__ if name != "_auto")
 """The names of all settings."""
 
-ALIASES = ("connect_timeout", "channel_buffer_size")
+ALIASES = {"connect_timeout": "open_timeout", "channel_buffer_size": "queue_messages"}
 """The model's names of some."""

@@ -571,8 +571,9 @@ class Outbox:
     async def flushed(self) -> None:
         """Waits until nothing waits any more and the kernel has taken everything. Ends with the session."""
         while True:
-            is_draining = self._waiting and self._draining is not None and not self._draining.done()
-            under_way = [*self._direct, *([self._draining] if is_draining and self._draining is not None else ())]
+            under_way: list[asyncio.Task[Any]] = [*self._direct]
+            if self._waiting and self._draining is not None and not self._draining.done():
+                under_way.append(self._draining)
             if not under_way:
                 break
             await asyncio.wait(under_way)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import concurrent.futures
 import time
-from collections.abc import Iterable
-from typing import TYPE_CHECKING
+from collections.abc import Coroutine, Iterable
+from typing import TYPE_CHECKING, Any
 
 import orjson
 
@@ -59,7 +59,8 @@ class Sending:
                 return
             message = passed
         self._parts.outbox.send_nowait(message, text, urgent=urgent, expires=_moment(expires), key=key)
-        self._accepted(message)
+        if (tap := self._parts.tap) is not None:
+            tap("out", time.time_ns(), plain(message))
 
     async def send(
         self,
@@ -99,8 +100,14 @@ class Sending:
         )
         if seconds is None:
             await sending
-            self._accepted(message)
-            return future
+        else:
+            await self._within(seconds, sending)
+        if (tap := self._parts.tap) is not None:
+            tap("out", time.time_ns(), plain(message))
+        return future
+
+    async def _within(self, seconds: float, sending: Coroutine[Any, Any, None]) -> None:
+        """Gives up after so many seconds."""
         limit = asyncio.timeout(seconds)
         try:
             async with limit:
@@ -111,8 +118,6 @@ class Sending:
             if self._parts.outbox.is_foreign:
                 raise TimeoutError(f"maybe sent: the connector's connection was not done in {seconds:g} s") from error
             raise TimeoutError(f"not sent: no room within {seconds:g} s") from error
-        self._accepted(message)
-        return future
 
     async def send_async(self, message: str | BytesLike) -> None:
         """``send(message)``, as the model crate spells it."""
@@ -177,11 +182,6 @@ class Sending:
 
     async def _outgoing(self, message: str | BytesLike) -> str | bytes | None:
         return await self._parts.host.process_outgoing(plain(message), self._parts.host.context)
-
-    def _accepted(self, message: str | BytesLike) -> None:
-        tap = self._parts.tap
-        if tap is not None:
-            tap("out", time.time_ns(), plain(message))
 
     def _outgoing_now(self, message: str | BytesLike) -> str | bytes | None:
         looking = self._outgoing(message)

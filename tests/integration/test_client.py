@@ -10,7 +10,8 @@ from fastws.errors import MaybeSent, NotSent
 from fastws.events import Connecting, Disconnected, Error, Ready, ReconnectScheduled
 from fastws.handshakes import Handshaker
 from fastws.testing import Echo, Expect, Fault, Send, SendClose, Server
-from peers import PATIENCE, Gate, Peer, frame, text
+from peers import PATIENCE, Gate, Peer, closed_again, frame, text
+from rings import take
 
 CONFIG = fastws.ClientConfig(handshake_retry_delay=0.01, shutdown_timeout=5, close_timeout=2)
 RETRY = fastws.FixedDelay(0.01)
@@ -49,10 +50,6 @@ def in_turn(*uris):
     return lambda: left.pop(0) if len(left) > 1 else left[0]
 
 
-async def take(stream, count):
-    return [await stream.recv() for _ in range(count)]
-
-
 async def event(client, kind):
     """The next event of a kind."""
     future = asyncio.get_running_loop().create_future()
@@ -70,7 +67,7 @@ async def test_after_any_end_it_comes_again_and_what_lay_between_is_marked(serve
     server.script("/again", [Send("c"), Echo()])
     client = client_of(in_turn(server.url("/end"), server.url("/again")), server)
     async with fastws.connect(server.url("/echo"), **options_of(server)):
-        before = open_fds(), asyncio.all_tasks()
+        before, tasks = open_fds(), asyncio.all_tasks()
         async with client:
             stream = client.stream(markers=True)
             assert [item.data for item in await take(stream, 2)] == ["a", "b"]
@@ -82,7 +79,8 @@ async def test_after_any_end_it_comes_again_and_what_lay_between_is_marked(serve
             assert (outage.old_generation, outage.new_generation, outage.attempts) == (1, 2, 1)
             assert outage.from_ns <= outage.detected_ns <= outage.to_ns
             assert (message.data, message.seq, message.generation, message.connection_id) == ("c", 3, 2, 2)
-        assert (open_fds(), asyncio.all_tasks()) == before
+        assert asyncio.all_tasks() == tasks
+        await closed_again(open_fds, before)
 
 
 async def test_a_server_that_ignores_pings_is_cut_after_receive_timeout(server):

@@ -8,7 +8,6 @@ import fastws
 from fastws.errors import (
     AuthFailed,
     ClientStopped,
-    DialError,
     HandshakeError,
     RetriesExhausted,
 )
@@ -23,33 +22,13 @@ from fastws.events import (
     Shutdown,
 )
 from fastws.handshakes import Handshaker
+from rings import take
 from virtual_time import run_virtual
-from wires import QUIET, URI, MemoryConnector, client_of
-
-
-def refused():
-    return DialError("127.0.0.1:1: connection refused", uri=URI, phase="tcp")
-
-
-async def take(stream, count):
-    return [await stream.recv() for _ in range(count)]
+from wires import QUIET, Failing, MemoryConnector, client_of, refused
 
 
 def names(events):
     return [type(event).__name__ for event in events]
-
-
-class Failing(Handshaker):
-    """Fails with one error after the other, then succeeds."""
-
-    name = "failing"
-
-    def __init__(self, *errors):
-        self.errors = list(errors)
-
-    async def handshake(self, channel, context):
-        if self.errors:
-            raise self.errors.pop(0)
 
 
 def test_messages_of_all_sessions_come_in_order_and_what_happened_lies_between_them():

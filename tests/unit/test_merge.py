@@ -13,7 +13,8 @@ from fastws.dedupe import Deduplicator, MessageKeys
 from fastws.errors import DialError, HandshakeError
 from fastws.events import Disconnected, DisconnectReason, Ready, Shutdown
 from fastws.handshakes import Handshaker
-from lines import Lines, redundant, rest, shapes, take, turns
+from lines import Lines, redundant, shapes, turns
+from rings import rest, take
 from virtual_time import run_virtual
 from wires import QUIET, MemoryConnector
 

@@ -10,7 +10,8 @@ import fastws
 from fastws.errors import AlreadyRunning, ClientStopped, ConfigError, DialError, NotConnected, ShutdownTimeout
 from fastws.events import Disconnected
 from fastws.http import Headers, Response
-from lines import Lines, redundant, rest, shapes, take, turns
+from lines import Lines, redundant, shapes, turns
+from rings import rest, take
 from virtual_time import run_virtual
 from wires import MemoryConnector
 

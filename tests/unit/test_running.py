@@ -9,33 +9,11 @@ from fastws.errors import (
     AlreadyRunning,
     AuthFailed,
     ClientStopped,
-    DialError,
     RetriesExhausted,
 )
 from fastws.handshakes import Handshaker
 from virtual_time import run_virtual
-from wires import QUIET, URI, MemoryConnector, client_of
-
-
-def refused():
-    return DialError("127.0.0.1:1: connection refused", uri=URI, phase="tcp")
-
-
-async def take(stream, count):
-    return [await stream.recv() for _ in range(count)]
-
-
-class Failing(Handshaker):
-    """Fails with one error after the other, then succeeds."""
-
-    name = "failing"
-
-    def __init__(self, *errors):
-        self.errors = list(errors)
-
-    async def handshake(self, channel, context):
-        if self.errors:
-            raise self.errors.pop(0)
+from wires import QUIET, Failing, MemoryConnector, client_of, refused
 
 
 def test_async_with_raises_what_makes_ready_impossible_and_not_twice():

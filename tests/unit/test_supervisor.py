@@ -12,13 +12,7 @@ from fastws.retry import ExponentialBackoff, Failure, FixedDelay, NoRetry
 from fastws.state import Status
 from fastws.supervisor import ConnectionSupervisor
 from virtual_time import run_virtual
-from wires import MemoryConnector
-
-URI = "ws://venue.example/feed"
-
-
-def refused():
-    return DialError("127.0.0.1:1: connection refused", uri=URI, phase="tcp")
+from wires import URI, MemoryConnector, refused
 
 
 def supervisor(connector, retry=None, **options):

@@ -10,12 +10,9 @@ from fastws.errors import (
 from fastws.events import (
     Disconnected,
 )
+from rings import take
 from virtual_time import run_virtual
 from wires import QUIET, MemoryConnector, client_of
-
-
-async def take(stream, count):
-    return [await stream.recv() for _ in range(count)]
 
 
 def test_fault_23_silence_is_cut_at_receive_timeout_and_a_timeout_of_none_never():

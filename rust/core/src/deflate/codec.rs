@@ -102,11 +102,6 @@ impl Inflater {
         }
         Limit::Ratio { size, compressed: self.came }.into()
     }
-
-    /// Forgets the window, as the peer has.
-    pub(super) fn forget(&mut self) {
-        self.stream = Inflate::new(false, self.window_bits);
-    }
 }
 
 /// The sending direction.
@@ -156,11 +151,6 @@ impl Deflater {
             }
         }
         Ok(output)
-    }
-
-    /// Forgets the window.
-    pub(super) fn forget(&mut self) {
-        self.stream.reset();
     }
 }
 
@@ -277,9 +267,11 @@ mod tests {
             level in 0u8..=9,
             memory_level in 1u8..=9,
             forgets in any::<bool>(),
+            both in any::<bool>(),
             messages in prop::collection::vec(prop::collection::vec(prop::collection::vec(0u8..4, 0..2000), 1..4), 1..6),
         ) {
-            let mut deflater = Deflater::new(window_bits, &Tuning { level, memory_level, ..Tuning::default() });
+            let tuning = Tuning { level, memory_level, ..Tuning::default() };
+            let mut deflater = Deflater::new(window_bits, &tuning);
             let mut inflater = Inflater::new(window_bits);
             for fragments in messages {
                 let last = fragments.len() - 1;
@@ -289,8 +281,10 @@ mod tests {
                     prop_assert_eq!(&back, fragment);
                 }
                 if forgets {
-                    deflater.forget();
-                    inflater.forget();
+                    deflater = Deflater::new(window_bits, &tuning);
+                    if both {
+                        inflater = Inflater::new(window_bits);
+                    }
                 }
             }
         }

@@ -30,9 +30,40 @@ struct Way<T> {
     is_used: bool,
 }
 
-impl<T> Way<T> {
+impl<T: Send + 'static> Way<T> {
     fn new(window_bits: u8, forgets: bool) -> Self {
         Self { codec: None, window_bits, forgets, is_compressed: false, is_used: false }
+    }
+
+    /// Lets `run` make the payload of `frame` with the codec: here, or elsewhere if it is large.
+    fn carry_out(
+        &mut self,
+        mut codec: T,
+        frame: FilterFrame,
+        is_large: bool,
+        run: impl FnOnce(&mut T) -> Result<Vec<u8>, Error> + Send + 'static,
+    ) -> Filtered {
+        let forgets = self.forgets && frame.fin;
+        let work = move || {
+            let result = run(&mut codec).map(|payload| (frame, payload));
+            (result, (!forgets).then_some(codec))
+        };
+        if is_large {
+            return Filtered::Work(Box::new(move || {
+                let (result, codec) = work();
+                WorkDone { result, state: codec.map(|codec| Box::new(codec) as Box<dyn Any + Send>) }
+            }));
+        }
+        let (result, codec) = work();
+        self.codec = codec;
+        match result {
+            Ok((frame, payload)) => Filtered::Ready(frame, payload),
+            Err(error) => Filtered::Failed(error),
+        }
+    }
+
+    fn restore(&mut self, state: Box<dyn Any + Send>) {
+        self.codec = state.downcast().ok().map(|codec| *codec);
     }
 }
 
@@ -68,26 +99,10 @@ impl FrameFilter for PerMessageDeflate {
         if !self.receiving.is_compressed {
             return Filtered::Ready(plain, payload);
         }
+        let (is_large, max_ratio) = (self.is_large(payload.len()), self.tuning.max_ratio);
         let way = &mut self.receiving;
-        let mut codec = way.codec.take().unwrap_or_else(|| Inflater::new(way.window_bits));
-        let (forgets, max_ratio) = (way.forgets && frame.fin, self.tuning.max_ratio);
-        let is_large = payload.len() >= self.tuning.offload;
-        let work = move || {
-            let result = codec.run(payload, frame.fin, limit, max_ratio).map(|payload| (plain, payload));
-            if forgets {
-                codec.forget();
-            }
-            (result, codec)
-        };
-        if is_large {
-            return Filtered::Work(Box::new(move || {
-                let (result, codec) = work();
-                WorkDone { result, state: Some(Box::new(codec)) }
-            }));
-        }
-        let (result, codec) = work();
-        self.receiving.codec = Some(codec);
-        finished(result)
+        let codec = way.codec.take().unwrap_or_else(|| Inflater::new(way.window_bits));
+        way.carry_out(codec, plain, is_large, move |codec| codec.run(payload, plain.fin, limit, max_ratio))
     }
 
     fn encode(&mut self, frame: FilterFrame, payload: Vec<u8>) -> Filtered {
@@ -102,32 +117,15 @@ impl FrameFilter for PerMessageDeflate {
         let rsv = if frame.opcode == Opcode::Continuation { frame.rsv } else { frame.rsv | RSV1 };
         let marked = FilterFrame { rsv, ..frame };
         let is_large = self.is_large(payload.len());
-        let tuning = self.tuning;
         let way = &mut self.sending;
-        let mut codec = way.codec.take().unwrap_or_else(|| Deflater::new(way.window_bits, &tuning));
-        let forgets = way.forgets && frame.fin;
-        let work = move || {
-            let result = codec.run(&payload, frame.fin).map(|payload| (marked, payload));
-            if forgets {
-                codec.forget();
-            }
-            (result, codec)
-        };
-        if is_large {
-            return Filtered::Work(Box::new(move || {
-                let (result, codec) = work();
-                WorkDone { result, state: Some(Box::new(codec)) }
-            }));
-        }
-        let (result, codec) = work();
-        self.sending.codec = Some(codec);
-        finished(result)
+        let codec = way.codec.take().unwrap_or_else(|| Deflater::new(way.window_bits, &self.tuning));
+        way.carry_out(codec, marked, is_large, move |codec| codec.run(&payload, marked.fin))
     }
 
     fn restore(&mut self, direction: Direction, state: Box<dyn Any + Send>) {
         match direction {
-            Direction::Receive => self.receiving.codec = state.downcast().ok().map(|codec| *codec),
-            Direction::Send => self.sending.codec = state.downcast().ok().map(|codec| *codec),
+            Direction::Receive => self.receiving.restore(state),
+            Direction::Send => self.sending.restore(state),
         }
     }
 
@@ -141,13 +139,6 @@ impl FrameFilter for PerMessageDeflate {
         if !std::mem::take(&mut self.sending.is_used) {
             self.sending.codec = None;
         }
-    }
-}
-
-fn finished(result: Result<(FilterFrame, Vec<u8>), Error>) -> Filtered {
-    match result {
-        Ok((frame, payload)) => Filtered::Ready(frame, payload),
-        Err(error) => Filtered::Failed(error),
     }
 }
 
@@ -195,6 +186,9 @@ mod tests {
                     }
                     assert_eq!(sizes[1] < sizes[0], !client_no_context_takeover);
                     assert_eq!(sizes[2] == sizes[0], client_no_context_takeover);
+                    // What forgets keeps no memory from one message to the next.
+                    assert_eq!(client.sending.codec.is_none(), client_no_context_takeover);
+                    assert_eq!(server.receiving.codec.is_none(), client_no_context_takeover);
                 }
             }
         }
