@@ -1,0 +1,271 @@
+"""A way through a proxy: its handshake, on a socket that goes to the native side when it is done."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import contextlib
+import io
+import re
+import socket
+from collections.abc import Callable, Sequence
+from typing import Any, cast
+
+from . import dial
+from .errors import DialError, InvalidURI, ProxyError
+from .http import Headers, Response
+from .proxy import Proxy
+from .redact import printable
+
+__all__ = ["Tunnel"]
+
+
+class Tunnel:
+    """Opens ways through one proxy.
+
+    Args:
+        proxy: The proxy.
+        dialling: How it is connected to.
+        headers: Header fields for an HTTP proxy; they replace ours of the same name.
+        uri: What messages call the connection.
+        tell: Is told what is under way, for a message that begins with the proxy.
+    """
+
+    __slots__ = ("_dialling", "_headers", "_loop", "_proxy", "_tell", "_uri")
+
+    def __init__(
+        self,
+        proxy: Proxy,
+        dialling: dial.Dialling,
+        headers: Sequence[tuple[str, str]],
+        uri: str,
+        tell: Callable[[str], None],
+    ) -> None:
+        self._proxy = proxy
+        self._dialling = dialling
+        self._headers = headers
+        self._uri = uri
+        self._tell = tell
+        self._loop = asyncio.get_running_loop()
+
+    async def open(self, host: str, port: int) -> socket.socket:
+        """A non-blocking socket whose other end is ``host``, by way of the proxy.
+
+        Raises:
+            ProxyError: The proxy was not reached, or opened no way.
+            DialError: The host was not found, where the proxy wants an address.
+        """
+        hosts = [host]
+        if not self._proxy.finds_hosts:
+            family = socket.AF_INET if self._proxy.scheme == "socks4" else socket.AF_UNSPEC
+            self._tell("wants an address, and the host's name was being looked up")
+            found = await dial.resolve(self._loop, host, port, self._uri, family)
+            hosts = [cast("tuple[str, int]", address.sockaddr)[0] for address in found]
+        failed: ProxyError | None = None
+        for each in hosts:
+            sock = await self._connected()
+            try:
+                self._tell("had not answered")
+                await self._ask(sock, each, port)
+            except ProxyError as error:
+                sock.close()
+                if error.denied or each == hosts[-1]:
+                    raise
+                failed = error
+            except BaseException:
+                sock.close()
+                raise
+            else:
+                return sock
+        raise failed if failed is not None else AssertionError("no address")
+
+    async def _connected(self) -> socket.socket:
+        """A socket that is connected to the proxy."""
+        proxy, tried = self._proxy, dict[str, str]()
+        self._tell("was being looked up")
+        try:
+            local = await dial.local_addresses(self._loop, self._dialling, self._uri)
+            addresses = await dial.resolve(self._loop, proxy.host, proxy.port, self._uri, self._dialling.family)
+            self._tell("was being connected to")
+            return await dial.connect(self._loop, addresses, self._dialling, self._uri, local=local, tried=tried)
+        except DialError as error:
+            why = str(error).removeprefix(f"{self._uri}: ")
+            raise self._failed(f"cannot be reached: {why}", attempts=error.attempts) from error
+
+    async def _ask(self, sock: socket.socket, host: str, port: int) -> None:
+        try:
+            if self._proxy.scheme == "http":
+                await self._ask_http(sock, host, port)
+            else:
+                await self._ask_socks(sock, host, port)
+        except ProxyError:
+            raise
+        except UnicodeError as error:
+            raise InvalidURI(f"{self._uri}: the host {host!r} cannot be written for a proxy: {error}") from error
+        except OSError as error:
+            raise self._failed(
+                f"dropped the connection before it was a way to the server: {dial.reason(error)}"
+            ) from error
+
+    # ---- HTTP CONNECT (RFC 9110 §9.3.6) ----------------------------------------------------------------------------
+
+    async def _ask_http(self, sock: socket.socket, host: str, port: int) -> None:
+        await self._loop.sock_sendall(sock, self._request(host, port))
+        response = _parsed(await self._head(sock))
+        if response is None:
+            raise self._failed("answered something that is not HTTP: is it a proxy of this kind, on this port?")
+        if not 200 <= response.status_code < 300:
+            raise self._refused(response, f"{_authority(host)}:{port}")
+
+    def _request(self, host: str, port: int) -> bytes:
+        place = f"{_authority(host)}:{port}"
+        fields = [("Host", place)]
+        if self._proxy.username is not None:
+            credentials = f"{self._proxy.username}:{self._proxy.password or ''}".encode()
+            fields.append(("Proxy-Authorization", f"Basic {base64.b64encode(credentials).decode()}"))
+        given = {name.lower() for name, _ in self._headers}
+        fields = [(name, value) for name, value in fields if name.lower() not in given]
+        lines = [f"CONNECT {place} HTTP/1.1", *(f"{name}: {value}" for name, value in [*fields, *self._headers])]
+        return "\r\n".join([*lines, "", ""]).encode()
+
+    async def _head(self, sock: socket.socket) -> bytes:
+        """The head of the answer. What is behind it is the server's and stays in the socket."""
+        head = b""
+        while True:
+            first = await self._loop.sock_recv(sock, 1)
+            if not first:
+                raise self._failed(
+                    "ended the connection in the middle of its answer" if head else "ended the connection unanswered"
+                )
+            head += first
+            with contextlib.suppress(BlockingIOError):
+                seen = sock.recv(_MAX_HEAD, socket.MSG_PEEK)
+                end = _END_OF_HEAD.search(head + seen)
+                head += sock.recv(len(seen) if end is None else end.end() - len(head))
+            if not head.startswith(_HTTP[: len(head)]):
+                return head
+            if _END_OF_HEAD.search(head):
+                return head
+            if len(head) >= _MAX_HEAD:
+                raise self._failed(f"answered with a head of more than {_MAX_HEAD // 1024} KiB")
+
+    def _refused(self, response: Response, place: str) -> ProxyError:
+        line = f"HTTP {response.status_code} {response.reason_phrase}".rstrip()
+        hint = _HINTS.get(response.status_code, "")
+        if response.status_code in (401, 407):  # tinyproxy says the first
+            kinds = ", ".join(value.split()[0] for value in response.headers.get_all("Proxy-Authenticate") if value)
+            hint = _OTHER_CREDENTIALS if self._proxy.username is not None else _NO_CREDENTIALS
+            hint += f" (it knows {kinds}; we know Basic)" if kinds else ""
+        what = f"did not connect us to {place}: {printable(line)}"
+        return self._failed(f"{what}; {hint}" if hint else what, response=response)
+
+    # ---- SOCKS -----------------------------------------------------------------------------------------------------
+
+    async def _ask_socks(self, sock: socket.socket, host: str, port: int) -> None:
+        import python_socks
+        from python_socks.async_.asyncio import Proxy as SocksProxy
+
+        if self._proxy.scheme.startswith("socks4") and ":" in host:
+            raise self._failed(f"cannot connect us to {host}: SOCKS4 has no IPv6; use socks5://", denied=True)
+        kind = python_socks.ProxyType.SOCKS4 if "4" in self._proxy.scheme else python_socks.ProxyType.SOCKS5
+        socks = SocksProxy(
+            kind,
+            self._proxy.host,
+            self._proxy.port,
+            self._proxy.username,
+            self._proxy.password,
+            rdns=True,  # an address is one by now, where it has to be
+            forward=cast("Any", _Connected(sock)),
+            loop=self._loop,
+        )
+        try:
+            await socks.connect(host, port, timeout=_NO_LIMIT)
+        except python_socks.ProxyError as error:
+            reply = printable(str(error))
+            raise self._failed(
+                f"did not connect us to {_authority(host)}:{port}: {reply}{_socks_hint(reply, error.error_code)}",
+                reply=reply,
+                denied=any(sign in reply for sign in _SOCKS_WANTS) or error.error_code in _SOCKS_DENIALS,
+            ) from error
+        except UnicodeError:
+            raise
+        except ValueError as error:
+            raise self._failed(f"answered something that is not SOCKS: {error}") from error
+
+    def _failed(self, what: str, **attributes: Any) -> ProxyError:
+        shown = self._proxy.shown
+        return ProxyError(f"{self._uri}: the proxy {shown} {what}", uri=self._uri, proxy=shown, **attributes)
+
+
+class _Connected:
+    """What python-socks takes for a proxy in front of the proxy: the socket that is connected already."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        self._sock = sock
+
+    async def connect(self, **_: Any) -> socket.socket:
+        return self._sock
+
+
+def _parsed(head: bytes) -> Response | None:
+    """The answer; None if it is not one of HTTP/1."""
+    from http.client import HTTPException, parse_headers
+
+    line, _, rest = head.partition(b"\n")
+    match = _STATUS_LINE.fullmatch(line.rstrip(b"\r"))
+    if match is None:
+        return None
+    try:
+        fields = parse_headers(io.BytesIO(rest)).items()
+    except HTTPException:
+        return None
+    return Response(int(match[1]), (match[2] or b"").decode("latin-1").strip(), Headers(list(fields)))
+
+
+def _authority(host: str) -> str:
+    """A host as a request line has it."""
+    if ":" in host:
+        return f"[{host}]"
+    return host if host.isascii() else host.encode("idna").decode("ascii")
+
+
+def _socks_hint(reply: str, code: int | None) -> str:
+    if code == _NOT_ALLOWED:
+        return "; its rules forbid this server: ask who runs it"
+    return next((f"; {hint}" for sign, hint in _SOCKS_WANTS.items() if sign in reply), "")
+
+
+_MAX_HEAD = 2**14
+"""Bytes; nginx and Squid send a few hundred, with cookies and traces a few thousand."""
+
+_END_OF_HEAD = re.compile(rb"\r?\n\r?\n")
+
+_HTTP = b"HTTP/1."
+
+_STATUS_LINE = re.compile(rb"HTTP/1\.[01] (\d{3})(?: (.*))?")
+
+_NO_LIMIT = 1e7
+"""Seconds; open_timeout ends it, and python-socks has no way to say that nothing does."""
+
+_NOT_ALLOWED = 2
+"""RFC 1928 §6."""
+
+_SOCKS_DENIALS = frozenset({_NOT_ALLOWED, 7, 8, 92, 93})
+"""Besides: a command and a kind of address that it does not know; SOCKS 4's two ways to doubt the user."""
+
+_SOCKS_WANTS = {
+    "No acceptable auth": "it wants credentials: put them into its URL, socks5h://user:password@host:1080",
+    "authentication failure": "user and password of its URL are not right",
+}
+"""What python-socks says of credentials, without a code of its own, and what to do."""
+
+_NO_CREDENTIALS = "it wants credentials: put them into its URL, http://user:password@host:port"
+_OTHER_CREDENTIALS = "it does not accept the user and password of its URL"
+
+_HINTS = {
+    403: "its rules forbid this server or its port: ask who runs it",
+    405: "it does not open ways (CONNECT): is it a proxy?",
+    502: "it cannot reach the server, or does not find its name",
+    503: "it cannot reach the server, or is overloaded",
+    504: "the server did not answer it",
+}
