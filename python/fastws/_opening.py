@@ -232,7 +232,7 @@ class Opening:
         headers = list(self._plan.proxy_headers)
         if self._plan.user_agent is not None and not any(name.lower() == "user-agent" for name, _ in headers):
             headers.insert(0, ("User-Agent", self._plan.user_agent))
-        tunnel = Tunnel(chosen, self._plan.dialling, headers, leg.target.shown, tell)
+        tunnel = Tunnel(self._loop, chosen, self._plan.dialling, headers, leg.target.shown, tell)
         sock = await tunnel.open(leg.host, leg.port)
         progress.note("upgrade")
         return await self._attempt(sock, leg, context)

@@ -24,6 +24,7 @@ class Tunnel:
     """Opens ways through one proxy.
 
     Args:
+        loop: The event loop.
         proxy: The proxy.
         dialling: How it is connected to.
         headers: Header fields for an HTTP proxy; they replace ours of the same name.
@@ -35,6 +36,7 @@ class Tunnel:
 
     def __init__(
         self,
+        loop: asyncio.AbstractEventLoop,
         proxy: Proxy,
         dialling: dial.Dialling,
         headers: Sequence[tuple[str, str]],
@@ -46,7 +48,7 @@ class Tunnel:
         self._headers = headers
         self._uri = uri
         self._tell = tell
-        self._loop = asyncio.get_running_loop()
+        self._loop = loop
 
     async def open(self, host: str, port: int) -> socket.socket:
         """A non-blocking socket whose other end is ``host``, by way of the proxy.

@@ -3,6 +3,8 @@
 import asyncio
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 import fastws
 from fastws import proxy
@@ -66,6 +68,19 @@ def test_a_proxy_is_shown_without_user_and_password():
     assert found.shown == "http://[::1]:3128"
     assert "hunter2" not in repr(found)
     assert "user'" not in repr(found)
+
+
+@given(st.sampled_from(["", "http://", "socks5://u:hunter2@", "socks4://", "http://[", "HTTPS://"]), st.text())
+def test_whatever_is_given_is_a_proxy_or_a_wrong_setting(start, rest):
+    try:
+        found = Proxy.parse(start + rest)
+        said = found.shown + repr(found)
+    except fastws.ConfigError as error:
+        said = str(error)
+    else:
+        assert 0 < found.port < 65_536
+        assert found.host
+    assert "hunter2" not in said
 
 
 # The environment.
@@ -171,6 +186,11 @@ def test_a_wrong_url_of_the_environment_names_its_variable(environment):
 )
 def test_no_proxy_exempts_hosts(no_proxy, host, exempt):
     assert proxy.is_exempt(no_proxy, host, 443) is exempt
+
+
+@given(st.text(), st.text())
+def test_whatever_no_proxy_is_it_is_read(no_proxy, host):
+    assert proxy.is_exempt(no_proxy, host, 443) in (True, False)
 
 
 # Functions.

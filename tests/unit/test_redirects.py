@@ -1,6 +1,8 @@
 """Which redirects are followed, and what goes along (redirects.py)."""
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 import fastws
 from fastws import redirects
@@ -70,6 +72,17 @@ def test_a_redirect_that_is_not_followed_says_why_and_shows_no_secret(source, lo
     assert said.isprintable()
     assert refused.chain[0] == Target.parse(source).shown
     assert not refused.is_retryable
+
+
+@given(st.sampled_from(["ws://h/a", "wss://u:p@h/", "ws+unix:///s:/a"]), st.text())
+def test_whatever_a_location_is_it_is_followed_or_refused(source, location):
+    try:
+        target, said = followed(source, location), ""
+    except fastws.RedirectError as error:
+        said = str(error)
+    else:
+        assert target.secure or not source.startswith("wss")
+    assert said.isprintable()
 
 
 def test_redirects_are_bounded_and_the_error_names_the_chain():
