@@ -164,7 +164,7 @@ test-python: $(TEST)/.stamps/fastws ## the Python tests
 		$(PYTEST) -m "timing$(if $(MARK), and ($(MARK)))" $(PYTEST_ARGS) $(TESTS) || [ $$? -eq 5 ]; \
 	fi
 
-test-network: $(TEST)/.stamps/fastws ## the tests against programs of others: tinyproxy, Dante, microsocks; none may be missing
+test-network: $(TEST)/.stamps/fastws ## the tests against programs of others: tinyproxy, Dante, microsocks, HAProxy; none may be missing
 	@$(call say,Python $(PYVER): tests against programs of others)
 	@FASTWS_TEST_NETWORK=1 $(PYTEST) -m network $(PYTEST_ARGS) $(TESTS)
 

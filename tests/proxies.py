@@ -7,6 +7,7 @@ import os
 import select
 import shutil
 import socket
+import ssl
 import struct
 import subprocess
 import time
@@ -31,10 +32,12 @@ def relay(one: socket.socket, two: socket.socket) -> None:
             if not ready:
                 return
             for sock in ready:
-                data = sock.recv(1 << 16)
-                if not data:
+                while data := sock.recv(1 << 16):
+                    ends[sock].sendall(data)
+                    if not (isinstance(sock, ssl.SSLSocket) and sock.pending()):
+                        break
+                else:
                     return
-                ends[sock].sendall(data)
 
 
 def http_proxy(
@@ -111,9 +114,9 @@ def until_null(wire: Wire) -> bytes:
     return taken
 
 
-def proxy(*scripts: Script) -> Peer:
-    """A listening proxy."""
-    return Peer(*scripts, upgrade=False)
+def proxy(*scripts: Script, tls: bool = False) -> Peer:
+    """A listening proxy, that speaks TLS itself if it is to."""
+    return Peer(*scripts, upgrade=False, tls=tls)
 
 
 # Processes.
@@ -192,4 +195,19 @@ def danted(folder: Path, *, blocked: int | None = None) -> Iterator[int]:
         "socks pass { from: 127.0.0.0/8 to: 0.0.0.0/0 }\n"
     )
     with running(port, program, "-f", str(config), "-p", str(folder / "danted.pid"), log=folder / "danted.log"):
+        yield port
+
+
+@contextlib.contextmanager
+def haproxy(folder: Path, behind: int, *, pem: bytes) -> Iterator[int]:
+    """HAProxy, which speaks TLS in front of a proxy at the port `behind`."""
+    program, port = binary("haproxy", "haproxy"), free_port()
+    certificate, config = folder / "proxy.pem", folder / "haproxy.cfg"
+    certificate.write_bytes(pem)
+    config.write_text(
+        "defaults\n mode tcp\n timeout connect 5s\n timeout client 30s\n timeout server 30s\n"
+        f"frontend secured\n bind 127.0.0.1:{port} ssl crt {certificate}\n default_backend proxies\n"
+        f"backend proxies\n server one 127.0.0.1:{behind}\n"
+    )
+    with running(port, program, "-db", "-f", str(config), log=folder / "haproxy.log"):
         yield port

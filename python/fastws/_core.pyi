@@ -24,6 +24,7 @@ __all__ = [
     "TestServer",
     "TestVenue",
     "TlsContext",
+    "TlsTunnel",
     "Waiter",
     "__version__",
     "_panic_at",
@@ -181,7 +182,7 @@ class Connection:
         fd: int,
         request: Request,
         uri: str,
-        tls: TlsContext | None = None,
+        tls: TlsContext | TlsTunnel | None = None,
         server_name: str | None = None,
         listener: Any | None = None,
     ) -> asyncio.Future[None]: ...
@@ -564,6 +565,16 @@ class Request:
 @final
 class TlsContext:
     def __new__(cls, roots: str, ca: bytes | None = None) -> Self: ...
+
+@final
+class TlsTunnel:
+    def __new__(cls, context: TlsContext, server_name: str) -> Self: ...
+    def output(self) -> bytes: ...
+    def receive(self, data: bytes) -> bytes: ...
+    def send(self, plain: bytes) -> None: ...
+    def enter(self, context: TlsContext, server_name: str) -> None: ...
+    @property
+    def is_established(self) -> bool: ...
 
 @final
 class Waiter:

@@ -73,7 +73,7 @@ _INSTEAD = {
     "http_no_proxy": _PROXY,
     "proxy_type": _PROXY,
     "proxy_auth": _PROXY,
-    "proxy_ssl": "this version does not speak TLS to a proxy itself; leave it out",
+    "proxy_ssl": "use proxy_tls=, a fastws.TlsConfig",
     "redirect_limit": "use max_redirects=",
     "max_redirect": "use max_redirects=",
     "trust_env": "use proxy=True",

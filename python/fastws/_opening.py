@@ -43,6 +43,7 @@ class Plan:
     dialling: dial.Dialling
     proxy: proxy.Choice
     proxy_headers: Sequence[tuple[str, str]]
+    proxy_tls: TlsConfig
     max_redirects: int
     on_auth_challenge: OnAuthChallenge | None
     callbacks: Callbacks | None
@@ -232,26 +233,38 @@ class Opening:
         headers = list(self._plan.proxy_headers)
         if self._plan.user_agent is not None and not any(name.lower() == "user-agent" for name, _ in headers):
             headers.insert(0, ("User-Agent", self._plan.user_agent))
-        tunnel = Tunnel(self._loop, chosen, self._plan.dialling, headers, leg.target.shown, tell)
-        sock = await tunnel.open(leg.host, leg.port)
+        shown, tls = leg.target.shown, None
+        if chosen.scheme == "https":
+            tell("was to be reached by TLS, and the trusted certificates were being loaded")
+            name = self._plan.proxy_tls.server_hostname or chosen.host
+            tls = (await context_for(self._plan.proxy_tls), name)
+        tunnel = Tunnel(self._loop, chosen, self._plan.dialling, headers, shown, tell, tls)
+        sock, outer = await tunnel.open(leg.host, leg.port)
         progress.note("upgrade")
-        return await self._attempt(sock, leg, context)
+        return await self._attempt(sock, leg, context, outer=outer)
 
     async def _attempt(
-        self, sock: socket.socket, leg: Leg, context: _core.TlsContext | None, address: dial.Address | None = None
+        self,
+        sock: socket.socket,
+        leg: Leg,
+        context: _core.TlsContext | None,
+        address: dial.Address | None = None,
+        outer: _core.TlsTunnel | None = None,
     ) -> Connection:
-        """The upgrade on ``sock``, which is taken over."""
+        """The upgrade on ``sock``, which is taken over, inside of a proxy's TLS if there is one."""
         plan, progress, shown = self._plan, self._progress, leg.target.shown
+        name = (leg.tls.server_hostname or leg.target.host) if leg.tls is not None else ""
         try:
             request, self._request = self._request or plan.request(leg), None
             ws = Connection(self._loop, _policy, plan.settings)
+            if outer is not None and context is not None:
+                outer.enter(context, name)
         except BaseException:
             sock.close()
             raise
-        name = (leg.tls.server_hostname or leg.target.host) if leg.tls is not None else None
         fd = sock.detach()
         try:
-            opening = ws._start(fd, request, shown, context, name, plan.callbacks)
+            opening = ws._start(fd, request, shown, outer or context, name, plan.callbacks)
         except BaseException:
             if ws.fileno() < 0:
                 os.close(fd)

@@ -260,6 +260,16 @@ def basic_auth(auth: tuple[str, str], uri: str, fields: Iterable[tuple[str, str]
     return "Authorization", "Basic " + base64.b64encode(f"{user}:{password}".encode()).decode("ascii")
 
 
+def proxy_tls_config(tls: TlsConfig | Literal["system", "webpki"] | None) -> TlsConfig:
+    """The TLS settings of an ``https://`` proxy."""
+    if tls is None:
+        return _USUAL_TLS
+    try:
+        return tls_config(tls, None, secure=True) or TlsConfig()
+    except TypeError as error:
+        raise TypeError(f"proxy_{error}") from None
+
+
 def proxy_fields(headers: HeadersLike | None) -> list[tuple[str, str]]:
     """Headers for a proxy, as pairs."""
     if headers is None:
@@ -391,6 +401,8 @@ def marks(name: str, value: int | tuple[int, int] | None) -> tuple[int, int]:
         raise ValueError(f"{name}: the low-water mark must be between 0 and {checked}, not {low!r}")
     return checked, low
 
+
+_USUAL_TLS = TlsConfig()
 
 _OR_OFF = ", or None to leave it off"
 

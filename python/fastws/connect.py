@@ -59,11 +59,12 @@ class connect:  # noqa: N801 - a function to its users, as in websockets
             8305); None to try the next only when one has failed.
         interleave: How many addresses of the first kind (IPv6 or IPv4) come before one of the other; 0 keeps the
             resolver's order.
-        proxy: Go through this proxy: its URL (``http://user:password@host:port``, or ``socks4``, ``socks4a``,
-            ``socks5`` or ``socks5h``), True for the one that the environment names (``https_proxy`` and its kin, but
-            for ``no_proxy``), or a function, ``async`` or not, that gets the URI and returns a URL or None. None dials
-            directly, whatever the environment says.
+        proxy: Go through this proxy: its URL (``http://user:password@host:port``, or ``https``, ``socks4``,
+            ``socks4a``, ``socks5`` or ``socks5h``), True for the one that the environment names (``https_proxy`` and
+            its kin, but for ``no_proxy``), or a function, ``async`` or not, that gets the URI and returns a URL or
+            None. None dials directly, whatever the environment says.
         proxy_headers: More headers for an HTTP proxy.
+        proxy_tls: For a proxy with ``https://``: as ``tls``, for the TLS to the proxy, inside of which all else goes.
         auth: User and password for ``Authorization: Basic``, as userinfo in the URI gives them.
         on_auth_challenge: A function, ``async`` or not, that gets the answer (``fastws.Response``) with which the
             server refused the upgrade with 401, and returns header fields for one more attempt, or None to let it be.
@@ -140,6 +141,7 @@ class connect:  # noqa: N801 - a function to its users, as in websockets
         interleave: int = 1,
         proxy: ProxyLike = None,
         proxy_headers: HeadersLike | None = None,
+        proxy_tls: TlsConfig | Literal["system", "webpki"] | None = None,
         auth: tuple[str, str] | None = None,
         on_auth_challenge: OnAuthChallenge | None = None,
         max_redirects: int = MAX_REDIRECTS,
@@ -179,13 +181,15 @@ class connect:  # noqa: N801 - a function to its users, as in websockets
         if auth is not None:
             fields.append(_options.basic_auth(auth, uri, fields))
         tls_config = _options.tls_config(tls, server_hostname, secure=target.secure)
-        if tls_config is not None and not tls_config.verify:
-            warnings.warn(
-                "TlsConfig(verify=False): the server's certificate is not checked; anybody on the way can read and "
-                "change what is sent",
-                RuntimeWarning,
-                stacklevel=3,
-            )
+        proxy_tls_config = _options.proxy_tls_config(proxy_tls)
+        for config, whose in ((tls_config, "server"), (proxy_tls_config, "proxy")):
+            if config is not None and not config.verify:
+                warnings.warn(
+                    f"TlsConfig(verify=False): the {whose}'s certificate is not checked; anybody on the way can read "
+                    "and change what is sent",
+                    RuntimeWarning,
+                    stacklevel=3,
+                )
         if on_auth_challenge is not None and not callable(on_auth_challenge):
             raise TypeError(f"on_auth_challenge is a function that gets the 401 response, not {on_auth_challenge!r}")
         socket_options = _options.socket_options(
@@ -231,6 +235,7 @@ class connect:  # noqa: N801 - a function to its users, as in websockets
             dialling=_options.dialling(socket_options, family, local_addr, happy_eyeballs_delay, interleave),
             proxy=checked_proxy(proxy),
             proxy_headers=_options.proxy_fields(proxy_headers),
+            proxy_tls=proxy_tls_config,
             max_redirects=_options.count("max_redirects", max_redirects),
             on_auth_challenge=on_auth_challenge,
             callbacks=Callbacks(listener) if listener is not None else None,

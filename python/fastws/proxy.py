@@ -18,7 +18,7 @@ __all__ = ["Proxy", "ProxyLike", "checked", "choose", "from_environment", "is_ex
 ProxyLike = str | Literal[True] | Callable[[str], str | Awaitable[str | None] | None] | None
 """What ``proxy=`` may be: a URL, True for the environment, a function that gets the URI, or None for no proxy."""
 
-Scheme = Literal["http", "socks4", "socks4a", "socks5", "socks5h"]
+Scheme = Literal["http", "https", "socks4", "socks4a", "socks5", "socks5h"]
 
 Choice = Any
 """A ``ProxyLike`` whose URL was read: ``Proxy | Literal[True] | Callable[[str], …] | None``."""
@@ -39,20 +39,14 @@ class Proxy:
         """Reads the URL of a proxy. Raises ConfigError, which never shows the URL: it may hold a password.
 
         Args:
-            url: ``http://user:password@host:port``, or the same with ``socks4``, ``socks4a``, ``socks5`` or
-                ``socks5h``. ``socks`` is ``socks5h``. The port is 80, or 1080 for SOCKS, unless it is given.
+            url: ``http://user:password@host:port``, or the same with ``https``, ``socks4``, ``socks4a``, ``socks5`` or
+                ``socks5h``. ``socks`` is ``socks5h``. The port is 80, 443 or 1080 unless it is given.
             source: What messages call it.
         """
         scheme, separator, _ = url.partition("://")
         scheme = _ALIASES.get(scheme.lower(), scheme.lower())
         if not separator:
             raise _wrong(source, "is a URL with a scheme, such as http://proxy.example:3128")
-        if scheme == "https":
-            raise _wrong(
-                source,
-                "is an https:// URL, and this version does not speak TLS to a proxy itself (TLS to the server goes "
-                "through any proxy); most of these proxies have a plain port too: use http://",
-            )
         if scheme not in get_args(Scheme):
             raise _wrong(source, f"has the scheme {scheme!r}; there are {', '.join(get_args(Scheme))}")
         try:
@@ -67,7 +61,7 @@ class Proxy:
             raise _wrong(source, "is scheme, host and port, and nothing behind the port; write http://host:3128")
         username, password = (None if part is None else unquote(part) for part in (parts.username, parts.password))
         _check_credentials(source, scheme, username or "", password or "")
-        default = 80 if scheme == "http" else 1080
+        default = _PORTS.get(scheme, 1080)
         return cls(cast("Scheme", scheme), host, port or default, username or None, password or None)
 
     @property
@@ -83,7 +77,7 @@ class Proxy:
 
 def _check_credentials(source: str, scheme: str, username: str, password: str) -> None:
     """RFC 1929 §2, RFC 7617 §2; SOCKS 4 has a user and no password."""
-    if scheme == "http":
+    if scheme in ("http", "https"):
         if ":" in username:
             raise _wrong(source, "has a user with a colon, which cannot be told from its password")
         return
@@ -207,5 +201,7 @@ def _wrong(source: str, what: str) -> ConfigError:
 
 
 _ALIASES = {"socks": "socks5h"}
+
+_PORTS = {"http": 80, "https": 443}
 
 _BY_TLS = {True: ("wss", "https", "socks", "all"), False: ("ws", "http", "socks", "all")}

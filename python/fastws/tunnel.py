@@ -11,7 +11,7 @@ import socket
 from collections.abc import Callable, Sequence
 from typing import Any, cast
 
-from . import dial
+from . import _core, dial
 from .errors import DialError, InvalidURI, ProxyError
 from .http import Headers, Response
 from .proxy import Proxy
@@ -30,9 +30,10 @@ class Tunnel:
         headers: Header fields for an HTTP proxy; they replace ours of the same name.
         uri: What messages call the connection.
         tell: Is told what is under way, for a message that begins with the proxy.
+        tls: For an ``https://`` proxy: the native context of its TLS, and the name that its certificate must have.
     """
 
-    __slots__ = ("_dialling", "_headers", "_loop", "_proxy", "_tell", "_uri")
+    __slots__ = ("_dialling", "_headers", "_loop", "_proxy", "_tell", "_tls", "_uri")
 
     def __init__(
         self,
@@ -42,6 +43,7 @@ class Tunnel:
         headers: Sequence[tuple[str, str]],
         uri: str,
         tell: Callable[[str], None],
+        tls: tuple[_core.TlsContext, str] | None = None,
     ) -> None:
         self._proxy = proxy
         self._dialling = dialling
@@ -49,9 +51,10 @@ class Tunnel:
         self._uri = uri
         self._tell = tell
         self._loop = loop
+        self._tls = tls
 
-    async def open(self, host: str, port: int) -> socket.socket:
-        """A non-blocking socket whose other end is ``host``, by way of the proxy.
+    async def open(self, host: str, port: int) -> tuple[socket.socket, _core.TlsTunnel | None]:
+        """A non-blocking socket whose other end is ``host``, by way of the proxy, and the proxy's TLS on it, if any.
 
         Raises:
             ProxyError: The proxy was not reached, or opened no way.
@@ -68,7 +71,7 @@ class Tunnel:
             sock = await self._connected()
             try:
                 self._tell("had not answered")
-                await self._ask(sock, each, port)
+                outer = await self._ask(sock, each, port)
             except ProxyError as error:
                 sock.close()
                 if error.denied or each == hosts[-1]:
@@ -78,7 +81,7 @@ class Tunnel:
                 sock.close()
                 raise
             else:
-                return sock
+                return sock, outer
         raise failed if failed is not None else AssertionError("no address")
 
     async def _connected(self) -> socket.socket:
@@ -94,10 +97,14 @@ class Tunnel:
             why = str(error).removeprefix(f"{self._uri}: ")
             raise self._failed(f"cannot be reached: {why}", attempts=error.attempts) from error
 
-    async def _ask(self, sock: socket.socket, host: str, port: int) -> None:
+    async def _ask(self, sock: socket.socket, host: str, port: int) -> _core.TlsTunnel | None:
         try:
+            if self._tls is not None:
+                tls = await self._secured(sock, *self._tls)
+                await self._ask_http(_Secured(self._loop, sock, tls), host, port)
+                return tls
             if self._proxy.scheme == "http":
-                await self._ask_http(sock, host, port)
+                await self._ask_http(_Plain(self._loop, sock), host, port)
             else:
                 await self._ask_socks(sock, host, port)
         except ProxyError:
@@ -108,12 +115,43 @@ class Tunnel:
             raise self._failed(
                 f"dropped the connection before it was a way to the server: {dial.reason(error)}"
             ) from error
+        return None
+
+    async def _secured(self, sock: socket.socket, context: _core.TlsContext, name: str) -> _core.TlsTunnel:
+        """TLS to the proxy itself."""
+        self._tell("was making the TLS connection to itself")
+        try:
+            tls = _core.TlsTunnel(context, name)
+            await self._loop.sock_sendall(sock, tls.output())
+            while not tls.is_established:
+                data = await self._loop.sock_recv(sock, _CHUNK)
+                if not data:
+                    raise self._failed("ended the connection in the middle of the TLS handshake")
+                try:
+                    tls.receive(data)
+                finally:
+                    await self._loop.sock_sendall(sock, tls.output())  # where it failed, why
+        except UnicodeError:
+            raise
+        except ValueError as error:
+            why = str(error)
+            hint = next((f"; {hint}" for sign, hint in _TLS_HINTS.items() if sign in why), "")
+            raise self._failed(
+                f"made no TLS connection to itself: {why}{hint}", denied="certificate" in why.lower()
+            ) from error
+        self._tell("had not answered")
+        return tls
 
     # ---- HTTP CONNECT (RFC 9110 §9.3.6) ----------------------------------------------------------------------------
 
-    async def _ask_http(self, sock: socket.socket, host: str, port: int) -> None:
-        await self._loop.sock_sendall(sock, self._request(host, port))
-        response = _parsed(await self._head(sock))
+    async def _ask_http(self, wire: _Plain | _Secured, host: str, port: int) -> None:
+        try:
+            await wire.send(self._request(host, port))
+            response = _parsed(await self._head(wire))
+        except UnicodeError:
+            raise
+        except ValueError as error:
+            raise self._failed(f"sent what is not TLS any more: {error}") from error
         if response is None:
             raise self._failed("answered something that is not HTTP: is it a proxy of this kind, on this port?")
         if not 200 <= response.status_code < 300:
@@ -130,23 +168,22 @@ class Tunnel:
         lines = [f"CONNECT {place} HTTP/1.1", *(f"{name}: {value}" for name, value in [*fields, *self._headers])]
         return "\r\n".join([*lines, "", ""]).encode()
 
-    async def _head(self, sock: socket.socket) -> bytes:
+    async def _head(self, wire: _Plain | _Secured) -> bytes:
         """The head of the answer. What is behind it is the server's and stays in the socket."""
         head = b""
         while True:
-            first = await self._loop.sock_recv(sock, 1)
-            if not first:
+            more = await wire.receive(head)
+            if not more:
                 raise self._failed(
                     "ended the connection in the middle of its answer" if head else "ended the connection unanswered"
                 )
-            head += first
-            with contextlib.suppress(BlockingIOError):
-                seen = sock.recv(_MAX_HEAD, socket.MSG_PEEK)
-                end = _END_OF_HEAD.search(head + seen)
-                head += sock.recv(len(seen) if end is None else end.end() - len(head))
+            head += more
             if not head.startswith(_HTTP[: len(head)]):
                 return head
-            if _END_OF_HEAD.search(head):
+            end = _END_OF_HEAD.search(head)
+            if end is not None and end.end() < len(head):
+                raise self._failed("sent more than its answer, though the server has nothing to answer yet")
+            if end is not None:
                 return head
             if len(head) >= _MAX_HEAD:
                 raise self._failed(f"answered with a head of more than {_MAX_HEAD // 1024} KiB")
@@ -199,6 +236,46 @@ class Tunnel:
         return ProxyError(f"{self._uri}: the proxy {shown} {what}", uri=self._uri, proxy=shown, **attributes)
 
 
+class _Plain:
+    """Bytes to and from a proxy as they are."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, sock: socket.socket) -> None:
+        self._loop = loop
+        self._sock = sock
+
+    async def send(self, data: bytes) -> None:
+        await self._loop.sock_sendall(self._sock, data)
+
+    async def receive(self, head: bytes) -> bytes:
+        """What has come and belongs to the head of an answer that begins with ``head``; nothing at the end."""
+        more = await self._loop.sock_recv(self._sock, 1)
+        if more:
+            with contextlib.suppress(BlockingIOError):
+                seen = self._sock.recv(_MAX_HEAD, socket.MSG_PEEK)
+                end = _END_OF_HEAD.search(head + more + seen)
+                more += self._sock.recv(len(seen) if end is None else end.end() - len(head) - 1)
+        return more
+
+
+class _Secured:
+    """The same by TLS. What comes in one piece is taken in one piece."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, sock: socket.socket, tls: _core.TlsTunnel) -> None:
+        self._loop = loop
+        self._sock = sock
+        self._tls = tls
+
+    async def send(self, data: bytes) -> None:
+        self._tls.send(data)
+        await self._loop.sock_sendall(self._sock, self._tls.output())
+
+    async def receive(self, _: bytes) -> bytes:
+        while data := await self._loop.sock_recv(self._sock, _CHUNK):
+            if plain := self._tls.receive(data):
+                return plain
+        return b""
+
+
 class _Connected:
     """What python-socks takes for a proxy in front of the proxy: the socket that is connected already."""
 
@@ -237,6 +314,8 @@ def _socks_hint(reply: str, code: int | None) -> str:
     return next((f"; {hint}" for sign, hint in _SOCKS_WANTS.items() if sign in reply), "")
 
 
+_CHUNK = 2**14
+
 _MAX_HEAD = 2**14
 """Bytes; nginx and Squid send a few hundred, with cookies and traces a few thousand."""
 
@@ -263,6 +342,11 @@ _SOCKS_WANTS = {
 
 _NO_CREDENTIALS = "it wants credentials: put them into its URL, http://user:password@host:port"
 _OTHER_CREDENTIALS = "it does not accept the user and password of its URL"
+
+_TLS_HINTS = {
+    "UnknownIssuer": "its issuer is not trusted: pass the authority's certificate as proxy_tls=TlsConfig(ca=...)",
+    "InvalidContentType": "the port does not seem to speak TLS: use http://",
+}
 
 _HINTS = {
     403: "its rules forbid this server or its port: ask who runs it",

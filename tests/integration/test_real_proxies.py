@@ -6,8 +6,8 @@ import socket
 import pytest
 
 import fastws
-from peers import Peer, authority_pem, ignoring_the_end, text
-from proxies import danted, free_port, microsocks, tinyproxy
+from peers import Peer, authority_pem, ignoring_the_end, server_pem, text
+from proxies import danted, free_port, haproxy, microsocks, tinyproxy
 
 pytestmark = pytest.mark.network
 
@@ -86,6 +86,20 @@ async def test_a_client_behind_tinyproxy_that_is_restarted(tmp_path):
             ports.append(stack.enter_context(tinyproxy(again)))
             assert await anext(stream) == "hello"
         assert plain.accepted >= 2
+
+
+async def test_haproxy_with_tls_in_front_of_tinyproxy(tmp_path):
+    with peers() as (plain, secure), tinyproxy(tmp_path) as behind, haproxy(tmp_path, behind, pem=server_pem()) as port:
+        tls = fastws.TlsConfig(ca=authority_pem())
+        for host in ("127.0.0.1", "localhost"):
+            way = {"proxy": f"https://{host}:{port}", "proxy_tls": tls}
+            await echoed(plain.url, **way)
+            await echoed(secure.url, tls=tls, **way)
+        with pytest.raises(fastws.ProxyError, match=r"its issuer is not trusted: .* proxy_tls=") as caught:
+            await fastws.connect(plain.url, proxy=f"https://127.0.0.1:{port}")
+        assert not caught.value.is_retryable
+        with pytest.raises(fastws.ProxyError, match=r"is it a proxy of this kind|unanswered|dropped"):
+            await fastws.connect(plain.url, proxy=f"http://127.0.0.1:{port}")
 
 
 @pytest.mark.parametrize("scheme", ["socks5", "socks5h"])

@@ -30,7 +30,9 @@ async def opening() -> None:
     await fastws.connect("ws://host", quickack=1)  # type: ignore[arg-type]
     await fastws.connect("ws://host", compression="deflate")
     await fastws.connect("ws://host", proxy=True, family=socket.AF_INET6, local_addr=("::1", 0), auth=("user", "p"))
-    await fastws.connect("ws://host", proxy="http://h:1", proxy_headers={"A": "b"}, happy_eyeballs_delay=None)
+    await fastws.connect(
+        "ws://host", proxy="http://h:1", proxy_headers={"A": "b"}, proxy_tls="webpki", happy_eyeballs_delay=None
+    )
     await fastws.connect("ws://host", proxy=lambda uri: None, on_auth_challenge=lambda response: None)
     await fastws.connect("ws://host", proxy=proxy_of, on_auth_challenge=answer_to, max_redirects=0, interleave=2)
     await fastws.connect("ws://host", proxy=False)  # type: ignore[arg-type]

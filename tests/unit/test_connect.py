@@ -103,6 +103,7 @@ def test_a_uri_that_is_no_string_is_a_type_error(uri):
         ({"proxy": b"http://h:1"}, TypeError, "proxy is a URL .*; not bytes"),
         ({"proxy": "proxy:3128"}, ValueError, "proxy is a URL with a scheme"),
         ({"proxy_headers": {"X": "a\nb"}}, ValueError, "proxy_headers: .*control character"),
+        ({"proxy_tls": True}, TypeError, "proxy_tls must be a TlsConfig"),
         ({"proxy_headers": {"X": 1}}, TypeError, "proxy_headers is a mapping"),
         ({"open_timeout": -1}, ValueError, "open_timeout must be more than 0 seconds, or None"),
         ({"ping_interval": float("inf")}, ValueError, "or None to leave it off"),

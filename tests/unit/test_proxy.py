@@ -23,6 +23,7 @@ from fastws.target import Target
         ("http://us%3Fer:p%40ss@h:1", Proxy("http", "h", 1, "us?er", "p@ss")),
         ("http://user@h:1", Proxy("http", "h", 1, "user", None)),
         ("http://[::1]:3128", Proxy("http", "::1", 3128)),
+        ("https://u:p@h", Proxy("https", "h", 443, "u", "p")),
         ("socks4://h", Proxy("socks4", "h", 1080)),
         ("socks4a://user@h:9050", Proxy("socks4a", "h", 9050, "user", None)),
         ("socks5://h", Proxy("socks5", "h", 1080)),
@@ -39,8 +40,7 @@ def test_the_url_of_a_proxy_is_read(url, expected):
     [
         ("proxy.example:3128", "with a scheme, such as http://"),
         ("", "with a scheme"),
-        ("ftp://u:hunter2@h", "has the scheme 'ftp'; there are http, socks4"),
-        ("https://u:hunter2@h", "does not speak TLS to a proxy"),
+        ("ftp://u:hunter2@h", "has the scheme 'ftp'; there are http, https, socks4"),
         ("http://", "has no host"),
         ("http://u:hunter2@:3128", "has no host"),
         ("http://h:99999", "port is no number"),
@@ -132,9 +132,9 @@ def test_the_environment_names_a_proxy(environment, values, uri, expected):
 
 
 def test_a_wrong_url_of_the_environment_names_its_variable(environment):
-    environment(https_proxy="https://u:hunter2@p:1")
+    environment(https_proxy="ftp://u:hunter2@p:1")
     with pytest.raises(
-        fastws.ConfigError, match=r"proxy=True: https_proxy of the environment .* TLS to a proxy"
+        fastws.ConfigError, match=r"proxy=True: https_proxy of the environment has the scheme"
     ) as caught:
         proxy.from_environment(Target.parse("wss://h/"))
     assert "hunter2" not in str(caught.value)

@@ -28,6 +28,7 @@ use crate::queue::Decode;
 use crate::request::Request;
 use crate::settings::{Settings, Shared};
 use crate::tls::TlsContext;
+use crate::tunnel::TlsTunnel;
 use crate::{arguments, clock, fork, gc, payload};
 
 pub(crate) use calls::Sent;
@@ -81,14 +82,14 @@ impl Conn {
     }
 
     /// Takes over a non-blocking socket that is connected or connecting, and does TLS and the upgrade on it. Returns a
-    /// future of the open connection.
+    /// future of the open connection. `tls` is a `TlsContext`, for a server of that name, or a `TlsTunnel`, taken over.
     #[pyo3(signature = (fd, request, uri, tls=None, server_name=None, listener=None))]
     fn _start<'py>(
         slf: &Bound<'py, Self>,
         fd: RawFd,
         request: &Request,
         uri: Py<PyString>,
-        tls: Option<&TlsContext>,
+        tls: Option<&Bound<'py, PyAny>>,
         server_name: Option<&str>,
         listener: Option<&Bound<'py, PyAny>>,
     ) -> PyResult<Bound<'py, PyAny>> {
@@ -99,7 +100,9 @@ impl Conn {
             let _ = this.listener.set(Box::new(made));
         }
         let tls = match tls {
-            Some(context) => {
+            Some(tls) if tls.is_instance_of::<TlsTunnel>() => Some(tls.cast::<TlsTunnel>()?.get().take()?),
+            Some(tls) => {
+                let context = tls.cast::<TlsContext>()?.get();
                 let mut stream = context.stream(server_name.unwrap_or_default()).map_err(PyValueError::new_err)?;
                 stream.pump().map_err(PyValueError::new_err)?;
                 Some(Box::new(stream))
