@@ -122,18 +122,20 @@ class Tunnel:
         self._tell("was making the TLS connection to itself")
         try:
             tls = _core.TlsTunnel(context, name)
+        except ValueError as error:
+            raise self._failed(f"cannot be spoken to by TLS: {error}", denied=True) from error
+        try:
             await self._loop.sock_sendall(sock, tls.output())
             while not tls.is_established:
                 data = await self._loop.sock_recv(sock, _CHUNK)
                 if not data:
                     raise self._failed("ended the connection in the middle of the TLS handshake")
-                try:
-                    tls.receive(data)
-                finally:
-                    await self._loop.sock_sendall(sock, tls.output())  # where it failed, why
-        except UnicodeError:
-            raise
+                if tls.receive(data):
+                    raise self._failed("sent something before it was asked")
+                await self._loop.sock_sendall(sock, tls.output())
         except ValueError as error:
+            with contextlib.suppress(OSError):
+                sock.send(tls.output())  # the alert that tells it why; it is small, or is not waited for
             why = str(error)
             hint = next((f"; {hint}" for sign, hint in _TLS_HINTS.items() if sign in why), "")
             raise self._failed(
