@@ -78,6 +78,8 @@ async def resolve(
                 return [Address(known, (host, port, *rest))]
     try:
         found = await loop.getaddrinfo(host, port, family=family, type=socket.SOCK_STREAM)
+        if not found:
+            raise OSError("it has no address")
     except (OSError, UnicodeError) as error:
         why = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
         of = "" if family == socket.AF_UNSPEC else f" with family={socket.AddressFamily(family).name}"

@@ -187,6 +187,12 @@ async def test_family_chooses_among_the_addresses(resolved):
             assert ws.remote_address == ("127.0.0.1", peer.port)
 
 
+async def test_a_name_without_an_address_is_not_found(resolved):
+    resolved()
+    with pytest.raises(fastws.DialError, match=r"'none\.example' was not found: it has no address"):
+        await fastws.connect("ws://none.example/")
+
+
 async def test_an_address_of_another_family_is_not_found():
     with pytest.raises(fastws.DialError, match=r"127\.0\.0\.1' was not found with family=AF_INET6") as caught:
         await fastws.connect("ws://127.0.0.1/", family=socket.AF_INET6)
