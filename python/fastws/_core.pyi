@@ -9,7 +9,7 @@ from typing import Any, Final, Generic, Literal, Self, TypeVar, final, overload
 
 from typing_extensions import disjoint_base
 
-from ._openssl import Stream
+from ._openssl import Secured
 
 __all__ = [
     "Batch",
@@ -27,6 +27,7 @@ __all__ = [
     "TestServer",
     "TestVenue",
     "TlsContext",
+    "TlsTunnel",
     "Waiter",
     "__version__",
     "_panic_at",
@@ -221,7 +222,7 @@ class Connection(_Native):
         fd: int,
         request: Request,
         uri: str,
-        tls: TlsContext | Stream | None = None,
+        tls: TlsContext | Secured | None = None,
         server_name: str | None = None,
         listener: Any | None = None,
     ) -> asyncio.Future[None]: ...
@@ -350,7 +351,7 @@ class SyncConnection(_Native):
         fd: int,
         request: Request,
         uri: str,
-        tls: TlsContext | None = None,
+        tls: TlsContext | Secured | None = None,
         server_name: str | None = None,
         timeout: float | None = None,
     ) -> bool: ...
@@ -687,6 +688,12 @@ class Request:
 @final
 class TlsContext:
     def __new__(cls, options: dict[str, Any]) -> Self: ...
+
+@final
+class TlsTunnel:
+    def __new__(cls, context: TlsContext, server_name: str) -> Self: ...
+    def work(self, cipher: bytes, plain: bytes, close: bool) -> tuple[bytes, bytes, bool, str | None]: ...
+    def enter(self, context: TlsContext, server_name: str) -> None: ...
 
 @final
 class Waiter:

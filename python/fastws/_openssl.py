@@ -8,12 +8,12 @@ import ssl
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from . import _core
 from ._tls_files import Material, identity
 
-__all__ = ["Context", "Stream", "context_of"]
+__all__ = ["Context", "Layered", "Secured", "Stream", "context_of"]
 
 
 class Context:
@@ -122,6 +122,32 @@ class Stream:
         seen = [_core.certificate_pin(certificate) for certificate in _verified_chain(self._object)]
         if self._context.pins.isdisjoint(seen):
             raise _NotPinned(seen)
+
+
+class Secured(Protocol):
+    """TLS between bytes: a ``Stream``, a ``Layered``, or a native ``TlsTunnel``."""
+
+    def work(self, cipher: bytes, plain: bytes, close: bool, /) -> tuple[bytes, bytes, bool, str | None]: ...
+
+
+class Layered:
+    """TLS inside of TLS: ``inner`` to the server, inside of ``outer`` to a proxy, which is established."""
+
+    __slots__ = ("_inner", "_outer")
+
+    def __init__(self, outer: Secured, inner: Secured) -> None:
+        self._outer = outer
+        self._inner = inner
+
+    def work(self, cipher: bytes, plain: bytes, close: bool) -> tuple[bytes, bytes, bool, str | None]:
+        """See ``Stream.work``."""
+        records, answer, _, outer_end = self._outer.work(cipher, b"", False)
+        received, sealed, established, end = self._inner.work(records, plain, close)
+        _, more, _, failed = self._outer.work(b"", sealed, close)
+        outer_end = outer_end or failed or outer_end
+        if end is None and outer_end is not None:
+            end = outer_end and f"to the proxy: {outer_end.removeprefix('certificate: ')}"
+        return received, answer + more, established, end
 
 
 class _NotPinned(Exception):

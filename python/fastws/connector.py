@@ -60,7 +60,7 @@ class Connector(Protocol):
 
         Args:
             uri: Where to.
-            options: Keywords of ``fastws.connect``: ``additional_headers``, ``subprotocols``, ``tls``,
+            options: Keywords of ``fastws.connect``: ``additional_headers``, ``subprotocols``, ``tls``, ``proxy``,
                 ``open_timeout`` (seconds that are left of it) and whatever ``ClientConfig.ws_config`` has.
 
         Raises:

@@ -8,8 +8,8 @@ import binascii
 import os
 import threading
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
-from typing import Any, Literal
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal, NamedTuple, Self
 
 from . import _core, _openssl, _tls_files
 from ._openssl import Context
@@ -191,6 +191,26 @@ _BACKENDS = ("system", "webpki", "openssl")
 _VERSIONS = ("TLSv1.2", "TLSv1.3")
 
 
+class Security(NamedTuple):
+    """How an end is secured: by these settings, or by a context of the user's own that stands for them."""
+
+    config: TlsConfig
+    own: Context | None = None
+
+    def name(self, host: str) -> str:
+        """The name that the certificate of ``host`` must have."""
+        return self.config.server_hostname or host
+
+    def elsewhere(self) -> Self:
+        """The same for another server: what is trusted stays, what we show and what it is called do not.
+
+        An ``SSLContext`` is used as it is, also there.
+        """
+        return self._replace(
+            config=replace(self.config, server_hostname=None, certificate=None, key=None, password=None)
+        )
+
+
 async def context_for(config: TlsConfig) -> _core.TlsContext | Context:
     """The context of ``config``: made once, off the event loop, and shared (with its session tickets)."""
     if _tls_files.needs_files(config):
@@ -201,13 +221,9 @@ async def context_for(config: TlsConfig) -> _core.TlsContext | Context:
     return known if known is not None else await asyncio.to_thread(_make, material)
 
 
-def context_for_blocking(config: TlsConfig) -> _core.TlsContext:
-    """The same, where no event loop waits. Raises ValueError for Python's ``ssl``, which needs one."""
-    if config.backend == "openssl":
-        raise ValueError('fastws.sync does TLS by rustls: give tls="system", "webpki" or a TlsConfig of these')
-    context = _make(_tls_files.gather(config))
-    assert isinstance(context, _core.TlsContext), "a backend of rustls"
-    return context
+def context_for_blocking(config: TlsConfig) -> _core.TlsContext | Context:
+    """The same, where no event loop waits."""
+    return _make(_tls_files.gather(config))
 
 
 _MAX_CONTEXTS = 64

@@ -33,6 +33,16 @@ async def opening() -> None:
     await fastws.connect("ws://host", sockopts={(1, 2, "three")})  # type: ignore[arg-type]
     await fastws.connect("ws://host", quickack=1)  # type: ignore[arg-type]
     await fastws.connect("ws://host", compression="deflate")
+    await fastws.connect("ws://host", proxy=True, family=socket.AF_INET6, local_addr=("::1", 0), auth=("user", "p"))
+    await fastws.connect(
+        "ws://host", proxy="http://h:1", proxy_headers={"A": "b"}, proxy_tls="webpki", happy_eyeballs_delay=None
+    )
+    await fastws.connect("ws://host", proxy=lambda uri: None, on_auth_challenge=lambda response: None)
+    await fastws.connect("ws://host", proxy=proxy_of, on_auth_challenge=answer_to, max_redirects=0, interleave=2)
+    await fastws.connect("ws://host", proxy=False)  # type: ignore[arg-type]
+    await fastws.connect("ws://host", auth="user:p")  # type: ignore[arg-type]
+    assert_type(await fastws.unix_connect("/run/feed.sock"), fastws.Connection)
+    fastws.WebSocketClient("ws+unix:///run/feed.sock:/", proxy=proxy_of)
     await fastws.connect("ws://host", compression=fastws.Deflate(level=1, server_no_context_takeover=True))
     await fastws.connect("ws://host", compression="gzip")  # type: ignore[arg-type]
     await fastws.connect("ws://host", messages="str")  # type: ignore[arg-type]
@@ -53,6 +63,13 @@ def blocking() -> None:
         assert_type(ws, fastws.sync.Connection)
     fastws.sync.connect("ws://host", listener=None)  # type: ignore[call-arg]
     fastws.sync.connect("ws://host", background=1)  # type: ignore[arg-type]
+async def proxy_of(uri: str) -> str | None:
+    return f"http://{uri}"
+
+
+async def answer_to(response: fastws.Response) -> dict[str, str]:
+    assert_type(response.status_code, int)
+    return {"Authorization": "Bearer x"}
 
 
 async def sending(ws: fastws.Connection, parts: list[str], stream: AsyncIterator[bytes]) -> None:

@@ -10,8 +10,8 @@
             ...
 """
 
-from .connect import connect
+from .connect import connect, unix_connect
 from .connection import Connection, Pong
 from .reconnect import reconnect
 
-__all__ = ["Connection", "Pong", "connect", "reconnect"]
+__all__ = ["Connection", "Pong", "connect", "reconnect", "unix_connect"]

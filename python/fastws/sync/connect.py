@@ -4,23 +4,24 @@ from __future__ import annotations
 
 import os
 import socket
-import time
-from collections.abc import Sequence
-from typing import Literal
+import ssl
+from collections.abc import Callable, Sequence
+from typing import Any, Literal
 
-from fastws import _core, _options, dial
+from fastws import _options
 from fastws._options import Seconds, SocketOptions
 from fastws.compression import Compression
-from fastws.connect import LOADS_ROOTS, MAX_SIZE, UNDER_WAY, USER_AGENT
-from fastws.connect import connect as Plan  # noqa: N812 - what a connection is to be; awaited, it would open one
-from fastws.errors import DialError, OpenTimeout, Phase, SocketOptionError
-from fastws.http import HeadersLike
-from fastws.tls import TlsConfig, context_for_blocking
+from fastws.connect import MAX_SIZE, USER_AGENT
+from fastws.connect import connect as connect_on_loop  # what a connection is to be; awaited, it would open one
+from fastws.http import HeadersLike, Response
+from fastws.redirects import MAX_REDIRECTS
+from fastws.target import UnixPath
+from fastws.tls import Backend, TlsConfig
 
-from . import _policy
+from ._io import open_in_thread
 from .connection import Connection
 
-__all__ = ["connect", "open_planned"]
+__all__ = ["connect", "unix_connect"]
 
 
 def connect(
@@ -31,11 +32,21 @@ def connect(
     additional_headers: HeadersLike | None = None,
     user_agent_header: str | None = USER_AGENT,
     compression: Compression = None,
-    tls: TlsConfig | Literal["system", "webpki"] | None = None,
+    tls: TlsConfig | ssl.SSLContext | Backend | None = None,
     server_hostname: str | None = None,
     host: str | None = None,
     port: int | None = None,
     sock: socket.socket | None = None,
+    family: int = socket.AF_UNSPEC,
+    local_addr: tuple[str, int] | None = None,
+    happy_eyeballs_delay: Seconds = 0.25,
+    interleave: int = 1,
+    proxy: str | Literal[True] | Callable[[str], str | None] | None = None,
+    proxy_headers: HeadersLike | None = None,
+    proxy_tls: TlsConfig | ssl.SSLContext | Backend | None = None,
+    auth: tuple[str, str] | None = None,
+    on_auth_challenge: Callable[[Response], HeadersLike | None] | None = None,
+    max_redirects: int = MAX_REDIRECTS,
     open_timeout: Seconds = 10,
     ping_interval: Seconds = 20,
     ping_timeout: Seconds = 20,
@@ -57,6 +68,7 @@ def connect(
     kernel_timestamps: bool = False,
     busy_poll: Seconds = None,
     background: bool = True,
+    _unix: UnixPath | None = None,
 ) -> Connection:
     """Opens a WebSocket connection without an event loop: ``with fastws.sync.connect(uri) as ws``.
 
@@ -70,18 +82,22 @@ def connect(
             within 200 µs, as from a peer on the same machine.
 
     All other arguments, and the exceptions, are those of ``fastws.connect``. Those that it has and this has not
-    (``listener``, ``busy_poll_max``) are about the event loop.
+    (``listener``, ``busy_poll_max``) are about the event loop. Functions that are arguments are plain ones here, not
+    ``async``.
 
     Raises:
         InvalidURI: The URI cannot be used.
         DialError: The host was not found, or no address of it could be connected to.
+        ProxyError: The proxy was not reached, or did not open a way to the server.
         SocketOptionError: The kernel refused an option of the socket.
         TlsError: The TLS handshake failed; CertificateError if it was the certificate.
         InvalidHandshake: The server's answer is not a WebSocket upgrade; InvalidStatus if it refused it.
+        RedirectError: A redirect leads too far, from ``wss://`` to ``ws://``, or to no WebSocket URI.
         OpenTimeout: Not open within ``open_timeout``.
+        ConfigError: A proxy's URL cannot be used.
         ValueError, TypeError: An argument is wrong.
     """
-    plan = Plan(
+    planned = connect_on_loop(
         uri,
         origin=origin,
         subprotocols=subprotocols,
@@ -93,6 +109,16 @@ def connect(
         host=host,
         port=port,
         sock=sock,
+        family=family,
+        local_addr=local_addr,
+        happy_eyeballs_delay=happy_eyeballs_delay,
+        interleave=interleave,
+        proxy=proxy,
+        proxy_headers=proxy_headers,
+        proxy_tls=proxy_tls,
+        auth=auth,
+        on_auth_challenge=on_auth_challenge,
+        max_redirects=max_redirects,
         open_timeout=open_timeout,
         ping_interval=ping_interval,
         ping_timeout=ping_timeout,
@@ -114,68 +140,20 @@ def connect(
         kernel_timestamps=kernel_timestamps,
         busy_poll=busy_poll,
         busy_poll_max=1.0,  # of a turn of the event loop
+        _unix=_unix,
     )
-    return open_planned(plan, background=_options.switch("background", background))
+    background = _options.switch("background", background)
+    return open_in_thread(planned._plan, planned._prepared, background=background)
 
 
-def open_planned(plan: Plan, *, background: bool) -> Connection:
-    """Opens the connection that ``plan`` describes, in this thread."""
-    limit = plan._open_timeout
-    deadline = None if limit is None else time.monotonic() + limit
+def unix_connect(path: UnixPath, uri: str = "ws://localhost/", **arguments: Any) -> Connection:
+    """Opens a WebSocket connection by a Unix socket: ``with fastws.sync.unix_connect("/run/feed.sock") as ws:``.
 
-    def left() -> float | None:
-        return None if deadline is None else max(0.0, deadline - time.monotonic())
+    The arguments are those of ``fastws.unix_connect``, the others those of ``connect``.
 
-    context = None if plan._tls is None else context_for_blocking(plan._tls)
-    if left() == 0.0:
-        raise plan._open_timeout_error("tls", LOADS_ROOTS)
-    if plan._sock is not None:
-        sock = plan._given_socket(plan._sock)
-        try:
-            return _attempt(plan, sock, context, left(), background=background)
-        except DialError as error:
-            raise DialError(f"{plan._shown}: {error}", uri=plan._shown, phase="tcp") from None
-    try:
-        addresses = dial.resolve_blocking(plan._dial_host, plan._dial_port, plan._shown, left())
-    except TimeoutError as error:
-        raise plan._open_timeout_error("dns", UNDER_WAY["dns"]) from error
-    attempts = dial.Attempts(plan._shown)
-    for address in addresses:
-        try:
-            sock = dial.start(address, plan._socket_options, plan._shown)
-            return _attempt(plan, sock, context, left(), background=background)
-        except OpenTimeout:
-            raise  # an OSError, too
-        except (SocketOptionError, DialError, OSError) as error:
-            attempts.failed(address, error)
-    raise attempts.error()
-
-
-def _attempt(
-    plan: Plan, sock: socket.socket, context: _core.TlsContext | None, timeout: float | None, *, background: bool
-) -> Connection:
-    try:
-        ws = Connection(_policy, plan._settings, background)
-    except BaseException:
-        sock.close()
-        raise
-    request = plan._next_request()
-    fd = sock.detach()
-    try:
-        is_open = ws._open(fd, request, plan._shown, context, plan._server_name, timeout)
-    except BaseException:
-        if ws.fileno() < 0:
-            if ws._phase == "new":
-                os.close(fd)
-        else:
-            ws._abort("given up before it was open")
-        raise
-    if not is_open:
-        phase = _phase(ws)
-        ws._abort("given up before it was open")
-        raise plan._open_timeout_error(phase, UNDER_WAY[phase])
-    return ws
-
-
-def _phase(ws: Connection) -> Phase:
-    return next(phase for phase in UNDER_WAY if phase == ws._phase)
+    Raises:
+        FastwsError, ValueError, TypeError: What ``connect()`` raises.
+    """
+    if not isinstance(path, str | bytes | os.PathLike) or not os.fspath(path):
+        raise TypeError(f"path is the path of a Unix socket (str, bytes or path-like), not {path!r}")
+    return connect(uri, _unix=path, **arguments)

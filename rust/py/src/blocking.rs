@@ -10,7 +10,7 @@ use std::os::fd::RawFd;
 use std::sync::Arc;
 
 use fastws_core::Connection;
-use pyo3::exceptions::{PyRuntimeError, PyTimeoutError, PyValueError};
+use pyo3::exceptions::{PyRuntimeError, PyTimeoutError};
 use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyString, PyTuple};
@@ -27,7 +27,7 @@ use crate::driver::Phase;
 use crate::queue::Decode;
 use crate::request::Request;
 use crate::settings::{Settings, Shared};
-use crate::tls::TlsContext;
+use crate::tls::Tls;
 use crate::{arguments, clock, fork, gc, payload};
 
 use bell::Bell;
@@ -90,14 +90,14 @@ impl Blocking {
     }
 
     /// Takes over a non-blocking socket that is connected or connecting, and does TLS and the upgrade on it. False: it is
-    /// not open within `timeout` seconds.
+    /// not open within `timeout` seconds. `tls` is a `TlsContext`, for a server of that name, or a stream, see `Tls::begin`.
     #[pyo3(signature = (fd, request, uri, tls=None, server_name=None, timeout=None))]
     fn _open(
         slf: &Bound<'_, Self>,
         fd: RawFd,
         request: &Request,
         uri: Py<PyString>,
-        tls: Option<&TlsContext>,
+        tls: Option<&Bound<'_, PyAny>>,
         server_name: Option<&str>,
         timeout: Option<f64>,
     ) -> PyResult<bool> {
@@ -107,7 +107,7 @@ impl Blocking {
         let handshake = handshake.ok_or_else(|| PyRuntimeError::new_err("a request is sent once"))?;
         {
             let inner = &mut *this.inner.borrow_mut();
-            inner.tls = TlsContext::begin(tls, server_name).map_err(PyValueError::new_err)?;
+            inner.tls = Tls::begin(tls, server_name)?;
             inner.request = Some(handshake.request_bytes().into());
             inner.core = Connection::client(Arc::clone(&this.settings.config), handshake);
             inner.fd = fd;
@@ -277,8 +277,7 @@ impl Blocking {
     ///     RuntimeError: The connection belongs to another process.
     fn flush(slf: &Bound<'_, Self>) -> PyResult<()> {
         slf.get().check()?;
-        slf.get().inner.borrow_mut().flush();
-        Ok(())
+        Self::flush_all(slf)
     }
 
     /// From here on what is sent is collected.

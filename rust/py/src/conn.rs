@@ -27,7 +27,7 @@ use crate::poller::Interest;
 use crate::queue::Decode;
 use crate::request::Request;
 use crate::settings::{Settings, Shared};
-use crate::tls::{PythonTls, Tls, TlsContext};
+use crate::tls::Tls;
 use crate::{arguments, clock, fork, gc, payload};
 
 pub(crate) use calls::Sent;
@@ -81,7 +81,7 @@ impl Conn {
     }
 
     /// Takes over a non-blocking socket that is connected or connecting, and does TLS and the upgrade on it. Returns a
-    /// future of the open connection. `tls` is a `TlsContext`, for a server of that name, or a `fastws._openssl.Stream`.
+    /// future of the open connection. `tls` is a `TlsContext`, for a server of that name, or a stream, see `Tls::begin`.
     #[pyo3(signature = (fd, request, uri, tls=None, server_name=None, listener=None))]
     fn _start<'py>(
         slf: &Bound<'py, Self>,
@@ -98,7 +98,7 @@ impl Conn {
             let made = Listener::new(slf.py(), listener)?;
             let _ = this.listener.set(Box::new(made));
         }
-        let tls = Tls::begin(tls, server_name).map_err(PyValueError::new_err)?;
+        let tls = Tls::begin(tls, server_name)?;
         let handshake = request.handshake.borrow_mut().take();
         let handshake = handshake.ok_or_else(|| PyRuntimeError::new_err("a request is sent once"))?;
         let future = this.hub.bind(slf.py()).get().event_loop(slf.py()).call_method0("create_future")?;

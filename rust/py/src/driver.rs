@@ -10,6 +10,7 @@ use crate::future::{resolve, set_result};
 use crate::hub::{Hub, Mail, Token};
 use crate::payload;
 use crate::poller::Ready;
+use crate::secured::{receive_secured, secure};
 use crate::transfer::Read;
 
 /// How far the connection has come. The phases before `Open` name what a deadline or an error struck.
@@ -172,7 +173,7 @@ impl Conn {
                 }
                 (inner.take_in(py)?, inner.is_secured_by_python())
             };
-            let read = if by_python { Self::receive_secured(slf, read)? } else { read };
+            let read = if by_python { receive_secured(py, &slf.get().inner, read)? } else { read };
             Self::handle_events(slf)?;
             Self::deliver(slf)?;
             if this.inner.borrow_mut().pause_if_full(this.listener.get().is_some()) {
@@ -250,7 +251,7 @@ impl Conn {
             inner.is_secured_by_python()
         };
         if is_secured_by_python {
-            Self::secure(slf)?;
+            secure(py, &slf.get().inner)?;
         }
         while let Some(work) = this.next_work() {
             Self::run_work(slf, work)?;

@@ -39,6 +39,7 @@ mod syscall;
 mod testing;
 mod tls;
 mod transfer;
+mod tunnel;
 mod venue;
 mod view;
 mod waiter;
@@ -76,6 +77,8 @@ mod _core {
     use super::testing::TestServer;
     #[pymodule_export]
     use super::tls::{TlsContext, certificate_pin};
+    #[pymodule_export]
+    use super::tunnel::TlsTunnel;
     #[pymodule_export]
     use super::venue::TestVenue;
     #[pymodule_export]

@@ -1,6 +1,7 @@
 //! TLS that Python does: when it is called. Nothing is borrowed then, since it runs what users gave their `SSLContext`, and
 //! lets other threads run. What it is to do is taken out of the connection first, and what it did is put in afterwards.
 
+use std::cell::RefCell;
 use std::io;
 
 use fastws_core::connection::Teardown;
@@ -104,39 +105,38 @@ impl Inner {
     }
 }
 
+/// Lets Python do its part of TLS until there is nothing more to do, and writes what it made.
+pub(crate) fn secure(py: Python<'_>, inner: &RefCell<Inner>) -> PyResult<()> {
+    loop {
+        let Some(job) = inner.borrow_mut().next_job(py) else { return Ok(()) };
+        let done = job.run(py);
+        let outcome = {
+            let mut inner = inner.borrow_mut();
+            // It may have been given up meanwhile.
+            let Some(tls) = inner.python_tls() else { return done.map(|_| ()) };
+            let outcome = tls.take(done);
+            if tls.established && inner.phase == Phase::Tls {
+                inner.phase = Phase::Upgrade;
+            }
+            inner.flush();
+            outcome
+        };
+        outcome?;
+    }
+}
+
+/// What a read brought is decrypted and parsed.
+#[cold]
+pub(crate) fn receive_secured(py: Python<'_>, inner: &RefCell<Inner>, read: Read) -> PyResult<Read> {
+    secure(py, inner)?;
+    inner.borrow_mut().take_decrypted(py, read)
+}
+
 impl Conn {
-    /// Lets Python do its part of TLS until there is nothing more to do, and writes what it made.
-    pub(crate) fn secure(slf: &Bound<'_, Self>) -> PyResult<()> {
-        let (py, this) = (slf.py(), slf.get());
-        loop {
-            let Some(job) = this.inner.borrow_mut().next_job(py) else { return Ok(()) };
-            let done = job.run(py);
-            let outcome = {
-                let mut inner = this.inner.borrow_mut();
-                // It may have been given up meanwhile.
-                let Some(tls) = inner.python_tls() else { return done.map(|_| ()) };
-                let outcome = tls.take(done);
-                if tls.established && inner.phase == Phase::Tls {
-                    inner.phase = Phase::Upgrade;
-                }
-                inner.flush();
-                outcome
-            };
-            outcome?;
-        }
-    }
-
-    /// What a read brought is decrypted and parsed.
-    #[cold]
-    pub(crate) fn receive_secured(slf: &Bound<'_, Self>, read: Read) -> PyResult<Read> {
-        Self::secure(slf)?;
-        slf.get().inner.borrow_mut().take_decrypted(slf.py(), read)
-    }
-
     /// What was queued is encrypted and written, after a call that did all but that.
     #[cold]
     pub(crate) fn send_secured(slf: &Bound<'_, Self>) -> PyResult<()> {
-        Self::secure(slf)?;
+        secure(slf.py(), &slf.get().inner)?;
         let hub = slf.get().hub.bind(slf.py());
         let again = {
             let inner = &mut *slf.get().inner.borrow_mut();

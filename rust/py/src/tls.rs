@@ -1,8 +1,11 @@
 //! TLS, by rustls or by Python's `ssl`: the configuration, what is verified and how that is said, and streams between the
 //! driver's buffers.
 
+use pyo3::exceptions::PyValueError;
 use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::prelude::*;
+
+use crate::tunnel::TlsTunnel;
 
 mod context;
 mod identity;
@@ -24,12 +27,26 @@ pub enum Tls {
 }
 
 impl Tls {
-    /// The TLS of a connection that begins, with its first message: by a `TlsContext`, or by a stream of Python's.
-    pub fn begin(context: Option<&Bound<'_, PyAny>>, server_name: Option<&str>) -> Result<Option<Self>, String> {
-        let Some(context) = context else { return Ok(None) };
-        match context.cast::<TlsContext>() {
-            Ok(native) => TlsContext::begin(Some(native.get()), server_name),
-            Err(_) => Ok(Some(Self::Python(Box::new(PythonTls::new(context.clone().unbind()))))),
+    /// The TLS of a connection that begins, with its first message: by a `TlsContext` for a server of that name, by a
+    /// `TlsTunnel`, which is taken over, or by a stream of Python's.
+    pub fn begin(tls: Option<&Bound<'_, PyAny>>, server_name: Option<&str>) -> PyResult<Option<Self>> {
+        let Some(tls) = tls else { return Ok(None) };
+        if let Ok(context) = tls.cast::<TlsContext>() {
+            let mut stream = context.get().stream(server_name.unwrap_or_default()).map_err(PyValueError::new_err)?;
+            stream.pump().map_err(PyValueError::new_err)?;
+            return Ok(Some(Self::Rustls(Box::new(stream))));
+        }
+        if let Ok(tunnel) = tls.cast::<TlsTunnel>() {
+            return Ok(Some(Self::Rustls(tunnel.get().take()?)));
+        }
+        Ok(Some(Self::Python(Box::new(PythonTls::new(tls.clone().unbind())))))
+    }
+
+    /// Whether the TLS handshake is over.
+    pub fn is_established(&self) -> bool {
+        match self {
+            Self::Rustls(tls) => tls.is_established(),
+            Self::Python(tls) => tls.established,
         }
     }
 

@@ -49,7 +49,9 @@ impl Inner {
     /// The socket is connected to `remote`.
     pub(crate) fn connected_to(&mut self, remote: Address) {
         (self.local, self.remote) = (Address::local(self.fd), remote);
-        self.phase = if self.tls.is_some() { Phase::Tls } else { Phase::Upgrade };
+        // That of a proxy, with nothing inside, is established already.
+        let is_to_come = self.tls.as_ref().is_some_and(|tls| !tls.is_established());
+        self.phase = if is_to_come { Phase::Tls } else { Phase::Upgrade };
     }
 
     /// The socket is writable for the first time: connected, or not to be.
@@ -298,8 +300,8 @@ impl Inner {
         let Tls::Rustls(tls) = tls else { return self.read_records().map(Ok) };
         let mut cipher = buffers::take();
         let held = tls.put_incoming(&mut cipher);
-        let room = cipher.len() - held;
-        let got = match receive(self.fd, &mut self.extras, &self.queue, &mut cipher[held..]) {
+        let room = cipher.len() - held - tls.kept();
+        let got = match receive(self.fd, &mut self.extras, &self.queue, &mut cipher[held..held + room]) {
             Ok(got) => got,
             Err(error) => {
                 buffers::give(cipher);

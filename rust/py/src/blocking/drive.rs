@@ -15,6 +15,7 @@ use super::{Blocking, Failed};
 use crate::driver::Phase;
 use crate::future::{resolve, set_result};
 use crate::poller::Ready;
+use crate::secured::{receive_secured, secure};
 use crate::transfer::Read;
 use crate::{clock, payload};
 
@@ -65,7 +66,8 @@ impl Blocking {
     /// Whether something may be there to be taken in, without the socket saying so.
     pub(super) fn has_more(&self) -> bool {
         let inner = self.inner.borrow();
-        (self.behind.get() || inner.has_input() || inner.broken.is_some()) && inner.may_read()
+        let is_behind = self.behind.get() || inner.has_input() || inner.broken.is_some() || inner.has_failed_in_python();
+        is_behind && inner.may_read()
     }
 
     /// Does what is to be done now: reads until there is a message or nothing more, writes, tells the time, and tells
@@ -110,13 +112,14 @@ impl Blocking {
         let (py, this) = (slf.py(), slf.get());
         this.behind.set(false);
         for _ in 0..READS {
-            let read = {
+            let (read, by_python) = {
                 let inner = &mut *this.inner.borrow_mut();
                 if !inner.may_read() {
                     return Ok(());
                 }
-                inner.take_in(py)?
+                (inner.take_in(py)?, inner.is_secured_by_python())
             };
+            let read = if by_python { receive_secured(py, &this.inner, read)? } else { read };
             Self::handle_events(slf)?;
             Self::run_work(slf)?;
             let inner = &mut *this.inner.borrow_mut();
@@ -162,9 +165,9 @@ impl Blocking {
     pub(super) fn settle_state(slf: &Bound<'_, Self>) -> PyResult<()> {
         let this = slf.get();
         Self::run_work(slf)?;
+        Self::flush_all(slf)?;
         let ended = {
             let inner = &mut *this.inner.borrow_mut();
-            inner.flush();
             if inner.tear_down() {
                 inner.finish();
             }
@@ -173,18 +176,30 @@ impl Blocking {
         if ended { Self::on_end(slf) } else { Ok(()) }
     }
 
+    /// Writes what is queued, as far as the kernel takes it, with Python's part of TLS.
+    pub(super) fn flush_all(slf: &Bound<'_, Self>) -> PyResult<()> {
+        let this = slf.get();
+        let by_python = {
+            let inner = &mut *this.inner.borrow_mut();
+            inner.flush();
+            inner.is_secured_by_python()
+        };
+        if by_python { secure(slf.py(), &this.inner) } else { Ok(()) }
+    }
+
     /// The connection is over: everybody who waits is told.
     fn on_end(slf: &Bound<'_, Self>) -> PyResult<()> {
         let (py, this) = (slf.py(), slf.get());
-        let pings = {
+        let (pings, tls) = {
             let inner = &mut *this.inner.borrow_mut();
             let phase = std::mem::replace(&mut inner.phase, Phase::Closed);
             if phase != Phase::Open {
                 let text = inner.core.close_info().cause.as_ref().map(payload::cause_text).unwrap_or_default();
                 this.failed.borrow_mut().get_or_insert(Failed { phase, kind: "lost", text });
             }
-            std::mem::take(&mut inner.rare.pings)
+            (std::mem::take(&mut inner.rare.pings), inner.rare.tls.take())
         };
+        drop(tls);
         this.ring_all();
         for (_, _, future) in pings {
             let error = this.error(py, "closed", (slf,));
@@ -215,12 +230,15 @@ impl Blocking {
     pub(super) fn after_send(slf: &Bound<'_, Self>, deadline: Option<Nanos>) -> PyResult<()> {
         let this = slf.get();
         Self::run_work(slf)?;
+        let leaves = {
+            let inner = this.inner.borrow();
+            inner.corks == 0 || inner.core.queued_bytes() >= crate::driver::COALESCE
+        };
+        if leaves {
+            Self::flush_all(slf)?;
+        }
         let (above_limit, left) = {
             let inner = &mut *this.inner.borrow_mut();
-            let queued = inner.core.queued_bytes();
-            if inner.corks == 0 || queued >= crate::driver::COALESCE {
-                inner.flush();
-            }
             if inner.broken.is_some() {
                 this.behind.set(true);
             }

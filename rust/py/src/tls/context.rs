@@ -14,7 +14,6 @@ use rustls::pki_types::{CertificateDer, CertificateRevocationListDer, ServerName
 use rustls::{ClientConfig, KeyLog, RootCertStore, version};
 
 use super::identity::Identity;
-use super::Tls;
 use super::stream::TlsStream;
 use super::verify::{NoVerification, PIN_SIZE, Pins, Verifier};
 
@@ -61,16 +60,8 @@ impl TlsContext {
 }
 
 impl TlsContext {
-    /// The stream of a connection with this context, if it has one, and its first message.
-    pub fn begin(context: Option<&Self>, server_name: Option<&str>) -> Result<Option<Tls>, String> {
-        let Some(context) = context else { return Ok(None) };
-        let mut stream = context.stream(server_name.unwrap_or_default())?;
-        stream.pump()?;
-        Ok(Some(Tls::Rustls(Box::new(stream))))
-    }
-
     /// A stream to the server of this name.
-    fn stream(&self, server_name: &str) -> Result<TlsStream, String> {
+    pub fn stream(&self, server_name: &str) -> Result<TlsStream, String> {
         let name = ServerName::try_from(server_name.to_owned())
             .map_err(|_| format!("{server_name:?} is not a name that a certificate can have"))?;
         let connection = UnbufferedClientConnection::new(Arc::clone(&self.config), name).map_err(|e| e.to_string())?;

@@ -21,6 +21,8 @@ pub struct TlsStream {
     asked: Option<Box<Asked>>,
     /// Messages that were wholly written when all records had left.
     pub left_messages: u64,
+    /// The TLS that this one is inside of: a proxy's.
+    outer: Option<Box<TlsStream>>,
 }
 
 /// Records to send, in storage of the thread's that is lent while there are some.
@@ -42,7 +44,13 @@ impl TlsStream {
             notified: false,
             asked: None,
             left_messages: 0,
+            outer: None,
         }
+    }
+
+    /// The same inside of an established one.
+    pub fn inside(self, outer: Box<Self>) -> Self {
+        Self { outer: Some(outer), ..self }
     }
 
     /// Whether the TLS handshake is over.
@@ -57,9 +65,17 @@ impl TlsStream {
 
     /// Puts the bytes of an incomplete record to the start of `buffer`; the next read goes behind them. Returns how many.
     pub fn put_incoming(&self, buffer: &mut [u8]) -> usize {
+        if let Some(outer) = &self.outer {
+            return outer.put_incoming(buffer);
+        }
         let held = self.incoming.len();
         buffer[..held].copy_from_slice(&self.incoming);
         held
+    }
+
+    /// How many bytes may come of a read that were not in it: the beginning of a record that was inside of others.
+    pub fn kept(&self) -> usize {
+        if self.outer.is_some() { self.incoming.len() } else { 0 }
     }
 
     /// Works through records, gives what they carry to `take`, one by one, and keeps an incomplete one. See
@@ -69,12 +85,44 @@ impl TlsStream {
             return;
         }
         let was_established = self.established;
-        if let Err(error) = self.work_through(cipher, take) {
+        let outcome = match self.outer.take() {
+            None => self.work_through(cipher, take),
+            Some(outer) => self.work_through_both(outer, cipher, take),
+        };
+        self.seal();
+        if let Err(error) = outcome {
             self.end = Some(Err(error));
         }
         if !was_established {
             self.asked = self.asked.take().or(notes::take().asked);
         }
+    }
+
+    fn work_through_both(
+        &mut self,
+        mut outer: Box<Self>,
+        cipher: &mut [u8],
+        take: impl FnMut(&[u8]),
+    ) -> Result<(), String> {
+        let mut records = std::mem::take(&mut self.incoming);
+        let unwrapped = outer.work_through(cipher, |payload| records.extend_from_slice(payload));
+        self.outer = Some(outer);
+        let unwrapped = unwrapped.map_err(|error| format!("to the proxy: {error}"));
+        self.work_through(&mut records, take).and(unwrapped)
+    }
+
+    /// What is to be sent goes into records of the TLS outside, if there is one.
+    fn seal(&mut self) {
+        let Some(outer) = &mut self.outer else { return };
+        let out = &mut self.outgoing;
+        if out.written == out.filled {
+            return;
+        }
+        if let Err(error) = outer.send(&out.storage[out.written..out.filled]) {
+            self.end.get_or_insert(Err(format!("to the proxy: {error}")));
+        }
+        (out.written, out.filled) = (0, 0);
+        buffers::give_records(std::mem::take(&mut out.storage));
     }
 
     /// What the error says, with what was noted on the way to it.
@@ -146,7 +194,9 @@ impl TlsStream {
     /// Lets the handshake go on without input: its first message, or an alert.
     pub fn pump(&mut self) -> Result<(), String> {
         let mut incoming = std::mem::take(&mut self.incoming);
-        self.work_through(&mut incoming, |_| {})
+        let outcome = self.work_through(&mut incoming, |_| {});
+        self.seal();
+        outcome
     }
 
     /// Encrypts what is to be sent.
@@ -158,10 +208,12 @@ impl TlsStream {
                     Ok(n) => Ok(Ok(n)),
                     Err(EncryptError::InsufficientSize(size)) => Ok(Err(size.required_size)),
                     Err(error) => Err(error.to_string()),
-                })
+                })?;
             }
-            _ => Err("TLS takes no data in this state".to_owned()),
+            _ => return Err("TLS takes no data in this state".to_owned()),
         }
+        self.seal();
+        Ok(())
     }
 
     /// Says that nothing more will be sent.
@@ -171,27 +223,32 @@ impl TlsStream {
         }
         self.notified = true;
         let UnbufferedStatus { state, .. } = self.connection.process_tls_records(&mut []);
-        match state.map_err(|e| e.to_string())? {
-            ConnectionState::WriteTraffic(mut traffic) => {
-                self.outgoing.append(false, |out| match traffic.queue_close_notify(out) {
-                    Ok(n) => Ok(Ok(n)),
-                    Err(EncryptError::InsufficientSize(size)) => Ok(Err(size.required_size)),
-                    Err(error) => Err(error.to_string()),
-                })
-            }
-            _ => Ok(()),
+        if let ConnectionState::WriteTraffic(mut traffic) = state.map_err(|e| e.to_string())? {
+            self.outgoing.append(false, |out| match traffic.queue_close_notify(out) {
+                Ok(n) => Ok(Ok(n)),
+                Err(EncryptError::InsufficientSize(size)) => Ok(Err(size.required_size)),
+                Err(error) => Err(error.to_string()),
+            })?;
         }
+        self.seal();
+        self.outer.as_mut().map_or(Ok(()), |outer| outer.notify_close())
     }
 
     /// Records to send.
     #[inline]
     pub fn output(&self) -> &[u8] {
+        if let Some(outer) = &self.outer {
+            return outer.output();
+        }
         &self.outgoing.storage[self.outgoing.written..self.outgoing.filled]
     }
 
     /// Takes note that some were sent.
     #[inline]
     pub fn wrote(&mut self, count: usize) {
+        if let Some(outer) = &mut self.outer {
+            return outer.wrote(count);
+        }
         let out = &mut self.outgoing;
         out.written += count;
         if out.written == out.filled {
@@ -204,6 +261,9 @@ impl TlsStream {
     pub fn rest(&mut self) {
         if self.incoming.is_empty() {
             self.incoming = Vec::new();
+        }
+        if let Some(outer) = &mut self.outer {
+            outer.rest();
         }
     }
 }
