@@ -5,7 +5,7 @@ from __future__ import annotations
 import socket
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, NamedTuple, cast
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from . import _core, _options, dial, proxy, redirects
 from ._openssl import Context, Layered, Secured, Stream
@@ -297,7 +297,7 @@ class Progress:
     def phase(self) -> Phase:
         """What is under way."""
         phase = self.ws._phase if self.ws is not None else None
-        return cast("Phase", phase) if phase in _UNDER_WAY else self._phase
+        return phase if phase in _UNDER_WAY else self._phase
 
     @property
     def under_way(self) -> str:
@@ -319,7 +319,7 @@ class Progress:
         """Closes the connection of an attempt that did not end well."""
         ws, self.ws, self.tried = self.ws, None, {}
         if ws is not None:
-            self._phase = cast("Phase", ws._phase) if ws._phase in _UNDER_WAY else self._phase
+            self._phase = ws._phase if ws._phase in _UNDER_WAY else self._phase
             ws._abort("given up before it was open")
 
 

@@ -196,7 +196,7 @@ def open_failed(ws: AnyConnection, phase: str, kind: str, text: str) -> Exceptio
             # With TLS 1.3 the server judges the client's certificate after our part of the TLS handshake.
             made = errors.CertificateError if text.startswith("TLS: certificate: ") else errors.TlsError
             lost = not text.startswith("TLS: ")
-            return made(f"{uri}: TLS handshake failed: {_tls_reason(text)}", uri=uri, lost=lost)
+            return made(f"{uri}: TLS handshake failed: {tls_reason(text)}", uri=uri, lost=lost)
         case _, "status":
             answer = response(ws)
             assert answer is not None
@@ -429,7 +429,8 @@ class send_when_room(_Sending):
             )
 
 
-def _tls_reason(text: str) -> str:
+def tls_reason(text: str) -> str:
+    """What TLS says, and what to do."""
     reason = text.removeprefix("TLS: ").removesuffix(" before the opening handshake was over")
     reason = reason.removeprefix("certificate: ")
     return next((f"{reason}; {hint}" for sign, hint in _TLS_HINTS.items() if sign in reason), reason)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from . import _core, dial
 from ._openssl import Context, Secured, Stream
+from ._policy import tls_reason
 from .errors import DialError, InvalidURI, ProxyError
 from .http import Headers, Response
 from .proxy import Proxy
@@ -148,7 +149,7 @@ class Tunnel:
 
     def _not_secured(self, why: str) -> ProxyError:
         is_certificate = why.startswith("certificate: ")
-        why = why.removeprefix("certificate: ").replace("the server's certificate", "its certificate")
+        why = tls_reason(why).replace("the server's certificate", "its certificate")
         why = why.replace("TlsConfig(", "proxy_tls=TlsConfig(").replace("use ws://", "use http://")
         return self._failed(f"made no TLS connection to itself: {why}", denied=is_certificate)
 
@@ -339,11 +340,6 @@ _SOCKS_WANTS = {
 
 _NO_CREDENTIALS = "it wants credentials: put them into its URL, http://user:password@host:port"
 _OTHER_CREDENTIALS = "it does not accept the user and password of its URL"
-
-_HINTS = {
-    "UnknownIssuer": "its issuer is not trusted: pass the authority's certificate as proxy_tls=TlsConfig(ca=...)",
-    "InvalidContentType": "the port does not seem to speak TLS: use http://",
-}
 
 _HINTS = {
     403: "its rules forbid this server or its port: ask who runs it",

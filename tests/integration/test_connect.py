@@ -287,7 +287,7 @@ async def test_open_timeout_names_the_phase_tls():
 
 
 async def test_open_timeout_says_that_certificates_were_being_loaded(monkeypatch):
-    module = sys.modules["fastws._opening"]
+    module = sys.modules["fastws._loop_io"]
 
     async def never(_):
         await asyncio.Event().wait()

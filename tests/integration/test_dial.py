@@ -11,7 +11,8 @@ import threading
 import pytest
 
 import fastws
-from fastws import dial
+from fastws import _loop_io
+from fastws.sync import _io as sync_io
 from peers import Peer, Wire, authority_pem, no_descriptor_left, request_of, server_context
 
 
@@ -80,25 +81,16 @@ def resolved(monkeypatch):
     """Lets the resolver find these addresses of every name."""
 
     def resolved(*addresses):
-        class Loop:
-            """The running loop, but for the addresses of names."""
+        async def lookup(_self, host, port, family):
+            found = ((socket.AF_INET6 if ":" in address[0] else socket.AF_INET, address) for address in addresses)
+            return [
+                (kind, socket.SOCK_STREAM, 6, "", (*address, 0, 0) if kind == socket.AF_INET6 else address)
+                for kind, address in found
+                if family in (0, kind)
+            ]
 
-            def __init__(self, inner):
-                self._inner = inner
-
-            def __getattr__(self, name):
-                return getattr(self._inner, name)
-
-            async def getaddrinfo(self, host, port, *, family=0, **_):
-                found = ((socket.AF_INET6 if ":" in address[0] else socket.AF_INET, address) for address in addresses)
-                return [
-                    (kind, socket.SOCK_STREAM, 6, "", (*address, 0, 0) if kind == socket.AF_INET6 else address)
-                    for kind, address in found
-                    if family in (0, kind)
-                ]
-
-        real = dial.resolve
-        monkeypatch.setattr(dial, "resolve", lambda loop, *arguments: real(Loop(loop), *arguments))
+        for kind in (_loop_io._LoopIo, sync_io._BlockingIo):
+            monkeypatch.setattr(kind, "lookup", lookup)
 
     return resolved
 

@@ -149,8 +149,11 @@ async def test_a_certificate_of_the_proxy_that_is_not_trusted_is_final_and_says_
     async with no_descriptor_left(open_fds):
         with contextlib.suppress(ssl.SSLError, OSError), proxy(http_proxy(), tls=True) as hop:
             for more, match in (
-                ({}, r"UnknownIssuer; its issuer is not trusted: pass .* as proxy_tls=TlsConfig\(ca=\.\.\.\)"),
-                ({"proxy_tls": fastws.TlsConfig(ca=authority_pem(), server_hostname="other.example")}, "not valid for"),
+                ({}, r"its certificate .* has an unknown issuer: .* as proxy_tls=TlsConfig\(ca=\.\.\.\)"),
+                (
+                    {"proxy_tls": fastws.TlsConfig(ca=authority_pem(), server_hostname="other.example")},
+                    "not for other.example",
+                ),
             ):
                 with pytest.raises(fastws.ProxyError, match=f"made no TLS connection to itself: .*{match}") as caught:
                     await fastws.connect("ws://h.example/", proxy=f"https://127.0.0.1:{hop.port}", **more)

@@ -63,6 +63,8 @@ def blocking() -> None:
         assert_type(ws, fastws.sync.Connection)
     fastws.sync.connect("ws://host", listener=None)  # type: ignore[call-arg]
     fastws.sync.connect("ws://host", background=1)  # type: ignore[arg-type]
+
+
 async def proxy_of(uri: str) -> str | None:
     return f"http://{uri}"
 

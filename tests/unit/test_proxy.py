@@ -8,7 +8,9 @@ from hypothesis import strategies as st
 
 import fastws
 from fastws import proxy
+from fastws._loop_io import _LoopIo
 from fastws.proxy import Proxy
+from fastws.sync._io import _BlockingIo, finish
 from fastws.target import Target
 
 # URLs.
@@ -196,6 +198,10 @@ def test_whatever_no_proxy_is_it_is_read(no_proxy, host):
 # Functions.
 
 
+async def chosen(choice, uri):
+    return await proxy.choose(choice, Target.parse(uri), _LoopIo())
+
+
 @pytest.mark.parametrize("kind", ["plain", "async"])
 def test_a_function_is_asked_with_the_uri(kind):
     asked = []
@@ -208,8 +214,8 @@ def test_a_function_is_asked_with_the_uri(kind):
         return plain(uri)
 
     choice = proxy.checked(plain if kind == "plain" else coroutine)
-    assert asyncio.run(proxy.choose(choice, Target.parse("ws://feed/"))) == Proxy("http", "p", 1)
-    assert asyncio.run(proxy.choose(choice, Target.parse("ws://other/"))) is None
+    assert asyncio.run(chosen(choice, "ws://feed/")) == Proxy("http", "p", 1)
+    assert asyncio.run(chosen(choice, "ws://other/")) is None
     assert asked == ["ws://feed/", "ws://other/"]
 
 
@@ -218,5 +224,16 @@ def test_a_function_is_asked_with_the_uri(kind):
 )
 def test_what_a_function_may_return_is_checked(answer, match):
     with pytest.raises(fastws.ConfigError, match=match) as caught:
-        asyncio.run(proxy.choose(lambda uri: answer, Target.parse("ws://h/")))
+        asyncio.run(chosen(lambda uri: answer, "ws://h/"))
     assert not fastws.is_retryable(caught.value)
+
+
+def test_without_an_event_loop_a_function_is_a_plain_one():
+    async def coroutine(uri):
+        raise AssertionError("not run")
+
+    io = _BlockingIo(1.0, background=False)
+    target = Target.parse("ws://feed/")
+    assert finish(proxy.choose(lambda uri: "http://p:1", target, io)) == Proxy("http", "p", 1)
+    with pytest.raises(TypeError, match=r"the function given as proxy= is async, .* plain function"):
+        finish(proxy.choose(coroutine, target, io))

@@ -9,6 +9,7 @@ from fastws import redirects
 from fastws._opening import Leg
 from fastws.http import Headers, Response
 from fastws.target import Target
+from fastws.tls import Security
 
 
 def redirect(location, status=302):
@@ -114,7 +115,7 @@ FIELDS = [
 
 def leg(uri, **tls):
     target = Target.parse(uri)
-    config = fastws.TlsConfig(**tls) if target.secure else None
+    config = Security(fastws.TlsConfig(**tls)) if target.secure else None
     return Leg(target, "10.0.0.1", 99, FIELDS, config, frozenset({"x-challenge"}))
 
 
@@ -126,15 +127,16 @@ def test_at_the_same_origin_everything_goes_along():
 
 @pytest.mark.parametrize("place", ["wss://other/b", "wss://h:444/b"])
 def test_at_another_origin_secrets_and_what_was_said_of_the_first_stay_behind(place):
-    after = leg("wss://h/a", server_hostname="x", ca=b"pem").to(Target.parse(place))
+    mine = {"certificate": b"mine", "key": b"its key", "password": "sesame"}
+    after = leg("wss://h/a", server_hostname="x", ca=b"pem", **mine).to(Target.parse(place))
     assert after.headers == [("Origin", "https://o"), ("X-Client", "bot")]
     assert (after.host, after.port) == (after.target.host, after.target.port)
-    assert after.tls == fastws.TlsConfig(ca=b"pem")
+    assert after.tls == Security(fastws.TlsConfig(ca=b"pem"))
 
 
 def test_tls_begins_where_a_redirect_leads_to_it():
     after = leg("ws://h/a").to(Target.parse("wss://h/a"))
-    assert after.tls == fastws.TlsConfig()
+    assert after.tls == Security(fastws.TlsConfig())
     assert after.port == 443
 
 

@@ -47,9 +47,11 @@ def test_methods_say_what_they_do(name):
 
 
 def test_connect_has_the_same_arguments():
-    here, there = parameters(fastws.sync.connect), parameters(fastws.connect.__init__)
+    here, there = (
+        {name: parameter for name, parameter in parameters(function).items() if not name.startswith("_")}
+        for function in (fastws.sync.connect, fastws.connect.__init__)
+    )
     assert here.pop("background")[1] is True
-    there = {name: parameter for name, parameter in there.items() if not name.startswith("_")}
     for of_the_loop in ("listener", "busy_poll_max"):
         del there[of_the_loop]
     assert here == there
