@@ -9,7 +9,7 @@
 .DEFAULT_GOAL := help
 .SUFFIXES:
 .DELETE_ON_ERROR:
-.PHONY: help demo test test-all test-rust test-python faults lint lint-rust lint-python types bench bench-rivals \
+.PHONY: help demo test test-all test-network test-rust test-python faults lint lint-rust lint-python types bench bench-rivals \
 	bench-instructions charts flamegraph conformance \
 	fuzz soak sanitize docs examples build wheel-pgo fmt pythons clean distclean force
 
@@ -18,7 +18,7 @@ needs = $(filter $(1),$(GOALS))
 
 # ---- the machine -----------------------------------------------------------------------------------------------------
 
-ifneq ($(call needs,demo test test-rust test-python faults lint lint-rust lint-python types bench bench-rivals \
+ifneq ($(call needs,demo test test-network test-rust test-python faults lint lint-rust lint-python types bench bench-rivals \
 	bench-instructions charts flamegraph conformance soak sanitize docs \
 	examples build wheel-pgo fmt),)
   ifdef PYTHON
@@ -37,7 +37,7 @@ ifneq ($(call needs,demo test test-rust test-python faults lint lint-rust lint-p
   PYTHON_PATH := $(wordlist 2,99,$(FOUND))
 endif
 
-ifneq ($(call needs,demo test test-all test-rust test-python faults lint lint-rust types bench bench-rivals \
+ifneq ($(call needs,demo test test-all test-network test-rust test-python faults lint lint-rust types bench bench-rivals \
 	bench-instructions flamegraph conformance fuzz \
 	soak sanitize examples build wheel-pgo fmt),)
   CARGO := $(firstword $(shell command -v cargo 2>/dev/null; ls "$$HOME/.cargo/bin/cargo" 2>/dev/null))
@@ -50,7 +50,7 @@ ifneq ($(call needs,demo test test-all test-rust test-python faults lint lint-ru
   export PATH := $(patsubst %/,%,$(dir $(CARGO))):$(PATH)
 endif
 
-ifneq ($(call needs,test test-all test-python),)
+ifneq ($(call needs,test test-all test-network test-python),)
   # Of a test's name, as in TESTS=tests/unit/test_tls.py::test_x, the file; a name in quotes may have spaces.
   NOWHERE := $(if $(findstring ',$(TESTS)),,$(foreach test,$(TESTS),$(if $(wildcard $(firstword $(subst ::, ,$(test)))),,$(test))))
   ifneq ($(strip $(NOWHERE)),)
@@ -163,6 +163,10 @@ test-python: $(TEST)/.stamps/fastws ## the Python tests
 		$(call say,Python $(PYVER): tests that measure time); \
 		$(PYTEST) -m "timing$(if $(MARK), and ($(MARK)))" $(PYTEST_ARGS) $(TESTS) || [ $$? -eq 5 ]; \
 	fi
+
+test-network: $(TEST)/.stamps/fastws ## the tests against programs of others: tinyproxy, Dante, microsocks, HAProxy; none may be missing
+	@$(call say,Python $(PYVER): tests against programs of others)
+	@FASTWS_TEST_NETWORK=1 $(PYTEST) -m network $(PYTEST_ARGS) $(TESTS)
 
 test-all: test-rust-once ## the Rust tests once, the Python tests on every CPython >= 3.11 found
 	@scripts/find-pythons | while read -r version path; do \

@@ -358,6 +358,12 @@ def _server_context() -> ssl.SSLContext:
     return context
 
 
+def server_pem() -> bytes:
+    """The private key and the certificate of a server of this machine, for another program."""
+    with _made_once:
+        return _authority().issue_cert("localhost", "127.0.0.1").private_key_and_cert_chain_pem.bytes()
+
+
 def server_context() -> ssl.SSLContext:
     with _made_once:
         return _server_context()

@@ -19,6 +19,7 @@ from .ours import (
     FastwsSendMany,
     FastwsSendNowait,
     FastwsSpin,
+    FastwsSync,
 )
 from .picows_callback import Picows
 from .streams import FastwsStream, FastwsStreamMarkers, FastwsStreams
@@ -41,6 +42,7 @@ __all__ = [
     "FastwsStream",
     "FastwsStreamMarkers",
     "FastwsStreams",
+    "FastwsSync",
     "Picows",
     "PicowsWebsockets",
     "WebsocketRs",
@@ -64,6 +66,7 @@ ALL: tuple[type[Client], ...] = (
     FastwsStream,
     FastwsStreamMarkers,
     FastwsStreams,
+    FastwsSync,
     Picows,
     PicowsWebsockets,
     WebsocketRs,

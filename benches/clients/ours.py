@@ -10,6 +10,7 @@ from collections.abc import AsyncIterable, Callable
 from typing import Any, ClassVar
 
 import fastws
+import fastws.sync
 from meter import Growth, Meter, Sample
 
 from .base import WARM_UP, WAYS, Client, Counter, whole
@@ -229,3 +230,40 @@ class FastwsGathered(FastwsIterate):
     kinds: ClassVar[frozenset[str]] = frozenset({"unawaited-sends"})
 
     send_unawaited = Client.send_unawaited
+
+
+class FastwsSync(FastwsIterate):
+    """The blocking client."""
+
+    name = "fastws sync"
+    kinds: ClassVar[frozenset[str]] = frozenset({"round-trip", "latency"})
+
+    async def open(self, url: str) -> Any:
+        return fastws.sync.connect(url, **self.options(url))
+
+    async def close(self, connection: Any) -> None:
+        connection.close()
+
+    async def round_trip(self, url: str, payload: bytes, count: int, meter: Meter) -> Sample:
+        ws = await self.open(url)
+        for _ in range(WARM_UP):
+            ws.send(payload)
+            ws.recv()
+        meter.start()
+        for _ in range(count):
+            ws.send(payload)
+            ws.recv()
+        sample = meter.stop(count)
+        ws.close()
+        return sample
+
+    async def ingest(self, url: str, count: int, meter: Meter, take: Callable[[Any], int]) -> Sample:
+        seen = size = 0
+        meter.start()
+        ws = await self.open(url)
+        for message in ws:
+            seen += 1
+            size += take(message)
+        sample = meter.stop(seen)
+        ws.close()
+        return whole(sample, count)

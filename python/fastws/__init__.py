@@ -13,13 +13,13 @@
     fastws.run(main())
 """
 
-from . import events, keys
+from . import events, keys, sync
 from ._core import Batch, Message, MessageView
 from .builder import ClientBuilder
 from .client import WebSocketClient
 from .compression import AgreedCompression, Deflate
 from .config import ClientConfig
-from .connect import connect
+from .connect import connect, unix_connect
 from .connection import Connection, ConnectionStats, State
 from .connector import Connector, DefaultConnector, Wire
 from .context import ConnectionContext
@@ -55,9 +55,11 @@ from .errors import (
     OpenTimeout,
     PayloadTooBig,
     ProtocolError,
+    ProxyError,
     ReceiveError,
     ReceiveTimeout,
     RecordingError,
+    RedirectError,
     RequestTimeout,
     RetriesExhausted,
     SendError,
@@ -225,6 +227,7 @@ __all__ = [
     "Outage",
     "PayloadTooBig",
     "ProtocolError",
+    "ProxyError",
     "RateLimit",
     "RateLimits",
     "Ready",
@@ -235,6 +238,7 @@ __all__ = [
     "RecordingError",
     "RedactingFilter",
     "Redactor",
+    "RedirectError",
     "RedundantClient",
     "Request",
     "RequestTimeout",
@@ -275,4 +279,6 @@ __all__ = [
     "redact_headers",
     "redact_uri",
     "run",
+    "sync",
+    "unix_connect",
 ]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from . import _checks
+from . import _checks, proxy
 from ._keywords import closest
 from .config import ALIASES, SETTINGS, ClientConfig, connect_keywords
 from .errors import ConfigError
@@ -44,6 +44,10 @@ def check(**arguments: Any) -> None:
     extensions = arguments.get("extensions", ())
     if not isinstance(extensions, Iterable) or isinstance(extensions, str | bytes):
         raise _wrong("extensions", extensions, "a list of extensions")
+    try:
+        proxy.checked(arguments.get("proxy"))
+    except TypeError as error:
+        raise ConfigError(str(error), field="proxy") from None
     if (key := arguments.get("message_key")) is not None:
         _checks.plain_function("message_key", key, "gets a message and returns what tells it apart, or None")
 

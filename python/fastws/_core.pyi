@@ -9,6 +9,8 @@ from typing import Any, Final, Generic, Literal, Self, TypeVar, final, overload
 
 from typing_extensions import disjoint_base
 
+from ._openssl import Secured
+
 __all__ = [
     "Batch",
     "Connection",
@@ -21,13 +23,16 @@ __all__ = [
     "Request",
     "Ring",
     "Settings",
+    "SyncConnection",
     "TestServer",
     "TestVenue",
     "TlsContext",
+    "TlsTunnel",
     "Waiter",
     "__version__",
     "_panic_at",
     "_work_elsewhere",
+    "certificate_pin",
     "parse_uri",
     "seconds",
 ]
@@ -39,11 +44,47 @@ _T_co = TypeVar("_T_co", covariant=True)
 
 def seconds(name: str, value: float | timedelta) -> float: ...
 def parse_uri(uri: str) -> tuple[bool, str, int, str, str]: ...
+def certificate_pin(certificate: bytes) -> str: ...
 def _work_elsewhere(conn: Connection, at_least: int) -> None: ...
 def _panic_at(place: Literal["parse", "poll", "work"] | None = None) -> bool: ...
 
+class _Native:
+    @property
+    def uri(self) -> str: ...
+    @property
+    def _compression(self) -> tuple[bool, bool, int, int] | None: ...
+    def _pong(self, data: bytes) -> None: ...
+    def _close(self, code: int | None = None, reason: str = "") -> None: ...
+    def _abort(self, why: str) -> None: ...
+    def _stats(self) -> dict[str, Any]: ...
+    def _abandon(self) -> None: ...
+    @property
+    def _phase(self) -> str: ...
+    @property
+    def _state(self) -> str: ...
+    @property
+    def _close_info(
+        self,
+    ) -> tuple[
+        int | None,
+        str | None,
+        int | None,
+        str | None,
+        Literal["local", "remote"] | None,
+        str | None,
+        str | None,
+    ]: ...
+    @property
+    def _listener_error(self) -> BaseException | None: ...
+    @property
+    def _response(self) -> tuple[int, str, list[tuple[str, str]], bytes] | None: ...
+    @property
+    def _request(self) -> bytes | None: ...
+    @property
+    def _is_live(self) -> bool: ...
+
 @disjoint_base
-class Connection:
+class Connection(_Native):
     def __new__(cls, event_loop: asyncio.AbstractEventLoop, policy: Any, settings: Settings) -> Self: ...
     def recv(self, decode: bool | None = None) -> Coroutine[Any, Any, Any]:
         """Waits for the next message.
@@ -181,21 +222,16 @@ class Connection:
         fd: int,
         request: Request,
         uri: str,
-        tls: TlsContext | None = None,
+        tls: TlsContext | Secured | None = None,
         server_name: str | None = None,
         listener: Any | None = None,
     ) -> asyncio.Future[None]: ...
     def _try_send(
         self, message: Any, text: bool | None = None, fin: bool | None = None, compress: bool | None = None
     ) -> bool: ...
-    @property
-    def _compression(self) -> tuple[bool, bool, int, int] | None: ...
     def _is_sending_fragments(self) -> bool: ...
     def _may_begin(self) -> bool: ...
     def _ping(self, data: bytes | None = None) -> asyncio.Future[float]: ...
-    def _pong(self, data: bytes) -> None: ...
-    def _close(self, code: int | None = None, reason: str = "") -> None: ...
-    def _abort(self, why: str) -> None: ...
     def _closed_future(self) -> asyncio.Future[None]: ...
     def _drain_future(self, again: bool = False) -> asyncio.Future[None]: ...
     def _room_future(self, again: bool) -> asyncio.Future[None]: ...
@@ -204,30 +240,6 @@ class Connection:
     def _over_future(self) -> asyncio.Future[None]: ...
     def _waits_for_room(self, change: int) -> None: ...
     def _wake_room(self) -> None: ...
-    def _stats(self) -> dict[str, Any]: ...
-    def _abandon(self) -> None: ...
-    @property
-    def _phase(self) -> str: ...
-    @property
-    def _state(self) -> str: ...
-    @property
-    def _close_info(
-        self,
-    ) -> tuple[
-        int | None,
-        str | None,
-        int | None,
-        str | None,
-        Literal["local", "remote"] | None,
-        str | None,
-        str | None,
-    ]: ...
-    @property
-    def _listener_error(self) -> BaseException | None: ...
-    @property
-    def _response(self) -> tuple[int, str, list[tuple[str, str]], bytes] | None: ...
-    @property
-    def _request(self) -> bytes | None: ...
     @property
     def _write_limit(self) -> int: ...
     @property
@@ -244,8 +256,120 @@ class Connection:
     def _is_paused(self) -> bool: ...
     @property
     def _loop(self) -> asyncio.AbstractEventLoop: ...
+
+@disjoint_base
+class SyncConnection(_Native):
+    """A WebSocket connection whose calls block. The base of `fastws.sync.Connection`."""
+
+    def __new__(cls, policy: Any, settings: Settings, background: bool = True) -> Self: ...
+    def recv(self, timeout: float | timedelta | None = None, decode: bool | None = None) -> Any:
+        """Waits for the next message.
+
+        Args:
+            timeout: Seconds (or a ``timedelta``) to wait; 0 takes what is here, None waits without a limit. Giving up
+                loses no message.
+            decode: None gives text as ``str`` and binary as ``bytes``, or what ``messages=`` of ``connect`` chose;
+                True gives ``str`` also for binary; False gives ``bytes`` also for text, whose UTF-8 was checked.
+
+        Raises:
+            TimeoutError: No message came within ``timeout``.
+            ConnectionClosed: The connection is closed and every message received was taken.
+            ConcurrencyError: Another thread is waiting for a message.
+            UnicodeDecodeError: ``decode=True`` and the message is not UTF-8.
+        """
+    def __iter__(self) -> Self: ...
+    def __next__(self) -> Any: ...
+    def send(
+        self,
+        message: Any,
+        text: bool | None = None,
+        *,
+        timeout: float | timedelta | None = None,
+        compress: bool | None = None,
+    ) -> None:
+        """Sends a message; waits only where the send queue is above its limit.
+
+        The message leaves at once, as far as the kernel takes it. The rest waits in the send queue, and the call does
+        not wait for up to ``write_limit`` bytes of it; above that it lasts until the queue is at its low-water mark.
+        Only where the queue is at its hard bound (``max_send_queue`` messages, ``max_send_bytes`` bytes) nothing is
+        accepted until there is room. With ``background=False`` the call lasts until the kernel has everything.
+
+        Any number of threads may send at the same time, also while one receives.
+
+        Args:
+            message: ``str`` is sent as text, bytes-like as binary, an iterable of either in fragments.
+            text: True sends bytes-like as text, which must be UTF-8; False sends ``str`` as binary.
+            timeout: Seconds (or a ``timedelta``) that the call may take; None for no limit. After that a message that
+                was accepted leaves nevertheless, and the call is over.
+            compress: Where compression was negotiated: True and False say whether this message is compressed; by
+                default it is if it has at least ``Deflate.threshold`` bytes.
+
+        Raises:
+            ConnectionClosed: The connection is closed or closing.
+            TimeoutError: There was no room within ``timeout``: nothing was sent. A message in fragments of which a part
+                was sent closes the connection with 1011.
+            TypeError: The message cannot be sent.
+            ValueError: ``text=True`` and the bytes are not UTF-8.
+        """
+    def flush(self) -> None:
+        """Lets what is queued leave now, as far as the kernel takes it: inside of ``cork()``.
+
+        Raises:
+            RuntimeError: The connection belongs to another process.
+        """
+    def fileno(self) -> int:
+        """The socket's descriptor, or -1 when it is closed. Do not read, write or close it."""
     @property
-    def _is_live(self) -> bool: ...
+    def uri(self) -> str:
+        """The URI, with userinfo and query masked."""
+    @property
+    def local_address(self) -> Any:
+        """The socket's own address, as ``socket.getsockname()`` gives it; None before it is connected."""
+    @property
+    def remote_address(self) -> Any:
+        """The peer's address, as ``socket.getpeername()`` gives it; None before it is connected."""
+    @property
+    def received_ns(self) -> int:
+        """When the message last taken was received: CLOCK_REALTIME, nanoseconds; 0 before the first."""
+    @property
+    def received_mono_ns(self) -> int:
+        """The same moment on CLOCK_MONOTONIC, nanoseconds."""
+    @property
+    def kernel_ns(self) -> int | None:
+        """When the kernel received the message last taken: CLOCK_REALTIME, nanoseconds; the last segment of its read.
+
+        None without ``kernel_timestamps=True``, before the first message, and where the kernel gave none.
+        """
+    @property
+    def seq(self) -> int:
+        """Number of the message last taken, from 1; 0 before the first."""
+    @property
+    def latency(self) -> float:
+        """Round-trip time of the last ping that was answered, in seconds; 0 before the first."""
+    def _open(
+        self,
+        fd: int,
+        request: Request,
+        uri: str,
+        tls: TlsContext | Secured | None = None,
+        server_name: str | None = None,
+        timeout: float | None = None,
+    ) -> bool: ...
+    def _batch(
+        self,
+        max_messages: int = 4096,
+        max_bytes: int | None = ...,
+        max_wait: float | timedelta | None = None,
+        takes: bool = True,
+    ) -> Batch | None: ...
+    def _send_fragment(
+        self, message: Any, text: bool | None, fin: bool, timeout: float | timedelta | None = None
+    ) -> bool: ...
+    def _cork(self) -> None: ...
+    def _uncork(self, timeout: float | timedelta | None = None) -> None: ...
+    def _ping(self, data: bytes | None, future: Any) -> None: ...
+    def _wait_for(self, future: Any, timeout: float | timedelta | None = None) -> bool: ...
+    def _wait_closed(self, timeout: float | timedelta | None = None) -> bool: ...
 
 @final
 class Cork:
@@ -563,7 +687,13 @@ class Request:
 
 @final
 class TlsContext:
-    def __new__(cls, roots: str, ca: bytes | None = None) -> Self: ...
+    def __new__(cls, options: dict[str, Any]) -> Self: ...
+
+@final
+class TlsTunnel:
+    def __new__(cls, context: TlsContext, server_name: str) -> Self: ...
+    def work(self, cipher: bytes, plain: bytes, close: bool) -> tuple[bytes, bytes, bool, str | None]: ...
+    def enter(self, context: TlsContext, server_name: str) -> None: ...
 
 @final
 class Waiter:

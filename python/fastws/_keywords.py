@@ -49,21 +49,20 @@ def connect_has_not(name: str, known: Iterable[str]) -> str:
     return f"connect() has no argument {name!r}: {instead}"
 
 
+_CONTEXT = "use tls=, which takes an ssl.SSLContext, a fastws.TlsConfig or the name of a backend"
 _TLS = "use tls=, a fastws.TlsConfig: TlsConfig(ca=...) trusts an authority, TlsConfig(verify=False) anybody"
 _HEADERS = "use additional_headers="
-_DIALS_DIRECTLY = "this version dials directly, by no proxy; leave it out, or connect a socket yourself and give sock="
+_PROXY = "use proxy=, a URL such as http://user:password@host:port, or True for the environment's"
 _NO_CONNECTION = "a connection is a fastws.Connection; leave it out, and for callbacks give listener="
 _NO_LOGGER = "a connection has no logger of its own; what happened is in exceptions and in Connection.stats()"
 _NO_LOOP = "a connection belongs to the event loop that awaits it; leave it out"
 _ONE_DEADLINE = "open_timeout= bounds DNS, TCP, TLS and upgrade together"
 _STAYS = "connect() opens one connection; one that stays is a fastws.WebSocketClient"
 _ADDRESS = "connect a socket yourself and give sock="
-_ADDRESSES_IN_ORDER = "the addresses of a host are tried one after the other; leave it out"
 
 # Those of websockets, with its older spellings; then those of aiohttp, websocket-client and picows.
 _INSTEAD = {
-    "ssl": _TLS,
-    "proxy": _DIALS_DIRECTLY,
+    "ssl": _CONTEXT,
     "extra_headers": _HEADERS,
     "extensions": "this version offers no wire extensions; leave it out",
     "process_exception": "connect() opens one connection and does not reconnect; leave it out",
@@ -74,22 +73,28 @@ _INSTEAD = {
     "loop": _NO_LOOP,
     "timeout": "use open_timeout=, close_timeout= or ping_timeout=",
     "read_limit": "use max_queue= or max_queue_bytes=",
-    "family": _ADDRESS,
     "proto": _ADDRESS,
     "flags": _ADDRESS,
-    "local_addr": _ADDRESS,
-    "happy_eyeballs_delay": _ADDRESSES_IN_ORDER,
-    "interleave": _ADDRESSES_IN_ORDER,
     "all_errors": "DialError.attempts has the error of each address; leave it out",
     "ssl_handshake_timeout": _ONE_DEADLINE,
     "ssl_shutdown_timeout": "close_timeout= bounds the closing handshake",
     "headers": _HEADERS,
     "header": _HEADERS,
-    "ssl_context": _TLS,
+    "http_proxy_host": _PROXY,
+    "http_proxy_port": _PROXY,
+    "http_proxy_auth": _PROXY,
+    "http_no_proxy": _PROXY,
+    "proxy_type": _PROXY,
+    "proxy_auth": _PROXY,
+    "proxy_ssl": "use proxy_tls=, an ssl.SSLContext or a fastws.TlsConfig",
+    "redirect_limit": "use max_redirects=",
+    "max_redirect": "use max_redirects=",
+    "trust_env": "use proxy=True",
+    "ssl_context": _CONTEXT,
     "sslopt": _TLS,
     "verify_ssl": _TLS,
+    "fingerprint": "use tls=, a fastws.TlsConfig with pins",
     "cookie": 'use additional_headers={"Cookie": ...}',
-    "auth": "put user and password into the URI, or use additional_headers=",
     "protocols": "use subprotocols=",
     "heartbeat": "use ping_interval= and ping_timeout=",
     "autoping": "pings are answered always; leave it out",

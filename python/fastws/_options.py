@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import base64
+import dataclasses
 import functools
 import socket
+import ssl
 import sys
+import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import timedelta
-from typing import Any, Literal
+from typing import Any
+from urllib.parse import urlsplit
 
 from . import _core, dial
+from ._openssl import Context
 from .compression import Compression, deflate_options
 from .http import Headers, HeadersLike
-from .tls import TlsConfig
+from .tls import Backend, Security, TlsConfig
 
 Seconds = float | timedelta | None
 
@@ -34,12 +40,32 @@ def check_target(uri: str, host: str | None, port: int | None, server_hostname: 
         raise ValueError(f"port must be from 1 to 65535, not {port!r}")
 
 
-def check_sock(sock: socket.socket | None, host: str | None, port: int | None) -> None:
+def check_way(
+    *, sock: socket.socket | None, unix: str | bytes | None, host: str | None, port: int | None, proxy: object
+) -> None:
+    """That there is one way to go: a socket of the user's own, a Unix socket, or a host."""
+    for name, given in (("sock", sock), ("a Unix socket", unix)):
+        if given is None:
+            continue
+        if host is not None or port is not None:
+            raise ValueError(f"{name} is connected to as it is; leave out host and port")
+        if proxy is not None and proxy is not True and not callable(proxy):
+            raise ValueError(f"{name} needs no proxy; leave out proxy")
+    if sock is not None and unix is not None:
+        raise ValueError("a Unix socket is named, and sock given; leave out one of them")
+    if unix is not None and not hasattr(socket, "AF_UNIX"):
+        raise ValueError(f"there are no Unix sockets on this platform ({sys.platform})")
+    if sock is not None:
+        _check_sock(sock)
+
+
+def is_tcp(sock: socket.socket | None, unix: str | bytes | None) -> bool:
+    """Whether it is TCP that the connection will be by."""
+    return unix is None if sock is None else sock.family in (socket.AF_INET, socket.AF_INET6)
+
+
+def _check_sock(sock: socket.socket) -> None:
     """A socket of the user's own."""
-    if sock is None:
-        return
-    if host is not None or port is not None:
-        raise ValueError("sock is connected already; leave out host and port")
     if not isinstance(sock, socket.socket):
         raise TypeError(f"sock is a socket.socket, not {sock!r}")
     if sock.fileno() < 0:
@@ -50,26 +76,32 @@ def check_sock(sock: socket.socket | None, host: str | None, port: int | None) -
         raise ValueError("sock listens for connections; a connection needs a socket that is, or will be, connected")
 
 
-def tls_config(
-    tls: TlsConfig | Literal["system", "webpki"] | None, server_hostname: str | None, *, secure: bool
-) -> TlsConfig | None:
-    """The TLS settings of a ``wss://`` URI; None for a ``ws://`` URI."""
+Tls = TlsConfig | ssl.SSLContext | Backend | None
+
+
+def security(tls: Tls, server_hostname: str | None, *, secure: bool) -> Security | None:
+    """How a ``wss://`` URI is secured; None for a ``ws://`` URI."""
     if not secure:
         if tls is not None or server_hostname is not None:
             raise ValueError("tls and server_hostname are for wss:// URIs; this one is ws://")
         return None
+    own = None
     match tls:
         case None:
-            config = TlsConfig()
+            config = _USUAL_TLS
         case TlsConfig():
             config = tls
-        case "system" | "webpki":
-            config = TlsConfig(roots=tls)
+        case "system" | "webpki" | "openssl":
+            config = TlsConfig(backend=tls)
+        case ssl.SSLContext():
+            if tls.protocol == ssl.PROTOCOL_TLS_SERVER:
+                raise ValueError("tls is a server's SSLContext (PROTOCOL_TLS_SERVER); a client needs one of its own")
+            config, own = TlsConfig(backend="openssl"), Context(tls)
         case _:
-            raise TypeError(f'tls must be a TlsConfig, "system" or "webpki", not {tls!r}')
-    if server_hostname is None:
-        return config
-    return TlsConfig(config.roots, config.ca, config.verify, server_hostname)
+            raise TypeError(f'tls must be a TlsConfig, an ssl.SSLContext, "system", "webpki" or "openssl", not {tls!r}')
+    if server_hostname is not None:
+        config = dataclasses.replace(config, server_hostname=server_hostname)
+    return Security(config, own)
 
 
 def header_fields(headers: HeadersLike | None, name: str = "additional_headers") -> list[tuple[str, str]]:
@@ -200,9 +232,79 @@ def polling(idle: Seconds, most: Seconds) -> tuple[float, float] | None:
     return wait, most_seconds
 
 
+def dialling(
+    options: Sequence[dial.SocketOption],
+    family: int,
+    local_addr: tuple[str, int] | None,
+    happy_eyeballs_delay: Seconds,
+    interleave: int,
+) -> dial.Dialling:
+    """How addresses are connected to."""
+    if isinstance(family, bool) or family not in (socket.AF_UNSPEC, socket.AF_INET, socket.AF_INET6):
+        raise ValueError(f"family is socket.AF_INET, socket.AF_INET6, or 0 for both, not {family!r}")
+    if local_addr is not None:
+        what = f'local_addr is a pair (host, port) such as ("10.0.0.1", 0), not {local_addr!r}'
+        if not isinstance(local_addr, tuple) or len(local_addr) != 2:
+            raise TypeError(what)
+        host, port = local_addr
+        if not isinstance(host, str) or isinstance(port, bool) or not isinstance(port, int):
+            raise TypeError(what)
+        if not host or not 0 <= port < 65_536:
+            raise ValueError(what)
+    delay = seconds("happy_eyeballs_delay", happy_eyeballs_delay, ", or None to try addresses one after the other")
+    return dial.Dialling(options, family, local_addr, delay, count("interleave", interleave))
+
+
+def basic_auth(auth: tuple[str, str], uri: str, fields: Iterable[tuple[str, str]]) -> tuple[str, str]:
+    """The header field of user and password (RFC 7617)."""
+    # Not the values: one of them is a secret.
+    if not isinstance(auth, tuple) or len(auth) != 2 or not all(isinstance(part, str) for part in auth):
+        raise TypeError("auth is a pair (user, password), a tuple of two str")
+    user, password = auth
+    if ":" in user or any(ord(character) < 32 or ord(character) == 127 for character in user + password):
+        raise ValueError("auth: a user has no colon, and neither user nor password has control characters")
+    if "@" in urlsplit(uri).netloc:
+        raise ValueError("auth is given, and the URI has user and password too; leave out one of them")
+    if any(name.lower() == "authorization" for name, _ in fields):
+        raise ValueError("auth is given, and an Authorization header too; leave out one of them")
+    return "Authorization", "Basic " + base64.b64encode(f"{user}:{password}".encode()).decode("ascii")
+
+
+def proxy_security(tls: Tls) -> Security:
+    """How an ``https://`` proxy is secured."""
+    try:
+        return security(tls, None, secure=True) or Security(_USUAL_TLS)
+    except (TypeError, ValueError) as error:
+        raise type(error)(f"proxy_{error}") from None
+
+
+def warn_of_no_verification(security: Security | None, whose: str) -> None:
+    """What is on purpose is said nevertheless."""
+    if security is not None and not security.config.verify:
+        warnings.warn(
+            f"TlsConfig(verify=False): the {whose}'s certificate is not checked; anybody on the way can read and "
+            "change what is sent",
+            RuntimeWarning,
+            stacklevel=4,
+        )
+
+
+def proxy_fields(headers: HeadersLike | None) -> list[tuple[str, str]]:
+    """Headers for a proxy, as pairs."""
+    if headers is None:
+        return []
+    fields = header_fields(headers, "proxy_headers")
+    try:
+        # What a header may be is said in one place.
+        _core.Request("ws://localhost/", fields, [], None, None, [])
+    except ValueError as error:
+        raise ValueError(f"proxy_headers: {error}") from None
+    return fields
+
+
 def socket_options(
     *,
-    sock: socket.socket | None,
+    is_tcp: bool,
     nodelay: bool,
     quickack: bool,
     so_busy_poll: Seconds,
@@ -212,8 +314,8 @@ def socket_options(
 ) -> list[dial.SocketOption]:
     """What is set on the socket before it connects, in order."""
     options = []
-    # On by default, it is no reason to refuse a socket of one's own that is not TCP.
-    if switch("nodelay", nodelay) and (sock is None or sock.family in (socket.AF_INET, socket.AF_INET6)):
+    # On by default, it is no reason to refuse a socket that is not TCP.
+    if switch("nodelay", nodelay) and is_tcp:
         options.append(dial.SocketOption("nodelay=True", socket.IPPROTO_TCP, socket.TCP_NODELAY, 1))
     if switch("kernel_timestamps", kernel_timestamps):
         on_linux("kernel_timestamps", True)
@@ -284,6 +386,15 @@ def limit(name: str, value: int | None) -> int | None:
     return None if value is None else bound(name, value, ", or None for no limit")
 
 
+def count(name: str, value: int) -> int:
+    """A number from 0 on."""
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise TypeError(f"{name} is a number (int), not {value!r}")
+    if value < 0:
+        raise ValueError(f"{name} is a number from 0 on, not {value!r}")
+    return value
+
+
 def bound(name: str, value: int, otherwise: str = "") -> int:
     """A number from 1 on."""
     if isinstance(value, bool) or not isinstance(value, int):
@@ -309,6 +420,8 @@ def marks(name: str, value: int | tuple[int, int] | None) -> tuple[int, int]:
         raise ValueError(f"{name}: the low-water mark must be between 0 and {checked}, not {low!r}")
     return checked, low
 
+
+_USUAL_TLS = TlsConfig()
 
 _OR_OFF = ", or None to leave it off"
 

@@ -9,12 +9,10 @@ import asyncio
 import codecs
 import contextlib
 import copy
-import re
 import threading
 import warnings
 from collections.abc import AsyncIterable, Coroutine, Generator, Iterable, Mapping
 from collections.abc import Set as AbstractSet
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Literal
 
 from . import dial, errors, markers
@@ -22,13 +20,14 @@ from .http import Headers, Response
 from .redact import printable, redact_uri
 
 if TYPE_CHECKING:
+    from ._core import _Native as AnyConnection
     from .connection import Connection
     from .streams import Stream
 
 OK_CODES = frozenset({1000, 1001, 1005})
 
 
-def close_info(ws: Connection) -> errors.CloseInfo:
+def close_info(ws: AnyConnection) -> errors.CloseInfo:
     """How ``ws`` ended, as far as is known."""
     received, reason, sent, sent_reason, initiator, kind, text = ws._close_info
     return errors.CloseInfo(
@@ -41,7 +40,7 @@ def close_info(ws: Connection) -> errors.CloseInfo:
     )
 
 
-def _cause(ws: Connection, kind: str | None, text: str | None) -> errors.FastwsError | None:
+def _cause(ws: AnyConnection, kind: str | None, text: str | None) -> errors.FastwsError | None:
     error = ws._listener_error
     if error is not None:
         cause = errors.FastwsError(f"a listener's callback raised {error!r}")
@@ -50,7 +49,7 @@ def _cause(ws: Connection, kind: str | None, text: str | None) -> errors.FastwsE
     return _CAUSES.get(kind, errors.FastwsError)(text) if kind is not None else None
 
 
-def closed(ws: Connection) -> errors.ConnectionClosed:
+def closed(ws: AnyConnection) -> errors.ConnectionClosed:
     """The exception of reading from or sending on a connection that is closed or closing."""
     error = closed_by(close_info(ws))
     error.__cause__ = ws._listener_error or error.info.cause
@@ -187,7 +186,7 @@ def not_sendable(message: object) -> Exception:
     return TypeError(f"a message is str or bytes-like, not {type(message).__name__}")
 
 
-def open_failed(ws: Connection, phase: str, kind: str, text: str) -> Exception:
+def open_failed(ws: AnyConnection, phase: str, kind: str, text: str) -> Exception:
     """The exception of a connection that did not open."""
     uri = ws.uri
     match phase, kind:
@@ -195,9 +194,9 @@ def open_failed(ws: Connection, phase: str, kind: str, text: str) -> Exception:
             return errors.DialError(dial.reason(text), uri=uri, phase="tcp")
         case ("tls", _) | (_, "handshake" | "lost") if phase == "tls" or text.startswith("TLS: "):
             # With TLS 1.3 the server judges the client's certificate after our part of the TLS handshake.
-            made = errors.CertificateError if "peer certificate" in text.lower() else errors.TlsError
+            made = errors.CertificateError if text.startswith("TLS: certificate: ") else errors.TlsError
             lost = not text.startswith("TLS: ")
-            return made(f"{uri}: TLS handshake failed: {_tls_reason(text)}", uri=uri, lost=lost)
+            return made(f"{uri}: TLS handshake failed: {tls_reason(text)}", uri=uri, lost=lost)
         case _, "status":
             answer = response(ws)
             assert answer is not None
@@ -213,7 +212,7 @@ def open_failed(ws: Connection, phase: str, kind: str, text: str) -> Exception:
             return errors.InvalidHandshake(f"{uri}: {text}", uri=uri, response=response(ws))
 
 
-def response(ws: Connection) -> Response | None:
+def response(ws: AnyConnection) -> Response | None:
     """The server's answer to the upgrade."""
     if ws._response is None:
         return None
@@ -235,6 +234,50 @@ def send_other(ws: Connection, message: object, text: bool | None, timeout: floa
     )
 
 
+class Fragments:
+    """A message that is sent in fragments (RFC 6455 §5.4), each when the next is known: the last one must say it is."""
+
+    __slots__ = ("_decoder", "_kept")
+
+    def __init__(self, text: bool | None) -> None:
+        self._kept: Any = None
+        # A character may lie across a cut.
+        self._decoder = codecs.getincrementaldecoder("utf-8")() if text else None
+
+    def add(self, piece: object) -> Any:
+        """Takes the next one; returns the one before it, which is not the last, or None."""
+        if not isinstance(piece, str | bytes | bytearray | memoryview):
+            raise TypeError(f"a fragment is str or bytes-like, not {type(piece).__name__}")
+        if self._decoder is not None and not isinstance(piece, str):
+            self._decoder.decode(piece)
+        kept, self._kept = self._kept, piece
+        if kept is not None and isinstance(kept, str) is not isinstance(piece, str):
+            raise TypeError("all fragments of a message must be of one type, str or bytes-like")
+        return kept
+
+    def last(self) -> Any:
+        """The last one, or None if there was none."""
+        if self._kept is not None and self._decoder is not None:
+            self._decoder.decode(b"", final=True)
+        return self._kept
+
+
+def not_finished(timeout: float | None, *, begun: bool) -> TimeoutError:
+    """A message in fragments was not sent in time."""
+    part = "a part of the message was, so the connection is closed" if begun else "nothing of the message was"
+    return TimeoutError(f"not sent within {timeout:g} s: {part}")
+
+
+def no_room(ws: AnyConnection, timeout: float | None) -> TimeoutError:
+    """The send queue was full for so long: nothing was accepted."""
+    stats = ws._stats()
+    return TimeoutError(
+        f"not sent: the send queue had no room within {timeout:g} s "
+        f"({stats['send_queue_messages']} messages, {stats['send_queue_bytes']} bytes wait); "
+        "the peer takes data more slowly than it is sent"
+    )
+
+
 async def _as_async(items: Iterable[object]) -> Any:
     for item in items:
         yield item
@@ -246,38 +289,26 @@ async def _send_fragments(
     text: bool | None,
     timeout: float | None,  # noqa: ASYNC109 - that of send()
 ) -> None:
-    """Sends a message in fragments (RFC 6455 §5.4), each when the next is known: the last one must say that it is."""
-    kept: Any = None
+    """Sends a message in fragments."""
+    fragments = Fragments(text)
     begun = False
-    decoder = codecs.getincrementaldecoder("utf-8")() if text else None  # a character may lie across a cut
     limit = asyncio.timeout(timeout)
     try:
         async with limit:
             async for piece in pieces:
-                if not isinstance(piece, str | bytes | bytearray | memoryview):
-                    raise TypeError(f"a fragment is str or bytes-like, not {type(piece).__name__}")
-                if decoder is not None and not isinstance(piece, str):
-                    decoder.decode(piece)
-                if kept is None:
-                    kept = piece
-                    continue
-                if isinstance(kept, str) is not isinstance(piece, str):
-                    raise TypeError("all fragments of a message must be of one type, str or bytes-like")
-                await _send_fragment(ws, kept, text, fin=False, begun=begun)
-                begun, kept = True, piece
-            if kept is None:
+                if (ready := fragments.add(piece)) is not None:
+                    await _send_fragment(ws, ready, text, fin=False, begun=begun)
+                    begun = True
+            if (ready := fragments.last()) is None:
                 return
-            if decoder is not None:
-                decoder.decode(b"", final=True)
-            await _send_fragment(ws, kept, text, fin=True, begun=begun)
+            await _send_fragment(ws, ready, text, fin=True, begun=begun)
     except BaseException as error:
         if begun:
             # The message cannot be finished, and no other may begin: the connection is of no more use.
             with contextlib.suppress(RuntimeError):  # its loop may be gone
                 ws._close(1011, "a message in fragments was given up")
         if isinstance(error, TimeoutError) and limit.expired():
-            part = "a part of the message was, so the connection is closed" if begun else "nothing of the message was"
-            raise TimeoutError(f"not sent within {timeout:g} s: {part}") from error
+            raise not_finished(timeout, begun=begun) from error
         raise
     finally:
         if begun:
@@ -384,12 +415,7 @@ class send_when_room(_Sending):
                     self._ws, lambda: self._ws._try_send(self._message, self._text, compress=self._compress)
                 )
         except TimeoutError as error:
-            stats = self._ws._stats()
-            raise TimeoutError(
-                f"not sent: the send queue had no room within {self._timeout:g} s "
-                f"({stats['send_queue_messages']} messages, {stats['send_queue_bytes']} bytes wait); "
-                "the peer takes data more slowly than it is sent"
-            ) from error
+            raise no_room(self._ws, self._timeout) from error
 
     def __del__(self) -> None:
         if self._inner is None:
@@ -403,14 +429,11 @@ class send_when_room(_Sending):
             )
 
 
-def _tls_reason(text: str) -> str:
+def tls_reason(text: str) -> str:
+    """What TLS says, and what to do."""
     reason = text.removeprefix("TLS: ").removesuffix(" before the opening handshake was over")
-    reason = _UNIX_TIME.sub(lambda found: f"{found[1]} {_date(int(found[2]))}", reason)
+    reason = reason.removeprefix("certificate: ")
     return next((f"{reason}; {hint}" for sign, hint in _TLS_HINTS.items() if sign in reason), reason)
-
-
-def _date(seconds: int) -> str:
-    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%d %H:%M:%S} UTC"
 
 
 def _excerpt(body: bytes) -> str:
@@ -418,25 +441,15 @@ def _excerpt(body: bytes) -> str:
     return f": {text}" if text and not text.startswith("<") else ""
 
 
+# What is to be said besides what rustls says; of certificates rust/py's `tls::words` says all.
 _TLS_HINTS = {
-    "CaUsedAsEndEntity": "it is an authority's certificate (CA:TRUE), which may not be a server's own: make the server "
-    "one with CA:FALSE, signed by that authority",
-    "CertificateRequired": "the server wants a client certificate, which this version of fastws cannot give",
-    "UnknownIssuer": "its issuer is not trusted: pass the authority's certificate as TlsConfig(ca=...)",
     "InvalidContentType": "the port does not seem to speak TLS: use ws://",
-    "expired": "it is out of date, or this machine's clock is wrong",
-    "not valid yet": "its time is still to come, or this machine's clock is wrong",
-    "not valid for any names": "it has no subjectAltName, and a name in its subject (CN) does not count: make one with "
-    "-addext subjectAltName=DNS:...",
-    "UnsupportedCertVersion": "it is an X.509 certificate of version 1, without extensions, and so without the "
-    "subjectAltName that must have the server's name: make one with -addext subjectAltName=DNS:...",
-    "ProtocolVersion": "the server speaks neither TLS 1.2 nor 1.3, and nothing older is spoken here",
-    "HandshakeFailure": "the server wants what is not offered: a client certificate, which this version of fastws "
-    "cannot give, or other cipher suites than those of TLS 1.3 and the ECDHE ones of TLS 1.2",
+    "ProtocolVersion": "the server speaks none of the TLS versions offered: 1.2 and 1.3, if "
+    "TlsConfig.minimum_version and maximum_version do not say less",
+    "fatal alert: HandshakeFailure": "the server wants what is not offered, such as other cipher suites than those of "
+    "TLS 1.3 and the ECDHE ones of TLS 1.2",
+    "NoApplicationProtocol": "the server speaks none of the protocols of TlsConfig.alpn",
 }
-
-# rustls gives moments in seconds since 1970.
-_UNIX_TIME = re.compile(r"(verification time|not valid after|not valid before) (\d+)(?: \(UNIX\))?")
 
 _CAUSES: dict[str, type[errors.FastwsError]] = {
     "protocol": errors.ProtocolError,

@@ -3,23 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Self
 
-from . import _checks
+from . import _arguments, _checks
 from .config import ClientConfig, strategy
-from .errors import ConfigError
 from .retry import ExponentialBackoff, NoRetry, RetryStrategy, Seconds
 
 if TYPE_CHECKING:
+    import ssl
+
     from .client import WebSocketClient
     from .connector import Connector
     from .extensions import Extension
     from .handshakes.base import SupportsHandshake
     from .http import HeadersLike
+    from .proxy import ProxyLike
     from .rate import ConnectLimiter, RateLimit, RateLimits
     from .redact import Redactor
     from .subscriptions import Subscriptions
-    from .tls import TlsConfig
+    from .tls import Backend, TlsConfig
 
 __all__ = ["ClientBuilder"]
 
@@ -86,8 +88,8 @@ class ClientBuilder:
         """What makes the connections, instead of ``fastws.connect``."""
         return self._keyword("connector", connector)
 
-    def tls(self, tls: TlsConfig | Literal["system", "webpki"]) -> Self:
-        """For ``wss://``: a ``TlsConfig``, ``"system"`` or ``"webpki"``."""
+    def tls(self, tls: TlsConfig | ssl.SSLContext | Backend) -> Self:
+        """For ``wss://``: a ``TlsConfig``, the name of a backend, or an ``ssl.SSLContext``."""
         return self._keyword("tls", tls)
 
     def headers(self, headers: HeadersLike | Callable[[], HeadersLike | Awaitable[HeadersLike]]) -> Self:
@@ -98,15 +100,14 @@ class ClientBuilder:
         """Subprotocols to offer, in order of preference."""
         return self._keyword("subprotocols", subprotocols)
 
-    def proxy(self, proxy: None) -> Self:
-        """None. This version offers no proxies.
+    def proxy(self, proxy: ProxyLike) -> Self:
+        """The proxy to go through: its URL, True for the environment's, or a function; see ``WebSocketClient``.
 
         Raises:
-            ConfigError: Another value.
+            ConfigError: It cannot be used.
         """
-        if proxy is not None:
-            raise no_proxy()
-        return self
+        _arguments.check(proxy=proxy)
+        return self._keyword("proxy", proxy)
 
     def subscriptions(self, subscriptions: Subscriptions) -> Self:
         """The registry of subscriptions."""
@@ -144,8 +145,3 @@ class ClientBuilder:
     def _keyword(self, name: str, value: Any) -> Self:
         self._keywords[name] = value
         return self
-
-
-def no_proxy() -> ConfigError:
-    """The error of a ``proxy=``; its value may hold a password and is not shown."""
-    return ConfigError("proxy is None: this version of fastws offers no proxies", field="proxy")

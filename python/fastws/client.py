@@ -7,7 +7,7 @@ import functools
 import logging
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from . import _arguments, _core, _policy
 from ._interrupt import tell
@@ -20,7 +20,6 @@ from .errors import (
     ConfigError,
     DataTimeout,
     ExtensionError,
-    InvalidURI,
     NotConnected,
     ReceiveError,
     ShutdownTimeout,
@@ -43,12 +42,16 @@ from .state import ConnectionSnapshot, Status
 from .streams import Stream
 from .subscriptions import Subscriptions
 from .supervisor import ConnectionSupervisor, HeadersSource, UriSource
-from .tls import TlsConfig
+from .target import Target
+from .tls import Backend, TlsConfig
 
 if TYPE_CHECKING:
+    import ssl
+
     from ._options import Seconds
     from .builder import ClientBuilder
     from .connector import Connector
+    from .proxy import ProxyLike
     from .rate import ConnectLimiter, RateLimit, RateLimits
     from .retry import RetryStrategy
 
@@ -78,7 +81,8 @@ class WebSocketClient(Running, Requesting, Receiving):
         tls: For ``wss://``: as ``fastws.connect`` takes it.
         headers: More headers for the upgrade; or a callable (may be async) that is asked at every attempt.
         subprotocols: Subprotocols to offer, in order of preference.
-        proxy: None. This version dials directly.
+        proxy: Go through this proxy, at every attempt: its URL, True for the one that the environment names, a function
+            that gets the URI and returns a URL or None, or None to dial directly; as ``fastws.connect`` takes it.
         connector: Makes the connections; ``DefaultConnector()``.
         rate_limit: How much is sent at most: see ``RateLimit``.
         connect_limiter: How many connections are opened at most, shared by clients: see ``ConnectLimiter``.
@@ -125,10 +129,10 @@ class WebSocketClient(Running, Requesting, Receiving):
         extensions: Iterable[Extension] = (),
         subscriptions: Subscriptions | None = None,
         config: ClientConfig | None = None,
-        tls: TlsConfig | Literal["system", "webpki"] | None = None,
+        tls: TlsConfig | ssl.SSLContext | Backend | None = None,
         headers: HeadersSource = None,
         subprotocols: Sequence[str] | None = None,
-        proxy: None = None,
+        proxy: ProxyLike = None,
         connector: Connector | None = None,
         rate_limit: RateLimit | RateLimits | None = None,
         connect_limiter: ConnectLimiter | None = None,
@@ -138,15 +142,10 @@ class WebSocketClient(Running, Requesting, Receiving):
         redact: Redactor | str | Iterable[str] | None = None,
     ) -> None:
         super().__init__()
-        if proxy is not None:
-            raise ConfigError(f"proxy={proxy!r}: this version dials directly; use None", field="proxy")
         if not (isinstance(uri, str) or callable(uri)):
             raise ConfigError(f"uri is a str or a callable, not {type(uri).__name__}", field="uri")
         if isinstance(uri, str):
-            try:
-                _core.parse_uri(uri)
-            except ValueError as error:
-                raise InvalidURI(str(error)) from None
+            Target.parse(uri)
         if tap is not None and not callable(tap):
             raise ConfigError(f"tap is a callable, not {type(tap).__name__}", field="tap")
         _arguments.check(
@@ -160,13 +159,14 @@ class WebSocketClient(Running, Requesting, Receiving):
             connect_limiter=connect_limiter,
             message_key=message_key,
             metadata=metadata,
+            proxy=proxy,
         )
         self.config = config if config is not None else ClientConfig()
         self.subscriptions = subscriptions if subscriptions is not None else Subscriptions()
         self.subscriptions.bind(self)
         options = _connect_options(self.config)
-        given = {"tls": tls, "subprotocols": subprotocols}
-        if tls is not None or subprotocols is not None:
+        given = {"tls": tls, "subprotocols": subprotocols, "proxy": proxy}
+        if any(value is not None for value in given.values()):
             options = {**options, **{name: value for name, value in given.items() if value is not None}}
         redactor = _redactor(redact)
         self._supervisor = ConnectionSupervisor(

@@ -369,6 +369,7 @@ _ELSEWHERE = {
     "additional_headers": "headers= of the client",
     "subprotocols": "subprotocols= of the client",
     "tls": "tls= of the client",
+    "proxy": "proxy= of the client",
     "server_hostname": "TlsConfig(server_hostname=...)",
     "listener": "a client's messages come from client.stream(), or go through its extensions",
     "sock": "a socket is connected once only; a connector= can make one for each attempt",

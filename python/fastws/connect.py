@@ -4,27 +4,31 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import errno
 import os
 import socket
+import ssl
 import sys
-import warnings
 from collections.abc import Generator, Sequence
 from types import TracebackType
 from typing import Any, Literal, NoReturn
 
-from . import _core, _options, _policy, dial
+from . import _core, _options
 from ._keywords import connect_has_not, explains_unknown_keywords
+from ._loop_io import open_on_loop
+from ._opening import OnAuthChallenge, Plan
 from ._options import Seconds, SocketOptions
 from .compression import Compression
 from .connection import Connection
-from .errors import DialError, InvalidURI, OpenTimeout, Phase, SocketOptionError
 from .http import HeadersLike
 from .listener import Callbacks, Listener
-from .tls import TlsConfig, context_for
+from .proxy import ProxyLike
+from .proxy import checked as checked_proxy
+from .redirects import MAX_REDIRECTS
+from .target import Target, UnixPath
+from .tls import Backend, TlsConfig
 from .version import __version__
 
-__all__ = ["connect"]
+__all__ = ["connect", "unix_connect"]
 
 USER_AGENT = f"fastws/{__version__}"
 
@@ -36,7 +40,8 @@ class connect:  # noqa: N801 - a function to its users, as in websockets
     """Opens a WebSocket connection: ``ws = await connect(uri)`` or ``async with connect(uri) as ws``.
 
     Args:
-        uri: ``ws://`` or ``wss://`` URI. Userinfo becomes an ``Authorization: Basic`` header.
+        uri: ``ws://`` or ``wss://`` URI. Userinfo becomes an ``Authorization: Basic`` header. By a Unix socket:
+            ``ws+unix:///path/of/socket:/request``, and ``wss+unix://``; see ``unix_connect``.
         listener: Takes the messages by callbacks instead of ``recv`` and iteration; see ``fastws.Listener``.
         origin: ``Origin`` header.
         subprotocols: Subprotocols to offer, in order of preference.
@@ -44,13 +49,33 @@ class connect:  # noqa: N801 - a function to its users, as in websockets
         user_agent_header: ``User-Agent`` header; None leaves it out.
         compression: ``"deflate"`` or a ``fastws.Deflate`` offers permessage-deflate (RFC 7692); whether the server took
             it, ``Connection.compression`` tells. None offers nothing.
-        tls: For ``wss://``: a ``fastws.TlsConfig``, ``"system"`` or ``"webpki"``.
+        tls: For ``wss://``: a ``fastws.TlsConfig``, the name of a backend (``"system"``, ``"webpki"``, ``"openssl"``),
+            or an ``ssl.SSLContext``, which is used as it is.
         server_hostname: The name that the server's certificate must have, instead of the URI's host.
         host: Connect to this host instead of the URI's.
         port: Connect to this port instead of the URI's.
         sock: Use this connected (or connecting) non-blocking TCP socket; it is taken over.
-        open_timeout: Seconds for DNS, TCP, TLS and upgrade together; None for no limit. The addresses of a host are
-            tried one after the other: one that does not answer at all takes all of it.
+        family: ``socket.AF_INET`` or ``AF_INET6`` to use addresses of that kind only.
+        local_addr: This machine's own address, a pair (host, port), to connect from; port 0 for any.
+        happy_eyeballs_delay: Seconds that an address of the host has for itself before the next is tried beside it (RFC
+            8305); None to try the next only when one has failed.
+        interleave: How many addresses of the first kind (IPv6 or IPv4) come before one of the other; 0 keeps the
+            resolver's order.
+        proxy: Go through this proxy: its URL (``http://user:password@host:port``, or ``https``, ``socks4``,
+            ``socks4a``, ``socks5`` or ``socks5h``), True for the one that the environment names (``https_proxy`` and
+            its kin, but for ``no_proxy``), or a function, ``async`` or not, that gets the URI and returns a URL or
+            None. None dials directly, whatever the environment says.
+        proxy_headers: More headers for an HTTP proxy.
+        proxy_tls: For a proxy with ``https://``: as ``tls``, for the TLS to the proxy, inside of which all else goes.
+        auth: User and password for ``Authorization: Basic``, as userinfo in the URI gives them.
+        on_auth_challenge: A function, ``async`` or not, that gets the answer (``fastws.Response``) with which the
+            server refused the upgrade with 401, and returns header fields for one more attempt, or None to let it be.
+            Its time counts in ``open_timeout``. It is not asked on behalf of another origin that a redirect led to.
+        max_redirects: How many redirects are followed at most; 0 follows none, which is an ``InvalidStatus`` then. At
+            another origin ``host``, ``port``, ``server_hostname`` and all headers whose name speaks of a secret, such
+            as Authorization and Cookie, are left out, and so is the client certificate of a ``TlsConfig``. With
+            ``sock`` none is followed.
+        open_timeout: Seconds for DNS, proxy, TCP, TLS, upgrade and redirects together; None for no limit.
         ping_interval: Seconds between keepalive pings; None for none.
         ping_timeout: Seconds that an answer may take (any byte received counts); None for no limit.
         close_timeout: Seconds that the closing handshake may take; None for no limit.
@@ -87,10 +112,13 @@ class connect:  # noqa: N801 - a function to its users, as in websockets
     Raises:
         InvalidURI: The URI cannot be used.
         DialError: The host was not found, or no address of it could be connected to.
+        ProxyError: The proxy was not reached, or did not open a way to the server.
         SocketOptionError: The kernel refused an option of the socket.
         TlsError: The TLS handshake failed; CertificateError if it was the certificate.
         InvalidHandshake: The server's answer is not a WebSocket upgrade; InvalidStatus if it refused it.
+        RedirectError: A redirect leads too far, from ``wss://`` to ``ws://``, or to no WebSocket URI.
         OpenTimeout: Not open within ``open_timeout``.
+        ConfigError: A proxy's URL cannot be used.
         ValueError, TypeError: An argument is wrong.
     """
 
@@ -105,11 +133,21 @@ class connect:  # noqa: N801 - a function to its users, as in websockets
         additional_headers: HeadersLike | None = None,
         user_agent_header: str | None = USER_AGENT,
         compression: Compression = None,
-        tls: TlsConfig | Literal["system", "webpki"] | None = None,
+        tls: TlsConfig | ssl.SSLContext | Backend | None = None,
         server_hostname: str | None = None,
         host: str | None = None,
         port: int | None = None,
         sock: socket.socket | None = None,
+        family: int = socket.AF_UNSPEC,
+        local_addr: tuple[str, int] | None = None,
+        happy_eyeballs_delay: Seconds = 0.25,
+        interleave: int = 1,
+        proxy: ProxyLike = None,
+        proxy_headers: HeadersLike | None = None,
+        proxy_tls: TlsConfig | ssl.SSLContext | Backend | None = None,
+        auth: tuple[str, str] | None = None,
+        on_auth_challenge: OnAuthChallenge | None = None,
+        max_redirects: int = MAX_REDIRECTS,
         open_timeout: Seconds = 10,
         ping_interval: Seconds = 20,
         ping_timeout: Seconds = 20,
@@ -132,34 +170,27 @@ class connect:  # noqa: N801 - a function to its users, as in websockets
         busy_poll: Seconds = None,
         busy_poll_max: Seconds = 0.001,
         _delivery: Literal["messages", "fragments", "frames"] = "messages",
+        _unix: UnixPath | None = None,
     ) -> None:
         if messages not in ("auto", "bytes", "view"):
             raise ValueError(f'messages must be "auto", "bytes" or "view", not {messages!r}')
         _options.check_target(uri, host, port, server_hostname)
-        _options.check_sock(sock, host, port)
         for name, given in (("origin", origin), ("user_agent_header", user_agent_header)):
             if given is not None and not isinstance(given, str):
                 raise TypeError(f"{name} is a header's value (str) or None, not {given!r}")
-        try:
-            target = _core.parse_uri(uri)
-        except ValueError as error:
-            raise InvalidURI(str(error)) from None
-        self._uri = uri
-        self._secure, self._host, self._port, _, self._shown = target
-        self._sock = sock
-        self._dial_host = host if host is not None else self._host
-        self._dial_port = port if port is not None else self._port
-        self._tls = _options.tls_config(tls, server_hostname, secure=self._secure)
-        if self._tls is not None and not self._tls.verify:
-            warnings.warn(
-                "TlsConfig(verify=False): the server's certificate is not checked; anybody on the way can read and "
-                "change what is sent",
-                RuntimeWarning,
-                stacklevel=3,
-            )
-        self._callbacks = Callbacks(listener) if listener is not None else None
-        self._socket_options = _options.socket_options(
-            sock=sock,
+        target = Target.parse(uri, _unix)
+        _options.check_way(sock=sock, unix=target.unix, host=host, port=port, proxy=proxy)
+        fields = _options.header_fields(additional_headers)
+        if auth is not None:
+            fields.append(_options.basic_auth(auth, uri, fields))
+        security = _options.security(tls, server_hostname, secure=target.secure)
+        proxy_security = _options.proxy_security(proxy_tls)
+        _options.warn_of_no_verification(security, "server")
+        _options.warn_of_no_verification(proxy_security, "proxy")
+        if on_auth_challenge is not None and not callable(on_auth_challenge):
+            raise TypeError(f"on_auth_challenge is a function that gets the 401 response, not {on_auth_challenge!r}")
+        socket_options = _options.socket_options(
+            is_tcp=_options.is_tcp(sock, target.unix),
             nodelay=nodelay,
             quickack=quickack,
             so_busy_poll=so_busy_poll,
@@ -167,11 +198,6 @@ class connect:  # noqa: N801 - a function to its users, as in websockets
             kernel_timestamps=kernel_timestamps,
             sockopts=sockopts,
         )
-        self._headers = _options.header_fields(additional_headers)
-        self._subprotocols = _options.subprotocol_names(subprotocols)
-        self._origin = origin
-        self._user_agent = user_agent_header
-        self._open_timeout = _options.seconds("open_timeout", open_timeout)
         self._settings = _options.settings(
             max_size=max_size,
             max_frame_size=max_frame_size,
@@ -192,112 +218,35 @@ class connect:  # noqa: N801 - a function to its users, as in websockets
             kernel_timestamps=kernel_timestamps,
             compression=compression,
         )
+        self._plan = Plan(
+            target=target,
+            host=host if host is not None else target.host,
+            port=port if port is not None else target.port,
+            sock=sock,
+            tls=security,
+            headers=fields,
+            subprotocols=_options.subprotocol_names(subprotocols),
+            origin=origin,
+            user_agent=user_agent_header,
+            settings=self._settings,
+            dialling=_options.dialling(socket_options, family, local_addr, happy_eyeballs_delay, interleave),
+            proxy=checked_proxy(proxy),
+            proxy_headers=_options.proxy_fields(proxy_headers),
+            proxy_tls=proxy_security,
+            max_redirects=_options.count("max_redirects", max_redirects),
+            on_auth_challenge=on_auth_challenge,
+            callbacks=Callbacks(listener) if listener is not None else None,
+            open_timeout=_options.seconds("open_timeout", open_timeout),
+        )
         # What is wrong with the headers is said here, not at the first attempt, which this one is for.
-        self._prepared: _core.Request | None = self._request()
+        self._prepared: _core.Request | None = self._plan.request(self._plan.first())
         self._connection: Connection | None = None
         self._entered = False
 
-    def _request(self) -> _core.Request:
-        offer = self._settings.offer
-        extensions = [] if offer is None else [offer]
-        return _core.Request(self._uri, self._headers, self._subprotocols, self._origin, self._user_agent, extensions)
-
     async def _open(self) -> Connection:
         _require_asyncio()
-        state = _Progress()
-        limit = asyncio.timeout(self._open_timeout)
-        try:
-            async with limit:
-                return await self._dial(state)
-        except TimeoutError as error:
-            if not limit.expired():
-                raise  # the system's
-            if state.is_decided():
-                # In the very turn in which the time was over: the loop was busy, not the server late.
-                assert state.opening is not None
-                state.opening.result()
-                assert state.ws is not None
-                ws, state.ws = state.ws, None
-                return ws
-            phase = state.phase
-            raise OpenTimeout(
-                f"{self._shown}: not open within {self._open_timeout:g} s; {state.under_way}",
-                uri=self._shown,
-                phase=phase,
-            ) from error
-        finally:
-            state.give_up()
-
-    async def _dial(self, state: _Progress) -> Connection:
-        loop = asyncio.get_running_loop()
-        context = None
-        if self._tls is not None:
-            state.loads_roots = True
-            context = await context_for(self._tls)
-            state.loads_roots = False
-        if self._sock is not None:
-            if self._sock.fileno() < 0:
-                raise RuntimeError("sock= was taken over by an earlier attempt; a connection needs a socket of its own")
-            self._sock.setblocking(False)
-            try:
-                dial.configure(self._sock, self._socket_options, self._shown)
-            except SocketOptionError:
-                self._sock.close()
-                raise
-            try:
-                return await self._attempt(state, loop, self._sock, context)
-            except DialError as error:
-                raise DialError(f"{self._shown}: {error}", uri=self._shown, phase="tcp") from None
-        addresses = await dial.resolve(loop, self._dial_host, self._dial_port, self._shown)
-        failures: list[tuple[str, str]] = []
-        refused: list[SocketOptionError] = []
-        for address in addresses:
-            state.phase = "tcp"
-            try:
-                sock = dial.start(address, self._socket_options, self._shown)
-                return await self._attempt(state, loop, sock, context)
-            except SocketOptionError as error:
-                if error.errno != errno.ENOPROTOOPT:
-                    raise  # it would be the same for the next address
-                refused.append(error)
-                failures.append((dial.name(address), str(error).removeprefix(f"{self._shown}: ")))
-            except DialError as error:
-                state.ws = state.opening = None
-                failures.append((dial.name(address), str(error)))
-            except OSError as error:
-                failures.append((dial.name(address), dial.reason(error)))
-        if refused and len(refused) == len(failures):
-            raise refused[0]
-        tried = "; ".join(f"{address}: {why}" for address, why in failures)
-        raise DialError(
-            f"{self._shown}: no connection: {tried}", uri=self._shown, phase="tcp", attempts=tuple(failures)
-        )
-
-    async def _attempt(
-        self,
-        state: _Progress,
-        loop: asyncio.AbstractEventLoop,
-        sock: socket.socket,
-        context: _core.TlsContext | None,
-    ) -> Connection:
-        try:
-            ws = Connection(loop, _policy, self._settings)
-        except BaseException:
-            sock.close()
-            raise
-        name = (self._tls.server_hostname or self._host) if self._tls is not None else None
-        request, self._prepared = self._prepared or self._request(), None
-        fd = sock.detach()
-        try:
-            opening = ws._start(fd, request, self._shown, context, name, self._callbacks)
-        except BaseException:
-            if ws.fileno() < 0:
-                os.close(fd)
-            raise
-        state.ws, state.opening = ws, opening
-        await opening
-        state.ws = state.opening = None
-        return ws
+        request, self._prepared = self._prepared, None
+        return await open_on_loop(self._plan, request)
 
     def __await__(self) -> Generator[Any, None, Connection]:
         return self._open().__await__()
@@ -339,7 +288,7 @@ class connect:  # noqa: N801 - a function to its users, as in websockets
         )
 
     def __repr__(self) -> str:
-        return f"<fastws.connect {self._shown}>"
+        return f"<fastws.connect {self._plan.target.shown}>"
 
     def __aiter__(self) -> Any:
         raise TypeError(
@@ -348,51 +297,24 @@ class connect:  # noqa: N801 - a function to its users, as in websockets
         )
 
 
-class _Progress:
-    """How far an opening has come, and what is to be given up if it does not end well."""
+def unix_connect(path: UnixPath, uri: str = "ws://localhost/", **arguments: Any) -> connect:
+    """Opens a WebSocket connection by a Unix socket: ``async with fastws.unix_connect("/run/feed.sock") as ws:``.
 
-    __slots__ = ("_phase", "loads_roots", "opening", "ws")
+    ``connect("ws+unix:///run/feed.sock:/")`` does the same, wherever a URI can be given.
 
-    def __init__(self) -> None:
-        self._phase: Phase = "dns"
-        self.loads_roots = False
-        self.ws: Connection | None = None
-        self.opening: asyncio.Future[None] | None = None
+    Args:
+        path: The socket's path (``str``, ``bytes`` or path-like); a null character in front makes it an abstract name,
+            on Linux.
+        uri: What is asked for: its path goes into the request and its host into ``Host`` and, with ``wss://``, into the
+            check of the certificate.
+        arguments: Those of ``connect()``, but for where to connect to: ``host``, ``port``, ``sock`` and ``proxy``.
 
-    def is_decided(self) -> bool:
-        """Whether the opening came to its end, though nobody was told yet."""
-        return self.opening is not None and self.opening.done() and not self.opening.cancelled()
-
-    @property
-    def phase(self) -> Phase:
-        """What is under way."""
-        if self.loads_roots:
-            return "tls"
-        return self.ws._phase if self.ws is not None and self.ws._phase in _UNDER_WAY else self._phase
-
-    @phase.setter
-    def phase(self, phase: Phase) -> None:
-        self._phase = phase
-
-    @property
-    def under_way(self) -> str:
-        """The same for people."""
-        return "the trusted certificates were being loaded" if self.loads_roots else _UNDER_WAY[self.phase]
-
-    def give_up(self) -> None:
-        """Closes the connection of an attempt that did not end well."""
-        ws, self.ws = self.ws, None
-        if ws is not None:
-            self._phase = ws._phase if ws._phase in _UNDER_WAY else self._phase
-            ws._abort("given up before it was open")
-
-
-_UNDER_WAY: dict[Phase, str] = {
-    "dns": "the host's name was being looked up",
-    "tcp": "the TCP connection was being made",
-    "tls": "the TLS handshake was under way",
-    "upgrade": "the server had not answered the upgrade request",
-}
+    Raises:
+        FastwsError, ValueError, TypeError: What ``connect()`` raises.
+    """
+    if not isinstance(path, str | bytes | os.PathLike) or not os.fspath(path):
+        raise TypeError(f"path is the path of a Unix socket (str, bytes or path-like), not {path!r}")
+    return connect(uri, _unix=path, **arguments)
 
 
 def _require_asyncio() -> None:

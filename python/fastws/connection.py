@@ -10,7 +10,7 @@ from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from enum import IntEnum
 from types import TracebackType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import orjson
 
@@ -65,99 +65,16 @@ class ConnectionStats:
     receive_paused_seconds: float
 
 
-class Connection(_core.Connection):
-    """A WebSocket connection, made by ``fastws.connect``.
+if TYPE_CHECKING:
+    from ._core import _Native
+else:
+    _Native = object  # the native class beside it is one
 
-    ``recv``, ``send``, ``send_nowait``, iteration and ``batches`` are native: they cost no Python. A connection belongs
-    to the event loop and the thread that made it; from other threads use ``send_threadsafe``.
-    """
+
+class Described(_Native):
+    """What any connection tells of itself."""
 
     __slots__ = ()
-
-    async def send_many(self, messages: Iterable[str | bytes]) -> None:
-        """Sends messages in order, waiting for room where there is none. They leave together, as in ``cork()``."""
-        if isinstance(messages, str | bytes | bytearray | memoryview):
-            raise TypeError(
-                f"send_many() takes several messages, such as a list; send() takes one {type(messages).__name__}"
-            )
-        if isinstance(messages, Mapping | AbstractSet) or not isinstance(messages, Iterable):
-            raise TypeError(f"send_many() takes messages in order, such as a list, not {type(messages).__name__}")
-        with self.cork():
-            for message in messages:
-                await self.send(message)
-
-    async def send_json(self, value: object) -> None:
-        """Sends ``value`` as JSON text (by orjson)."""
-        await self.send(orjson.dumps(value), text=True)
-
-    def send_threadsafe(self, message: str | bytes, text: bool | None = None) -> concurrent.futures.Future[None]:
-        """Sends a message from another thread.
-
-        Returns a future that is done when the message is accepted by the send queue, as ``await send()`` would be.
-        Raises RuntimeError if the event loop is closed.
-        """
-        if not isinstance(message, str | bytes):
-            # Somebody else may change it before the loop gets to it.
-            try:
-                message = memoryview(message).tobytes()
-            except TypeError:
-                raise TypeError(f"a message is str or bytes-like, not {type(message).__name__}") from None
-        loop = self._loop
-        if loop.is_closed():
-            raise RuntimeError("the event loop of this connection is closed")
-
-        async def send() -> None:
-            await self.send(message, text)
-
-        return asyncio.run_coroutine_threadsafe(send(), loop)
-
-    async def ping(self, data: str | BytesLike | None = None) -> Awaitable[float]:
-        """Sends a Ping with up to 125 bytes (RFC 6455 §5.5.2); random data if none is given.
-
-        Returns an awaitable of the latency in seconds, done when the matching Pong, or that of a later Ping, arrives::
-
-            latency = await (await ws.ping())
-        """
-        return self._ping(None if data is None else _control(data))
-
-    async def pong(self, data: str | BytesLike = b"") -> None:
-        """Sends a Pong that answers no Ping (RFC 6455 §5.5.3). Pings are answered without this."""
-        self._pong(_control(data))
-
-    async def close(self, code: int = 1000, reason: str = "") -> None:
-        """Closes the connection.
-
-        Sends a Close frame behind all queued data and waits for the peer's, ``close_timeout`` seconds at most. Does
-        nothing on a closed connection.
-
-        What has arrived can still be received afterwards. What arrives while the receive queue is full is read and
-        discarded, as the peer's Close lies behind it; ``stats().messages_discarded`` counts it. To get everything that
-        a peer has to say, receive until it closes.
-
-        Raises:
-            ValueError: The code may not be sent (RFC 6455 §7.4) or the reason is longer than 123 bytes of UTF-8.
-            TypeError: The code is no int, or the reason no str.
-        """
-        if isinstance(code, bool) or not isinstance(code, int):
-            raise TypeError(f"code is a close code (int) such as 1000, not {code!r}")
-        if not isinstance(reason, str):
-            raise TypeError(f"reason is a str, not {reason!r}")
-        self._close(code, reason)
-        await self._closed()
-
-    async def wait_closed(self) -> None:
-        """Waits until the connection is closed; raises the exception of a listener's callback that closed it."""
-        await self._closed()
-        if self._listener_error is not None:
-            raise self._listener_error
-
-    async def _closed(self) -> None:
-        future = self._closed_future()
-        try:
-            await future
-        finally:
-            if future.cancelled():
-                self._forget_closed(future)
 
     @property
     def state(self) -> State:
@@ -207,6 +124,93 @@ class Connection(_core.Connection):
         """Counters of the connection."""
         return ConnectionStats(**self._stats())
 
+
+class Connection(Described, _core.Connection):
+    """A WebSocket connection, made by ``fastws.connect``.
+
+    ``recv``, ``send``, ``send_nowait``, iteration and ``batches`` are native: they cost no Python. A connection belongs
+    to the event loop and the thread that made it; from other threads use ``send_threadsafe``.
+    """
+
+    __slots__ = ()
+
+    async def send_many(self, messages: Iterable[str | bytes]) -> None:
+        """Sends messages in order, waiting for room where there is none. They leave together, as in ``cork()``."""
+        check_many(messages)
+        with self.cork():
+            for message in messages:
+                await self.send(message)
+
+    async def send_json(self, value: object) -> None:
+        """Sends ``value`` as JSON text (by orjson)."""
+        await self.send(orjson.dumps(value), text=True)
+
+    def send_threadsafe(self, message: str | bytes, text: bool | None = None) -> concurrent.futures.Future[None]:
+        """Sends a message from another thread.
+
+        Returns a future that is done when the message is accepted by the send queue, as ``await send()`` would be.
+        Raises RuntimeError if the event loop is closed.
+        """
+        if not isinstance(message, str | bytes):
+            # Somebody else may change it before the loop gets to it.
+            try:
+                message = memoryview(message).tobytes()
+            except TypeError:
+                raise TypeError(f"a message is str or bytes-like, not {type(message).__name__}") from None
+        loop = self._loop
+        if loop.is_closed():
+            raise RuntimeError("the event loop of this connection is closed")
+
+        async def send() -> None:
+            await self.send(message, text)
+
+        return asyncio.run_coroutine_threadsafe(send(), loop)
+
+    async def ping(self, data: str | BytesLike | None = None) -> Awaitable[float]:
+        """Sends a Ping with up to 125 bytes (RFC 6455 §5.5.2); random data if none is given.
+
+        Returns an awaitable of the latency in seconds, done when the matching Pong, or that of a later Ping, arrives::
+
+            latency = await (await ws.ping())
+        """
+        return self._ping(None if data is None else control_payload(data))
+
+    async def pong(self, data: str | BytesLike = b"") -> None:
+        """Sends a Pong that answers no Ping (RFC 6455 §5.5.3). Pings are answered without this."""
+        self._pong(control_payload(data))
+
+    async def close(self, code: int = 1000, reason: str = "") -> None:
+        """Closes the connection.
+
+        Sends a Close frame behind all queued data and waits for the peer's, ``close_timeout`` seconds at most. Does
+        nothing on a closed connection.
+
+        What has arrived can still be received afterwards. What arrives while the receive queue is full is read and
+        discarded, as the peer's Close lies behind it; ``stats().messages_discarded`` counts it. To get everything that
+        a peer has to say, receive until it closes.
+
+        Raises:
+            ValueError: The code may not be sent (RFC 6455 §7.4) or the reason is longer than 123 bytes of UTF-8.
+            TypeError: The code is no int, or the reason no str.
+        """
+        check_close(code, reason)
+        self._close(code, reason)
+        await self._closed()
+
+    async def wait_closed(self) -> None:
+        """Waits until the connection is closed; raises the exception of a listener's callback that closed it."""
+        await self._closed()
+        if self._listener_error is not None:
+            raise self._listener_error
+
+    async def _closed(self) -> None:
+        future = self._closed_future()
+        try:
+            await future
+        finally:
+            if future.cancelled():
+                self._forget_closed(future)
+
     async def __aenter__(self) -> Self:
         return self
 
@@ -226,7 +230,25 @@ class Connection(_core.Connection):
             self._abandon()
 
 
-def _control(data: str | BytesLike) -> bytes:
+def check_many(messages: Iterable[object]) -> None:
+    """What ``send_many`` takes."""
+    if isinstance(messages, str | bytes | bytearray | memoryview):
+        raise TypeError(
+            f"send_many() takes several messages, such as a list; send() takes one {type(messages).__name__}"
+        )
+    if isinstance(messages, Mapping | AbstractSet) or not isinstance(messages, Iterable):
+        raise TypeError(f"send_many() takes messages in order, such as a list, not {type(messages).__name__}")
+
+
+def check_close(code: int, reason: str) -> None:
+    """What ``close`` takes."""
+    if isinstance(code, bool) or not isinstance(code, int):
+        raise TypeError(f"code is a close code (int) such as 1000, not {code!r}")
+    if not isinstance(reason, str):
+        raise TypeError(f"reason is a str, not {reason!r}")
+
+
+def control_payload(data: str | BytesLike) -> bytes:
     """The payload of a Ping or Pong."""
     if isinstance(data, str):
         return data.encode()

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import ssl
 from collections.abc import Mapping
 from typing import Any, Protocol, Self, runtime_checkable
 
 from .connect import connect
 from .errors import CloseInfo
-from .tls import TlsConfig
+from .tls import Backend, TlsConfig
 
 __all__ = ["Connector", "DefaultConnector", "Wire"]
 
@@ -59,7 +60,7 @@ class Connector(Protocol):
 
         Args:
             uri: Where to.
-            options: Keywords of ``fastws.connect``: ``additional_headers``, ``subprotocols``, ``tls``,
+            options: Keywords of ``fastws.connect``: ``additional_headers``, ``subprotocols``, ``tls``, ``proxy``,
                 ``open_timeout`` (seconds that are left of it) and whatever ``ClientConfig.ws_config`` has.
 
         Raises:
@@ -91,7 +92,7 @@ class DefaultConnector:
         """The same with more keywords of ``fastws.connect``."""
         return type(self)(**{**self._options, **options})
 
-    def with_tls(self, tls: TlsConfig) -> Self:
+    def with_tls(self, tls: TlsConfig | ssl.SSLContext | Backend) -> Self:
         """The same with this TLS configuration."""
         return self.with_options(tls=tls)
 

@@ -52,9 +52,11 @@ __all__ = [
     "PayloadTooBig",
     "Phase",
     "ProtocolError",
+    "ProxyError",
     "ReceiveError",
     "ReceiveTimeout",
     "RecordingError",
+    "RedirectError",
     "RequestTimeout",
     "RetriesExhausted",
     "SendError",
@@ -67,7 +69,7 @@ __all__ = [
     "is_retryable",
 ]
 
-Phase = Literal["uri", "dns", "tcp", "tls", "upgrade"]
+Phase = Literal["uri", "dns", "proxy", "tcp", "tls", "upgrade"]
 
 ConnectKind = Literal["invalid_url", "dns", "refused", "tcp", "tls", "certificate", "upgrade", "timeout", "io", "proxy"]
 
@@ -134,16 +136,18 @@ class ConnectError(FastwsError):
     | ``upgrade``     | by status | Retry-After         | WebSocketUpgrade, WebSocketFailed     |
     | ``timeout``     | yes       | 5 s                 | Timeout                               |
     | ``io``          | see below |                     | Io                                    |
-    | ``proxy``       | yes       |                     |                                       |
+    | ``proxy``       | see below | Retry-After         |                                       |
 
     Otherwise than in the model, where every refused upgrade is retryable, a status from 400 to 499 is not, but for 408,
     425 and 429, which ask for another attempt. A connection that was lost during the TLS handshake is ``io`` and
     retryable: a server that restarts looks so. An option that the kernel does not take is ``io`` too, and final unless
-    it was short of memory. The model's HandshakeFailed is ``HandshakeError``.
+    it was short of memory. A proxy that refuses by its rules, or our credentials, is final, one that cannot be reached
+    or cannot reach the server is not. A redirect that is not followed is final. The model's HandshakeFailed is
+    ``HandshakeError``.
 
     Attributes:
         uri: The URI, with userinfo and query masked.
-        phase: What was under way: ``"dns"``, ``"tcp"``, ``"tls"`` or ``"upgrade"``.
+        phase: What was under way: ``"dns"``, ``"proxy"``, ``"tcp"``, ``"tls"`` or ``"upgrade"``.
     """
 
     _kind: ConnectKind | None = None
@@ -193,10 +197,50 @@ class DialError(ConnectError, OSError):
     @property
     def kind(self) -> ConnectKind:
         """``"dns"``; ``"refused"`` if every address refused; ``"tcp"`` otherwise."""
-        refusal = os.strerror(_errno.ECONNREFUSED)
-        if self.attempts and all(refusal in why for _, why in self.attempts):
+        refusal = os.strerror(_errno.ECONNREFUSED).lower()
+        if self.attempts and all(refusal in why.lower() for _, why in self.attempts):
             return "refused"
         return super().kind
+
+
+class ProxyError(ConnectError, OSError):
+    """The proxy was not reached, or did not open a way to the server. The message names the proxy.
+
+    Attributes:
+        proxy: The proxy, without user and password: ``"http://proxy.example:3128"``.
+        response: The answer of an HTTP proxy, without a body; None if there was none that can be read.
+        reply: What a SOCKS proxy replied, in words; None where it did not reply.
+        denied: Whether the proxy refused by its rules, or refused our credentials: another attempt will not mend it.
+        attempts: The proxy's addresses with their errors, if none could be connected to.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        uri: str,
+        proxy: str,
+        response: Response | None = None,
+        reply: str | None = None,
+        denied: bool = False,
+        attempts: tuple[tuple[str, str], ...] = (),
+    ) -> None:
+        super().__init__(message, uri=uri, phase="proxy")
+        self.proxy = proxy
+        self.response = response
+        self.reply = reply
+        self.denied = denied or (response is not None and response.status_code in _DENIALS)
+        self.attempts = attempts
+
+    @property
+    def status(self) -> int | None:
+        """The HTTP status of the proxy's answer, or None."""
+        return None if self.response is None else self.response.status_code
+
+    @property
+    def retry_after(self) -> float | None:
+        """Seconds that the proxy asked to be left alone (RFC 9110 §10.2.3), or None."""
+        return None if self.response is None else self.response.retry_after
 
 
 class SocketOptionError(ConnectError, OSError):
@@ -240,7 +284,10 @@ class TlsError(ConnectError):
 
 
 class CertificateError(TlsError):
-    """The server's certificate was not accepted."""
+    """A certificate was not accepted: the server's by us, or ours by the server, which may also miss one.
+
+    The text says what is wrong with it: dates, names, issuer, use, key, revocation or pin.
+    """
 
     @property
     def kind(self) -> ConnectKind:
@@ -279,6 +326,21 @@ class InvalidStatus(InvalidHandshake):
     def retry_after(self) -> float | None:
         """Seconds that the server asked to be left alone (RFC 9110 §10.2.3), or None."""
         return self.response.retry_after
+
+
+class RedirectError(InvalidHandshake):
+    """The server redirects to where we do not go: too far, from TLS to none, or to no WebSocket URI.
+
+    Attributes:
+        chain: The URIs that were asked, in order, with userinfo and query masked; the last one was not.
+        response: The answer that named it.
+    """
+
+    response: Response
+
+    def __init__(self, message: str, *, uri: str, chain: tuple[str, ...], response: Response) -> None:
+        super().__init__(message, uri=uri, response=response)
+        self.chain = chain
 
 
 @dataclass(frozen=True, slots=True)
@@ -694,6 +756,10 @@ def is_retryable(error: BaseException | None) -> bool:
         case InvalidStatus():
             status = error.response.status_code
             return not 400 <= status < 500 or status in _RETRYABLE_REFUSALS
+        case ProxyError():
+            return not error.denied
+        case RedirectError():
+            return False
         case ConnectError():
             return error.kind not in _FINAL_KINDS
         case _:
@@ -729,6 +795,7 @@ def _sized(message: str | bytes) -> str:
 _KIND_OF_PHASE: dict[Phase, ConnectKind] = {
     "uri": "invalid_url",
     "dns": "dns",
+    "proxy": "proxy",
     "tcp": "tcp",
     "tls": "tls",
     "upgrade": "upgrade",
@@ -741,6 +808,9 @@ _FINAL_KINDS: frozenset[ConnectKind] = frozenset({"invalid_url", "tls", "certifi
 
 # RFC 9110 §15.5.9 (Request Timeout), RFC 8470 §5.2 (Too Early), RFC 6585 §4 (Too Many Requests): "come again".
 _RETRYABLE_REFUSALS = frozenset({408, 425, 429})
+
+# A proxy that wants other credentials, or does not connect us by its rules (RFC 9110 §15.5).
+_DENIALS = frozenset({401, 403, 405, 407})
 
 # A kernel short of memory may have some later; every other refusal of an option is for good.
 _RETRYABLE_OPTION_ERRORS = frozenset({_errno.ENOBUFS, _errno.ENOMEM})

@@ -13,6 +13,7 @@ import time
 from collections.abc import Awaitable, Callable
 
 import fastws
+import fastws.sync
 
 CASE_TIMEOUT = 120.0
 
@@ -42,7 +43,22 @@ async def listener(uri: str) -> None:
     await ws.wait_closed()
 
 
-APIS: dict[str, Callable[[str], Awaitable[None]]] = {"iterate": iterate, "batches": batches, "listener": listener}
+def block(uri: str) -> None:
+    with fastws.sync.connect(uri) as ws:
+        for message in ws:
+            ws.send(message)
+
+
+async def blocking(uri: str) -> None:
+    await asyncio.to_thread(block, uri)
+
+
+APIS: dict[str, Callable[[str], Awaitable[None]]] = {
+    "iterate": iterate,
+    "batches": batches,
+    "listener": listener,
+    "sync": blocking,
+}
 
 
 async def run(port: int, agent: str, api: str, first: int, last: int) -> None:

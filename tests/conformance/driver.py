@@ -28,7 +28,13 @@ import fastws
 
 HERE = Path(__file__).resolve().parent
 SECTIONS = ("1.*", "2.*", "3.*", "4.*", "5.*", "6.*", "7.*", "9.*", "10.*", "12.*", "13.*")
-DEFAULT_RUNS = (("asyncio", "iterate"), ("uvloop", "iterate"), ("uvloop", "listener"), ("asyncio", "batches"))
+DEFAULT_RUNS = (
+    ("asyncio", "iterate"),
+    ("uvloop", "iterate"),
+    ("uvloop", "listener"),
+    ("asyncio", "batches"),
+    ("asyncio", "sync"),  # the loop only waits for the thread
+)
 MAY_BE_NON_STRICT = ("3", "4")
 GOOD = ("OK", "INFORMATIONAL")
 STUCK = 180.0
@@ -170,7 +176,7 @@ def run(args: argparse.Namespace, loop: str, api: str) -> list[str]:
 def main() -> int:
     parser = argparse.ArgumentParser(prog="make conformance ARGS=…", description="The Autobahn test suite on fastws.")
     parser.add_argument("--loop", choices=("asyncio", "uvloop"), help="only on this event loop")
-    parser.add_argument("--api", choices=("iterate", "listener", "batches"), help="only through this API")
+    parser.add_argument("--api", choices=("iterate", "listener", "batches", "sync"), help="only through this API")
     parser.add_argument("--cases", nargs="+", default=list(SECTIONS), metavar="CASE", help='such as "7.*" or 9.1.6')
     parser.add_argument("--exclude", nargs="+", default=[], metavar="CASE")
     parser.add_argument("--verbose", "-v", action="store_true", help="a line for every case")

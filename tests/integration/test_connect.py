@@ -156,7 +156,7 @@ async def test_a_refusal_shows_no_secrets_and_writes_nothing_to_a_terminal():
 
     with Peer(ignoring_the_end(script), upgrade=False) as peer:
         with pytest.raises(fastws.InvalidStatus) as caught:
-            await peer.connect()
+            await peer.connect(max_redirects=0)
     shown = str(caught.value)
     assert "HTTP 302 Found to https://***@host/there?***: \\x1b[31mred" in shown
     assert "hunter2" not in shown
@@ -210,7 +210,7 @@ async def test_a_subprotocol_or_an_extension_that_was_not_asked_for_is_refused()
 )
 async def test_a_refusal_keeps_status_headers_and_body(target, status, body, fastws_server):
     with pytest.raises(fastws.InvalidStatus, match=str(status)) as caught:
-        await fastws.connect(fastws_server.url(target))
+        await fastws.connect(fastws_server.url(target), max_redirects=0)
     response = caught.value.response
     assert response.status_code == status
     assert response.body.startswith(body)
@@ -287,7 +287,7 @@ async def test_open_timeout_names_the_phase_tls():
 
 
 async def test_open_timeout_says_that_certificates_were_being_loaded(monkeypatch):
-    module = sys.modules["fastws.connect"]
+    module = sys.modules["fastws._loop_io"]
 
     async def never(_):
         await asyncio.Event().wait()

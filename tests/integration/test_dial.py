@@ -1,15 +1,19 @@
 """Where a connection goes: addresses, sockets of one's own, and descriptors that are not to be had (dial.py)."""
 
 import asyncio
+import contextlib
 import os
 import socket
 import subprocess
 import sys
+import threading
 
 import pytest
 
 import fastws
-from peers import Peer, Wire, no_descriptor_left, request_of
+from fastws import _loop_io
+from fastws.sync import _io as sync_io
+from peers import Peer, Wire, authority_pem, no_descriptor_left, request_of, server_context
 
 
 async def test_ipv6_literals():
@@ -72,38 +76,251 @@ async def test_addresses_of_a_unix_socket(kind, tmp_path):
     theirs.close()
 
 
-async def test_the_next_address_is_tried_when_one_refuses(monkeypatch):
-    """Every address of the host is tried in order, and the error names all of them."""
-    with Peer() as peer, socket.create_server(("127.0.0.1", 0)) as other:
-        refused = other.getsockname()[1]
-        other.close()
-        loop = asyncio.get_running_loop()
+@pytest.fixture
+def resolved(monkeypatch):
+    """Lets the resolver find these addresses of every name."""
 
-        async def resolved(host, port, **options):
-            return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", number)) for number in ports]
+    def resolved(*addresses):
+        async def lookup(_self, host, port, family):
+            found = ((socket.AF_INET6 if ":" in address[0] else socket.AF_INET, address) for address in addresses)
+            return [
+                (kind, socket.SOCK_STREAM, 6, "", (*address, 0, 0) if kind == socket.AF_INET6 else address)
+                for kind, address in found
+                if family in (0, kind)
+            ]
 
-        class Loop:
-            """The running loop, but for the addresses of names."""
+        for kind in (_loop_io._LoopIo, sync_io._BlockingIo):
+            monkeypatch.setattr(kind, "lookup", lookup)
 
-            def __init__(self, inner):
-                self._inner = inner
+    return resolved
 
-            def __getattr__(self, name):
-                return resolved if name == "getaddrinfo" else getattr(self._inner, name)
 
-        from fastws import dial
+@contextlib.contextmanager
+def port_that_refuses():
+    """A port of this machine where nobody listens, or will."""
+    with socket.socket() as bound:
+        bound.bind(("127.0.0.1", 0))
+        yield bound.getsockname()[1]
 
-        real = dial.resolve
-        monkeypatch.setattr(dial, "resolve", lambda _, *arguments: real(Loop(loop), *arguments))
-        ports = [refused, peer.port]
-        async with fastws.connect(f"ws://two.example:{peer.port}/") as ws:
-            assert ws.remote_address[1] == peer.port
-        assert dict(request_of(peer)[1])["Host"] == f"two.example:{peer.port}"
-        ports = [refused, refused + 0]
-        with pytest.raises(fastws.DialError, match=f"127.0.0.1:{refused}") as caught:
-            await fastws.connect("ws://two.example/")
+
+@contextlib.contextmanager
+def port_that_is_silent():
+    """A port of this machine that does not answer: its queue of connections is full."""
+    with socket.socket() as listener, contextlib.ExitStack() as stack:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen(0)
+        for _ in range(3):
+            filler = stack.enter_context(socket.socket())
+            filler.setblocking(False)
+            filler.connect_ex(listener.getsockname())
+        yield listener.getsockname()[1]
+
+
+@pytest.mark.parametrize("delay", [0.25, None])
+async def test_the_next_address_is_tried_when_one_refuses(delay, resolved, open_fds):
+    async with no_descriptor_left(open_fds):
+        with Peer() as peer, port_that_refuses() as refused:
+            resolved(("127.0.0.1", refused), ("127.0.0.1", peer.port))
+            async with fastws.connect(f"ws://two.example:{peer.port}/", happy_eyeballs_delay=delay) as ws:
+                assert ws.remote_address[1] == peer.port
+            assert dict(request_of(peer)[1])["Host"] == f"two.example:{peer.port}"
+
+
+@pytest.mark.parametrize("delay", [0.01, None])
+async def test_the_error_names_every_address_and_why(delay, resolved, open_fds):
+    async with no_descriptor_left(open_fds):
+        with port_that_refuses() as one, port_that_refuses() as two:
+            resolved(("127.0.0.1", one), ("127.0.0.1", two))
+            with pytest.raises(fastws.DialError) as caught:
+                await fastws.connect("ws://two.example/", happy_eyeballs_delay=delay)
+        said = "connection refused: nothing listens there"
+        assert caught.value.attempts == ((f"127.0.0.1:{one}", said), (f"127.0.0.1:{two}", said))
+        assert str(caught.value) == (
+            f"ws://two.example/: no connection: 127.0.0.1:{one}: {said}; 127.0.0.1:{two}: {said}"
+        )
+        assert (caught.value.phase, caught.value.kind) == ("tcp", "refused")
+
+
+async def test_an_address_that_is_silent_does_not_hold_up_the_next_one(resolved, open_fds):
+    async with no_descriptor_left(open_fds):
+        with Peer() as peer, port_that_is_silent() as silent:
+            resolved(("127.0.0.1", silent), ("127.0.0.1", peer.port))
+            async with fastws.connect("ws://two.example/", happy_eyeballs_delay=0.01) as ws:
+                assert ws.remote_address[1] == peer.port
+
+
+async def test_open_timeout_names_the_addresses_that_were_tried(resolved, open_fds):
+    async with no_descriptor_left(open_fds):
+        with port_that_is_silent() as silent, port_that_refuses() as refused:
+            resolved(("127.0.0.1", refused), ("127.0.0.1", silent))
+            with pytest.raises(fastws.OpenTimeout) as caught:
+                await fastws.connect("ws://two.example/", open_timeout=0.3)
         assert caught.value.phase == "tcp"
-        assert caught.value.attempts[0][0] == f"127.0.0.1:{refused}"
+        assert f"127.0.0.1:{refused}: connection refused" in str(caught.value)
+        assert f"127.0.0.1:{silent}: no answer yet" in str(caught.value)
+
+
+async def test_options_are_set_before_each_address_is_connected_to(resolved):
+    with Peer() as peer, port_that_refuses() as refused:
+        resolved(("127.0.0.1", refused), ("127.0.0.1", peer.port))
+        kept = (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        async with fastws.connect("ws://two.example/", sockopts=[kept]) as ws:
+            with socket.socket(fileno=os.dup(ws.fileno())) as same:
+                assert same.getsockopt(*kept[:2]) == 1
+                assert same.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY) == 1
+        with pytest.raises(fastws.SocketOptionError, match=r"does not take sockopts \(1, 9999, 1\)"):
+            await fastws.connect("ws://two.example/", sockopts=[(socket.SOL_SOCKET, 9999, 1)])
+
+
+async def test_family_chooses_among_the_addresses(resolved):
+    with Peer() as peer:
+        resolved(("::1", peer.port), ("127.0.0.1", peer.port))
+        async with fastws.connect("ws://two.example/", family=socket.AF_INET) as ws:
+            assert ws.remote_address == ("127.0.0.1", peer.port)
+
+
+async def test_a_name_without_an_address_is_not_found(resolved):
+    resolved()
+    with pytest.raises(fastws.DialError, match=r"'none\.example' was not found: it has no address"):
+        await fastws.connect("ws://none.example/")
+
+
+async def test_an_address_of_another_family_is_not_found():
+    with pytest.raises(fastws.DialError, match=r"127\.0\.0\.1' was not found with family=AF_INET6") as caught:
+        await fastws.connect("ws://127.0.0.1/", family=socket.AF_INET6)
+    assert caught.value.phase == "dns"
+
+
+async def test_local_addr_is_where_it_connects_from(resolved, open_fds):
+    async with no_descriptor_left(open_fds):
+        with Peer() as peer, socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            port = probe.getsockname()[1]
+            probe.close()
+            async with peer.connect(local_addr=("127.0.0.1", port)) as ws:
+                assert ws.local_address == ("127.0.0.1", port)
+            resolved(("127.0.0.2", 1), ("127.0.0.1", peer.port))
+            async with fastws.connect("ws://two.example/", local_addr=("127.0.0.1", 0)) as ws:
+                assert ws.local_address[0] == "127.0.0.1"
+
+
+async def test_a_local_addr_that_is_not_to_be_had_is_named(open_fds):
+    async with no_descriptor_left(open_fds):
+        with Peer() as peer:
+            for local, match in (
+                ("192.0.2.1", r"127\.0\.0\.1:\d+: not from local_addr= 192\.0\.2\.1:0: Cannot assign"),
+                ("::1", r"local_addr= has no address of its kind \(AF_INET\)"),
+            ):
+                with pytest.raises(fastws.DialError, match=match) as caught:
+                    await peer.connect(local_addr=(local, 0))
+                assert caught.value.phase == "tcp"
+    with pytest.raises(fastws.DialError, match=r"'nowhere\.invalid' was not found.*; it is that of local_addr="):
+        await fastws.connect("ws://127.0.0.1/", local_addr=("nowhere.invalid", 0))
+
+
+async def test_cancelling_while_addresses_are_tried_leaves_nothing(resolved, open_fds):
+    async with no_descriptor_left(open_fds):
+        with port_that_is_silent() as silent, port_that_is_silent() as other:
+            resolved(("127.0.0.1", silent), ("127.0.0.1", other))
+            for turns in range(1, 12, 2):
+                task = asyncio.create_task(fastws.connect("ws://two.example/", happy_eyeballs_delay=0.001)._open())
+                for _ in range(turns):
+                    await asyncio.sleep(0)
+                task.cancel()
+                with pytest.raises(asyncio.CancelledError):
+                    await task
+            await asyncio.sleep(0)
+
+
+# Unix sockets.
+
+
+@contextlib.contextmanager
+def unix_peer(path, script):
+    """A server at a Unix socket, in a thread, for one connection."""
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(path)
+        listener.listen()
+        listener.settimeout(20)
+
+        def serve():
+            sock, _ = listener.accept()
+            with sock:
+                sock.settimeout(20)
+                wire = Wire(sock)
+                requests.append(wire)
+                script(wire)
+
+        requests = []
+        thread = threading.Thread(target=serve, daemon=True)
+        thread.start()
+        yield requests
+        thread.join(20)
+        assert not thread.is_alive()
+
+
+def upgraded(wire):
+    wire.upgrade()
+    wire.answer_close()
+
+
+@pytest.mark.parametrize("form", ["unix_connect", "uri", "path-like", "client"])
+async def test_a_unix_socket_is_named_by_its_path(form, tmp_path, open_fds):
+    path = tmp_path / "feed.sock"
+    async with no_descriptor_left(open_fds):
+        with unix_peer(str(path), upgraded) as wires:
+            if form == "client":
+                async with fastws.WebSocketClient(f"ws+unix://{path}:/v5?token=hunter2") as client:
+                    assert client.uri == f"ws+unix://{path}:/v5?***"
+            else:
+                opening = {
+                    "unix_connect": lambda: fastws.unix_connect(str(path), "ws://localhost/v5?token=hunter2"),
+                    "path-like": lambda: fastws.unix_connect(path, "ws://localhost/v5?token=hunter2"),
+                    "uri": lambda: fastws.connect(f"ws+unix://{path}:/v5?token=hunter2"),
+                }[form]()
+                async with opening as ws:
+                    assert ws.remote_address == str(path)
+                    assert "hunter2" not in ws.uri
+        assert wires[0].request.startswith(b"GET /v5?token=hunter2 HTTP/1.1\r\nHost: localhost\r\n")
+
+
+async def test_tls_by_a_unix_socket(tmp_path):
+    def script(wire):
+        wire.sock = server_context().wrap_socket(wire.sock, server_side=True)
+        upgraded(wire)
+
+    path = tmp_path / "feed.sock"
+    with unix_peer(str(path), script):
+        tls = fastws.TlsConfig(ca=authority_pem())
+        async with fastws.connect(f"wss+unix://{path}:/v5", tls=tls) as ws:
+            assert ws.uri == f"wss+unix://{path}:/v5"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="abstract names are Linux's")
+async def test_a_unix_socket_may_have_an_abstract_name():
+    name = "\0fastws-" + os.urandom(8).hex()
+    with unix_peer(name, upgraded):
+        async with fastws.unix_connect(name):
+            pass
+
+
+async def test_a_unix_socket_that_is_not_there_or_full_is_named(tmp_path, open_fds):
+    async with no_descriptor_left(open_fds):
+        missing = tmp_path / "none.sock"
+        with pytest.raises(fastws.DialError, match=r"the Unix socket '.*none\.sock': No such file") as caught:
+            await fastws.unix_connect(missing)
+        assert caught.value.phase == "tcp"
+        with pytest.raises(fastws.DialError, match="too long"):
+            await fastws.unix_connect("/" + "x" * 200)
+        with socket.socket(socket.AF_UNIX) as listener, contextlib.ExitStack() as stack:
+            listener.bind(str(tmp_path / "full.sock"))
+            listener.listen(0)
+            for _ in range(3):
+                filler = stack.enter_context(socket.socket(socket.AF_UNIX))
+                filler.setblocking(False)
+                filler.connect_ex(listener.getsockname())
+            with pytest.raises(fastws.DialError, match="its queue of connections is full"):
+                await fastws.unix_connect(tmp_path / "full.sock")
 
 
 async def test_a_port_where_nobody_listens_is_named(open_fds):

@@ -163,7 +163,7 @@ def test_so_busy_poll_where_it_is_not_permitted_says_what_to_do(process):
 
 @linux
 async def test_incoming_cpu_is_set_and_is_the_kernels_afterwards():
-    options = fastws.connect("ws://h/", incoming_cpu=0)._socket_options
+    options = fastws.connect("ws://h/", incoming_cpu=0)._plan.dialling.options
     with socket.socket() as sock:
         dial.configure(sock, options, "ws://h/")
         assert sock.getsockopt(socket.SOL_SOCKET, socket.SO_INCOMING_CPU) == 0
@@ -198,7 +198,7 @@ async def test_an_option_of_the_other_protocol_is_no_reason_to_give_up_a_host(mo
 async def test_nodelay_is_no_reason_to_refuse_a_socket_that_is_not_tcp():
     one, two = socket.socketpair()
     with one, two:
-        options = fastws.connect("ws://h/", sock=one)._socket_options
+        options = fastws.connect("ws://h/", sock=one)._plan.dialling.options
         dial.configure(one, options, "ws://h/")
 
 

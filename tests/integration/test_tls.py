@@ -50,7 +50,7 @@ def test_a_certificate_of_a_trusted_authority_is_accepted(loop, server, tmp_path
 
 @pytest.mark.parametrize("roots", ["system", "webpki"])
 def test_an_unknown_authority_is_refused_and_the_remedy_named(loop, server, roots):
-    with pytest.raises(fastws.CertificateError, match=r"UnknownIssuer.*TlsConfig\(ca=") as caught:
+    with pytest.raises(fastws.CertificateError, match=r"unknown issuer.*TlsConfig\(ca=") as caught:
         run(loop, echo(server.url(), tls=roots))
     assert caught.value.phase == "tls"
 
@@ -299,19 +299,18 @@ def test_a_certificate_with_its_name_in_the_subject_alone_is_explained(loop, tmp
 
 
 @pytest.mark.parametrize(
-    ("begin", "end", "bound", "hint"),
-    [(-4, -2, "after", "it is out of date"), (2, 4, "before", "its time is still to come")],
+    ("begin", "end", "bound"),
+    [(-4, -2, "expired on"), (2, 4, "is not valid before")],
     ids=["expired", "not yet valid"],
 )
-def test_a_certificate_of_another_time_is_named_with_the_date(loop, begin, end, bound, hint):
+def test_a_certificate_of_another_time_is_named_with_the_date(loop, begin, end, bound):
     authority = trustme.CA()
     now = dt.datetime.now(dt.UTC).replace(microsecond=0)
     begins, ends = now + dt.timedelta(days=begin), now + dt.timedelta(days=end)
     context = server_context(authority, not_before=begins, not_after=ends)
     said = refused(loop, context, authority.cert_pem.bytes(), fastws.CertificateError)
-    date = (ends if bound == "after" else begins).strftime("%Y-%m-%d %H:%M:%S UTC")
-    assert f"not valid {bound} {date}" in said
-    assert f"; {hint}, or this machine's clock is wrong" in said
+    date = (ends if begin < 0 else begins).strftime("%Y-%m-%d %H:%M:%S UTC")
+    assert f'certificate "localhost" {bound} {date}, or this machine\'s clock is wrong' in said
 
 
 def test_a_server_that_speaks_old_tls_only_is_explained(loop):
@@ -322,7 +321,7 @@ def test_a_server_that_speaks_old_tls_only_is_explained(loop):
         warnings.simplefilter("ignore", DeprecationWarning)
         context.minimum_version = context.maximum_version = ssl.TLSVersion.TLSv1_1
     said = refused(loop, context, authority.cert_pem.bytes(), fastws.TlsError)
-    assert "the server speaks neither TLS 1.2 nor 1.3" in said
+    assert "the server speaks none of the TLS versions offered: 1.2 and 1.3" in said
 
 
 @pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3], ids=["tls1.2", "tls1.3"])
@@ -332,8 +331,9 @@ def test_a_client_certificate_that_is_wanted_is_said(loop, version):
     context.minimum_version = context.maximum_version = version
     context.verify_mode = ssl.CERT_REQUIRED
     authority.configure_trust(context)
-    said = refused(loop, context, authority.cert_pem.bytes(), fastws.TlsError)
-    assert re.search(r"client certificate, which this version of fastws cannot give", said)
+    said = refused(loop, context, authority.cert_pem.bytes(), fastws.CertificateError)
+    assert "wants a client certificate" in said
+    assert "TlsConfig(certificate=..., key=...)" in said
 
 
 def test_a_server_without_a_cipher_suite_of_ours_is_explained(loop):
@@ -341,4 +341,4 @@ def test_a_server_without_a_cipher_suite_of_ours_is_explained(loop):
     context = server_context(authority)
     context.maximum_version = ssl.TLSVersion.TLSv1_2
     context.set_ciphers("DHE-RSA-AES128-GCM-SHA256:AES128-SHA:@SECLEVEL=0")
-    assert "or other cipher suites" in refused(loop, context, authority.cert_pem.bytes(), fastws.TlsError)
+    assert "such as other cipher suites" in refused(loop, context, authority.cert_pem.bytes(), fastws.TlsError)

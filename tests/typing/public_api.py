@@ -6,6 +6,7 @@ it too, so wrong calls stay wrong.
 
 import asyncio
 import socket
+import ssl
 from collections.abc import AsyncIterator, Awaitable
 from datetime import timedelta
 from typing import Any, assert_type
@@ -22,18 +23,55 @@ async def opening() -> None:
     await fastws.connect("ws://host", additional_headers={"A": "b"})
     await fastws.connect("ws://host", additional_headers=[("A", "b"), ("A", "c")])
     await fastws.connect("ws://host", sock=socket.socket(), subprotocols=["a"])
-    await fastws.connect("wss://host", tls=fastws.TlsConfig(roots="webpki", ca=b"", verify=False))
+    await fastws.connect("wss://host", tls="openssl")
+    await fastws.connect("wss://host", tls=ssl.create_default_context())
+    await fastws.connect("wss://host", tls="gnutls")  # type: ignore[arg-type]
+    await fastws.connect("wss://host", tls=fastws.TlsConfig(backend="webpki", ca=b"", pins=[""], crls=(b"",)))
     await fastws.connect("ws://host", kernel_timestamps=True, quickack=True, so_busy_poll=50e-6, incoming_cpu=3)
     await fastws.connect("ws://host", so_busy_poll=timedelta(microseconds=50), incoming_cpu=None)
     await fastws.connect("ws://host", sockopts=[(socket.SOL_SOCKET, socket.SO_RCVBUF, 2**20), (6, 13, b"reno")])
     await fastws.connect("ws://host", sockopts={(1, 2, "three")})  # type: ignore[arg-type]
     await fastws.connect("ws://host", quickack=1)  # type: ignore[arg-type]
     await fastws.connect("ws://host", compression="deflate")
+    await fastws.connect("ws://host", proxy=True, family=socket.AF_INET6, local_addr=("::1", 0), auth=("user", "p"))
+    await fastws.connect(
+        "ws://host", proxy="http://h:1", proxy_headers={"A": "b"}, proxy_tls="webpki", happy_eyeballs_delay=None
+    )
+    await fastws.connect("ws://host", proxy=lambda uri: None, on_auth_challenge=lambda response: None)
+    await fastws.connect("ws://host", proxy=proxy_of, on_auth_challenge=answer_to, max_redirects=0, interleave=2)
+    await fastws.connect("ws://host", proxy=False)  # type: ignore[arg-type]
+    await fastws.connect("ws://host", auth="user:p")  # type: ignore[arg-type]
+    assert_type(await fastws.unix_connect("/run/feed.sock"), fastws.Connection)
+    fastws.WebSocketClient("ws+unix:///run/feed.sock:/", proxy=proxy_of)
     await fastws.connect("ws://host", compression=fastws.Deflate(level=1, server_no_context_takeover=True))
     await fastws.connect("ws://host", compression="gzip")  # type: ignore[arg-type]
     await fastws.connect("ws://host", messages="str")  # type: ignore[arg-type]
     await fastws.connect("ws://host", reconnect=True)  # type: ignore[call-arg]
     await fastws.connect("ws://host", open_timeout="5")  # type: ignore[arg-type]
+
+
+def blocking() -> None:
+    with fastws.sync.connect("ws://host", background=False, open_timeout=timedelta(seconds=2)) as ws:
+        assert_type(ws, fastws.sync.Connection)
+        assert_type(ws.send("text", timeout=1), None)
+        assert_type(ws.ping().result(timeout=timedelta(seconds=1)), float)
+        assert_type(ws.close_code, int | None)
+        ws.recv(timeout=1, decode=False)
+        for batch in ws.batches(max_wait=0.1):
+            assert_type(batch, fastws.Batch)
+    for ws in fastws.sync.reconnect("ws://host", retry=fastws.NoRetry(), timeout=1, max_size=None):
+        assert_type(ws, fastws.sync.Connection)
+    fastws.sync.connect("ws://host", listener=None)  # type: ignore[call-arg]
+    fastws.sync.connect("ws://host", background=1)  # type: ignore[arg-type]
+
+
+async def proxy_of(uri: str) -> str | None:
+    return f"http://{uri}"
+
+
+async def answer_to(response: fastws.Response) -> dict[str, str]:
+    assert_type(response.status_code, int)
+    return {"Authorization": "Bearer x"}
 
 
 async def sending(ws: fastws.Connection, parts: list[str], stream: AsyncIterator[bytes]) -> None:

@@ -17,7 +17,9 @@ def test_positional_subscribe_says_what_was_meant():
 
 
 @pytest.mark.parametrize(
-    ("options", "field"), [({"proxy": "http://x"}, "proxy"), ({"tap": 5}, "tap")], ids=["proxy", "tap"]
+    ("options", "field"),
+    [({"proxy": "ftp://x"}, "proxy"), ({"proxy": 5}, "proxy"), ({"tap": 5}, "tap")],
+    ids=["proxy", "no proxy", "tap"],
 )
 def test_wrong_arguments_are_named(options, field):
     with pytest.raises(ConfigError) as raised:

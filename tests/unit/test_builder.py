@@ -132,9 +132,10 @@ def test_what_does_not_fit_together_is_said_at_the_end():
         builder.build()
 
 
-def test_there_are_no_proxies_and_a_password_in_one_is_not_shown():
-    ClientBuilder("ws://h/").proxy(None).build()
-    with pytest.raises(fastws.ConfigError, match="offers no proxies") as caught:
-        ClientBuilder("ws://h/").proxy("http://user:secret@proxy")
+def test_a_proxy_is_read_at_the_call_and_a_password_in_it_is_not_shown(client):
+    for proxy in (None, True, "http://user:secret@proxy:3128", lambda uri: None):
+        assert ClientBuilder("ws://h/").proxy(proxy).build().keywords["proxy"] is proxy
+    with pytest.raises(fastws.ConfigError, match="has the scheme 'ftp'") as caught:
+        ClientBuilder("ws://h/").proxy("ftp://user:secret@proxy")
     assert caught.value.field == "proxy"
     assert "secret" not in str(caught.value)

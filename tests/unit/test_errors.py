@@ -124,6 +124,9 @@ def test_errors_of_opening_say_where_and_when():
         errors.KeepaliveTimeout("peer silent 20 s"),
         errors.InvalidURI("no host"),
         errors.ConnectError("the proxy refused", uri="ws://h/", phase="tcp", kind="proxy"),
+        errors.ProxyError("it refused", uri="ws://h/", proxy="http://p:3128", response=answer(407)),
+        errors.ProxyError("it refused", uri="ws://h/", proxy="socks5://p:1080", reply="General failure", denied=True),
+        errors.RedirectError("too far", uri="ws://h/", chain=("ws://h/", "ws://i/"), response=answer(302)),
         errors.TlsError("lost", uri="wss://h/", lost=True),
         errors.InvalidStatus("503", uri="ws://h/", response=answer(503, ("Retry-After", "3"))),
         errors.HandshakeError("no answer", kind="closed", handshaker="auth", code=4401, retryable=False),
@@ -159,6 +162,11 @@ def test_an_exception_survives_pickling_as_process_pools_do(error):
 REFUSED = os.strerror(errno.ECONNREFUSED)
 
 
+def proxy_error(status=None, *fields, denied=False):
+    response = None if status is None else answer(status, *fields)
+    return errors.ProxyError("no", uri="", proxy="http://p:1", response=response, denied=denied)
+
+
 @pytest.mark.parametrize(
     ("error", "kind", "retryable", "delay"),
     [
@@ -176,7 +184,15 @@ REFUSED = os.strerror(errno.ECONNREFUSED)
         (errors.CertificateError("no", uri=""), "certificate", False, None),
         (errors.OpenTimeout("no", uri="", phase="dns"), "timeout", True, 5.0),
         (errors.InvalidHandshake("no", uri=""), "upgrade", True, None),
+        (dial_error("tcp", ("a:1", "connection refused: nothing listens there")), "refused", True, 2.0),
         (errors.ConnectError("no", uri="", phase="tcp", kind="proxy"), "proxy", True, None),
+        (proxy_error(), "proxy", True, None),
+        (proxy_error(denied=True), "proxy", False, None),
+        (proxy_error(407), "proxy", False, None),
+        (proxy_error(403), "proxy", False, None),
+        (proxy_error(502), "proxy", True, None),
+        (proxy_error(503, ("Retry-After", "7")), "proxy", True, 7.0),
+        (errors.RedirectError("no", uri="", chain=(), response=answer(302)), "upgrade", False, None),
         (errors.ConnectError("no", uri="", phase="upgrade", kind="certificate"), "certificate", False, None),
         (errors.ConnectError("no", uri="", phase="uri"), "invalid_url", False, None),
         (errors.ConnectError("no", uri="", phase="tls"), "tls", False, None),

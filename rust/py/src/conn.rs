@@ -7,7 +7,7 @@ use std::cell::{OnceCell, RefCell};
 use std::os::fd::RawFd;
 use std::sync::Arc;
 
-use fastws_core::{Connection, State};
+use fastws_core::Connection;
 use pyo3::exceptions::{PyRuntimeError, PyValueError};
 use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::prelude::*;
@@ -27,7 +27,7 @@ use crate::poller::Interest;
 use crate::queue::Decode;
 use crate::request::Request;
 use crate::settings::{Settings, Shared};
-use crate::tls::TlsContext;
+use crate::tls::Tls;
 use crate::{arguments, clock, fork, gc, payload};
 
 pub(crate) use calls::Sent;
@@ -81,14 +81,14 @@ impl Conn {
     }
 
     /// Takes over a non-blocking socket that is connected or connecting, and does TLS and the upgrade on it. Returns a
-    /// future of the open connection.
+    /// future of the open connection. `tls` is a `TlsContext`, for a server of that name, or a stream, see `Tls::begin`.
     #[pyo3(signature = (fd, request, uri, tls=None, server_name=None, listener=None))]
     fn _start<'py>(
         slf: &Bound<'py, Self>,
         fd: RawFd,
         request: &Request,
         uri: Py<PyString>,
-        tls: Option<&TlsContext>,
+        tls: Option<&Bound<'py, PyAny>>,
         server_name: Option<&str>,
         listener: Option<&Bound<'py, PyAny>>,
     ) -> PyResult<Bound<'py, PyAny>> {
@@ -98,14 +98,7 @@ impl Conn {
             let made = Listener::new(slf.py(), listener)?;
             let _ = this.listener.set(Box::new(made));
         }
-        let tls = match tls {
-            Some(context) => {
-                let mut stream = context.stream(server_name.unwrap_or_default()).map_err(PyValueError::new_err)?;
-                stream.pump().map_err(PyValueError::new_err)?;
-                Some(Box::new(stream))
-            }
-            None => None,
-        };
+        let tls = Tls::begin(tls, server_name)?;
         let handshake = request.handshake.borrow_mut().take();
         let handshake = handshake.ok_or_else(|| PyRuntimeError::new_err("a request is sent once"))?;
         let future = this.hub.bind(slf.py()).get().event_loop(slf.py()).call_method0("create_future")?;
@@ -429,14 +422,7 @@ impl Conn {
     /// server and of the client). None: messages are not compressed.
     #[getter]
     fn _compression(&self) -> PyResult<Option<(bool, bool, u8, u8)>> {
-        Ok(self.borrow()?.core.compression().map(|terms| {
-            (
-                terms.server_no_context_takeover,
-                terms.client_no_context_takeover,
-                terms.server_max_window_bits,
-                terms.client_max_window_bits,
-            )
-        }))
+        Ok(payload::terms(&*self.borrow()?))
     }
 
     /// Messages accepted since the connection opened, and of them: (not begun to be written, written in part).
@@ -510,11 +496,7 @@ impl Conn {
     /// "connecting", "open", "closing" or "closed".
     #[getter]
     fn _state(&self) -> String {
-        let inner = self.inner.borrow();
-        match inner.phase {
-            Phase::New => State::Connecting.to_string(),
-            _ => inner.core.state().to_string(),
-        }
+        self.inner.borrow().state().to_string()
     }
 
     /// How it ended: (received code, received reason, sent code, sent reason, initiator, cause kind, cause text).

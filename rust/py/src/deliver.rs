@@ -162,7 +162,7 @@ impl Conn {
 impl Inner {
     /// Takes the oldest message, which is there, as the connection's form says.
     #[inline]
-    fn take_default(&mut self, py: Python<'_>) -> PyResult<Py<PyAny>> {
+    pub(crate) fn take_default(&mut self, py: Python<'_>) -> PyResult<Py<PyAny>> {
         if self.queue.form == Form::View {
             return self.take(py, Decode::Default);
         }

@@ -1,8 +1,5 @@
 //! The loop driver: when bytes are read and written, and who is told. How they move is in `transfer`.
 
-use std::collections::VecDeque;
-
-use fastws_core::connection::Teardown;
 use fastws_core::filter::{Direction, WorkDone};
 use fastws_core::{Event, Nanos, State};
 use pyo3::prelude::*;
@@ -13,7 +10,7 @@ use crate::future::{resolve, set_result};
 use crate::hub::{Hub, Mail, Token};
 use crate::payload;
 use crate::poller::Ready;
-use crate::sink::QueueSink;
+use crate::secured::{receive_secured, secure};
 use crate::transfer::Read;
 
 /// How far the connection has come. The phases before `Open` name what a deadline or an error struck.
@@ -31,7 +28,7 @@ pub(crate) enum Phase {
 const TURN_BUDGET: Nanos = 500_000;
 
 /// Bytes queued in a turn that are worth a system call before it ends.
-const COALESCE: usize = 64 << 10;
+pub(crate) const COALESCE: usize = 64 << 10;
 
 impl Conn {
     /// The descriptor is ready.
@@ -40,11 +37,8 @@ impl Conn {
         {
             let mut inner = this.inner.borrow_mut();
             inner.run.begin();
-            if inner.paused.is_some() && ready.hangup {
-                // The peer ended its half or reset while we did not read: what is left in the kernel is bounded, and behind it is the end.
-                inner.is_ending = true;
-                inner.paused = None;
-                inner.core.resume_receiving(clock::monotonic());
+            if ready.hangup {
+                inner.hung_up();
             }
             if inner.phase == Phase::Tcp {
                 inner.connected();
@@ -113,14 +107,7 @@ impl Conn {
         // What has arrived is read before silence is judged.
         slf.get().inner.borrow_mut().run.begin();
         Self::receive(slf)?;
-        {
-            let inner = &mut *slf.get().inner.borrow_mut();
-            let now = clock::monotonic();
-            if inner.phase != Phase::Closed && inner.core.deadline().is_some_and(|at| at <= now) {
-                let mut sink = QueueSink::new(slf.py(), &mut inner.queue, &mut inner.events, inner.delivery);
-                inner.core.tick(now, lag, &mut sink);
-            }
-        }
+        slf.get().inner.borrow_mut().tick(slf.py(), clock::monotonic(), lag);
         Self::handle_events(slf)?;
         Self::deliver(slf)?;
         Self::sync(slf)
@@ -131,12 +118,7 @@ impl Conn {
         {
             let inner = &mut *slf.get().inner.borrow_mut();
             inner.run.begin();
-            let now = clock::monotonic();
-            inner.queue.settle(slf.py())?;
-            let mut sink = QueueSink::new(slf.py(), &mut inner.queue, &mut inner.events, inner.delivery);
-            inner.core.job_done(direction, done, now, &mut sink);
-            sink.outcome()?;
-            inner.arrived(slf.py(), now);
+            inner.worked(slf.py(), direction, done)?;
         }
         Self::handle_events(slf)?;
         Self::deliver(slf)?;
@@ -184,21 +166,14 @@ impl Conn {
         // Each run of the consumer begins anew: the turn does not.
         let start = this.inner.borrow().run.start;
         loop {
-            let read = {
+            let (read, by_python) = {
                 let inner = &mut *this.inner.borrow_mut();
-                if inner.fd < 0
-                    || inner.paused.is_some()
-                    || inner.core.is_parked()
-                    || inner.core.has_stream_ended()
-                    || inner.phase == Phase::Tcp
-                {
+                if !inner.may_read() {
                     break;
                 }
-                match &inner.input {
-                    Some(input) if input.start < input.end => inner.parse(py).map(|()| Read::More),
-                    _ => inner.read(py),
-                }?
+                (inner.take_in(py)?, inner.is_secured_by_python())
             };
+            let read = if by_python { receive_secured(py, &slf.get().inner, read)? } else { read };
             Self::handle_events(slf)?;
             Self::deliver(slf)?;
             if this.inner.borrow_mut().pause_if_full(this.listener.get().is_some()) {
@@ -237,16 +212,7 @@ impl Conn {
             };
             match event {
                 Event::Opened(response) => {
-                    let opening = {
-                        let mut inner = this.inner.borrow_mut();
-                        inner.response = Some(payload::pack_response(&response));
-                        inner.phase = Phase::Open;
-                        // What a quiet connection has no use for any more.
-                        inner.events = VecDeque::new();
-                        let opening = inner.rare.opening.take();
-                        inner.rare.rest();
-                        opening
-                    };
+                    let opening = this.inner.borrow_mut().opened(&response);
                     this.hub.get().owe_a_turn();
                     // Also with what ends the program on its way: who waits for the opening is told.
                     let called = if this.listener.get().is_some() { Self::call_on_open(slf) } else { Ok(()) };
@@ -258,27 +224,13 @@ impl Conn {
                         inner.response = response.as_deref().map(payload::pack_response);
                         (inner.rare.opening.take(), inner.phase)
                     };
-                    let kind = match &error {
-                        fastws_core::Error::PeerIncompatible(fastws_core::Incompatible::Status(_)) => "status",
-                        _ => "handshake",
-                    };
+                    let kind = payload::refusal_kind(&error);
                     let error = this.error(py, "open_failed", (slf, phase.name(), kind, error.to_string()));
                     resolve(py, opening, Some(error))?;
                 }
                 Event::Pong { answers: Some((number, _)), .. } => {
                     let now = clock::monotonic();
-                    let answered = {
-                        let mut inner = this.inner.borrow_mut();
-                        if inner.rare.pings.is_empty() {
-                            continue;
-                        }
-                        let (answered, waiting) =
-                            std::mem::take(&mut inner.rare.pings).into_iter().partition(|(n, _, _)| *n <= number);
-                        inner.rare.pings = waiting;
-                        inner.rare.rest();
-                        let answered: Vec<(u64, Nanos, Py<PyAny>)> = answered;
-                        answered
-                    };
+                    let answered = this.inner.borrow_mut().answered_pings(number);
                     for (_, sent, future) in answered {
                         this.hub.get().owe_a_turn();
                         set_result(py, &future, clock::to_seconds(now - sent))?;
@@ -293,20 +245,24 @@ impl Conn {
     pub(crate) fn sync(slf: &Bound<'_, Self>) -> PyResult<()> {
         let (py, this) = (slf.py(), slf.get());
         let hub = this.hub.get();
-        this.inner.borrow_mut().flush();
+        let is_secured_by_python = {
+            let mut inner = this.inner.borrow_mut();
+            inner.flush();
+            inner.is_secured_by_python()
+        };
+        if is_secured_by_python {
+            secure(py, &slf.get().inner)?;
+        }
         while let Some(work) = this.next_work() {
             Self::run_work(slf, work)?;
         }
         let (ended, again) = {
             let inner = &mut *this.inner.borrow_mut();
-            if inner.fd >= 0 {
-                match inner.core.teardown() {
-                    Teardown::Keep => {}
-                    // What TLS has taken over is not written yet: the core does not know of it.
-                    _ if inner.blocked && inner.has_ciphertext() && inner.core.state() != State::Closed => {}
-                    Teardown::HalfClose => inner.half_close(),
-                    Teardown::Close => inner.finish(hub, py),
+            if inner.tear_down() {
+                if let Some(token) = inner.token.take() {
+                    hub.deregister(py, token);
                 }
+                inner.finish();
             }
             if let Some(token) = inner.token {
                 let interest = inner.wanted();
@@ -326,7 +282,8 @@ impl Conn {
                 hub.set_deadline(token, deadline);
             }
             let ended = inner.fd < 0 && inner.phase != Phase::New && !std::mem::replace(&mut inner.ended, true);
-            (ended, inner.token.filter(|_| inner.broken.is_some() && inner.paused.is_none()))
+            let is_owed = inner.broken.is_some() || inner.has_failed_in_python();
+            (ended, inner.token.filter(|_| is_owed && inner.paused.is_none()))
         };
         if let Some(token) = again {
             Hub::run_soon(this.hub.bind(py), token)?;
@@ -387,7 +344,7 @@ impl Conn {
         let (py, this) = (slf.py(), slf.get());
         // Also with what ends the program on its way: everybody is told.
         let delivered = Self::deliver(slf);
-        let (opening, failing, pings, closing, phase, why) = {
+        let (opening, failing, pings, closing, phase, why, tls) = {
             let mut inner = this.inner.borrow_mut();
             let phase = std::mem::replace(&mut inner.phase, Phase::Closed);
             let rare = &mut *inner.rare;
@@ -397,9 +354,12 @@ impl Conn {
             failing.extend(std::mem::take(&mut rare.writing).into_iter().map(|(_, future)| future));
             let (pings, mut closing) = (std::mem::take(&mut rare.pings), std::mem::take(&mut rare.overs));
             closing.extend(std::mem::take(&mut rare.closing));
+            let tls = rare.tls.take();
             inner.rare.rest();
-            (opening, failing, pings, closing, phase, inner.core.close_info().cause.as_ref().map(payload::cause_text))
+            let why = inner.core.close_info().cause.as_ref().map(payload::cause_text);
+            (opening, failing, pings, closing, phase, why, tls)
         };
+        drop(tls);
         if opening.is_some() {
             let error = this.error(py, "open_failed", (slf, phase.name(), "lost", why.unwrap_or_default()));
             resolve(py, opening, Some(error))?;
@@ -447,16 +407,18 @@ impl Conn {
         let hub = this.hub.bind(slf.py());
         let turn = hub.get().turn();
         // What the loop is asked for runs Python: after the borrow.
-        let (above_limit, first, later, broken, work) = {
+        let (above_limit, first, later, broken, work, to_secure) = {
             let inner = &mut *this.inner.borrow_mut();
-            let (mut first, mut later, mut broken) = (false, None, None);
+            let (mut first, mut later, mut broken, mut flushed) = (false, None, None, false);
             if !inner.blocked {
                 let queued = inner.core.queued_bytes();
                 if inner.sent_turn != turn && inner.corks == 0 {
                     inner.sent_turn = turn;
                     first = true;
+                    flushed = true;
                     inner.flush();
                 } else if queued >= COALESCE || queued > inner.settings.write_high {
+                    flushed = true;
                     inner.flush();
                 } else if !inner.flush_listed {
                     later = inner.token;
@@ -466,7 +428,9 @@ impl Conn {
             if inner.blocked || inner.broken.is_some() || !inner.strong && inner.core.wants_write() {
                 broken = inner.keep_for_writing(slf, hub.get());
             }
-            (inner.core.queued_bytes() > inner.settings.write_high, first, later, broken, inner.core.take_work())
+            let to_secure = flushed && inner.is_secured_by_python();
+            let above_limit = inner.core.queued_bytes() > inner.settings.write_high;
+            (above_limit, first, later, broken, inner.core.take_work(), to_secure)
         };
         if first {
             Hub::mark_turn(hub)?;
@@ -480,6 +444,11 @@ impl Conn {
         if let Some(work) = work {
             Self::run_work(slf, work)?;
         }
+        if to_secure {
+            Self::send_secured(slf)?;
+            let inner = this.inner.borrow();
+            return Ok(inner.core.queued_bytes() > inner.settings.write_high);
+        }
         Ok(above_limit)
     }
 }
@@ -490,7 +459,7 @@ impl Conn {
     pub(crate) fn flush_now(slf: &Bound<'_, Self>) -> PyResult<()> {
         let this = slf.get();
         let hub = this.hub.bind(slf.py());
-        let broken = {
+        let (broken, to_secure) = {
             let inner = &mut *this.inner.borrow_mut();
             if inner.blocked || !inner.core.wants_write() {
                 return Ok(());
@@ -499,8 +468,12 @@ impl Conn {
             inner.sent_turn = hub.get().turn();
             inner.flush();
             let is_kept = inner.blocked || inner.broken.is_some() || !inner.strong && inner.core.wants_write();
-            if is_kept { inner.keep_for_writing(slf, hub.get()) } else { None }
+            let broken = if is_kept { inner.keep_for_writing(slf, hub.get()) } else { None };
+            (broken, inner.is_secured_by_python())
         };
+        if to_secure {
+            Self::send_secured(slf)?;
+        }
         broken.map_or(Ok(()), |token| Hub::run_soon(hub, token))
     }
 

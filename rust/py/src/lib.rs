@@ -8,6 +8,7 @@ mod address;
 mod arguments;
 mod awaitable;
 mod batch;
+mod blocking;
 mod budget;
 mod buffers;
 mod clock;
@@ -31,12 +32,14 @@ mod queue;
 mod reader;
 mod request;
 mod ring;
+mod secured;
 mod settings;
 mod sink;
 mod syscall;
 mod testing;
 mod tls;
 mod transfer;
+mod tunnel;
 mod venue;
 mod view;
 mod waiter;
@@ -50,6 +53,8 @@ mod _core {
 
     #[pymodule_export]
     use super::batch::Batch;
+    #[pymodule_export]
+    use super::blocking::Blocking;
     #[pymodule_export]
     use super::clock::seconds;
     #[pymodule_export]
@@ -71,7 +76,9 @@ mod _core {
     #[pymodule_export]
     use super::testing::TestServer;
     #[pymodule_export]
-    use super::tls::TlsContext;
+    use super::tls::{TlsContext, certificate_pin};
+    #[pymodule_export]
+    use super::tunnel::TlsTunnel;
     #[pymodule_export]
     use super::venue::TestVenue;
     #[pymodule_export]

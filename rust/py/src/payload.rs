@@ -3,7 +3,8 @@
 use fastws_core::close::{Cause, CloseInfo, Initiator};
 use fastws_core::handshake::{ClientHandshake, RequestParts, Response};
 use fastws_core::uri::Uri;
-use fastws_core::{Error, Opcode};
+use fastws_core::{Error, Incompatible, Misuse, Opcode};
+use pyo3::PyClass;
 use pyo3::exceptions::PyUnicodeDecodeError;
 use pyo3::ffi;
 use pyo3::prelude::*;
@@ -130,6 +131,11 @@ pub fn pack_response(response: &Response) -> Box<[u8]> {
     packed.into()
 }
 
+/// What kind of refusal of an upgrade this is, for the policy.
+pub fn refusal_kind(error: &Error) -> &'static str {
+    if matches!(error, Error::PeerIncompatible(Incompatible::Status(_))) { "status" } else { "handshake" }
+}
+
 /// (status, reason, headers, body) of a packed response.
 pub fn unpack_response<'py>(py: Python<'py>, packed: &[u8]) -> PyResult<Bound<'py, PyTuple>> {
     let end = packed.windows(4).position(|four| four == b"\r\n\r\n").unwrap_or(packed.len());
@@ -184,6 +190,37 @@ pub fn cause_text(cause: &Cause) -> String {
         Cause::Keepalive(verdict) => format!("keepalive ping timeout: {verdict}"),
         Cause::CloseTimeout => "the peer did not answer our Close frame within close_timeout".to_owned(),
     }
+}
+
+/// The terms of compression that were agreed on.
+pub(crate) fn terms(inner: &Inner) -> Option<(bool, bool, u8, u8)> {
+    inner.core.compression().map(|terms| {
+        (
+            terms.server_no_context_takeover,
+            terms.client_no_context_takeover,
+            terms.server_max_window_bits,
+            terms.client_max_window_bits,
+        )
+    })
+}
+
+/// An exception that `policy` makes.
+pub fn error<'py>(policy: &Bound<'py, PyAny>, name: &str, args: impl pyo3::call::PyCallArgs<'py>) -> PyErr {
+    match policy.call_method1(name, args) {
+        Ok(error) => PyErr::from_value(error),
+        Err(error) => error,
+    }
+}
+
+/// The exception for what the core refused `conn`.
+pub fn misuse<'py, C: PyClass>(policy: &Bound<'py, PyAny>, conn: &Bound<'py, C>, misuse: &Misuse) -> PyErr {
+    let kind = match misuse {
+        Misuse::NotOpen | Misuse::Closing => return error(policy, "closed", (conn,)),
+        Misuse::QueueFull { .. } | Misuse::ControlFull(_) => "queue_full",
+        Misuse::FragmentOrder | Misuse::FragmentType => "fragment",
+        _ => "value",
+    };
+    error(policy, "misuse", (kind, misuse.to_string()))
 }
 
 /// Counters, by name.

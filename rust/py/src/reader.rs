@@ -207,8 +207,7 @@ impl Conn {
     /// Reading goes on after a pause.
     pub(crate) fn resume(slf: &Bound<'_, Self>, mut inner: std::cell::RefMut<'_, Inner>) -> PyResult<()> {
         let this = slf.get();
-        inner.paused = None;
-        inner.core.resume_receiving(clock::monotonic());
+        inner.resume_reading();
         let Some(token) = inner.token else { return Ok(()) };
         let left = inner.has_input() || inner.broken.is_some();
         let interest = inner.wanted();

@@ -1,340 +1,119 @@
-//! TLS by rustls: its configuration, and a stream that encrypts and decrypts between the driver's buffers.
-
-use std::sync::Arc;
+//! TLS, by rustls or by Python's `ssl`: the configuration, what is verified and how that is said, and streams between the
+//! driver's buffers.
 
 use pyo3::exceptions::PyValueError;
+use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::prelude::*;
-use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::client::{Resumption, UnbufferedClientConnection};
-use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
-use rustls::pki_types::pem::{self, PemObject};
-use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
-use rustls::unbuffered::{ConnectionState, EncodeError, EncryptError, UnbufferedStatus};
-use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
 
-use crate::buffers;
+use crate::tunnel::TlsTunnel;
 
-/// A rustls client configuration, shared by the connections made with it (and with it their session tickets).
-#[pyclass(frozen, module = "fastws._core")]
-pub struct TlsContext {
-    config: Arc<ClientConfig>,
+mod context;
+mod identity;
+mod notes;
+mod python;
+mod stream;
+mod verify;
+mod words;
+
+pub use context::TlsContext;
+pub use python::{Job, PythonTls};
+pub use stream::TlsStream;
+pub use verify::certificate_pin;
+
+/// The TLS of a connection. rustls works within a borrow of its state; Python cannot, see `secured`.
+pub enum Tls {
+    Rustls(Box<TlsStream>),
+    Python(Box<PythonTls>),
 }
 
-#[pymethods]
-impl TlsContext {
-    /// `roots` is "system", "webpki", "ca" (with `ca`, PEM) or "none" (nothing is verified).
-    #[new]
-    #[pyo3(signature = (roots, ca=None))]
-    fn new(py: Python<'_>, roots: &str, ca: Option<Vec<u8>>) -> PyResult<Self> {
-        let roots = roots.to_owned();
-        let config = py.detach(move || build(&roots, ca.as_deref())).map_err(PyValueError::new_err)?;
-        Ok(Self { config: Arc::new(config) })
+impl Tls {
+    /// The TLS of a connection that begins, with its first message: by a `TlsContext` for a server of that name, by a
+    /// `TlsTunnel`, which is taken over, or by a stream of Python's.
+    pub fn begin(tls: Option<&Bound<'_, PyAny>>, server_name: Option<&str>) -> PyResult<Option<Self>> {
+        let Some(tls) = tls else { return Ok(None) };
+        if let Ok(context) = tls.cast::<TlsContext>() {
+            let mut stream = context.get().stream(server_name.unwrap_or_default()).map_err(PyValueError::new_err)?;
+            stream.pump().map_err(PyValueError::new_err)?;
+            return Ok(Some(Self::Rustls(Box::new(stream))));
+        }
+        if let Ok(tunnel) = tls.cast::<TlsTunnel>() {
+            return Ok(Some(Self::Rustls(tunnel.get().take()?)));
+        }
+        Ok(Some(Self::Python(Box::new(PythonTls::new(tls.clone().unbind())))))
     }
-}
 
-impl TlsContext {
-    /// A stream to the server of this name.
-    pub fn stream(&self, server_name: &str) -> Result<TlsStream, String> {
-        let name = ServerName::try_from(server_name.to_owned())
-            .map_err(|_| format!("{server_name:?} is not a name that a certificate can have"))?;
-        let connection = UnbufferedClientConnection::new(Arc::clone(&self.config), name).map_err(|e| e.to_string())?;
-        Ok(TlsStream {
-            connection,
-            incoming: Vec::new(),
-            outgoing: Outgoing::default(),
-            established: false,
-            end: None,
-            notified: false,
-            left_messages: 0,
-        })
-    }
-}
-
-fn build(roots: &str, ca: Option<&[u8]>) -> Result<ClientConfig, String> {
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
-        .with_safe_default_protocol_versions()
-        .map_err(|e| e.to_string())?;
-    let mut config = match roots {
-        "system" => {
-            let verifier = rustls_platform_verifier::Verifier::new(provider)
-                .map_err(|e| format!("the system's certificate verifier cannot be used: {e}"))?;
-            builder.dangerous().with_custom_certificate_verifier(Arc::new(verifier)).with_no_client_auth()
-        }
-        "webpki" => {
-            let store = RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() };
-            builder.with_root_certificates(store).with_no_client_auth()
-        }
-        "ca" => {
-            let mut store = RootCertStore::empty();
-            for certificate in CertificateDer::pem_slice_iter(ca.unwrap_or_default()) {
-                let certificate = certificate.map_err(|error| match error {
-                    pem::Error::MissingSectionEnd { .. } => {
-                        "the CA certificates are not valid PEM: an -----END CERTIFICATE----- is missing".to_owned()
-                    }
-                    other => format!("the CA certificates are not valid PEM: {other}"),
-                })?;
-                // rustls says "peer" of any certificate.
-                store.add(certificate).map_err(|error| {
-                    let why = error.to_string().replace("invalid peer certificate: ", "");
-                    format!("a CA certificate cannot be used: {why}")
-                })?;
-            }
-            if store.is_empty() {
-                return Err("the CA data holds no certificate in PEM form (-----BEGIN CERTIFICATE-----)".to_owned());
-            }
-            builder.with_root_certificates(store).with_no_client_auth()
-        }
-        "none" => builder
-            .dangerous()
-            .with_custom_certificate_verifier(Arc::new(NoVerification(provider)))
-            .with_no_client_auth(),
-        other => return Err(format!("unknown roots {other:?}: use \"system\", \"webpki\", \"ca\" or \"none\"")),
-    };
-    config.resumption = Resumption::in_memory_sessions(MAX_SESSIONS);
-    // WebSocket over HTTP/1.1 (RFC 6455) is what we speak; servers that also speak HTTP/2 must not choose it.
-    config.alpn_protocols = vec![b"http/1.1".to_vec()];
-    Ok(config)
-}
-
-/// Sessions kept for resumption: rustls keeps up to 8 tickets of a server name, so this is 32 names. A client has few; what
-/// is kept has the server's certificates with it: 14 KiB a name with TLS 1.3 and 3 KiB with 1.2, as the allocator grows when
-/// twelve connections a name were made to the embedded server.
-const MAX_SESSIONS: usize = 256;
-
-/// One TLS connection, between buffers that the driver owns.
-pub struct TlsStream {
-    connection: UnbufferedClientConnection,
-    /// The beginning of a record whose rest has not arrived.
-    incoming: Vec<u8>,
-    outgoing: Outgoing,
-    established: bool,
-    /// How the receiving half ended, once it has: by `close_notify`, or by an error.
-    end: Option<Result<(), String>>,
-    notified: bool,
-    /// Messages that were wholly written when all records had left.
-    pub left_messages: u64,
-}
-
-/// Records to send, in storage of the thread's that is lent while there are some.
-#[derive(Default)]
-struct Outgoing {
-    storage: Vec<u8>,
-    written: usize,
-    filled: usize,
-}
-
-impl TlsStream {
     /// Whether the TLS handshake is over.
     pub fn is_established(&self) -> bool {
-        self.established
+        match self {
+            Self::Rustls(tls) => tls.is_established(),
+            Self::Python(tls) => tls.established,
+        }
     }
 
     /// How the receiving half ended, if it has: by `close_notify`, or by an error. Bytes behind that are ignored.
+    #[inline]
     pub fn end(&self) -> Option<&Result<(), String>> {
-        self.end.as_ref()
-    }
-
-    /// Puts the bytes of an incomplete record to the start of `buffer`; the next read goes behind them. Returns how many.
-    pub fn put_incoming(&self, buffer: &mut [u8]) -> usize {
-        let held = self.incoming.len();
-        buffer[..held].copy_from_slice(&self.incoming);
-        held
-    }
-
-    /// Works through records, gives what they carry to `take`, one by one, and keeps an incomplete one. See
-    /// [`TlsStream::end`] for an end among them.
-    pub fn receive(&mut self, cipher: &mut [u8], take: impl FnMut(&[u8])) {
-        if self.end.is_none()
-            && let Err(error) = self.work_through(cipher, take)
-        {
-            self.end = Some(Err(error));
-        }
-    }
-
-    fn work_through(&mut self, cipher: &mut [u8], mut take: impl FnMut(&[u8])) -> Result<(), String> {
-        let mut at = 0;
-        loop {
-            let UnbufferedStatus { mut discard, state } = self.connection.process_tls_records(&mut cipher[at..]);
-            let mut more = true;
-            match state {
-                Err(error) => {
-                    // What the peer is to be told is asked for with the same bytes, as rustls wants it.
-                    self.collect_alert(&mut cipher[at + discard..]);
-                    return Err(error.to_string());
-                }
-                Ok(ConnectionState::ReadTraffic(mut traffic)) => {
-                    while let Some(record) = traffic.next_record() {
-                        let record = record.map_err(|e| e.to_string())?;
-                        discard += record.discard;
-                        take(record.payload);
-                    }
-                }
-                Ok(ConnectionState::EncodeTlsData(mut encode)) => {
-                    self.outgoing.append(false, |out| match encode.encode(out) {
-                        Ok(n) => Ok(Ok(n)),
-                        Err(EncodeError::InsufficientSize(size)) => Ok(Err(size.required_size)),
-                        Err(error) => Err(error.to_string()),
-                    })?;
-                }
-                Ok(ConnectionState::TransmitTlsData(transmit)) => transmit.done(),
-                Ok(ConnectionState::WriteTraffic(_)) => {
-                    self.established = true;
-                    more = false;
-                }
-                Ok(ConnectionState::PeerClosed) => {
-                    self.end = Some(Ok(()));
-                    more = false;
-                }
-                Ok(_) => more = false,
-            }
-            at += discard;
-            if !more {
-                self.incoming.clear();
-                self.incoming.extend_from_slice(&cipher[at..]);
-                return Ok(());
-            }
-        }
-    }
-
-    /// The alert that tells the peer why, if rustls has one.
-    fn collect_alert(&mut self, rest: &mut [u8]) {
-        let UnbufferedStatus { state, .. } = self.connection.process_tls_records(rest);
-        if let Ok(ConnectionState::EncodeTlsData(mut encode)) = state {
-            // Best effort: the connection is over either way.
-            let _ = self.outgoing.append(false, |out| match encode.encode(out) {
-                Ok(n) => Ok(Ok(n)),
-                Err(EncodeError::InsufficientSize(size)) => Ok(Err(size.required_size)),
-                Err(error) => Err(error.to_string()),
-            });
-        }
-    }
-
-    /// Lets the handshake go on without input: its first message, or an alert.
-    pub fn pump(&mut self) -> Result<(), String> {
-        let mut incoming = std::mem::take(&mut self.incoming);
-        self.work_through(&mut incoming, |_| {})
-    }
-
-    /// Encrypts what is to be sent.
-    pub fn send(&mut self, plain: &[u8]) -> Result<(), String> {
-        let UnbufferedStatus { state, .. } = self.connection.process_tls_records(&mut []);
-        match state.map_err(|e| e.to_string())? {
-            ConnectionState::WriteTraffic(mut traffic) => {
-                self.outgoing.append(true, |out| match traffic.encrypt(plain, out) {
-                    Ok(n) => Ok(Ok(n)),
-                    Err(EncryptError::InsufficientSize(size)) => Ok(Err(size.required_size)),
-                    Err(error) => Err(error.to_string()),
-                })
-            }
-            _ => Err("TLS takes no data in this state".to_owned()),
-        }
-    }
-
-    /// Says that nothing more will be sent.
-    pub fn notify_close(&mut self) -> Result<(), String> {
-        if self.notified || !self.established {
-            return Ok(());
-        }
-        self.notified = true;
-        let UnbufferedStatus { state, .. } = self.connection.process_tls_records(&mut []);
-        match state.map_err(|e| e.to_string())? {
-            ConnectionState::WriteTraffic(mut traffic) => {
-                self.outgoing.append(false, |out| match traffic.queue_close_notify(out) {
-                    Ok(n) => Ok(Ok(n)),
-                    Err(EncryptError::InsufficientSize(size)) => Ok(Err(size.required_size)),
-                    Err(error) => Err(error.to_string()),
-                })
-            }
-            _ => Ok(()),
+        match self {
+            Self::Rustls(tls) => tls.end(),
+            Self::Python(tls) => tls.end.as_ref(),
         }
     }
 
     /// Records to send.
     #[inline]
     pub fn output(&self) -> &[u8] {
-        &self.outgoing.storage[self.outgoing.written..self.outgoing.filled]
+        match self {
+            Self::Rustls(tls) => tls.output(),
+            Self::Python(tls) => tls.output(),
+        }
     }
 
     /// Takes note that some were sent.
     #[inline]
     pub fn wrote(&mut self, count: usize) {
-        let out = &mut self.outgoing;
-        out.written += count;
-        if out.written == out.filled {
-            (out.written, out.filled) = (0, 0);
-            buffers::give_records(std::mem::take(&mut out.storage));
+        match self {
+            Self::Rustls(tls) => tls.wrote(count),
+            Self::Python(tls) => tls.wrote(count),
+        }
+    }
+
+    /// Messages that were wholly written when all records had left.
+    pub fn left_messages(&self) -> u64 {
+        match self {
+            Self::Rustls(tls) => tls.left_messages,
+            Self::Python(tls) => tls.left_messages,
+        }
+    }
+
+    /// Says that nothing more will be sent. Python's was asked before, see `secured`.
+    pub fn notify_close(&mut self) -> Result<(), String> {
+        match self {
+            Self::Rustls(tls) => tls.notify_close(),
+            Self::Python(_) => Ok(()),
         }
     }
 
     /// Gives memory back: the connection has nothing to do.
+    #[inline]
     pub fn rest(&mut self) {
-        if self.incoming.is_empty() {
-            self.incoming = Vec::new();
+        match self {
+            Self::Rustls(tls) => tls.rest(),
+            Self::Python(tls) => tls.rest(),
         }
     }
-}
 
-impl Outgoing {
-    /// Appends what `write` writes into the room that is there, or that it says it needs. What is `large` gets storage of
-    /// the thread's: a handshake does not, since many may be under way.
-    fn append(
-        &mut self,
-        large: bool,
-        mut write: impl FnMut(&mut [u8]) -> Result<Result<usize, usize>, String>,
-    ) -> Result<(), String> {
-        if large && self.storage.is_empty() {
-            self.storage = buffers::take_records();
-        }
-        loop {
-            let room = self.storage.len() - self.filled;
-            match write(&mut self.storage[self.filled..])? {
-                Ok(used) => {
-                    self.filled += used;
-                    return Ok(());
-                }
-                Err(needed) if needed > room => self.storage.resize(self.filled + needed, 0),
-                Err(needed) => return Err(format!("TLS asked for {needed} bytes and refused {room}")),
-            }
+    pub fn traverse(&self, visit: &PyVisit<'_>) -> Result<(), PyTraverseError> {
+        match self {
+            Self::Rustls(_) => Ok(()),
+            Self::Python(tls) => visit.call(&tls.stream),
         }
     }
-}
 
-/// Accepts any certificate.
-#[derive(Debug)]
-struct NoVerification(Arc<CryptoProvider>);
-
-impl ServerCertVerifier for NoVerification {
-    fn verify_server_cert(
-        &self,
-        _end_entity: &CertificateDer<'_>,
-        _intermediates: &[CertificateDer<'_>],
-        _server_name: &ServerName<'_>,
-        _ocsp_response: &[u8],
-        _now: UnixTime,
-    ) -> Result<ServerCertVerified, rustls::Error> {
-        Ok(ServerCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls12_signature(message, certificate, signature, &self.0.signature_verification_algorithms)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls13_signature(message, certificate, signature, &self.0.signature_verification_algorithms)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.0.signature_verification_algorithms.supported_schemes()
+    /// Lets go of what is Python's.
+    pub fn clear(&mut self) -> Option<Py<PyAny>> {
+        match self {
+            Self::Rustls(_) => None,
+            Self::Python(tls) => tls.stream.take(),
+        }
     }
 }

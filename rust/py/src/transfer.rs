@@ -1,8 +1,11 @@
 //! Bytes between the socket and the core: one receive path and one send path, for plain and TLS streams.
 
+use std::collections::VecDeque;
 use std::io;
 
-use fastws_core::connection::StreamEnd;
+use fastws_core::connection::{StreamEnd, Teardown};
+use fastws_core::filter::{Direction, WorkDone};
+use fastws_core::handshake::Response;
 use fastws_core::{Nanos, PayloadBuf, State};
 use pyo3::prelude::*;
 
@@ -14,8 +17,9 @@ use crate::hub::{Hub, Token};
 use crate::poller::Interest;
 use crate::sink::QueueSink;
 use crate::syscall::send_two;
+use crate::tls::Tls;
 use crate::view::PinnedBuffer;
-use crate::{buffers, clock, fault};
+use crate::{buffers, clock, fault, payload};
 
 /// A read buffer that is lent to the connection, and what of it is not parsed.
 pub(crate) struct Input {
@@ -39,13 +43,15 @@ pub(crate) enum Read {
 const LANDING_MIN: usize = 16 << 10;
 
 /// Plaintext given to TLS at once: four records.
-const TLS_CHUNK: usize = 64 << 10;
+pub(crate) const TLS_CHUNK: usize = 64 << 10;
 
 impl Inner {
     /// The socket is connected to `remote`.
     pub(crate) fn connected_to(&mut self, remote: Address) {
         (self.local, self.remote) = (Address::local(self.fd), remote);
-        self.phase = if self.tls.is_some() { Phase::Tls } else { Phase::Upgrade };
+        // That of a proxy, with nothing inside, is established already.
+        let is_to_come = self.tls.as_ref().is_some_and(|tls| !tls.is_established());
+        self.phase = if is_to_come { Phase::Tls } else { Phase::Upgrade };
     }
 
     /// The socket is writable for the first time: connected, or not to be.
@@ -130,6 +136,7 @@ impl Inner {
                 self.writes += 1;
                 tls.wrote(sent);
             }
+            let Tls::Rustls(tls) = tls else { return Ok(()) };
             if !tls.is_established() {
                 return Ok(());
             }
@@ -144,6 +151,78 @@ impl Inner {
             let count = chunk.len();
             self.core.wrote(count);
         }
+    }
+
+    /// Whether something can be taken in.
+    #[inline]
+    pub(crate) fn may_read(&self) -> bool {
+        self.fd >= 0
+            && self.paused.is_none()
+            && !self.core.is_parked()
+            && !self.core.has_stream_ended()
+            && self.phase != Phase::Tcp
+    }
+
+    /// Parses what was read before; reads, if there is nothing.
+    #[inline]
+    pub(crate) fn take_in(&mut self, py: Python<'_>) -> PyResult<Read> {
+        if self.has_unparsed() { self.parse(py).map(|()| Read::More) } else { self.read(py) }
+    }
+
+    /// The peer ended its half or reset while we did not read: what is left in the kernel is bounded, and behind it is
+    /// the end.
+    pub(crate) fn hung_up(&mut self) {
+        if self.paused.is_some() {
+            self.is_ending = true;
+            self.resume_reading();
+        }
+    }
+
+    /// Our own queue does not keep us from reading any more.
+    pub(crate) fn resume_reading(&mut self) {
+        self.paused = None;
+        self.core.resume_receiving(clock::monotonic());
+    }
+
+    /// Tells the core the time, if it waited for it.
+    pub(crate) fn tick(&mut self, py: Python<'_>, now: Nanos, lag: Nanos) {
+        if self.phase != Phase::Closed && self.core.deadline().is_some_and(|at| at <= now) {
+            let mut sink = QueueSink::new(py, &mut self.queue, &mut self.events, self.delivery);
+            self.core.tick(now, lag, &mut sink);
+        }
+    }
+
+    /// Takes back the result of a wire extension's work.
+    pub(crate) fn worked(&mut self, py: Python<'_>, direction: Direction, done: WorkDone) -> PyResult<()> {
+        let now = clock::monotonic();
+        self.queue.settle(py)?;
+        let mut sink = QueueSink::new(py, &mut self.queue, &mut self.events, self.delivery);
+        self.core.job_done(direction, done, now, &mut sink);
+        sink.outcome()?;
+        self.arrived(py, now);
+        Ok(())
+    }
+
+    /// The upgrade was accepted: with this response, the connection is open. Returns who waits for it.
+    pub(crate) fn opened(&mut self, response: &Response) -> Option<Py<PyAny>> {
+        self.response = Some(payload::pack_response(response));
+        self.phase = Phase::Open;
+        // What a quiet connection has no use for any more.
+        self.events = VecDeque::new();
+        let opening = self.rare.opening.take();
+        self.rare.rest();
+        opening
+    }
+
+    /// The pings that this Pong answers: it answers all before, too.
+    pub(crate) fn answered_pings(&mut self, number: u64) -> Vec<(u64, Nanos, Py<PyAny>)> {
+        if self.rare.pings.is_empty() {
+            return Vec::new();
+        }
+        let (answered, waiting) = std::mem::take(&mut self.rare.pings).into_iter().partition(|(n, _, _)| *n <= number);
+        self.rare.pings = waiting;
+        self.rare.rest();
+        answered
     }
 
     /// Reads once and parses what came.
@@ -164,8 +243,14 @@ impl Inner {
             },
             Err(error) => StreamEnd::Error(error.to_string()),
         };
-        // What could not be written tells more than an end does, and nothing that is queued can leave any more.
-        let end = self.broken.take().map_or(end, |why| StreamEnd::Error(why.into()));
+        // What could not be written tells more than an end does, and nothing that is queued can leave any more. What TLS
+        // says tells more yet: a peer that refused us with an alert may have reset the connection behind it.
+        let end = match self.broken.take() {
+            Some(why) if !self.tls.as_ref().is_some_and(|tls| matches!(tls.end(), Some(Err(_)))) => {
+                StreamEnd::Error(why.into())
+            }
+            _ => end,
+        };
         let mut sink = QueueSink::new(py, &mut self.queue, &mut self.events, self.delivery);
         self.core.stream_ended(end, clock::monotonic(), &mut sink);
         Ok(Read::Ended)
@@ -212,10 +297,11 @@ impl Inner {
             Some(Ok(())) => return Err(io::ErrorKind::UnexpectedEof.into()),
             Some(Err(error)) => return Err(io::Error::other(format!("TLS: {error}"))),
         }
+        let Tls::Rustls(tls) = tls else { return self.read_records().map(Ok) };
         let mut cipher = buffers::take();
         let held = tls.put_incoming(&mut cipher);
-        let room = cipher.len() - held;
-        let got = match receive(self.fd, &mut self.extras, &self.queue, &mut cipher[held..]) {
+        let room = cipher.len() - held - tls.kept();
+        let got = match receive(self.fd, &mut self.extras, &self.queue, &mut cipher[held..held + room]) {
             Ok(got) => got,
             Err(error) => {
                 buffers::give(cipher);
@@ -420,7 +506,7 @@ impl Inner {
         let Some(tls) = self.tls.as_ref().filter(|tls| !tls.output().is_empty()) else { return self.rare.in_records };
         let (accepted, unsent) = self.core.accepted_messages();
         let written = accepted.saturating_sub((unsent.not_begun + unsent.begun) as u64);
-        written.saturating_sub(tls.left_messages) as usize
+        written.saturating_sub(tls.left_messages()) as usize
     }
 
     /// Messages accepted since the connection opened; and those of them of which the kernel has taken nothing, and
@@ -449,7 +535,7 @@ impl Inner {
         drained
     }
 
-    pub(crate) fn half_close(&mut self) {
+    fn half_close(&mut self) {
         if std::mem::replace(&mut self.half_closed, true) {
             return;
         }
@@ -468,21 +554,37 @@ impl Inner {
         }
     }
 
-    /// Closes the stream.
-    pub(crate) fn finish(&mut self, hub: &Hub, py: Python<'_>) {
+    /// Ends the stream, as far as the core wants it ended. True: it is to be [`finish`](Self::finish)ed.
+    pub(crate) fn tear_down(&mut self) -> bool {
+        if self.fd < 0 {
+            return false;
+        }
+        match self.core.teardown() {
+            Teardown::Keep => return false,
+            // What TLS has taken over is not written yet: the core does not know of it.
+            _ if self.blocked && self.has_ciphertext() && self.core.state() != State::Closed => return false,
+            Teardown::HalfClose => self.half_close(),
+            Teardown::Close => return true,
+        }
+        false
+    }
+
+    /// Closes the stream; the socket is in no poller any more.
+    pub(crate) fn finish(&mut self) {
         if !matches!(self.phase, Phase::Tcp | Phase::Tls) {
             self.say_close_notify();
         }
         self.core.stream_closed();
-        if let Some(token) = self.token.take() {
-            hub.deregister(py, token);
-        }
         // SAFETY: the descriptor is ours, out of the poller, and closed once.
         unsafe { libc::close(self.fd) };
         self.fd = -1;
         let in_records = self.messages_in_records();
         if in_records > 0 {
             self.rare.in_records = in_records;
+        }
+        if self.is_secured_by_python() {
+            // Python's object goes when nothing is borrowed.
+            self.rare.tls = self.tls.take();
         }
         self.tls = None;
         self.paused = None;

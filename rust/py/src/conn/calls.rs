@@ -44,22 +44,12 @@ impl Conn {
 
     /// An exception that `policy` makes.
     pub(crate) fn error<'py>(&self, py: Python<'py>, name: &str, args: impl pyo3::call::PyCallArgs<'py>) -> PyErr {
-        match self.policy.bind(py).call_method1(name, args) {
-            Ok(error) => PyErr::from_value(error),
-            Err(error) => error,
-        }
+        payload::error(self.policy.bind(py), name, args)
     }
 
     /// The exception for what the core refused.
     pub(crate) fn misuse(&self, slf: &Bound<'_, Self>, misuse: &Misuse) -> PyErr {
-        let py = slf.py();
-        let kind = match misuse {
-            Misuse::NotOpen | Misuse::Closing => return self.error(py, "closed", (slf,)),
-            Misuse::QueueFull { .. } | Misuse::ControlFull(_) => "queue_full",
-            Misuse::FragmentOrder | Misuse::FragmentType => "fragment",
-            _ => "value",
-        };
-        self.error(py, "misuse", (kind, misuse.to_string()))
+        payload::misuse(self.policy.bind(slf.py()), slf, misuse)
     }
 
     #[inline]

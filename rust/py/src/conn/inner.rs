@@ -6,7 +6,7 @@ use std::os::fd::RawFd;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use fastws_core::{Connection, Delivery, Event, Nanos};
+use fastws_core::{Connection, Delivery, Event, Nanos, State};
 use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::prelude::*;
 use pyo3::types::PyString;
@@ -21,7 +21,7 @@ use crate::poller::Interest;
 use crate::queue::Queue;
 use crate::ring::{Origin, Ring};
 use crate::settings::Shared;
-use crate::tls::TlsStream;
+use crate::tls::Tls;
 use crate::transfer::Input;
 use crate::view::MessageView;
 use crate::waiter::Waiter;
@@ -31,7 +31,7 @@ pub(crate) struct Inner {
     pub core: Connection<Landing>,
     /// The socket; -1 when it is closed.
     pub fd: RawFd,
-    pub tls: Option<Box<TlsStream>>,
+    pub tls: Option<Tls>,
     pub phase: Phase,
     pub token: Option<Token>,
     pub strong: bool,
@@ -121,6 +121,8 @@ pub(crate) struct Seldom {
     pub writing: VecDeque<(u64, Py<PyAny>)>,
     /// Who waits for the end of what is received.
     pub overs: Vec<Py<PyAny>>,
+    /// TLS of Python's that is over.
+    pub tls: Option<Tls>,
     /// Messages in TLS records that had not left when the connection ended.
     pub in_records: usize,
 }
@@ -147,6 +149,7 @@ impl Deref for Rare {
             discarded: 0,
             writing: VecDeque::new(),
             overs: Vec::new(),
+            tls: None,
             in_records: 0,
         };
         self.0.as_deref().unwrap_or(&NOTHING)
@@ -181,13 +184,14 @@ impl Seldom {
             && self.discards_behind.is_none()
             && self.writing.is_empty()
             && self.overs.is_empty()
+            && self.tls.is_none()
             && self.in_records == 0
     }
 }
 
 impl Inner {
     /// A connection that is not connected.
-    pub(super) fn new(settings: Arc<Shared>) -> Self {
+    pub(crate) fn new(settings: Arc<Shared>) -> Self {
         Self {
             core: Connection::open(Arc::clone(&settings.config), 0),
             fd: -1,
@@ -228,7 +232,15 @@ impl Inner {
         }
     }
 
-    pub(super) fn traverse(&self, visit: &PyVisit<'_>) -> Result<(), PyTraverseError> {
+    /// The state; one that was not begun is connecting.
+    pub(crate) fn state(&self) -> State {
+        if self.phase == Phase::New { State::Connecting } else { self.core.state() }
+    }
+
+    pub(crate) fn traverse(&self, visit: &PyVisit<'_>) -> Result<(), PyTraverseError> {
+        if let Some(tls) = &self.tls {
+            tls.traverse(visit)?;
+        }
         let rare = &*self.rare;
         for object in [&self.spare, &rare.opening, &rare.listener_error].into_iter().flatten() {
             visit.call(object)?;
@@ -250,7 +262,8 @@ impl Inner {
     }
 
     /// Lets all references to Python go; what is returned is to be dropped when nothing is borrowed.
-    pub(super) fn clear(&mut self) -> impl Sized + use<> {
-        (self.spare.take(), self.waiter.take(), self.ring.take(), std::mem::take(&mut self.rare))
+    pub(crate) fn clear(&mut self) -> impl Sized + use<> {
+        let tls = self.tls.as_mut().and_then(Tls::clear);
+        (tls, self.spare.take(), self.waiter.take(), self.ring.take(), std::mem::take(&mut self.rare))
     }
 }

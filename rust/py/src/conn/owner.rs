@@ -2,7 +2,6 @@
 
 use std::cell::RefMut;
 
-use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 
@@ -39,9 +38,7 @@ impl Conn {
     #[cold]
     fn stranger(&self) -> PyErr {
         if self.is_forked() {
-            return PyRuntimeError::new_err(
-                "this connection belongs to the process that made it; a forked child must make its own",
-            );
+            return fork::stranger();
         }
         Python::attach(|py| self.error(py, "wrong_thread", (self.thread,)))
     }

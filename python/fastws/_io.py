@@ -1,0 +1,66 @@
+"""What an opening needs of the world, however it is waited for."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    from . import _core
+    from ._opening import Progress, Upgrade
+    from ._openssl import Context
+    from .dial import Address, Dialling
+    from .proxy import Proxy
+    from .tls import Security
+
+__all__ = ["Io"]
+
+
+class Io(Protocol):
+    """On an event loop these wait. Without one they block and never suspend: ``sync._io.finish`` runs them.
+
+    The time that all of them have together is the implementation's to keep: it raises TimeoutError.
+    """
+
+    async def context(self, security: Security) -> _core.TlsContext | Context:
+        """The context of its TLS."""
+        ...
+
+    async def lookup(self, host: str, port: int, family: int) -> Sequence[tuple[Any, ...]]:
+        """``socket.getaddrinfo``, of streams."""
+        ...
+
+    async def race(
+        self,
+        addresses: Sequence[Address],
+        dialling: Dialling,
+        made: Callable[[Address], socket.socket],
+        failed: Callable[[Address, OSError | str], None],
+    ) -> socket.socket:
+        """A socket of ``made`` that is connected to the address which answers first (Happy Eyeballs, RFC 8305).
+
+        Raises:
+            OSError: None did; ``failed`` was told of each.
+        """
+        ...
+
+    async def send(self, sock: socket.socket, data: bytes) -> None:
+        """Sends all of it."""
+        ...
+
+    async def receive(self, sock: socket.socket, most: int) -> bytes:
+        """What has come, or comes next; nothing at the end. The socket does not block afterwards."""
+        ...
+
+    async def socks(self, proxy: Proxy, sock: socket.socket, host: str, port: int) -> None:
+        """Has a SOCKS proxy that ``sock`` is connected to connect us. Raises what python-socks does."""
+        ...
+
+    async def answer(self, value: Any, whose: str) -> Any:
+        """What a user's function returned, awaited where it is to be."""
+        ...
+
+    async def upgrade(self, upgrade: Upgrade, progress: Progress) -> Any:
+        """The connection, when it is open. ``progress`` knows it meanwhile."""
+        ...

@@ -1,0 +1,160 @@
+"""An opening on an event loop."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import os
+import socket
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, cast
+
+import aiohappyeyeballs
+
+from . import _policy
+from ._opening import Opening, Plan, Progress, Upgrade
+from .connection import Connection
+from .dial import Address, Dialling
+from .errors import ConnectError
+from .tls import Security, context_for
+
+if TYPE_CHECKING:
+    from . import _core
+    from ._openssl import Context
+    from .proxy import Proxy
+
+__all__ = ["open_on_loop"]
+
+
+async def open_on_loop(plan: Plan, request: _core.Request | None) -> Connection:
+    """The connection that ``plan`` describes, when it is open. Raises what ``connect()`` does."""
+    io = _LoopIo()
+    opening = Opening(plan, request, io)
+    limit = asyncio.timeout(plan.open_timeout)
+    try:
+        async with limit:
+            return cast("Connection", await opening.run())
+    except TimeoutError as error:
+        if not limit.expired():
+            raise  # the system's
+        ws = io.take_decided(opening.progress)
+        if ws is not None:
+            return ws
+        raise opening.late() from error
+    except ConnectError as error:
+        opening.progress.noted(error)
+        raise
+    finally:
+        opening.progress.give_up()
+
+
+class _LoopIo:
+    """See ``Io``; ``open_timeout`` cancels what waits."""
+
+    __slots__ = ("_loop", "_upgrading")
+
+    def __init__(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._upgrading: asyncio.Future[None] | None = None
+
+    async def context(self, security: Security) -> _core.TlsContext | Context:
+        return security.own or await context_for(security.config)
+
+    async def lookup(self, host: str, port: int, family: int) -> Sequence[tuple[Any, ...]]:
+        return await self._loop.getaddrinfo(host, port, family=family, type=socket.SOCK_STREAM)
+
+    async def race(
+        self,
+        addresses: Sequence[Address],
+        dialling: Dialling,
+        made: Callable[[Address], socket.socket],
+        failed: Callable[[Address, OSError | str], None],
+    ) -> socket.socket:
+        infos = [(address.family, socket.SOCK_STREAM, 0, "", cast("Any", address.sockaddr)) for address in addresses]
+        try:
+            return await aiohappyeyeballs.start_connection(
+                infos,
+                happy_eyeballs_delay=dialling.happy_eyeballs_delay,
+                interleave=dialling.interleave,
+                loop=cast("asyncio.AbstractEventLoop", _Noting(self._loop, failed)),
+                socket_factory=lambda info: made(Address(info[0], info[4])),
+            )
+        except RuntimeError as error:  # uvloop's, of addresses that it does not like
+            raise OSError(str(error)) from error
+
+    async def send(self, sock: socket.socket, data: bytes) -> None:
+        await self._loop.sock_sendall(sock, data)
+
+    async def receive(self, sock: socket.socket, most: int) -> bytes:
+        return await self._loop.sock_recv(sock, most)
+
+    async def socks(self, proxy: Proxy, sock: socket.socket, host: str, port: int) -> None:
+        from python_socks.async_.asyncio import Proxy as SocksProxy
+
+        connected = cast("Any", _Connected(sock))
+        socks = SocksProxy(*proxy.for_socks(), rdns=True, forward=connected, loop=self._loop)
+        await socks.connect(host, port, timeout=_NO_LIMIT)
+
+    async def answer(self, value: Any, whose: str) -> Any:  # noqa: ARG002 - said where it cannot be
+        return await value if inspect.isawaitable(value) else value
+
+    async def upgrade(self, upgrade: Upgrade, progress: Progress) -> Connection:
+        try:
+            ws = Connection(self._loop, _policy, upgrade.plan.settings)
+        except BaseException:
+            upgrade.sock.close()
+            raise
+        fd = upgrade.sock.detach()
+        try:
+            opening = ws._start(
+                fd, upgrade.request, upgrade.shown, upgrade.tls, upgrade.server_name, upgrade.plan.callbacks
+            )
+        except BaseException:
+            if ws.fileno() < 0:
+                os.close(fd)
+            raise
+        progress.ws, self._upgrading = ws, opening
+        await opening
+        progress.ws = self._upgrading = None
+        return ws
+
+    def take_decided(self, progress: Progress) -> Connection | None:
+        """The connection that was opened, or its failure, in the very turn in which the time was over.
+
+        The loop was busy then, not the server late.
+        """
+        upgrading, ws = self._upgrading, progress.ws
+        if upgrading is None or ws is None or not upgrading.done() or upgrading.cancelled():
+            return None
+        upgrading.result()
+        progress.ws = None
+        return cast("Connection", ws)
+
+
+class _Noting:
+    """The loop, as aiohappyeyeballs asks for it: that names no address in its errors."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, failed: Callable[[Address, OSError | str], None]) -> None:
+        self._loop = loop
+        self._failed = failed
+
+    async def sock_connect(self, sock: socket.socket, sockaddr: tuple[Any, ...]) -> None:
+        try:
+            await self._loop.sock_connect(sock, sockaddr)
+        except (OSError, RuntimeError) as error:
+            self._failed(Address(sock.family, sockaddr), error if isinstance(error, OSError) else str(error))
+            raise
+
+
+class _Connected:
+    """What python-socks takes for a proxy in front of the proxy: the socket that is connected already."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        self._sock = sock
+
+    async def connect(self, **_: Any) -> socket.socket:
+        return self._sock
+
+
+_NO_LIMIT = 1e7
+"""Seconds; open_timeout ends it, and python-socks has no way to say that nothing does."""

@@ -1,0 +1,510 @@
+//! The blocking connection as Python sees it. Its state is that of a connection on an event loop (`conn::inner`), and so
+//! are the ways of its bytes (`transfer`) and messages (`queue`, `sink`); what differs is who waits: `drive` and `sleep`
+//! have the calls, `helper` the thread that reads while nobody calls.
+//!
+//! Any thread may call. The interpreter's lock orders them: no borrow of the state is held while Python runs or the lock
+//! is let go of.
+
+use std::cell::{Cell, RefCell};
+use std::os::fd::RawFd;
+use std::sync::Arc;
+
+use fastws_core::Connection;
+use pyo3::exceptions::{PyRuntimeError, PyTimeoutError};
+use pyo3::gc::{PyTraverseError, PyVisit};
+use pyo3::prelude::*;
+use pyo3::types::{PyDict, PyString, PyTuple};
+
+mod bell;
+mod calls;
+mod drive;
+pub(crate) mod helper;
+mod sleep;
+
+use crate::address::Address;
+use crate::conn::Inner;
+use crate::driver::Phase;
+use crate::queue::Decode;
+use crate::request::Request;
+use crate::settings::{Settings, Shared};
+use crate::tls::Tls;
+use crate::{arguments, clock, fork, gc, payload};
+
+use bell::Bell;
+use calls::deadline;
+use helper::Helper;
+use sleep::Hunch;
+
+/// A WebSocket connection whose calls block. The base of `fastws.sync.Connection`.
+#[pyclass(frozen, subclass, weakref, module = "fastws._core", name = "SyncConnection")]
+pub struct Blocking {
+    /// What Python decides: exceptions, slow paths. As for a connection on an event loop.
+    policy: Py<PyAny>,
+    inner: RefCell<Inner>,
+    settings: Arc<Shared>,
+    helper: Option<Arc<Helper>>,
+    /// The bells of calls that sleep.
+    sleepers: RefCell<Vec<Arc<Bell>>>,
+    /// The last read may have left something in the socket.
+    behind: Cell<bool>,
+    /// A call waits for a message.
+    receiving: Cell<bool>,
+    /// Whether calls that receive look before they sleep.
+    hunch: Hunch,
+    /// Why it did not open.
+    failed: RefCell<Option<Failed>>,
+    fork: u32,
+}
+
+/// Why a connection did not open, as the policy wants it.
+struct Failed {
+    phase: Phase,
+    kind: &'static str,
+    text: String,
+}
+
+// SAFETY: every access happens with the interpreter attached, and the GIL orders them; `RefCell` borrows never span a call
+// into Python nor a time without the GIL.
+unsafe impl Send for Blocking {}
+// SAFETY: as above.
+unsafe impl Sync for Blocking {}
+
+#[pymethods]
+impl Blocking {
+    #[new]
+    #[pyo3(signature = (policy, settings, background=true))]
+    fn new(policy: Py<PyAny>, settings: &Settings, background: bool) -> PyResult<Self> {
+        fork::watch();
+        Ok(Self {
+            policy,
+            inner: RefCell::new(Inner::new(Arc::clone(&settings.shared))),
+            settings: Arc::clone(&settings.shared),
+            helper: background.then(Helper::new).transpose()?,
+            sleepers: RefCell::default(),
+            behind: Cell::new(false),
+            receiving: Cell::new(false),
+            hunch: Hunch::default(),
+            failed: RefCell::default(),
+            fork: fork::generation(),
+        })
+    }
+
+    /// Takes over a non-blocking socket that is connected or connecting, and does TLS and the upgrade on it. False: it is
+    /// not open within `timeout` seconds. `tls` is a `TlsContext`, for a server of that name, or a stream, see `Tls::begin`.
+    #[pyo3(signature = (fd, request, uri, tls=None, server_name=None, timeout=None))]
+    fn _open(
+        slf: &Bound<'_, Self>,
+        fd: RawFd,
+        request: &Request,
+        uri: Py<PyString>,
+        tls: Option<&Bound<'_, PyAny>>,
+        server_name: Option<&str>,
+        timeout: Option<f64>,
+    ) -> PyResult<bool> {
+        let (py, this) = (slf.py(), slf.get());
+        this.check()?;
+        let handshake = request.handshake.borrow_mut().take();
+        let handshake = handshake.ok_or_else(|| PyRuntimeError::new_err("a request is sent once"))?;
+        {
+            let inner = &mut *this.inner.borrow_mut();
+            inner.tls = Tls::begin(tls, server_name)?;
+            inner.request = Some(handshake.request_bytes().into());
+            inner.core = Connection::client(Arc::clone(&this.settings.config), handshake);
+            inner.fd = fd;
+            inner.phase = Phase::Tcp;
+            inner.uri = Some(uri);
+            if let Some(remote) = Address::remote(fd) {
+                inner.connected_to(remote);
+            }
+        }
+        Self::settle_state(slf)?;
+        let deadline = timeout.map(|seconds| clock::monotonic() + clock::from_seconds(Some(seconds)).unwrap_or(0));
+        let opened = Self::wait(slf, deadline, || {
+            let failed = this.failed.borrow_mut().take();
+            if let Some(Failed { phase, kind, text }) = failed {
+                return Err(this.error(py, "open_failed", (slf, phase.name(), kind, text)));
+            }
+            Ok((this.inner.borrow().phase == Phase::Open).then_some(()))
+        })?;
+        if opened.is_none() {
+            return Ok(false);
+        }
+        if let Some(helper) = &this.helper {
+            helper.start(slf)?;
+        }
+        Ok(true)
+    }
+
+    /// Waits for the next message.
+    ///
+    /// Args:
+    ///     timeout: Seconds (or a ``timedelta``) to wait; 0 takes what is here, None waits without a limit. Giving up
+    ///         loses no message.
+    ///     decode: None gives text as ``str`` and binary as ``bytes``, or what ``messages=`` of ``connect`` chose;
+    ///         True gives ``str`` also for binary; False gives ``bytes`` also for text, whose UTF-8 was checked.
+    ///
+    /// Raises:
+    ///     TimeoutError: No message came within ``timeout``.
+    ///     ConnectionClosed: The connection is closed and every message received was taken.
+    ///     ConcurrencyError: Another thread is waiting for a message.
+    ///     UnicodeDecodeError: ``decode=True`` and the message is not UTF-8.
+    #[pyo3(signature = (timeout=None, decode=None))]
+    fn recv(
+        slf: &Bound<'_, Self>,
+        timeout: Option<&Bound<'_, PyAny>>,
+        #[pyo3(from_py_with = arguments::decode)] decode: Option<bool>,
+    ) -> PyResult<Py<PyAny>> {
+        let decode = match decode {
+            None => Decode::Default,
+            Some(true) => Decode::Text,
+            Some(false) => Decode::Bytes,
+        };
+        let (deadline, seconds) = deadline(timeout)?;
+        match Self::receive(slf, deadline, "closed", |inner, py| inner.take(py, decode))? {
+            Some(message) => Ok(message),
+            None => Err(PyTimeoutError::new_err(format!("no message within {seconds} s"))),
+        }
+    }
+
+    fn __iter__(slf: Bound<'_, Self>) -> Bound<'_, Self> {
+        slf
+    }
+
+    fn __next__(slf: &Bound<'_, Self>) -> PyResult<Option<Py<PyAny>>> {
+        Self::receive(slf, None, "iteration_over", |inner, py| inner.take(py, Decode::Default))
+    }
+
+    /// What `batches` gives next.
+    #[pyo3(signature = (max_messages=4096, max_bytes=usize::MAX, max_wait=None, takes=true))]
+    fn _batch(
+        slf: &Bound<'_, Self>,
+        #[pyo3(from_py_with = arguments::max_messages)] max_messages: usize,
+        #[pyo3(from_py_with = arguments::max_bytes)] max_bytes: usize,
+        max_wait: Option<&Bound<'_, PyAny>>,
+        takes: bool,
+    ) -> PyResult<Option<Py<PyAny>>> {
+        let wait = max_wait.map(|wait| clock::seconds("max_wait", wait)).transpose()?;
+        if !takes {
+            return Ok(None);
+        }
+        let this = slf.get();
+        if let Some(wait) = clock::from_seconds(wait) {
+            // The time begins with the first message.
+            Self::receive(slf, None, "iteration_over", |_, _| Ok(()))?;
+            let _only = this.only_reader(slf)?;
+            Self::wait(slf, Some(clock::monotonic() + wait), || {
+                let inner = this.inner.borrow();
+                let is_full = inner.queue.len() >= max_messages || inner.queue.bytes() >= max_bytes;
+                Ok((is_full || inner.core.data_over() || inner.paused.is_some()).then_some(()))
+            })?;
+        }
+        Self::receive(slf, None, "iteration_over", |inner, py| inner.take_batch(py, max_messages, max_bytes))
+    }
+
+    /// Sends a message; waits only where the send queue is above its limit.
+    ///
+    /// The message leaves at once, as far as the kernel takes it. The rest waits in the send queue, and the call does
+    /// not wait for up to ``write_limit`` bytes of it; above that it lasts until the queue is at its low-water mark.
+    /// Only where the queue is at its hard bound (``max_send_queue`` messages, ``max_send_bytes`` bytes) nothing is
+    /// accepted until there is room. With ``background=False`` the call lasts until the kernel has everything.
+    ///
+    /// Any number of threads may send at the same time, also while one receives.
+    ///
+    /// Args:
+    ///     message: ``str`` is sent as text, bytes-like as binary, an iterable of either in fragments.
+    ///     text: True sends bytes-like as text, which must be UTF-8; False sends ``str`` as binary.
+    ///     timeout: Seconds (or a ``timedelta``) that the call may take; None for no limit. After that a message that
+    ///         was accepted leaves nevertheless, and the call is over.
+    ///     compress: Where compression was negotiated: True and False say whether this message is compressed; by
+    ///         default it is if it has at least ``Deflate.threshold`` bytes.
+    ///
+    /// Raises:
+    ///     ConnectionClosed: The connection is closed or closing.
+    ///     TimeoutError: There was no room within ``timeout``: nothing was sent. A message in fragments of which a part
+    ///         was sent closes the connection with 1011.
+    ///     TypeError: The message cannot be sent.
+    ///     ValueError: ``text=True`` and the bytes are not UTF-8.
+    #[pyo3(signature = (message, text=None, *, timeout=None, compress=None))]
+    fn send(
+        slf: &Bound<'_, Self>,
+        message: &Bound<'_, PyAny>,
+        #[pyo3(from_py_with = arguments::text)] text: Option<bool>,
+        timeout: Option<&Bound<'_, PyAny>>,
+        compress: Option<bool>,
+    ) -> PyResult<()> {
+        let (py, this) = (slf.py(), slf.get());
+        this.check()?;
+        let (deadline, seconds) = deadline(timeout)?;
+        match this.try_send(slf, message, text, None, compress)? {
+            None => {
+                let seconds = timeout.is_some().then_some(seconds);
+                return this.policy.bind(py).call_method1("send_other", (slf, message, text, seconds)).map(|_| ());
+            }
+            Some(true) => {}
+            Some(false) => {
+                let attempt = || Ok(this.try_send(slf, message, text, None, compress)?.filter(|sent| *sent));
+                if Self::wait(slf, deadline, attempt)?.is_none() {
+                    return Err(this.error(py, "no_room", (slf, seconds)));
+                }
+            }
+        }
+        Self::after_send(slf, deadline)
+    }
+
+    /// Sends a fragment of a message, when there is room for it. False: there was none in time.
+    #[pyo3(signature = (message, text, fin, timeout=None))]
+    fn _send_fragment(
+        slf: &Bound<'_, Self>,
+        message: &Bound<'_, PyAny>,
+        text: Option<bool>,
+        fin: bool,
+        timeout: Option<&Bound<'_, PyAny>>,
+    ) -> PyResult<bool> {
+        let this = slf.get();
+        this.check()?;
+        let (deadline, _) = deadline(timeout)?;
+        let attempt = || Ok(this.try_send(slf, message, text, Some(fin), None)?.filter(|sent| *sent));
+        if attempt()?.is_none() && Self::wait(slf, deadline, attempt)?.is_none() {
+            return Ok(false);
+        }
+        Self::after_send(slf, deadline)?;
+        Ok(true)
+    }
+
+    /// Lets what is queued leave now, as far as the kernel takes it: inside of ``cork()``.
+    ///
+    /// Raises:
+    ///     RuntimeError: The connection belongs to another process.
+    fn flush(slf: &Bound<'_, Self>) -> PyResult<()> {
+        slf.get().check()?;
+        Self::flush_all(slf)
+    }
+
+    /// From here on what is sent is collected.
+    fn _cork(&self) -> PyResult<()> {
+        self.check()?;
+        self.inner.borrow_mut().corks += 1;
+        Ok(())
+    }
+
+    /// Ends a `_cork`; the last one lets out what was collected, and waits as `send` does.
+    #[pyo3(signature = (timeout=None))]
+    fn _uncork(slf: &Bound<'_, Self>, timeout: Option<&Bound<'_, PyAny>>) -> PyResult<()> {
+        let this = slf.get();
+        this.check()?;
+        let (deadline, _) = deadline(timeout)?;
+        {
+            let inner = &mut *this.inner.borrow_mut();
+            inner.corks = inner.corks.saturating_sub(1);
+        }
+        Self::after_send(slf, deadline)
+    }
+
+    /// Sends a Ping; `future` gets its latency in seconds.
+    fn _ping(slf: &Bound<'_, Self>, data: Option<&[u8]>, future: Py<PyAny>) -> PyResult<()> {
+        let this = slf.get();
+        this.check()?;
+        let now = clock::monotonic();
+        let outcome = this.inner.borrow_mut().core.ping(data, now);
+        let number = outcome.map_err(|misuse| this.misuse(slf, &misuse))?;
+        this.inner.borrow_mut().rare.pings.push((number, now, future));
+        Self::after_send(slf, None)
+    }
+
+    /// Sends a Pong.
+    fn _pong(slf: &Bound<'_, Self>, data: &[u8]) -> PyResult<()> {
+        let this = slf.get();
+        this.check()?;
+        let outcome = this.inner.borrow_mut().core.pong(data);
+        outcome.map_err(|misuse| this.misuse(slf, &misuse))?;
+        Self::after_send(slf, None)
+    }
+
+    /// Works until `future` is done. False: it is not within `timeout`.
+    #[pyo3(signature = (future, timeout=None))]
+    fn _wait_for(
+        slf: &Bound<'_, Self>,
+        future: &Bound<'_, PyAny>,
+        timeout: Option<&Bound<'_, PyAny>>,
+    ) -> PyResult<bool> {
+        slf.get().check()?;
+        let (deadline, _) = deadline(timeout)?;
+        let is_done = || Ok(future.call_method0("done")?.is_truthy()?.then_some(()));
+        Ok(Self::wait(slf, deadline, is_done)?.is_some())
+    }
+
+    /// Begins the closing handshake.
+    #[pyo3(signature = (code=None, reason=""))]
+    fn _close(slf: &Bound<'_, Self>, code: Option<i64>, reason: &str) -> PyResult<()> {
+        slf.get().check()?;
+        Self::begin_close(slf, code, reason)
+    }
+
+    /// Works until the connection is closed. False: it is not within `timeout`.
+    #[pyo3(signature = (timeout=None))]
+    fn _wait_closed(slf: &Bound<'_, Self>, timeout: Option<&Bound<'_, PyAny>>) -> PyResult<bool> {
+        let this = slf.get();
+        this.check()?;
+        let (deadline, _) = deadline(timeout)?;
+        if this.inner.borrow().ended {
+            return Ok(true);
+        }
+        Ok(Self::wait(slf, deadline, || Ok(this.inner.borrow().ended.then_some(())))?.is_some())
+    }
+
+    /// Gives the connection up at once.
+    fn _abort(slf: &Bound<'_, Self>, why: &str) -> PyResult<()> {
+        let this = slf.get();
+        if this.is_forked() {
+            return Ok(());
+        }
+        this.inner.borrow_mut().core.abort(why);
+        Self::settle_state(slf)
+    }
+
+    /// The terms of compression that were agreed on, see `Connection._compression`.
+    #[getter]
+    fn _compression(&self) -> Option<(bool, bool, u8, u8)> {
+        payload::terms(&self.inner.borrow())
+    }
+
+    /// How far it has come: "new", "tcp", "tls", "upgrade", "open" or "closed".
+    #[getter]
+    fn _phase(&self) -> &'static str {
+        self.inner.borrow().phase.name()
+    }
+
+    /// "connecting", "open", "closing" or "closed".
+    #[getter]
+    fn _state(&self) -> String {
+        self.inner.borrow().state().to_string()
+    }
+
+    /// How it ended, see `Connection._close_info`.
+    #[getter]
+    fn _close_info<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyTuple>> {
+        let _paused = gc::pause(py);
+        payload::close_info(py, self.inner.borrow().core.close_info())
+    }
+
+    /// There is no listener.
+    #[getter]
+    #[allow(clippy::unused_self, reason = "an attribute of the object's, for Python")]
+    fn _listener_error(&self) -> Option<Py<PyAny>> {
+        None
+    }
+
+    /// The response: (status, reason, headers, body), or none.
+    #[getter]
+    fn _response<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyTuple>>> {
+        let _paused = gc::pause(py);
+        let packed = self.inner.borrow().response.clone();
+        packed.map(|packed| payload::unpack_response(py, &packed)).transpose()
+    }
+
+    /// The request as it was sent, or none.
+    #[getter]
+    fn _request(&self) -> Option<Vec<u8>> {
+        self.inner.borrow().request.as_deref().map(<[u8]>::to_vec)
+    }
+
+    /// The URI, with userinfo and query masked.
+    #[getter]
+    fn uri<'py>(&self, py: Python<'py>) -> Bound<'py, PyString> {
+        let uri = self.inner.borrow().uri.as_ref().map(|uri| uri.bind(py).clone());
+        uri.unwrap_or_else(|| PyString::intern(py, ""))
+    }
+
+    /// The socket's own address, as ``socket.getsockname()`` gives it; None before it is connected.
+    #[getter]
+    fn local_address<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        let address = self.inner.borrow().local.clone();
+        address.to_python(py)
+    }
+
+    /// The peer's address, as ``socket.getpeername()`` gives it; None before it is connected.
+    #[getter]
+    fn remote_address<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        let address = self.inner.borrow().remote.clone();
+        address.to_python(py)
+    }
+
+    /// The socket's descriptor, or -1 when it is closed. Do not read, write or close it.
+    fn fileno(&self) -> PyResult<RawFd> {
+        self.check()?;
+        Ok(self.inner.borrow().fd)
+    }
+
+    /// When the message last taken was received: CLOCK_REALTIME, nanoseconds; 0 before the first.
+    #[getter]
+    fn received_ns(&self) -> u64 {
+        self.inner.borrow_mut().queue.stamp().map_or(0, |(realtime, _)| realtime)
+    }
+
+    /// The same moment on CLOCK_MONOTONIC, nanoseconds.
+    #[getter]
+    fn received_mono_ns(&self) -> u64 {
+        self.inner.borrow_mut().queue.stamp().map_or(0, |(_, monotonic)| monotonic)
+    }
+
+    /// When the kernel received the message last taken: CLOCK_REALTIME, nanoseconds; the last segment of its read.
+    ///
+    /// None without ``kernel_timestamps=True``, before the first message, and where the kernel gave none.
+    #[getter]
+    fn kernel_ns(&self) -> Option<u64> {
+        self.inner.borrow_mut().kernel_stamp()
+    }
+
+    /// Number of the message last taken, from 1; 0 before the first.
+    #[getter]
+    fn seq(&self) -> u64 {
+        self.inner.borrow().queue.taken()
+    }
+
+    /// Round-trip time of the last ping that was answered, in seconds; 0 before the first.
+    #[getter]
+    fn latency(&self) -> f64 {
+        self.inner.borrow().core.latency().map_or(0.0, clock::to_seconds)
+    }
+
+    /// Counters, by name.
+    fn _stats<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
+        self.check()?;
+        let _paused = gc::pause(py);
+        payload::stats(py, &self.inner.borrow())
+    }
+
+    /// Whether it should have been closed: it is the last reference that goes.
+    #[getter]
+    fn _is_live(&self) -> bool {
+        self.inner.try_borrow().is_ok_and(|inner| inner.fd >= 0) && !self.is_forked()
+    }
+
+    /// Closes the socket: nobody refers to the connection any more.
+    fn _abandon(&self) {
+        self.abandon();
+    }
+
+    fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
+        visit.call(&self.policy)?;
+        let Ok(inner) = self.inner.try_borrow() else { return Ok(()) };
+        inner.traverse(&visit)
+    }
+
+    fn __clear__(&self) {
+        let Ok(mut inner) = self.inner.try_borrow_mut() else { return };
+        let gone = inner.clear();
+        drop(inner);
+        drop(gone);
+    }
+}
+
+impl Drop for Blocking {
+    fn drop(&mut self) {
+        // SAFETY: a Python object's memory is freed with the interpreter attached.
+        let py = unsafe { Python::assume_attached() };
+        // Nothing may point into the read buffer; a failure is one of memory, and the messages go anyhow.
+        let _ = self.inner.get_mut().settle(py);
+        self.abandon();
+    }
+}

@@ -1,0 +1,150 @@
+//! TLS that Python does: when it is called. Nothing is borrowed then, since it runs what users gave their `SSLContext`, and
+//! lets other threads run. What it is to do is taken out of the connection first, and what it did is put in afterwards.
+
+use std::cell::RefCell;
+use std::io;
+
+use fastws_core::connection::Teardown;
+use pyo3::prelude::*;
+
+use crate::buffers;
+use crate::conn::{Conn, Inner};
+use crate::driver::Phase;
+use crate::extras::receive;
+use crate::hub::Hub;
+use crate::tls::{Job, PythonTls, Tls};
+use crate::transfer::{Input, Read, TLS_CHUNK};
+
+impl Inner {
+    fn python_tls(&mut self) -> Option<&mut PythonTls> {
+        match self.tls.as_mut() {
+            Some(Tls::Python(tls)) => Some(tls),
+            _ => None,
+        }
+    }
+
+    /// Whether Python does its TLS.
+    #[inline]
+    pub(crate) fn is_secured_by_python(&self) -> bool {
+        matches!(self.tls.as_ref(), Some(Tls::Python(_)))
+    }
+
+    /// Whether Python found an error that nobody was told yet: the next read tells it, and no event of the socket's is
+    /// waited for.
+    pub(crate) fn has_failed_in_python(&self) -> bool {
+        matches!(self.tls.as_ref(), Some(Tls::Python(tls)) if matches!(tls.end, Some(Err(_))))
+            && !self.core.has_stream_ended()
+    }
+
+    /// Reads records, for Python to work through.
+    pub(crate) fn read_records(&mut self) -> io::Result<Read> {
+        let mut cipher = buffers::take();
+        let got = receive(self.fd, &mut self.extras, &self.queue, &mut cipher);
+        if let (Ok(got), Some(tls)) = (&got, self.python_tls()) {
+            tls.cipher.extend_from_slice(&cipher[..*got]);
+        }
+        let room = cipher.len();
+        buffers::give(cipher);
+        let got = got?;
+        self.reads = self.reads.wrapping_add(1);
+        Ok(if got < room { Read::Drained } else { Read::More })
+    }
+
+    /// What there is for Python to do, if it is not at it.
+    fn next_job(&mut self, py: Python<'_>) -> Option<Job> {
+        if matches!(self.phase, Phase::New | Phase::Tcp) {
+            return None;
+        }
+        let core = &mut self.core;
+        let Some(Tls::Python(tls)) = self.tls.as_mut() else { return None };
+        if tls.is_at_work || matches!(tls.end, Some(Err(_))) {
+            return None;
+        }
+        let stream = tls.stream.as_ref()?.clone_ref(py);
+        let may_send = tls.established && !self.blocked && self.broken.is_none() && tls.output().is_empty();
+        let (mut plain, mut close) = (Vec::new(), false);
+        if may_send {
+            let (first, _) = core.output();
+            plain.extend_from_slice(&first[..first.len().min(TLS_CHUNK)]);
+            if plain.is_empty() {
+                close = !tls.notified && core.teardown() != Teardown::Keep;
+            } else {
+                let (accepted, unsent) = core.accepted_messages();
+                tls.left_messages = accepted.saturating_sub((unsent.not_begun + unsent.begun) as u64);
+                core.wrote(plain.len());
+            }
+        }
+        let cipher = std::mem::take(&mut tls.cipher);
+        if cipher.is_empty() && plain.is_empty() && !close && tls.begun {
+            return None;
+        }
+        tls.begun = true;
+        tls.notified |= close;
+        tls.is_at_work = true;
+        Some(Job { stream, cipher, plain, close })
+    }
+
+    /// Parses what Python has decrypted.
+    fn take_decrypted(&mut self, py: Python<'_>, read: Read) -> PyResult<Read> {
+        let Some(tls) = self.python_tls() else { return Ok(read) };
+        let (mut received, has_ended) = (std::mem::take(&mut tls.received), tls.end.is_some());
+        if !received.is_empty() {
+            if let Some(input) = self.input.take() {
+                let rest = &input.buffer[input.start..input.end];
+                if !rest.is_empty() {
+                    received.splice(..0, rest.iter().copied());
+                }
+                buffers::give(input.buffer);
+            }
+            let end = received.len();
+            self.input = Some(Input { buffer: received.into_boxed_slice(), start: 0, end });
+            self.parse(py)?;
+        }
+        // An end among the records is told by the next read, when what came before it was parsed.
+        Ok(if has_ended { Read::More } else { read })
+    }
+}
+
+/// Lets Python do its part of TLS until there is nothing more to do, and writes what it made.
+pub(crate) fn secure(py: Python<'_>, inner: &RefCell<Inner>) -> PyResult<()> {
+    loop {
+        let Some(job) = inner.borrow_mut().next_job(py) else { return Ok(()) };
+        let done = job.run(py);
+        let outcome = {
+            let mut inner = inner.borrow_mut();
+            // It may have been given up meanwhile.
+            let Some(tls) = inner.python_tls() else { return done.map(|_| ()) };
+            let outcome = tls.take(done);
+            if tls.established && inner.phase == Phase::Tls {
+                inner.phase = Phase::Upgrade;
+            }
+            inner.flush();
+            outcome
+        };
+        outcome?;
+    }
+}
+
+/// What a read brought is decrypted and parsed.
+#[cold]
+pub(crate) fn receive_secured(py: Python<'_>, inner: &RefCell<Inner>, read: Read) -> PyResult<Read> {
+    secure(py, inner)?;
+    inner.borrow_mut().take_decrypted(py, read)
+}
+
+impl Conn {
+    /// What was queued is encrypted and written, after a call that did all but that.
+    #[cold]
+    pub(crate) fn send_secured(slf: &Bound<'_, Self>) -> PyResult<()> {
+        secure(slf.py(), &slf.get().inner)?;
+        let hub = slf.get().hub.bind(slf.py());
+        let again = {
+            let inner = &mut *slf.get().inner.borrow_mut();
+            let is_kept = inner.blocked || inner.broken.is_some() || !inner.strong && inner.core.wants_write();
+            let failed = inner.has_failed_in_python();
+            let token = if is_kept { inner.keep_for_writing(slf, hub.get()) } else { None };
+            token.or(inner.token.filter(|_| failed))
+        };
+        again.map_or(Ok(()), |token| Hub::run_soon(hub, token))
+    }
+}

@@ -1,0 +1,193 @@
+"""Bad certificates, one by one and on every backend: a typed error each, in words that say what is wrong."""
+
+import re
+
+import pytest
+
+import fastws
+from certificates import CLIENT, DAY, Authority, new_key, now, pin, self_signed
+from fastws import TlsConfig
+from tls_peers import GOOD, OTHER, ROOT, accepted, asking, refusal
+
+BACKENDS = ["system", "webpki", "openssl"]
+
+BETWEEN = Authority("Test Between", above=ROOT)
+
+
+def day(moment):
+    return f"{moment:%Y-%m-%d %H:%M:%S} UTC"
+
+
+THEN, SOON = now() - DAY / 2, now() + DAY / 2
+
+# What the server shows, besides `ca=ROOT` what the client is told, and what is said of it.
+MATRIX = {
+    "expired": (
+        ROOT.issue("localhost", not_before=now() - 2 * DAY, not_after=THEN),
+        {},
+        {"": f'the server\'s certificate "localhost" expired on {day(THEN)}', "openssl": "certificate has expired"},
+    ),
+    "not yet valid": (
+        ROOT.issue("localhost", not_before=SOON, not_after=now() + 2 * DAY),
+        {},
+        {"": f"is not valid before {day(SOON)}", "openssl": "not yet valid"},
+    ),
+    "wrong host": (
+        ROOT.issue("a.example", "b.example", "10.0.0.1"),
+        {},
+        {
+            "": "is not for localhost but for a.example, b.example, 10.0.0.1",
+            "openssl": "not valid for 'localhost'",
+        },
+    ),
+    "self-signed": (
+        self_signed("localhost"),
+        {},
+        {"": 'certificate "localhost" is self-signed', "openssl": "self-signed certificate"},
+    ),
+    "unknown authority": (
+        OTHER.issue("localhost", above=(OTHER.certificate,)),
+        {},
+        {
+            "": 'unknown issuer: the authority "Other Root", whose certificate it sent, is not trusted',
+            "openssl": "self-signed certificate in certificate chain",
+        },
+    ),
+    "wrong use": (
+        ROOT.issue("localhost", use=CLIENT),
+        {},
+        {
+            "": "not for the use by a server .* only for client authentication",
+            "openssl": "unsuitable certificate purpose",
+        },
+    ),
+    "weak key": (
+        ROOT.issue("localhost", key=new_key(1024)),
+        {},
+        {"": "weak key: RSA of 1024 bits, and at least 2048 are wanted", "openssl": "key too (small|weak)"},
+    ),
+    "missing intermediate": (
+        BETWEEN.issue("localhost"),
+        {},
+        {
+            "": 'unknown issuer: "Test Between" is not trusted, and the server sent no certificate of it',
+            "openssl": "unable to get local issuer certificate",
+        },
+    ),
+    "revoked": (
+        GOOD,
+        {"crls": [ROOT.revocation_list(GOOD)]},
+        {"": r'"localhost" is revoked \(serial number [0-9a-f:]+\)', "openssl": "certificate revoked"},
+    ),
+    "no list of its issuer": (
+        GOOD,
+        {"crls": [OTHER.revocation_list()]},
+        {"": 'none of TlsConfig.crls=....* is of its issuer "Test Root"', "openssl": "unable to get certificate CRL"},
+    ),
+    "list out of date": (
+        GOOD,
+        {"crls": [ROOT.revocation_list(until=THEN)]},
+        {"": f"is revoked is not known: .* was good until {day(THEN)}", "openssl": "CRL has expired"},
+    ),
+    "not pinned": (
+        GOOD,
+        {"pins": [pin(OTHER)]},
+        {"": f"but no key of its chain is among TlsConfig.pins=....: the pin of its own key is {re.escape(pin(GOOD))}"},
+    ),
+}
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("case", MATRIX)
+def test_a_bad_certificate_is_refused_and_said_to_be_what_it_is(case, backend, open_fds):
+    shown, told, words = MATRIX[case]
+    before = open_fds()
+    error = refusal(shown.server_context(), TlsConfig(backend=backend, ca=ROOT.pem, **told))
+    assert type(error) is fastws.CertificateError
+    assert (error.phase, error.kind, error.is_retryable, error.lost) == ("tls", "certificate", False, False)
+    assert re.search(words.get(backend, words[""]), str(error)), str(error)
+    del error
+    assert open_fds() == before
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("version", ["TLSv1.2", "TLSv1.3"])
+@pytest.mark.parametrize("case", ["missing", "refused", "for another use"])
+def test_a_client_certificate_that_the_server_does_not_take_is_said(case, version, backend):
+    given = {
+        "missing": None,
+        "refused": OTHER.issue("client.example", use=CLIENT),
+        "for another use": ROOT.issue("client.example"),
+    }[case]
+    tls = TlsConfig(
+        backend=backend,
+        ca=ROOT.pem,
+        maximum_version=version,
+        certificate=given and given.pem,
+        key=given and given.key_pem(),
+    )
+    error = refusal(asking(), tls)
+    assert (error.phase, error.lost) == ("tls", False)
+    words = {
+        "missing": "wants a client certificate, and none was given",
+        "refused": 'refused the client certificate "client.example", issued by "Other Root": it does not know its i',
+        "for another use": 'refused the client certificate "client.example", issued by "Test Root": it is of a kind or',
+    }[case]
+    if backend == "openssl":
+        words = re.sub(' ".*?", issued by ".*?"', "", words)
+    if (backend, case, version) == ("openssl", "missing", "TLSv1.2"):
+        # The alert says no more, and OpenSSL does not tell that it was asked for a certificate.
+        assert type(error) is fastws.TlsError
+        words = "wants what is not offered: a client certificate"
+    else:
+        assert type(error) is fastws.CertificateError
+    assert re.search(words, str(error)), str(error)
+
+
+@pytest.mark.parametrize("loop", ["asyncio", "uvloop"])
+def test_each_loop_gives_the_same_error(loop):
+    if loop == "uvloop":
+        pytest.importorskip("uvloop", reason="uvloop is not installed on this platform")
+    error = refusal(self_signed("localhost").server_context(), TlsConfig(ca=ROOT.pem), loop)
+    assert type(error) is fastws.CertificateError
+    assert "is self-signed" in str(error)
+
+
+def test_an_authority_that_is_out_of_date_is_named():
+    old = Authority("Test Old", above=ROOT, not_before=now() - 2 * DAY, not_after=THEN)
+    shown = old.issue("localhost", above=(old.certificate,))
+    error = refusal(shown.server_context(), TlsConfig(ca=ROOT.pem))
+    assert f'the certificate of the authority "Test Old" expired on {day(THEN)}' in str(error)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_good_certificates_are_accepted(backend):
+    """What makes the matrix mean something."""
+    assert accepted(GOOD, backend=backend)
+    assert accepted(BETWEEN.issue("localhost", above=(BETWEEN.certificate,)), backend=backend)
+    assert accepted(GOOD, backend=backend, crls=[ROOT.revocation_list(OTHER), OTHER.revocation_list()])
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_a_pin_is_of_any_key_of_the_chain(backend):
+    chain = BETWEEN.issue("localhost", above=(BETWEEN.certificate,))
+    for one in (chain, BETWEEN, ROOT):
+        assert accepted(chain, backend=backend, pins=[pin(OTHER), "sha256/" + pin(one)])
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_a_certificate_that_is_sent_besides_the_chain_meets_no_pin(backend):
+    shown = ROOT.issue("localhost", above=(OTHER.certificate,))
+    error = refusal(shown.server_context(), TlsConfig(backend=backend, ca=ROOT.pem, pins=[pin(OTHER)]))
+    assert "no key of its chain" in str(error)
+
+
+def test_names_that_would_deceive_a_reader_are_shown_escaped_and_cut():
+    shown = Authority("evil\n\x1b[31mroot", above=None).issue("localhost", subject="x")
+    said = str(refusal(shown.server_context(), TlsConfig(ca=ROOT.pem)))
+    assert r'"evil\n\u{1b}[31mroot" is not trusted' in said
+    assert said.isprintable()
+    many = ROOT.issue(*(f"{'x' * 60}.{'y' * 60}.n{number}.example" for number in range(100)), subject="many")
+    said = str(refusal(many.server_context(), TlsConfig(ca=ROOT.pem)))
+    assert "n9.example and 90 more" in said
+    assert len(said) < 2_000
