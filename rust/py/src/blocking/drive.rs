@@ -66,7 +66,8 @@ impl Blocking {
     /// Whether something may be there to be taken in, without the socket saying so.
     pub(super) fn has_more(&self) -> bool {
         let inner = self.inner.borrow();
-        let is_behind = self.behind.get() || inner.has_input() || inner.broken.is_some() || inner.has_failed_in_python();
+        let is_behind =
+            self.behind.get() || inner.has_input() || inner.broken.is_some() || inner.has_failed_in_python();
         is_behind && inner.may_read()
     }
 
