@@ -11,7 +11,7 @@ import fastws
 import fastws.sync
 import fastws.testing
 from fastws import ConcurrencyError, ConnectionClosedError, ConnectionClosedOK
-from peers import PATIENCE, PING, PONG, TEXT, Frame, Gate, Peer, authority_pem, frame, numbered, text
+from peers import PATIENCE, PING, PONG, TEXT, Frame, Gate, Peer, authority_pem, frame, numbered, text, until_receiving
 
 
 def connect(peer, **options):
@@ -29,17 +29,6 @@ def background(request):
 def threads():
     with concurrent.futures.ThreadPoolExecutor(8) as pool:
         yield pool
-
-
-def until_receiving(ws):
-    """Returns when another thread waits for a message."""
-    while True:
-        try:
-            ws.recv(timeout=0)
-        except ConcurrencyError:
-            return
-        except TimeoutError:
-            pass
 
 
 def test_a_second_reader_is_refused_and_the_first_goes_on(threads, background):

@@ -124,7 +124,8 @@ impl Blocking {
             if let Some(Failed { phase, kind, text }) = failed {
                 return Err(this.error(py, "open_failed", (slf, phase.name(), kind, text)));
             }
-            Ok((this.inner.borrow().phase == Phase::Open).then_some(()))
+            // It may be over again, without a failure to open.
+            Ok(matches!(this.inner.borrow().phase, Phase::Open | Phase::Closed).then_some(()))
         })?;
         if opened.is_none() {
             return Ok(false);
@@ -277,7 +278,7 @@ impl Blocking {
     ///     RuntimeError: The connection belongs to another process.
     fn flush(slf: &Bound<'_, Self>) -> PyResult<()> {
         slf.get().check()?;
-        Self::flush_all(slf)
+        Self::flush_now(slf)
     }
 
     /// From here on what is sent is collected.

@@ -19,6 +19,8 @@ pub struct PythonTls {
     pub notified: bool,
     /// Python is at work.
     pub is_at_work: bool,
+    /// Another call came while it was, and left its part to it.
+    pub has_more_to_do: bool,
     pub left_messages: u64,
     outgoing: Vec<u8>,
     written: usize,
@@ -55,6 +57,7 @@ impl PythonTls {
             begun: false,
             notified: false,
             is_at_work: false,
+            has_more_to_do: false,
             left_messages: 0,
             outgoing: Vec::new(),
             written: 0,
