@@ -238,7 +238,7 @@ impl Inner {
                 None => return Ok(Read::Drained),
             },
             Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => match &self.tls {
-                Some(tls) if tls.end().is_none() => StreamEnd::Truncated,
+                Some(tls) if tls.end().is_none() || tls.is_cut_off() => StreamEnd::Truncated,
                 _ => StreamEnd::Clean,
             },
             Err(error) => StreamEnd::Error(error.to_string()),
