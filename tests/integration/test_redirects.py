@@ -11,6 +11,8 @@ import pytest
 import fastws
 from peers import Gate, Peer, Wire, authority_pem, ignoring_the_end, no_descriptor_left
 
+pytestmark = pytest.mark.also_sync
+
 
 def answering(*heads):
     """Scripts that answer one request each with a head, and then accept an upgrade."""
@@ -154,6 +156,7 @@ async def test_with_a_socket_of_ones_own_none_is_followed():
 CHALLENGE = '401 Unauthorized\r\nWWW-Authenticate: Digest realm="x"'
 
 
+@pytest.mark.also_sync(False)
 @pytest.mark.parametrize("kind", ["plain", "async"])
 async def test_a_challenge_is_answered_once(kind, open_fds):
     asked = []
@@ -214,6 +217,7 @@ async def test_the_answer_to_a_challenge_is_not_for_another_origin():
         assert len(asked) == 1
 
 
+@pytest.mark.also_sync(False)
 async def test_open_timeout_says_that_the_challenge_was_being_answered():
     with Peer(answering(CHALLENGE)[0], upgrade=False) as peer:
         with pytest.raises(fastws.OpenTimeout, match="on_auth_challenge had not returned") as caught:
@@ -221,6 +225,7 @@ async def test_open_timeout_says_that_the_challenge_was_being_answered():
         assert caught.value.phase == "upgrade"
 
 
+@pytest.mark.also_sync(False)
 async def test_a_client_follows_too():
     with Peer(accepting, tls=True, upgrade=False) as other:
         with Peer(*answering(to(other.url)), tls=True, upgrade=False) as peer:

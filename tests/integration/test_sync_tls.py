@@ -210,7 +210,9 @@ def test_ctrl_c_in_the_middle_of_its_work_is_raised_and_ends_the_connection(back
             return super().read(*arguments)
 
     armed = Gate()
-    with Peer(ignoring_the_end(lambda wire: (wire.read_frame(), wire.send(text("a")), wire.read_to_end())), tls=True) as peer:
+    with Peer(
+        ignoring_the_end(lambda wire: (wire.read_frame(), wire.send(text("a")), wire.read_to_end())), tls=True
+    ) as peer:
         ws = fastws.sync.connect(peer.url, tls=own_context(Interrupted), background=background, close_timeout=1)
         armed.open()
         ws.send("go")

@@ -79,7 +79,7 @@ impl Blocking {
             policy,
             inner: RefCell::new(Inner::new(Arc::clone(&settings.shared))),
             settings: Arc::clone(&settings.shared),
-            helper: background.then(Helper::new).transpose()?,
+            helper: background.then(Helper::new),
             sleepers: RefCell::default(),
             behind: Cell::new(false),
             receiving: Cell::new(false),

@@ -229,7 +229,10 @@ impl Blocking {
             (std::mem::take(&mut inner.rare.pings), inner.rare.tls.take())
         };
         drop(tls);
-        this.ring_all();
+        this.ring_calls();
+        if let Some(helper) = &this.helper {
+            helper.stop();
+        }
         for (_, _, future) in pings {
             let error = this.error(py, "closed", (slf,));
             resolve(py, Some(future), Some(error))?;
