@@ -1,5 +1,5 @@
-"""Runs each `async def` test twice: on asyncio's own loop and on uvloop. One that is marked `also_sync` runs a third time:
-its `fastws.connect` is `fastws.sync.connect` then, in a thread.
+"""Runs each `async def` test twice: on asyncio's own loop and on uvloop. One that is marked `also_sync` runs a third
+time: its `fastws.connect` is `fastws.sync.connect` then, in a thread.
 """
 
 import asyncio

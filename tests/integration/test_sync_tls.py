@@ -2,6 +2,7 @@
 
 import array
 import concurrent.futures
+import contextlib
 import fcntl
 import socket
 import ssl
@@ -193,10 +194,8 @@ def test_what_it_raises_on_sending_ends_the_connection_for_a_thread_that_receive
         reader = threads.submit(ws.recv)
         until_receiving(ws)
         failing.open()
-        try:
-            ws.send("x")
-        except fastws.ConnectionClosed as error:
-            assert "the card is gone" in str(error)
+        with contextlib.suppress(fastws.ConnectionClosed):
+            ws.send("x")  # which may know already
         with pytest.raises(ConnectionClosedError, match="the card is gone"):
             reader.result(PATIENCE)
         ws.close()

@@ -179,17 +179,12 @@ def test_a_proxy_that_ends_its_tls_in_the_middle_ends_the_connection_and_is_name
 @pytest.mark.parametrize("outer", ["system", "openssl"])
 def test_an_error_of_the_tls_inside_is_the_servers(outer, inner, run):
     """A certificate that is not trusted: the same as without a proxy, with a note of it."""
-    with Wrong() as peer, proxy(http_proxy(), tls=True) as hop:
+    with Server(GOOD.server_context()) as peer, proxy(http_proxy(), tls=True) as hop:
         options = ways(hop, outer, "plain") | {"tls": tls_by(inner), "host": "127.0.0.1"}
         with pytest.raises(fastws.CertificateError) as caught:
             run(None, peer.url, **options)
     assert "to the proxy" not in str(caught.value)
     assert caught.value.__notes__ == [f"by way of the proxy https://127.0.0.1:{hop.port}"]
-
-
-def Wrong():
-    """A server whose certificate the tests' authority has not signed."""
-    return Server(GOOD.server_context())
 
 
 @pytest.mark.parametrize("inner", INNER)
