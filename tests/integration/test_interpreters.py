@@ -19,6 +19,25 @@ from programs import run_program
 ROOT = Path(__file__).parents[2]
 
 
+async def test_attributes_that_only_tell_may_be_read_anywhere(fastws_server):
+    names = ("uri", "state", "close_code", "close_info", "request", "response", "subprotocol", "latency", "compression")
+    names += ("local_address", "remote_address", "seq", "received_ns")
+    async with fastws.connect(fastws_server.url("/echo"), compression="deflate") as ws:
+
+        def look():
+            return [getattr(ws, name) for name in names if name not in ("request", "response")] + [repr(ws)]
+
+        assert await asyncio.to_thread(look) == look()
+
+        def others():
+            assert ws.request.headers["Upgrade"] == "websocket"
+            assert ws.response.status_code == 101
+            with pytest.raises(RuntimeError, match="belongs to the event loop of the thread"):
+                ws.stats()
+
+        await asyncio.to_thread(others)
+
+
 @pytest.fixture(params=["system", "openssl"])
 def server(request, fastws_server_factory):
     server = fastws_server_factory(tls=True)
