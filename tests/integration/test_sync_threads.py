@@ -189,7 +189,7 @@ def helpers():
         try:
             with open(f"/proc/self/task/{task}/comm") as comm:
                 names.append(comm.read().strip())
-        except FileNotFoundError:
+        except (FileNotFoundError, ProcessLookupError):
             pass
     return names.count("fastws-sync")
 

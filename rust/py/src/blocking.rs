@@ -73,9 +73,9 @@ unsafe impl Sync for Blocking {}
 impl Blocking {
     #[new]
     #[pyo3(signature = (policy, settings, background=true))]
-    fn new(policy: Py<PyAny>, settings: &Settings, background: bool) -> PyResult<Self> {
+    fn new(policy: Py<PyAny>, settings: &Settings, background: bool) -> Self {
         fork::watch();
-        Ok(Self {
+        Self {
             policy,
             inner: RefCell::new(Inner::new(Arc::clone(&settings.shared))),
             settings: Arc::clone(&settings.shared),
@@ -86,7 +86,7 @@ impl Blocking {
             hunch: Hunch::default(),
             failed: RefCell::default(),
             fork: fork::generation(),
-        })
+        }
     }
 
     /// Takes over a non-blocking socket that is connected or connecting, and does TLS and the upgrade on it. False: it is

@@ -69,7 +69,7 @@ impl TlsTunnel {
     /// The stream, for a connection.
     pub fn take(&self) -> PyResult<Box<TlsStream>> {
         let stream = self.stream.borrow_mut().take().ok_or_else(taken)?;
-        Ok(if stream.has_outer() { stream } else { Box::new(stream.to_proxy()) })
+        Ok(if stream.has_outer() { stream } else { Box::new(stream.naming_proxy()) })
     }
 }
 

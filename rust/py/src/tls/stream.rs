@@ -65,7 +65,7 @@ impl TlsStream {
     }
 
     /// The same, whose errors from here on say that it is to a proxy.
-    pub fn to_proxy(self) -> Self {
+    pub fn naming_proxy(self) -> Self {
         Self { to_proxy: true, ..self }
     }
 
