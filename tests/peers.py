@@ -426,3 +426,14 @@ def request_of(peer):
     """The first line and the headers of the first request to a peer."""
     head, *headers = peer._wires[0].request.decode().split("\r\n")
     return head, [tuple(header.split(": ", 1)) for header in headers]
+
+
+def until_receiving(ws):
+    """Returns when another thread waits for a message of a blocking connection."""
+    while True:
+        try:
+            ws.recv(timeout=0)
+        except fastws.ConcurrencyError:
+            return
+        except TimeoutError:
+            pass

@@ -10,6 +10,7 @@ from types import SimpleNamespace
 import pytest
 
 import fastws
+import fastws.sync
 from certificates import Authority, Issued
 from fastws import TlsConfig
 from fastws.runner import loop_factory
@@ -55,6 +56,10 @@ class Server:
 
 
 def opened(server, tls, loop="asyncio"):
+    """Opens a connection: on this loop, or with "sync" on none."""
+    if loop == "sync":
+        fastws.sync.connect(server.url, tls=tls, host="127.0.0.1", open_timeout=30).close()
+        return
     with asyncio.Runner(loop_factory=loop_factory(loop)) as runner:
         runner.run(asyncio.wait_for(fastws.connect(server.url, tls=tls, host="127.0.0.1")._open(), 30))
 
@@ -82,9 +87,9 @@ class Answering(Server):
             secured.sendall(b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n")
 
 
-def accepted(shown, *, ca=ROOT.pem, **told):
+def accepted(shown, *, ca=ROOT.pem, loop="asyncio", **told):
     """A connection to a server with this certificate or context gets as far as HTTP; what the server saw of it."""
     context = shown.server_context() if isinstance(shown, Issued) else shown
     with Answering(context) as server, pytest.raises(fastws.InvalidStatus):
-        opened(server, TlsConfig(ca=ca, **told))
+        opened(server, TlsConfig(ca=ca, **told), loop)
     return server.seen

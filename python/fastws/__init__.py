@@ -13,7 +13,7 @@
     fastws.run(main())
 """
 
-from . import events, keys, sync
+from . import _core, events, keys, sync  # noqa: F401 - the native half refuses sub-interpreters before others do
 from ._core import Batch, Message, MessageView
 from .builder import ClientBuilder
 from .client import WebSocketClient

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from . import _core, _options, dial, proxy, redirects
-from ._openssl import Context, Layered, Secured, Stream
+from ._openssl import Context, Layered, Secured, Stream, ToProxy
 from .errors import ConnectError, DialError, InvalidStatus, OpenTimeout, Phase, SocketOptionError
 from .http import HeadersLike, Response
 from .listener import Callbacks
@@ -266,8 +266,10 @@ class Opening:
 
 def _secured(context: TlsContext | None, name: str, outer: Secured | None) -> _core.TlsContext | Secured | None:
     """The TLS of a connection. Both ends' by rustls need nobody between them. Raises ValueError."""
-    if outer is None or context is None:
-        return Stream(context, name) if isinstance(context, Context) else context or outer
+    if outer is None:
+        return Stream(context, name) if isinstance(context, Context) else context
+    if context is None:
+        return ToProxy(outer) if isinstance(outer, Stream) else outer
     if isinstance(context, Context):
         return Layered(outer, Stream(context, name))
     if isinstance(outer, _core.TlsTunnel):

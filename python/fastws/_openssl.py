@@ -13,7 +13,7 @@ from typing import Any, Protocol
 from . import _core
 from ._tls_files import Material, identity
 
-__all__ = ["Context", "Layered", "Secured", "Stream", "context_of"]
+__all__ = ["CUT_OFF", "Context", "Layered", "Secured", "Stream", "ToProxy", "context_of"]
 
 
 class Context:
@@ -130,6 +130,20 @@ class Secured(Protocol):
     def work(self, cipher: bytes, plain: bytes, close: bool, /) -> tuple[bytes, bytes, bool, str | None]: ...
 
 
+class ToProxy:
+    """Established TLS to a proxy, with none inside of it: its errors say so."""
+
+    __slots__ = ("_stream",)
+
+    def __init__(self, stream: Stream) -> None:
+        self._stream = stream
+
+    def work(self, cipher: bytes, plain: bytes, close: bool) -> tuple[bytes, bytes, bool, str | None]:
+        """See ``Stream.work``."""
+        received, records, established, end = self._stream.work(cipher, plain, close)
+        return received, records, established, end and _to_proxy(end)
+
+
 class Layered:
     """TLS inside of TLS: ``inner`` to the server, inside of ``outer`` to a proxy, which is established."""
 
@@ -140,14 +154,18 @@ class Layered:
         self._inner = inner
 
     def work(self, cipher: bytes, plain: bytes, close: bool) -> tuple[bytes, bytes, bool, str | None]:
-        """See ``Stream.work``."""
+        """See ``Stream.work``. Where the proxy ends its TLS before the server does, that is ``CUT_OFF``."""
         records, answer, _, outer_end = self._outer.work(cipher, b"", False)
         received, sealed, established, end = self._inner.work(records, plain, close)
         _, more, _, failed = self._outer.work(b"", sealed, close)
         outer_end = outer_end or failed or outer_end
         if end is None and outer_end is not None:
-            end = outer_end and f"to the proxy: {outer_end.removeprefix('certificate: ')}"
+            end = _to_proxy(outer_end) if outer_end else CUT_OFF
         return received, answer + more, established, end
+
+
+def _to_proxy(error: str) -> str:
+    return f"to the proxy: {error.removeprefix('certificate: ')}"
 
 
 class _NotPinned(Exception):
@@ -290,6 +308,9 @@ def _words(error: Exception, shows_certificate: bool | None) -> str:
         return f"certificate: the server refused the client certificate{maybe}: {why} (alert {alert})"
     return _REASONS.get(reason, reason)
 
+
+CUT_OFF = "cut off"
+"""How the receiving half ended where TLS outside of it did first; ``tls::python`` knows it by this."""
 
 _ABOUT_OURS = frozenset(
     {

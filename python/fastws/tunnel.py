@@ -149,7 +149,7 @@ class Tunnel:
 
     def _not_secured(self, why: str) -> ProxyError:
         is_certificate = why.startswith("certificate: ")
-        why = tls_reason(why).replace("the server's certificate", "its certificate")
+        why = tls_reason(why).replace("the server's certificate", "its certificate").replace("the server ", "it ")
         why = why.replace("TlsConfig(", "proxy_tls=TlsConfig(").replace("use ws://", "use http://")
         return self._failed(f"made no TLS connection to itself: {why}", denied=is_certificate)
 
@@ -162,7 +162,11 @@ class Tunnel:
         except UnicodeError:
             raise
         except ValueError as error:
-            raise self._failed(f"sent what is not TLS any more: {error}") from error
+            why = str(error)
+            if why.startswith("certificate: "):
+                # With TLS 1.3 it judges ours when our part of the handshake is over.
+                raise self._not_secured(why) from error
+            raise self._failed(f"sent what is not TLS any more: {why}") from error
         if response is None:
             raise self._failed("answered something that is not HTTP: is it a proxy of this kind, on this port?")
         if not 200 <= response.status_code < 300:
@@ -269,22 +273,28 @@ class _Sealed:
         self._tls = tls
 
     async def send(self, data: bytes) -> None:
-        await self._io.send(self._sock, self._worked(b"", data)[1])
+        try:
+            await self._io.send(self._sock, self._worked(b"", data)[1])
+        except OSError:
+            # It may have said why, with an alert, before it reset the connection.
+            with contextlib.suppress(OSError):
+                self._worked(self._sock.recv(_CHUNK), b"")
+            raise
 
     async def receive(self, _: bytes) -> bytes:
         while data := await self._io.receive(self._sock, _CHUNK):
-            received, records = self._worked(data, b"")
+            received, records, is_over = self._worked(data, b"")
             if records:
                 await self._io.send(self._sock, records)
-            if received:
+            if received or is_over:
                 return received
         return b""
 
-    def _worked(self, cipher: bytes, plain: bytes) -> tuple[bytes, bytes]:
+    def _worked(self, cipher: bytes, plain: bytes) -> tuple[bytes, bytes, bool]:
         received, records, _, end = self._tls.work(cipher, plain, False)
         if end:
             raise ValueError(end)
-        return received, records
+        return received, records, end is not None
 
 
 def _parsed(head: bytes) -> Response | None:

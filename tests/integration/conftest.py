@@ -1,6 +1,9 @@
-"""Runs each `async def` test twice: on asyncio's own loop and on uvloop."""
+"""Runs each `async def` test twice: on asyncio's own loop and on uvloop. One that is marked `also_sync` runs a third
+time: its `fastws.connect` is `fastws.sync.connect` then, in a thread.
+"""
 
 import asyncio
+import contextlib
 import functools
 import gc
 import inspect
@@ -8,6 +11,7 @@ import os
 
 import pytest
 
+import blocking
 from fastws.runner import loop_factory
 from programs import run_program
 
@@ -17,13 +21,16 @@ LIMIT = float(os.environ.get("FASTWS_TEST_LIMIT", "30"))
 
 def pytest_configure(config):
     config.addinivalue_line("markers", "loop_debug: runs in the debug mode of the loop")
+    config.addinivalue_line("markers", "also_sync: runs on blocking connections too; also_sync(False) takes it back")
 
 
 def pytest_generate_tests(metafunc):
     if inspect.iscoroutinefunction(metafunc.function) or "loop_name" in metafunc.fixturenames:
         if "loop_name" not in metafunc.fixturenames:
             metafunc.fixturenames.append("loop_name")
-        metafunc.parametrize("loop_name", LOOPS)
+        marker = metafunc.definition.get_closest_marker("also_sync")
+        is_sync_too = marker is not None and marker.args != (False,)
+        metafunc.parametrize("loop_name", [*LOOPS, "sync"] if is_sync_too else LOOPS)
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -37,7 +44,12 @@ def pytest_pyfunc_call(pyfuncitem):
         async with asyncio.timeout(LIMIT):
             await pyfuncitem.obj(**arguments)
 
-    with asyncio.Runner(loop_factory=loop_factory(pyfuncitem.callspec.params["loop_name"]), debug=debug) as runner:
+    name = pyfuncitem.callspec.params["loop_name"]
+    is_sync = name == "sync"
+    with (
+        blocking.instead_of_loops() if is_sync else contextlib.nullcontext(),
+        asyncio.Runner(loop_factory=loop_factory("asyncio" if is_sync else name), debug=debug) as runner,
+    ):
         runner.run(main())
     return True
 

@@ -15,6 +15,8 @@ from fastws import _loop_io
 from fastws.sync import _io as sync_io
 from peers import Peer, Wire, authority_pem, no_descriptor_left, request_of, server_context
 
+pytestmark = pytest.mark.also_sync
+
 
 async def test_ipv6_literals():
     try:
@@ -218,6 +220,7 @@ async def test_a_local_addr_that_is_not_to_be_had_is_named(open_fds):
         await fastws.connect("ws://127.0.0.1/", local_addr=("nowhere.invalid", 0))
 
 
+@pytest.mark.also_sync(False)
 async def test_cancelling_while_addresses_are_tried_leaves_nothing(resolved, open_fds):
     async with no_descriptor_left(open_fds):
         with port_that_is_silent() as silent, port_that_is_silent() as other:
@@ -264,24 +267,29 @@ def upgraded(wire):
     wire.answer_close()
 
 
-@pytest.mark.parametrize("form", ["unix_connect", "uri", "path-like", "client"])
+@pytest.mark.parametrize("form", ["unix_connect", "uri", "path-like"])
 async def test_a_unix_socket_is_named_by_its_path(form, tmp_path, open_fds):
     path = tmp_path / "feed.sock"
     async with no_descriptor_left(open_fds):
         with unix_peer(str(path), upgraded) as wires:
-            if form == "client":
-                async with fastws.WebSocketClient(f"ws+unix://{path}:/v5?token=hunter2") as client:
-                    assert client.uri == f"ws+unix://{path}:/v5?***"
-            else:
-                opening = {
-                    "unix_connect": lambda: fastws.unix_connect(str(path), "ws://localhost/v5?token=hunter2"),
-                    "path-like": lambda: fastws.unix_connect(path, "ws://localhost/v5?token=hunter2"),
-                    "uri": lambda: fastws.connect(f"ws+unix://{path}:/v5?token=hunter2"),
-                }[form]()
-                async with opening as ws:
-                    assert ws.remote_address == str(path)
-                    assert "hunter2" not in ws.uri
+            opening = {
+                "unix_connect": lambda: fastws.unix_connect(str(path), "ws://localhost/v5?token=hunter2"),
+                "path-like": lambda: fastws.unix_connect(path, "ws://localhost/v5?token=hunter2"),
+                "uri": lambda: fastws.connect(f"ws+unix://{path}:/v5?token=hunter2"),
+            }[form]()
+            async with opening as ws:
+                assert ws.remote_address == str(path)
+                assert "hunter2" not in ws.uri
         assert wires[0].request.startswith(b"GET /v5?token=hunter2 HTTP/1.1\r\nHost: localhost\r\n")
+
+
+@pytest.mark.also_sync(False)
+async def test_a_client_has_a_unix_socket_by_its_path(tmp_path):
+    path = tmp_path / "feed.sock"
+    with unix_peer(str(path), upgraded) as wires:
+        async with fastws.WebSocketClient(f"ws+unix://{path}:/v5?token=hunter2") as client:
+            assert client.uri == f"ws+unix://{path}:/v5?***"
+    assert wires[0].request.startswith(b"GET /v5?token=hunter2 HTTP/1.1\r\nHost: localhost\r\n")
 
 
 async def test_tls_by_a_unix_socket(tmp_path):
@@ -372,6 +380,7 @@ async def test_nodelay_is_set_unless_it_is_not_wanted(nodelay):
 # Deadlines and giving up.
 
 
+@pytest.mark.also_sync(False)
 async def test_a_socket_that_is_closed_or_not_connected_is_said():
     closed = socket.socket()
     closed.close()

@@ -1,8 +1,11 @@
 """Programs that the documentation shows are run as they stand."""
 
+import asyncio
 import re
+import ssl
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 
 import pytest
@@ -44,7 +47,7 @@ def test_the_client_that_stays_runs_against_a_server(path, number, fastws_server
     assert result.stdout in ("hello\n", "BTC-USD\n")
 
 
-@pytest.mark.parametrize("path", ["README.md", "docs/index.md"])
+@pytest.mark.parametrize("path", ["README.md", "docs/index.md", "docs/howto/blocking.md"])
 def test_the_first_program_runs_against_a_server(path, fastws_server):
     """The fixture's server takes the place of its URL's."""
     program = re.sub(r"wss?://[^\"]+", fastws_server.url("/echo?fault=close:1000@1"), blocks(path)[0])
@@ -96,6 +99,43 @@ def test_the_test_that_the_testing_page_shows_passes(tmp_path):
     )
     assert result.returncode == 0, result.stdout + result.stderr
     assert "1 passed" in result.stdout
+
+
+@pytest.mark.parametrize(("path", "numbers"), [("docs/howto/tls.md", [0, 1]), ("docs/howto/proxies.md", [0])])
+def test_the_arguments_that_a_page_shows_are_taken(path, numbers):
+    """Nothing is connected to: that they mean what the page says is tested where it belongs."""
+    names = {
+        "fastws": fastws,
+        "uri": "wss://feed.example.com/",
+        "context": ssl.create_default_context(),
+        "pem_bytes": b"-----BEGIN CERTIFICATE-----",
+        "choose": lambda uri: None,
+    }
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "TlsConfig\\(verify=False\\)|.*not checked")
+        for number in numbers:
+            exec(blocks(path)[number], names)
+
+
+def test_the_loops_in_threads_that_the_page_shows_run(fastws_server):
+    url = fastws_server.url("/blast?n=2&size=3")
+    program = f"uris = [{url!r}] * 3\n" + blocks("docs/howto/threads.md")[0]
+    result = run(f"{program}\nfor thread in threads: thread.start()\nfor thread in threads: thread.join()")
+    assert (result.returncode, result.stderr) == (0, "")
+    assert len(result.stdout.splitlines()) == 6
+
+
+def test_what_the_threads_page_gives_to_a_loop_arrives(fastws_server):
+    calls = compile(blocks("docs/howto/threads.md")[1], "threads.md", "exec")
+
+    async def main():
+        loop = asyncio.get_running_loop()
+        async with fastws.connect(fastws_server.url("/echo")) as ws:
+            await asyncio.to_thread(exec, calls, {"ws": ws, "loop": loop, "asyncio": asyncio})
+            assert await ws.recv() == "order"
+            assert ws.state is fastws.State.CLOSED
+
+    asyncio.run(main())
 
 
 async def test_the_silence_that_the_tutorial_quotes_is_said_so(fastws_server):

@@ -12,6 +12,8 @@ from fastws.testing import Server
 from peers import Peer, Wire, authority_pem, ignoring_the_end, no_descriptor_left, text
 from proxies import http_proxy, proxy, socks_proxy
 
+pytestmark = pytest.mark.also_sync
+
 SCHEMES = ["http", "socks4", "socks4a", "socks5", "socks5h"]
 
 
@@ -44,6 +46,7 @@ async def test_a_way_through_a_proxy(scheme, tls, open_fds):
             assert peer.accepted == 1
 
 
+@pytest.mark.also_sync(False)
 async def test_a_client_goes_through_its_proxy_at_every_attempt(fastws_server):
     asked = []
     with proxy(http_proxy()) as hop:
@@ -344,12 +347,14 @@ async def test_a_proxy_that_is_silent_costs_open_timeout_and_no_more(scheme, beg
             )
 
 
+@pytest.mark.also_sync(False)
 async def test_open_timeout_names_the_function_that_chooses():
     with pytest.raises(fastws.OpenTimeout, match="the function given as proxy= had not returned") as caught:
         await fastws.connect("ws://h/", proxy=lambda uri: asyncio.Event().wait(), open_timeout=0.1)
     assert caught.value.phase == "proxy"
 
 
+@pytest.mark.also_sync(False)
 @pytest.mark.parametrize("scheme", ["http", "socks5h"])
 async def test_cancelling_in_a_proxys_handshake_leaves_nothing(scheme, open_fds):
     async with no_descriptor_left(open_fds):

@@ -9,7 +9,11 @@ import ssl
 import pytest
 
 import fastws
-from peers import Gate, Peer, Wire, authority_pem, ignoring_the_end, no_descriptor_left
+from certificates import CLIENT
+from peers import PATIENCE, Gate, Peer, Wire, authority_pem, ignoring_the_end, no_descriptor_left
+from tls_peers import GOOD, ROOT
+
+pytestmark = pytest.mark.also_sync
 
 
 def answering(*heads):
@@ -154,6 +158,7 @@ async def test_with_a_socket_of_ones_own_none_is_followed():
 CHALLENGE = '401 Unauthorized\r\nWWW-Authenticate: Digest realm="x"'
 
 
+@pytest.mark.also_sync(False)
 @pytest.mark.parametrize("kind", ["plain", "async"])
 async def test_a_challenge_is_answered_once(kind, open_fds):
     asked = []
@@ -214,6 +219,7 @@ async def test_the_answer_to_a_challenge_is_not_for_another_origin():
         assert len(asked) == 1
 
 
+@pytest.mark.also_sync(False)
 async def test_open_timeout_says_that_the_challenge_was_being_answered():
     with Peer(answering(CHALLENGE)[0], upgrade=False) as peer:
         with pytest.raises(fastws.OpenTimeout, match="on_auth_challenge had not returned") as caught:
@@ -221,9 +227,62 @@ async def test_open_timeout_says_that_the_challenge_was_being_answered():
         assert caught.value.phase == "upgrade"
 
 
+@pytest.mark.also_sync(False)
 async def test_a_client_follows_too():
     with Peer(accepting, tls=True, upgrade=False) as other:
         with Peer(*answering(to(other.url)), tls=True, upgrade=False) as peer:
             tls = fastws.TlsConfig(ca=authority_pem())
             async with fastws.WebSocketClient(peer.url, tls=tls) as client:
                 assert client.is_ready
+
+
+# TLS of one's own.
+
+
+def asking_peer(*scripts, issued=GOOD):
+    """A TLS server that asks for a client certificate, and takes none too; and what it was shown, by connection."""
+    context = issued.server_context()
+    context.verify_mode = ssl.CERT_OPTIONAL
+    context.load_verify_locations(cadata=ROOT.pem.decode())
+    shown = []
+
+    def secured(script):
+        def run(wire):
+            wire.sock = context.wrap_socket(wire.sock, server_side=True)
+            wire.sock.settimeout(PATIENCE)
+            shown.append(wire.sock.getpeercert())
+            script(wire)
+
+        return run
+
+    return Peer(*map(secured, scripts), upgrade=False), shown
+
+
+@pytest.mark.parametrize("kind", ["system", "openssl", "context"])
+async def test_a_client_certificate_goes_to_its_origin_only(kind, tmp_path):
+    mine = ROOT.issue("client.example", use=CLIENT)
+    if kind == "context":
+        tls = ssl.create_default_context(cadata=ROOT.pem.decode())
+        tmp_path.joinpath("mine.pem").write_bytes(mine.pem + mine.key_pem())
+        tls.load_cert_chain(tmp_path / "mine.pem")
+    else:
+        tls = fastws.TlsConfig(backend=kind, ca=ROOT.pem, certificate=mine.pem, key=mine.key_pem())
+    other, shown_there = asking_peer(accepting)
+    away = to(f"wss://localhost:{other.port}/")
+    peer, shown = asking_peer(answering(to("/again"))[0], answering(away)[0])
+    with other, peer:
+        async with fastws.connect(f"wss://localhost:{peer.port}/", tls=tls):
+            pass
+    assert list(map(bool, shown)) == [True, True]
+    # A context is used as it is, also there.
+    assert list(map(bool, shown_there)) == [kind == "context"]
+
+
+async def test_the_name_that_was_given_is_its_origins_only():
+    other, _ = asking_peer(accepting)
+    peer, _ = asking_peer(answering(to(f"wss://localhost:{other.port}/"))[0], issued=ROOT.issue("feed.example"))
+    with other, peer:
+        tls = fastws.TlsConfig(ca=ROOT.pem)
+        async with fastws.connect(f"wss://127.0.0.1:{peer.port}/", tls=tls, server_hostname="feed.example"):
+            pass
+    assert (other.accepted, peer.accepted) == (1, 1)

@@ -22,6 +22,8 @@ from peers import (
 )
 from proxies import http_proxy, proxy
 
+pytestmark = pytest.mark.also_sync
+
 
 @pytest.fixture
 def trusting():
@@ -80,6 +82,7 @@ async def test_many_sent_at_once_arrive(tls, trusting):
     assert peer.results == [[number * 100 for number in range(300)]]
 
 
+@pytest.mark.also_sync(False)
 async def test_a_client_goes_through(trusting):
     @ignoring_the_end
     def script(wire):
@@ -197,6 +200,7 @@ async def test_what_goes_wrong_inside_is_the_servers(trusting):
         assert caught.value.__notes__ == [f"by way of the proxy https://127.0.0.1:{hop.port}"]
 
 
+@pytest.mark.also_sync(False)
 async def test_cancelling_in_the_handshake_leaves_nothing(trusting, open_fds):
     async with no_descriptor_left(open_fds):
         with contextlib.suppress(ssl.SSLError, OSError), proxy(http_proxy(), tls=True) as hop:

@@ -10,6 +10,7 @@ from fastws import TlsConfig
 from tls_peers import GOOD, OTHER, ROOT, accepted, asking, refusal
 
 BACKENDS = ["system", "webpki", "openssl"]
+WAYS = ["asyncio", "sync"]
 
 BETWEEN = Authority("Test Between", above=ROOT)
 
@@ -19,6 +20,13 @@ def day(moment):
 
 
 THEN, SOON = now() - DAY / 2, now() + DAY / 2
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _awake():
+    """A thread that waited on a blocking connection once has a descriptor of its own."""
+    accepted(GOOD, loop="sync")
+
 
 # What the server shows, besides `ca=ROOT` what the client is told, and what is said of it.
 MATRIX = {
@@ -99,10 +107,11 @@ MATRIX = {
 
 @pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize("case", MATRIX)
-def test_a_bad_certificate_is_refused_and_said_to_be_what_it_is(case, backend, open_fds):
+@pytest.mark.parametrize("way", WAYS)
+def test_a_bad_certificate_is_refused_and_said_to_be_what_it_is(way, case, backend, open_fds):
     shown, told, words = MATRIX[case]
     before = open_fds()
-    error = refusal(shown.server_context(), TlsConfig(backend=backend, ca=ROOT.pem, **told))
+    error = refusal(shown.server_context(), TlsConfig(backend=backend, ca=ROOT.pem, **told), way)
     assert type(error) is fastws.CertificateError
     assert (error.phase, error.kind, error.is_retryable, error.lost) == ("tls", "certificate", False, False)
     assert re.search(words.get(backend, words[""]), str(error)), str(error)
@@ -113,7 +122,8 @@ def test_a_bad_certificate_is_refused_and_said_to_be_what_it_is(case, backend, o
 @pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize("version", ["TLSv1.2", "TLSv1.3"])
 @pytest.mark.parametrize("case", ["missing", "refused", "for another use"])
-def test_a_client_certificate_that_the_server_does_not_take_is_said(case, version, backend):
+@pytest.mark.parametrize("way", WAYS)
+def test_a_client_certificate_that_the_server_does_not_take_is_said(way, case, version, backend):
     given = {
         "missing": None,
         "refused": OTHER.issue("client.example", use=CLIENT),
@@ -126,7 +136,7 @@ def test_a_client_certificate_that_the_server_does_not_take_is_said(case, versio
         certificate=given and given.pem,
         key=given and given.key_pem(),
     )
-    error = refusal(asking(), tls)
+    error = refusal(asking(), tls, way)
     assert (error.phase, error.lost) == ("tls", False)
     words = {
         "missing": "wants a client certificate, and none was given",
@@ -161,11 +171,13 @@ def test_an_authority_that_is_out_of_date_is_named():
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
-def test_good_certificates_are_accepted(backend):
+@pytest.mark.parametrize("way", WAYS)
+def test_good_certificates_are_accepted(way, backend):
     """What makes the matrix mean something."""
-    assert accepted(GOOD, backend=backend)
-    assert accepted(BETWEEN.issue("localhost", above=(BETWEEN.certificate,)), backend=backend)
-    assert accepted(GOOD, backend=backend, crls=[ROOT.revocation_list(OTHER), OTHER.revocation_list()])
+    told = {"backend": backend, "loop": way}
+    assert accepted(GOOD, **told)
+    assert accepted(BETWEEN.issue("localhost", above=(BETWEEN.certificate,)), **told)
+    assert accepted(GOOD, crls=[ROOT.revocation_list(OTHER), OTHER.revocation_list()], **told)
 
 
 @pytest.mark.parametrize("backend", BACKENDS)

@@ -232,7 +232,8 @@ async def test_a_connection_that_its_context_refers_to_is_collected(server, open
     del ws, Holds, context
     gc.collect()
     assert gone() is None
-    assert open_fds() == before
+    while open_fds() > before:  # the server closes its ends in threads of its own
+        await asyncio.sleep(0.001)
 
 
 async def test_sessions_are_resumed_by_configuration_and_not_by_a_context(server):

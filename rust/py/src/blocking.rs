@@ -73,20 +73,20 @@ unsafe impl Sync for Blocking {}
 impl Blocking {
     #[new]
     #[pyo3(signature = (policy, settings, background=true))]
-    fn new(policy: Py<PyAny>, settings: &Settings, background: bool) -> PyResult<Self> {
+    fn new(policy: Py<PyAny>, settings: &Settings, background: bool) -> Self {
         fork::watch();
-        Ok(Self {
+        Self {
             policy,
             inner: RefCell::new(Inner::new(Arc::clone(&settings.shared))),
             settings: Arc::clone(&settings.shared),
-            helper: background.then(Helper::new).transpose()?,
+            helper: background.then(Helper::new),
             sleepers: RefCell::default(),
             behind: Cell::new(false),
             receiving: Cell::new(false),
             hunch: Hunch::default(),
             failed: RefCell::default(),
             fork: fork::generation(),
-        })
+        }
     }
 
     /// Takes over a non-blocking socket that is connected or connecting, and does TLS and the upgrade on it. False: it is
@@ -124,7 +124,8 @@ impl Blocking {
             if let Some(Failed { phase, kind, text }) = failed {
                 return Err(this.error(py, "open_failed", (slf, phase.name(), kind, text)));
             }
-            Ok((this.inner.borrow().phase == Phase::Open).then_some(()))
+            // It may be over again, without a failure to open.
+            Ok(matches!(this.inner.borrow().phase, Phase::Open | Phase::Closed).then_some(()))
         })?;
         if opened.is_none() {
             return Ok(false);
@@ -277,7 +278,7 @@ impl Blocking {
     ///     RuntimeError: The connection belongs to another process.
     fn flush(slf: &Bound<'_, Self>) -> PyResult<()> {
         slf.get().check()?;
-        Self::flush_all(slf)
+        Self::flush_now(slf)
     }
 
     /// From here on what is sent is collected.

@@ -421,8 +421,8 @@ impl Conn {
     /// The terms of compression that were agreed on: (server and client without context takeover, window bits of the
     /// server and of the client). None: messages are not compressed.
     #[getter]
-    fn _compression(&self) -> PyResult<Option<(bool, bool, u8, u8)>> {
-        Ok(payload::terms(&*self.borrow()?))
+    fn _compression(&self) -> Option<(bool, bool, u8, u8)> {
+        payload::terms(&self.inner.borrow())
     }
 
     /// Messages accepted since the connection opened, and of them: (not begun to be written, written in part).

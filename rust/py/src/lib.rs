@@ -44,53 +44,50 @@ mod venue;
 mod view;
 mod waiter;
 
+use pyo3::exceptions::PyImportError;
+use pyo3::ffi;
 use pyo3::prelude::*;
 
 /// The native half of fastws.
 #[pymodule(gil_used = true)]
-mod _core {
-    use pyo3::prelude::*;
+fn _core(m: &Bound<'_, PyModule>) -> PyResult<()> {
+    let py = m.py();
+    // Before anything is made: what is kept for all is one interpreter's.
+    refuse_others(py)?;
+    awaitable::prepare(py)?;
+    m.add_class::<batch::Batch>()?;
+    m.add_class::<blocking::Blocking>()?;
+    m.add_class::<conn::Conn>()?;
+    m.add_class::<cork::Cork>()?;
+    m.add_class::<hub::Hub>()?;
+    m.add_class::<keys::Key>()?;
+    m.add_class::<request::Request>()?;
+    m.add_class::<ring::Cursor>()?;
+    m.add_class::<ring::Message>()?;
+    m.add_class::<ring::Ring>()?;
+    m.add_class::<settings::Settings>()?;
+    m.add_class::<testing::TestServer>()?;
+    m.add_class::<tls::TlsContext>()?;
+    m.add_class::<tunnel::TlsTunnel>()?;
+    m.add_class::<venue::TestVenue>()?;
+    m.add_class::<view::MessageView>()?;
+    m.add_class::<waiter::Waiter>()?;
+    m.add_function(wrap_pyfunction!(clock::seconds, m)?)?;
+    m.add_function(wrap_pyfunction!(fault::panic_at, m)?)?;
+    m.add_function(wrap_pyfunction!(fault::work_elsewhere, m)?)?;
+    m.add_function(wrap_pyfunction!(request::parse_uri, m)?)?;
+    m.add_function(wrap_pyfunction!(tls::certificate_pin, m)?)?;
+    let sequence = py.import("collections.abc")?.getattr("Sequence")?;
+    sequence.call_method1("register", (py.get_type::<batch::Batch>(),))?;
+    m.add("__version__", env!("CARGO_PKG_VERSION"))
+}
 
-    #[pymodule_export]
-    use super::batch::Batch;
-    #[pymodule_export]
-    use super::blocking::Blocking;
-    #[pymodule_export]
-    use super::clock::seconds;
-    #[pymodule_export]
-    use super::conn::Conn;
-    #[pymodule_export]
-    use super::cork::Cork;
-    #[pymodule_export]
-    use super::fault::{panic_at, work_elsewhere};
-    #[pymodule_export]
-    use super::hub::Hub;
-    #[pymodule_export]
-    use super::keys::Key;
-    #[pymodule_export]
-    use super::request::{Request, parse_uri};
-    #[pymodule_export]
-    use super::ring::{Cursor, Message, Ring};
-    #[pymodule_export]
-    use super::settings::Settings;
-    #[pymodule_export]
-    use super::testing::TestServer;
-    #[pymodule_export]
-    use super::tls::{TlsContext, certificate_pin};
-    #[pymodule_export]
-    use super::tunnel::TlsTunnel;
-    #[pymodule_export]
-    use super::venue::TestVenue;
-    #[pymodule_export]
-    use super::view::MessageView;
-    #[pymodule_export]
-    use super::waiter::Waiter;
-
-    #[pymodule_init]
-    fn init(m: &Bound<'_, PyModule>) -> PyResult<()> {
-        super::awaitable::prepare(m.py())?;
-        let sequence = m.py().import("collections.abc")?.getattr("Sequence")?;
-        sequence.call_method1("register", (m.py().get_type::<super::batch::Batch>(),))?;
-        m.add("__version__", env!("CARGO_PKG_VERSION"))
+/// Refuses sub-interpreters. CPython does so itself where they have a lock of their own.
+fn refuse_others(_: Python<'_>) -> PyResult<()> {
+    // SAFETY: attached; both give what lives as long as the process, or as this interpreter.
+    let is_main = unsafe { ffi::PyInterpreterState_Get() == ffi::PyInterpreterState_Main() };
+    if is_main {
+        return Ok(());
     }
+    Err(PyImportError::new_err("fastws does not support sub-interpreters: import it in the main interpreter"))
 }

@@ -36,6 +36,16 @@ impl Inner {
             && !self.core.has_stream_ended()
     }
 
+    /// Whether Python is at work, for another call: what was taken out for it has not left.
+    pub(crate) fn is_python_at_work(&self) -> bool {
+        matches!(self.tls.as_ref(), Some(Tls::Python(tls)) if tls.is_at_work)
+    }
+
+    /// Whether other calls came while Python was at work, which it is no more: they do not know what became of their part.
+    pub(crate) fn take_left_to_python(&mut self) -> bool {
+        self.python_tls().is_some_and(|tls| !tls.is_at_work && std::mem::take(&mut tls.has_more_to_do))
+    }
+
     /// Reads records, for Python to work through.
     pub(crate) fn read_records(&mut self) -> io::Result<Read> {
         let mut cipher = buffers::take();
@@ -57,6 +67,7 @@ impl Inner {
         }
         let core = &mut self.core;
         let Some(Tls::Python(tls)) = self.tls.as_mut() else { return None };
+        tls.has_more_to_do |= tls.is_at_work;
         if tls.is_at_work || matches!(tls.end, Some(Err(_))) {
             return None;
         }

@@ -59,6 +59,14 @@ impl Tls {
         }
     }
 
+    /// Whether it ended because the TLS outside of it did, a proxy's: it was cut off.
+    pub fn is_cut_off(&self) -> bool {
+        match self {
+            Self::Rustls(tls) => tls.is_cut_off(),
+            Self::Python(tls) => tls.cut_off,
+        }
+    }
+
     /// Records to send.
     #[inline]
     pub fn output(&self) -> &[u8] {

@@ -238,7 +238,7 @@ impl Inner {
                 None => return Ok(Read::Drained),
             },
             Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => match &self.tls {
-                Some(tls) if tls.end().is_none() => StreamEnd::Truncated,
+                Some(tls) if tls.end().is_none() || tls.is_cut_off() => StreamEnd::Truncated,
                 _ => StreamEnd::Clean,
             },
             Err(error) => StreamEnd::Error(error.to_string()),
@@ -562,7 +562,11 @@ impl Inner {
         match self.core.teardown() {
             Teardown::Keep => return false,
             // What TLS has taken over is not written yet: the core does not know of it.
-            _ if self.blocked && self.has_ciphertext() && self.core.state() != State::Closed => return false,
+            _ if self.core.state() != State::Closed
+                && (self.blocked && self.has_ciphertext() || self.is_python_at_work()) =>
+            {
+                return false;
+            }
             Teardown::HalfClose => self.half_close(),
             Teardown::Close => return true,
         }

@@ -39,10 +39,8 @@ impl TlsTunnel {
         let stream = stream.as_mut().ok_or_else(taken)?;
         let mut received = Vec::new();
         if !cipher.is_empty() {
-            let mut buffer = vec![0; MAX_RECORD + cipher.len()];
-            let held = stream.put_incoming(&mut buffer);
-            buffer[held..held + cipher.len()].copy_from_slice(cipher);
-            stream.receive(&mut buffer[..held + cipher.len()], |payload| received.extend_from_slice(payload));
+            let mut cipher = stream.behind_incoming(cipher);
+            stream.receive(&mut cipher, |payload| received.extend_from_slice(payload));
         }
         let sent = if plain.is_empty() { Ok(()) } else { stream.send(plain) };
         let sent = if close { sent.and(stream.notify_close()) } else { sent };
@@ -59,7 +57,7 @@ impl TlsTunnel {
 
     /// From here on this is TLS to the server of this name, inside of what it was; for a connection. Raises ValueError.
     fn enter(&self, context: &TlsContext, server_name: &str) -> PyResult<()> {
-        let outer = self.take()?;
+        let outer = self.stream.borrow_mut().take().ok_or_else(taken)?;
         let mut stream = context.stream(server_name).map_err(PyValueError::new_err)?.inside(outer);
         stream.pump().map_err(PyValueError::new_err)?;
         *self.stream.borrow_mut() = Some(Box::new(stream));
@@ -70,7 +68,8 @@ impl TlsTunnel {
 impl TlsTunnel {
     /// The stream, for a connection.
     pub fn take(&self) -> PyResult<Box<TlsStream>> {
-        self.stream.borrow_mut().take().ok_or_else(taken)
+        let stream = self.stream.borrow_mut().take().ok_or_else(taken)?;
+        Ok(if stream.has_outer() { stream } else { Box::new(stream.naming_proxy()) })
     }
 }
 
@@ -78,6 +77,3 @@ impl TlsTunnel {
 fn taken() -> PyErr {
     PyRuntimeError::new_err("a connection has taken this TLS stream over")
 }
-
-/// A record is never longer, with its header (RFC 8446 §5.2, RFC 5246 §6.2.3).
-const MAX_RECORD: usize = 5 + (1 << 14) + 2048;

@@ -120,7 +120,11 @@ impl Blocking {
                 }
                 (inner.take_in(py)?, inner.is_secured_by_python())
             };
-            let read = if by_python { receive_secured(py, &this.inner, read)? } else { read };
+            let read = if by_python {
+                this.by_python(|| receive_secured(py, &this.inner, read)).map(|(read, _)| read)?
+            } else {
+                read
+            };
             Self::handle_events(slf)?;
             Self::run_work(slf)?;
             let inner = &mut *this.inner.borrow_mut();
@@ -177,15 +181,39 @@ impl Blocking {
         if ended { Self::on_end(slf) } else { Ok(()) }
     }
 
-    /// Writes what is queued, as far as the kernel takes it, with Python's part of TLS.
-    pub(super) fn flush_all(slf: &Bound<'_, Self>) -> PyResult<()> {
+    /// Writes what is queued, as far as the kernel takes it, with Python's part of TLS. True: other calls came meanwhile.
+    pub(super) fn flush_all(slf: &Bound<'_, Self>) -> PyResult<bool> {
         let this = slf.get();
         let by_python = {
             let inner = &mut *this.inner.borrow_mut();
             inner.flush();
             inner.is_secured_by_python()
         };
-        if by_python { secure(slf.py(), &this.inner) } else { Ok(()) }
+        if !by_python {
+            return Ok(false);
+        }
+        this.by_python(|| secure(slf.py(), &this.inner)).map(|((), came)| came)
+    }
+
+    /// The same, by a call that does nothing else; so it also ends what could not be ended meanwhile.
+    pub(super) fn flush_now(slf: &Bound<'_, Self>) -> PyResult<()> {
+        if Self::flush_all(slf)? { Self::settle_state(slf) } else { Ok(()) }
+    }
+
+    /// Lets Python do its part of TLS. Other calls can come meanwhile, and leave theirs to it: they are woken behind it,
+    /// as all are if it has failed, which no event of the socket's tells. True: some came.
+    fn by_python<T>(&self, run: impl FnOnce() -> PyResult<T>) -> PyResult<(T, bool)> {
+        let had_failed = self.inner.borrow().has_failed_in_python();
+        let outcome = run();
+        let (came, failed) = {
+            let inner = &mut *self.inner.borrow_mut();
+            (inner.take_left_to_python(), !had_failed && inner.has_failed_in_python())
+        };
+        if came || failed {
+            self.behind.set(true);
+            self.ring_all();
+        }
+        Ok((outcome?, came))
     }
 
     /// The connection is over: everybody who waits is told.
@@ -201,7 +229,10 @@ impl Blocking {
             (std::mem::take(&mut inner.rare.pings), inner.rare.tls.take())
         };
         drop(tls);
-        this.ring_all();
+        this.ring_calls();
+        if let Some(helper) = &this.helper {
+            helper.stop();
+        }
         for (_, _, future) in pings {
             let error = this.error(py, "closed", (slf,));
             resolve(py, Some(future), Some(error))?;
@@ -236,7 +267,7 @@ impl Blocking {
             inner.corks == 0 || inner.core.queued_bytes() >= crate::driver::COALESCE
         };
         if leaves {
-            Self::flush_all(slf)?;
+            Self::flush_now(slf)?;
         }
         let (above_limit, left) = {
             let inner = &mut *this.inner.borrow_mut();

@@ -29,7 +29,8 @@ pub struct Helper {
     begun: AtomicU32,
     /// The helper is to be told when the last call ends.
     wants_end: AtomicBool,
-    bell: Bell,
+    /// There as long as its thread: a connection that is over has no descriptor.
+    bell: Mutex<Option<Arc<Bell>>>,
     sleeps: AtomicBool,
     fork: u32,
 }
@@ -50,17 +51,17 @@ type Started = (u32, Weak<Helper>, JoinHandle<()>);
 static ALL: Mutex<Vec<Started>> = Mutex::new(Vec::new());
 
 impl Helper {
-    pub fn new() -> std::io::Result<Arc<Self>> {
-        Ok(Arc::new(Self {
+    pub fn new() -> Arc<Self> {
+        Arc::new(Self {
             over: Mutex::new(false),
             changed: Condvar::new(),
             calls: AtomicU32::new(0),
             begun: AtomicU32::new(0),
             wants_end: AtomicBool::new(false),
-            bell: Bell::new()?,
+            bell: Mutex::new(None),
             sleeps: AtomicBool::new(false),
             fork: fork::generation(),
-        }))
+        })
     }
 
     /// Lets it work for a connection, which it does not keep alive.
@@ -68,8 +69,9 @@ impl Helper {
         let py = conn.py();
         watch_exit(py)?;
         let weak = PyWeakrefReference::new(conn)?.unbind();
-        let this = Arc::clone(self);
-        let thread = std::thread::Builder::new().name("fastws-sync".to_owned()).spawn(move || this.run(weak))?;
+        let (this, bell) = (Arc::clone(self), Arc::new(Bell::new()?));
+        *lock(&self.bell) = Some(Arc::clone(&bell));
+        let thread = std::thread::Builder::new().name("fastws-sync".to_owned()).spawn(move || this.run(weak, &bell))?;
         let mut all = lock(&ALL);
         all.retain(|(_, _, thread)| !thread.is_finished());
         all.push((self.fork, Arc::downgrade(self), thread));
@@ -81,14 +83,20 @@ impl Helper {
         if self.fork == fork::generation() {
             *lock(&self.over) = true;
             self.changed.notify_all();
-            self.bell.ring();
+            self.ring_bell();
+        }
+    }
+
+    fn ring_bell(&self) {
+        if let Some(bell) = &*lock(&self.bell) {
+            bell.ring();
         }
     }
 
     /// Wakes it, if it sleeps on duty: what is waited for has changed.
     pub fn ring(&self) {
         if self.sleeps.load(Ordering::SeqCst) {
-            self.bell.ring();
+            self.ring_bell();
         }
     }
 
@@ -102,7 +110,7 @@ impl Helper {
         Call(this)
     }
 
-    fn run(&self, weak: Py<PyWeakrefReference>) {
+    fn run(&self, weak: Py<PyWeakrefReference>, bell: &Bell) {
         // Signals are for the main thread, whose calls they interrupt.
         // SAFETY: an all-zero set is valid, and lives through the calls.
         unsafe {
@@ -111,10 +119,11 @@ impl Helper {
             libc::pthread_sigmask(libc::SIG_BLOCK, &raw const all, std::ptr::null_mut());
         }
         while let Some(seen) = self.rest() {
-            if !self.work(&weak, seen) {
+            if !self.work(&weak, bell, seen) {
                 break;
             }
         }
+        *lock(&self.bell) = None;
         // Without an interpreter there is nothing to give back to.
         let mut weak = Some(weak);
         if Python::try_attach(|_| drop(weak.take())).is_none() {
@@ -148,14 +157,14 @@ impl Helper {
     }
 
     /// On duty until a call waits. False: it is over.
-    fn work(&self, weak: &Py<PyWeakrefReference>, seen: u32) -> bool {
+    fn work(&self, weak: &Py<PyWeakrefReference>, bell: &Bell, seen: u32) -> bool {
         let mut ready = NOTHING;
         loop {
             let turn = Python::try_attach(|py| self.turn(weak.bind(py), seen, ready));
             match turn {
                 None | Some(Turn::Over) => return false,
                 Some(Turn::Rest) => return true,
-                Some(Turn::Sleep(plan)) => ready = plan.sleep(&self.bell),
+                Some(Turn::Sleep(plan)) => ready = plan.sleep(bell),
             }
             self.sleeps.store(false, Ordering::SeqCst);
             if *lock(&self.over) {

@@ -13,16 +13,23 @@ pub struct PythonTls {
     pub established: bool,
     /// How the receiving half ended, once it has: by `close_notify`, or by an error.
     pub end: Option<Result<(), String>>,
+    /// It ended because the TLS outside of it did.
+    pub cut_off: bool,
     /// The handshake was begun.
     pub begun: bool,
     /// That nothing more will be sent was said.
     pub notified: bool,
     /// Python is at work.
     pub is_at_work: bool,
+    /// Another call came while it was, and left its part to it.
+    pub has_more_to_do: bool,
     pub left_messages: u64,
     outgoing: Vec<u8>,
     written: usize,
 }
+
+/// The TLS outside has ended, and the one inside had not: `fastws._openssl.CUT_OFF`.
+const CUT_OFF: &str = "cut off";
 
 /// What Python is asked to do.
 pub struct Job {
@@ -33,7 +40,7 @@ pub struct Job {
 }
 
 /// What it gave: plaintext, records, whether the handshake is over, and how the receiving half ended: "" by `close_notify`,
-/// or an error's text.
+/// [`CUT_OFF`], or an error's text.
 #[derive(FromPyObject)]
 pub struct Done(Vec<u8>, Vec<u8>, bool, Option<String>);
 
@@ -52,9 +59,11 @@ impl PythonTls {
             received: Vec::new(),
             established: false,
             end: None,
+            cut_off: false,
             begun: false,
             notified: false,
             is_at_work: false,
+            has_more_to_do: false,
             left_messages: 0,
             outgoing: Vec::new(),
             written: 0,
@@ -70,7 +79,8 @@ impl PythonTls {
                 self.outgoing.extend_from_slice(&records);
                 self.established |= established;
                 if let Some(end) = end {
-                    self.end = Some(if end.is_empty() { Ok(()) } else { Err(end) });
+                    self.cut_off = end == CUT_OFF;
+                    self.end = Some(if end.is_empty() || self.cut_off { Ok(()) } else { Err(end) });
                 }
                 Ok(())
             }

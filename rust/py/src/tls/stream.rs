@@ -23,6 +23,10 @@ pub struct TlsStream {
     pub left_messages: u64,
     /// The TLS that this one is inside of: a proxy's.
     outer: Option<Box<TlsStream>>,
+    /// That one ended, and this one had not.
+    cut_off: bool,
+    /// It is to a proxy, whose errors are not the server's.
+    to_proxy: bool,
 }
 
 /// Records to send, in storage of the thread's that is lent while there are some.
@@ -45,12 +49,24 @@ impl TlsStream {
             asked: None,
             left_messages: 0,
             outer: None,
+            cut_off: false,
+            to_proxy: false,
         }
     }
 
     /// The same inside of an established one.
     pub fn inside(self, outer: Box<Self>) -> Self {
         Self { outer: Some(outer), ..self }
+    }
+
+    /// Whether it is inside of another one.
+    pub fn has_outer(&self) -> bool {
+        self.outer.is_some()
+    }
+
+    /// The same, whose errors from here on say that it is to a proxy.
+    pub fn naming_proxy(self) -> Self {
+        Self { to_proxy: true, ..self }
     }
 
     /// Whether the TLS handshake is over.
@@ -61,6 +77,16 @@ impl TlsStream {
     /// How the receiving half ended, if it has: by `close_notify`, or by an error. Bytes behind that are ignored.
     pub fn end(&self) -> Option<&Result<(), String>> {
         self.end.as_ref()
+    }
+
+    /// Whether the TLS outside ended, and this one had not.
+    pub fn is_cut_off(&self) -> bool {
+        self.cut_off
+    }
+
+    /// What is to be worked through when `cipher` came: behind the bytes of an incomplete record.
+    pub fn behind_incoming(&self, cipher: &[u8]) -> Vec<u8> {
+        [&self.incoming, cipher].concat()
     }
 
     /// Puts the bytes of an incomplete record to the start of `buffer`; the next read goes behind them. Returns how many.
@@ -91,7 +117,9 @@ impl TlsStream {
         };
         self.seal();
         if let Err(error) = outcome {
-            self.end = Some(Err(error));
+            self.end = Some(Err(if self.to_proxy { words::to_proxy(&error) } else { error }));
+        } else if self.end.is_none() && self.outer.as_ref().is_some_and(|outer| outer.end.is_some()) {
+            (self.end, self.cut_off) = (Some(Ok(())), true);
         }
         if !was_established {
             self.asked = self.asked.take().or(notes::take().asked);
@@ -107,7 +135,7 @@ impl TlsStream {
         let mut records = std::mem::take(&mut self.incoming);
         let unwrapped = outer.work_through(cipher, |payload| records.extend_from_slice(payload));
         self.outer = Some(outer);
-        let unwrapped = unwrapped.map_err(|error| format!("to the proxy: {error}"));
+        let unwrapped = unwrapped.map_err(|error| words::to_proxy(&error));
         self.work_through(&mut records, take).and(unwrapped)
     }
 
@@ -119,7 +147,7 @@ impl TlsStream {
             return;
         }
         if let Err(error) = outer.send(&out.storage[out.written..out.filled]) {
-            self.end.get_or_insert(Err(format!("to the proxy: {error}")));
+            self.end.get_or_insert(Err(words::to_proxy(&error)));
         }
         (out.written, out.filled) = (0, 0);
         buffers::give_records(std::mem::take(&mut out.storage));

@@ -49,6 +49,11 @@ pub fn not_pinned(end_entity: &CertificateDer<'_>, intermediates: &[CertificateD
     )
 }
 
+/// What went wrong between us and a proxy: of its certificate it is no error of the server's.
+pub fn to_proxy(error: &str) -> String {
+    format!("to the proxy: {}", error.strip_prefix("certificate: ").unwrap_or(error))
+}
+
 /// What else went wrong; `asked` if the server asked for a client certificate.
 pub fn failed(error: &Error, asked: Option<&Asked>) -> String {
     let Error::AlertReceived(alert) = error else { return error.to_string() };
