@@ -6,8 +6,9 @@ import socket
 import pytest
 
 import fastws
+from daemons import free_port
 from peers import Peer, authority_pem, ignoring_the_end, server_pem, text
-from proxies import danted, free_port, haproxy, microsocks, tinyproxy
+from proxies import danted, haproxy, microsocks, tinyproxy
 
 pytestmark = pytest.mark.network
 

@@ -1,0 +1,120 @@
+"""Programs of others, each in a process of its own, on free ports: what is installed, starting, stopping, their logs.
+
+`python tests/daemons.py` prints which of them are missing and how to get them.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import socket
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+PATIENCE = 20.0
+"""Seconds that a program has to listen, and to end."""
+
+PACKAGES = {
+    "tinyproxy": "tinyproxy-bin",
+    "microsocks": "microsocks",
+    "danted": "dante-server",
+    "haproxy": "haproxy",
+    "nginx": "nginx",
+    "stunnel": "stunnel4",
+    "node": "nodejs",
+    "ws": "node-ws",
+}
+"""What the tests start, and the package of Debian and Ubuntu that has it. `ws` is node's module of that name."""
+
+
+def binary(name: str) -> str:
+    """The path of a program; a skip (for `make test-network` a failure) says what to install."""
+    path = found(name)
+    if path is None:
+        import pytest
+
+        missing = pytest.fail if os.environ.get("FASTWS_TEST_NETWORK") else pytest.skip
+        missing(f"{name} is not installed: apt-get install {PACKAGES[name]}")
+    return path
+
+
+def found(name: str) -> str | None:
+    """The path of a program, if it is installed."""
+    if name == "ws":
+        return _node_module("ws")
+    return shutil.which(name) or shutil.which(name, path="/usr/sbin:/usr/local/sbin")
+
+
+def _node_module(name: str) -> str | None:
+    """The folder of a module of node's: where NODE_PATH says, else where Debian has them, whoever has made the node."""
+    folders = [*os.environ.get("NODE_PATH", "").split(os.pathsep), "/usr/share/nodejs", "/usr/lib/nodejs"]
+    paths = (Path(folder, name) for folder in folders if folder)
+    return next((str(path) for path in paths if (path / "package.json").is_file()), None)
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        return server.getsockname()[1]
+
+
+def free_ports(count: int) -> list[int]:
+    """Different ones."""
+    with contextlib.ExitStack() as stack:
+        servers = [stack.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(count)]
+        return [server.getsockname()[1] for server in servers]
+
+
+_logs: list[Path] = []
+"""Of the programs that run, and of those that a test that failed has ended."""
+
+
+@contextlib.contextmanager
+def running(*ports: int, command: list[str], log: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """A program that listens at all of `ports`; it is asked to end at last, and made to."""
+    with log.open("ab") as output:
+        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=output, stderr=output)
+    _logs.append(log)
+    try:
+        for port in ports:
+            _wait_until_it_listens(process, port, log)
+        yield process
+        _logs.remove(log)
+    finally:
+        process.terminate()
+        try:
+            process.wait(PATIENCE)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+def _wait_until_it_listens(process: subprocess.Popen[bytes], port: int, log: Path) -> None:
+    until = time.monotonic() + PATIENCE
+    while True:
+        with contextlib.suppress(ConnectionRefusedError), socket.create_connection(("127.0.0.1", port)):
+            return
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            code = process.wait(0.01)
+            raise AssertionError(f"{process.args} ended with {code}: {log.read_text()}")
+        assert time.monotonic() < until, f"{process.args} does not listen at {port}: {log.read_text()}"
+
+
+def logs() -> Iterator[tuple[str, str]]:
+    """Name and end of the log of each program that runs or ran, for the report of a test that failed."""
+    for log in _logs:
+        with contextlib.suppress(FileNotFoundError):
+            yield log.name, log.read_text(errors="replace")[-4000:]
+
+
+def main() -> None:
+    missing = [name for name in PACKAGES if found(name) is None]
+    if missing:
+        print(f"Not installed: {', '.join(missing)}. Their tests fail. On Debian and Ubuntu:")
+        print(f"    apt-get install --no-install-recommends {' '.join(PACKAGES[name] for name in missing)}")
+
+
+if __name__ == "__main__":
+    main()
