@@ -1,6 +1,6 @@
 """Programs of others, each in a process of its own, on free ports: what is installed, starting, stopping, their logs.
 
-`python tests/daemons.py` prints which of them are missing and how to get them.
+`python tests/daemons.py` prints which of them are missing and how to get them; with `--packages` the packages only.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import os
 import shutil
 import socket
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -37,7 +38,7 @@ def binary(name: str) -> str:
         import pytest
 
         missing = pytest.fail if os.environ.get("FASTWS_TEST_NETWORK") else pytest.skip
-        missing(f"{name} is not installed: apt-get install {PACKAGES[name]}")
+        missing(f"{name} is not installed: apt-get install --no-install-recommends {PACKAGES[name]}")
     return path
 
 
@@ -67,8 +68,9 @@ def free_ports(count: int) -> list[int]:
         return [server.getsockname()[1] for server in servers]
 
 
-_logs: list[Path] = []
-"""Of the programs that run, and of those that a test that failed has ended."""
+_running: list[Path] = []
+_failed: list[Path] = []
+"""The logs of programs that run, and of those that ended as their test failed."""
 
 
 @contextlib.contextmanager
@@ -76,13 +78,16 @@ def running(*ports: int, command: list[str], log: Path) -> Iterator[subprocess.P
     """A program that listens at all of `ports`; it is asked to end at last, and made to."""
     with log.open("ab") as output:
         process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=output, stderr=output)
-    _logs.append(log)
+    _running.append(log)
     try:
         for port in ports:
             _wait_until_it_listens(process, port, log)
         yield process
-        _logs.remove(log)
+    except BaseException:
+        _failed.append(log)
+        raise
     finally:
+        _running.remove(log)
         process.terminate()
         try:
             process.wait(PATIENCE)
@@ -103,17 +108,20 @@ def _wait_until_it_listens(process: subprocess.Popen[bytes], port: int, log: Pat
 
 
 def logs() -> Iterator[tuple[str, str]]:
-    """Name and end of the log of each program that runs or ran, for the report of a test that failed."""
-    for log in _logs:
-        with contextlib.suppress(FileNotFoundError):
-            yield log.name, log.read_text(errors="replace")[-4000:]
+    """Name and end of each log that may say why a test failed."""
+    for log in (*_running, *_failed):
+        yield log.name, log.read_text(errors="replace")[-4000:]
+    _failed.clear()
 
 
 def main() -> None:
     missing = [name for name in PACKAGES if found(name) is None]
-    if missing:
+    packages = " ".join(PACKAGES[name] for name in missing)
+    if "--packages" in sys.argv:
+        print(packages)
+    elif missing:
         print(f"Not installed: {', '.join(missing)}. Their tests fail. On Debian and Ubuntu:")
-        print(f"    apt-get install --no-install-recommends {' '.join(PACKAGES[name] for name in missing)}")
+        print(f"    apt-get install --no-install-recommends {packages}")
 
 
 if __name__ == "__main__":

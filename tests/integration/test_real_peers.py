@@ -52,10 +52,9 @@ async def test_fragments_that_we_send_are_one_message(real, listener):
         assert await ws.recv() == ""
 
 
+@pytest.mark.parametrize("real", ["websockets", "ws"], indirect=True)  # aiohttp sends no fragments
 @pytest.mark.parametrize("listener", ["plain", "deflate"])
 async def test_fragments_that_come_are_one_message(real, listener):
-    if real.name == "aiohttp":
-        pytest.skip("aiohttp sends no fragments")
     async with real.connect("/fragments", listener, query={"size": 999}, compression="deflate") as ws:
         for message in ["x" * 999, "y" * 1000, TEXT, os.urandom(1 << 20)]:
             await ws.send(message)
