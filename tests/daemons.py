@@ -30,6 +30,12 @@ PACKAGES = {
 }
 """What the tests start, and the package of Debian and Ubuntu that has it. `ws` is node's module of that name."""
 
+FOLDERS = ("/usr/sbin", "/usr/local/sbin")
+"""Where programs are besides PATH."""
+
+NODE_FOLDERS = ("/usr/share/nodejs", "/usr/lib/nodejs")
+"""Where Debian has node's modules, whoever has made the node."""
+
 
 def binary(name: str) -> str:
     """The path of a program; a skip (for `make test-network` a failure) says what to install."""
@@ -46,12 +52,12 @@ def found(name: str) -> str | None:
     """The path of a program, if it is installed."""
     if name == "ws":
         return _node_module("ws")
-    return shutil.which(name) or shutil.which(name, path="/usr/sbin:/usr/local/sbin")
+    return shutil.which(name) or shutil.which(name, path=os.pathsep.join(FOLDERS))
 
 
 def _node_module(name: str) -> str | None:
-    """The folder of a module of node's: where NODE_PATH says, else where Debian has them, whoever has made the node."""
-    folders = [*os.environ.get("NODE_PATH", "").split(os.pathsep), "/usr/share/nodejs", "/usr/lib/nodejs"]
+    """The folder of a module of node's: where NODE_PATH says, else where Debian has it."""
+    folders = [*os.environ.get("NODE_PATH", "").split(os.pathsep), *NODE_FOLDERS]
     paths = (Path(folder, name) for folder in folders if folder)
     return next((str(path) for path in paths if (path / "package.json").is_file()), None)
 

@@ -27,10 +27,13 @@ class Front:
     def url(self, path: str = "/", *, tls: bool = False) -> str:
         return f"{'wss' if tls else 'ws'}://127.0.0.1:{self.ports[tls]}{path}"
 
-    def connect(self, path: str = "/", *, tls: bool = False, backend: str = "system", **options: Any) -> Any:
+    def connect(
+        self, path: str = "/", *, tls: bool = False, backend: str = "system", by: Any = fastws.connect, **options: Any
+    ) -> Any:
+        """A connection made by `fastws.connect` or `fastws.sync.connect`."""
         if tls:
             options["tls"] = fastws.TlsConfig(backend=backend, ca=authority_pem())
-        return fastws.connect(self.url(path, tls=tls), **options)
+        return by(self.url(path, tls=tls), **options)
 
 
 @contextlib.contextmanager

@@ -55,11 +55,19 @@ class RealPeer:
         scheme = "wss" if listener == "tls" else "ws"
         return f"{scheme}://127.0.0.1:{self._ports[listener]}{path}?{urlencode(query)}"
 
-    def connect(self, path: str, listener: str = "plain", *, query: Mapping[str, Any] = {}, **options: Any) -> Any:
-        return fastws.connect(self.url(path, listener, **query), **tls_of(listener), **options)
-
-    def connect_sync(self, path: str, listener: str = "plain", *, query: Mapping[str, Any] = {}, **options: Any) -> Any:
-        return fastws.sync.connect(self.url(path, listener, **query), **tls_of(listener), **options)
+    def connect(
+        self,
+        path: str,
+        listener: str = "plain",
+        *,
+        query: Mapping[str, Any] = {},
+        by: Any = fastws.connect,
+        **options: Any,
+    ) -> Any:
+        """A connection made by `fastws.connect` or `fastws.sync.connect`."""
+        if listener == "tls":
+            options["tls"] = fastws.TlsConfig(ca=authority_pem())
+        return by(self.url(path, listener, **query), **options)
 
     def port(self, listener: str = "plain") -> int:
         return self._ports[listener]
@@ -72,10 +80,6 @@ class RealPeer:
     async def go(self, identity: str) -> None:
         async with self.connect("/go", query={"id": identity}) as ws:
             await ws.wait_closed()
-
-
-def tls_of(listener: str) -> dict[str, Any]:
-    return {"tls": fastws.TlsConfig(ca=authority_pem())} if listener == "tls" else {}
 
 
 def new_identity() -> str:

@@ -411,3 +411,23 @@ async def test_tls_to_a_port_without_and_the_other_way_round(tmp_path):
         with pytest.raises(fastws.InvalidStatus, match="HTTP 400") as caught:
             await fastws.connect(f"ws://127.0.0.1:{before.ports[True]}/")
         assert b"plain HTTP request was sent to HTTPS port" in caught.value.response.body
+
+
+# Without an event loop.
+
+
+@websockets_behind
+@in_front
+def test_without_an_event_loop(real, name, tls, tmp_path):
+    with front(name, tmp_path, real.port("deflate"), idle=IDLE) as before:
+        for compression in (None, "deflate"):
+            with before.connect("/echo", tls=tls, by=fastws.sync.connect, compression=compression) as ws:
+                for message in MESSAGES:
+                    ws.send(message)
+                    assert ws.recv(10) == message
+                assert 0 < ws.ping(b"ours").result(10) < 10
+            assert (ws.close_code, ws.close_info.cause) == (1000, None)
+        ws = before.connect("/echo", tls=tls, by=fastws.sync.connect, ping_interval=None)
+        with pytest.raises(fastws.ConnectionClosedError) as caught:
+            ws.recv(10)
+        assert (caught.value.code, caught.value.rcvd) == (1006, None)

@@ -198,8 +198,8 @@ async def test_a_client_comes_back_after_each_end(real):
 
 @pytest.mark.parametrize("listener", ["plain", "tls", "deflate"])
 def test_without_an_event_loop(real, listener):
-    identity = new_identity()
-    with real.connect_sync("/echo", listener, query={"id": identity}, compression="deflate") as ws:
+    ways = {"by": fastws.sync.connect, "compression": "deflate"}
+    with real.connect("/echo", listener, **ways) as ws:
         for message in MESSAGES:
             ws.send(message)
             assert ws.recv() == message
@@ -207,10 +207,12 @@ def test_without_an_event_loop(real, listener):
         assert ws.recv() == "ab" + TEXT
         assert 0 < ws.ping(b"ours").result(10) < 10
     assert (ws.close_code, ws.close_info.cause) == (1000, None)
-    with real.connect_sync("/pings", listener) as ws:
+    with real.connect("/pings", listener, **ways) as ws:
         assert ws.recv() == "answered"
     query = {"count": 300, "size": 4096, "code": 4000, "reason": "enough"}
-    with real.connect_sync("/goodbye", listener, query=query, max_queue=16, compression="deflate") as ws:
+    with real.connect(
+        "/goodbye", listener, by=fastws.sync.connect, query=query, max_queue=16, compression="deflate"
+    ) as ws:
         messages = []
         with pytest.raises(fastws.ConnectionClosedError) as caught:
             while True:

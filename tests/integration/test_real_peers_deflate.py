@@ -135,7 +135,7 @@ async def test_a_ws_that_insists_on_a_wide_window_refuses_a_narrower_one(real):
 @pytest.mark.parametrize("terms", ["defaults", "both forget", "the server narrows both windows"])
 def test_without_an_event_loop(real, terms):
     settings, listener, agreed = TERMS[terms]
-    with real.connect_sync("/echo", listener, compression=Deflate(threshold=0, **settings)) as ws:
+    with real.connect("/echo", listener, by=fastws.sync.connect, compression=Deflate(threshold=0, **settings)) as ws:
         assert ws.compression == AgreedCompression(*agreed.get(real.name, agreed[""]))
         for message in MESSAGES:
             ws.send(message)
