@@ -189,7 +189,7 @@ async def test_an_idle_connection_is_cut_without_a_close_frame(real, name, tls, 
 
 
 @websockets_behind
-@in_front
+@pytest.mark.parametrize(("name", "tls"), [("nginx", False), ("haproxy", True), ("stunnel", True)])
 async def test_keepalive_keeps_it_alive(real, name, tls, tmp_path):
     with front(name, tmp_path, real.port(), idle=IDLE) as before:
         async with before.connect("/echo", tls=tls, ping_interval=IDLE / 10, ping_timeout=10) as ws:

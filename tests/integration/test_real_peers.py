@@ -160,10 +160,11 @@ async def test_what_was_queued_before_we_close_arrives(real, listener):
 @pytest.mark.parametrize("listener", ["plain", "tls"])
 async def test_a_server_that_takes_nothing_makes_us_wait(real, listener):
     identity, message = new_identity(), os.urandom(1 << 16)
+    accepted = 0
     async with real.connect("/sink", listener, query={"id": identity, "stalled": 1}, max_send_bytes=1 << 20) as ws:
-        accepted = await fill(ws, message)
         with pytest.raises(TimeoutError):
-            while True:  # the kernel may have taken some more in the meantime
+            while True:  # the kernel may take some more in the meantime
+                accepted += await fill(ws, message)
                 await ws.send(message, timeout=0.1)
                 accepted += 1
         waiting = asyncio.create_task(ws.send(message))
