@@ -44,6 +44,10 @@ node's ws has a threshold.
 """
 
 
+SMALL_SIZE = 1 << 20
+"""Bytes of a message that the listener "small" accepts; the others have no limit."""
+
+
 class RealPeer:
     """A server that runs."""
 
@@ -90,10 +94,15 @@ def new_identity() -> str:
 def real_peer(name: str, folder: Path) -> Iterator[RealPeer]:
     pem = folder / "server.pem"
     pem.write_bytes(server_pem())
-    kinds = ["plain", "tls", *(kind for kind in DEFLATE if kind != "threshold" or name == "ws")]
+    kinds = ["plain", "tls", "small", *(kind for kind in DEFLATE if kind != "threshold" or name == "ws")]
     ports = dict(zip(kinds, free_ports(len(kinds)), strict=True))
     listeners = [
-        {"port": port, "pem": str(pem) if kind == "tls" else None, "deflate": DEFLATE.get(kind)}
+        {
+            "port": port,
+            "pem": str(pem) if kind == "tls" else None,
+            "deflate": DEFLATE.get(kind),
+            "max_size": SMALL_SIZE if kind == "small" else None,
+        }
         for kind, port in ports.items()
     ]
     foreign = Path(__file__).parent / "foreign"

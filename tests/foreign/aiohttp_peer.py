@@ -8,11 +8,15 @@ from aiohttp import WSMsgType, web
 from seen import SUBPROTOCOLS, Seen, context_of, numbered
 
 COMPRESS = web.AppKey("compress", bool)
+MAX_SIZE = web.AppKey("max_size", int)
 
 
 async def handle(request):
     ws = web.WebSocketResponse(
-        protocols=SUBPROTOCOLS, max_msg_size=0, compress=request.app[COMPRESS], autoping=request.path != "/pings"
+        protocols=SUBPROTOCOLS,
+        max_msg_size=request.app[MAX_SIZE],
+        compress=request.app[COMPRESS],
+        autoping=request.path != "/pings",
     )
     if not ws.can_prepare(request):
         return web.Response(status=426, text="a WebSocket is wanted")
@@ -74,6 +78,7 @@ async def main(listeners):
     for listener in listeners:
         app = web.Application()
         app[COMPRESS] = listener["deflate"] is not None
+        app[MAX_SIZE] = listener["max_size"] or 0
         app.router.add_get("/{path}", handle)
         runner = web.AppRunner(app, access_log=None)
         await runner.setup()

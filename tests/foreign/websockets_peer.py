@@ -76,7 +76,7 @@ async def main(listeners):
             compression=None,
             extensions=None if terms is None else [ServerPerMessageDeflateFactory(**terms)],
             select_subprotocol=select_subprotocol,
-            max_size=None,
+            max_size=listener["max_size"],
             ping_interval=None,
         )
     await asyncio.Event().wait()

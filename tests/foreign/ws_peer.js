@@ -120,11 +120,11 @@ const answer = (_request, response) => {
   response.end('a WebSocket is wanted');
 };
 
-for (const { port, pem, deflate } of JSON.parse(process.argv[2])) {
+for (const { port, pem, deflate, max_size: maxPayload } of JSON.parse(process.argv[2])) {
   const both = pem === null ? null : fs.readFileSync(pem);
   const server = both === null ? http.createServer(answer) : https.createServer({ key: both, cert: both }, answer);
   const choose = (offered) => SUBPROTOCOLS.find((one) => offered.has(one)) ?? false;
-  const options = { server, perMessageDeflate: terms(deflate), handleProtocols: choose };
+  const options = { server, perMessageDeflate: terms(deflate), handleProtocols: choose, maxPayload: maxPayload ?? 0 };
   new ws.WebSocketServer(options).on('connection', serve);
   server.listen(port, '127.0.0.1');
 }

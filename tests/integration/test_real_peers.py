@@ -8,7 +8,7 @@ import pytest
 
 import fastws
 from peers import fill
-from real_peers import new_identity
+from real_peers import SMALL_SIZE, new_identity
 
 pytestmark = pytest.mark.network
 
@@ -174,6 +174,18 @@ async def test_a_server_that_takes_nothing_makes_us_wait(real, listener):
     assert accepted > 16
     assert (ended["code"], ended["messages"]) == (1000, accepted + 1)
     assert ended["digest"] == hashlib.sha256(message * (accepted + 1)).hexdigest()
+
+
+@pytest.mark.parametrize("size", [SMALL_SIZE + 1, 8 * SMALL_SIZE])
+async def test_a_message_that_is_too_big_for_the_server_is_refused_with_a_code(real, size):
+    """Also while most of it is still to be sent."""
+    async with real.connect("/echo", "small") as ws:
+        await ws.send(bytes(SMALL_SIZE - 1))  # of its limit aiohttp takes none
+        assert await ws.recv() == bytes(SMALL_SIZE - 1)
+        ws.send_nowait(bytes(size))
+        with pytest.raises(fastws.ConnectionClosedError) as caught:
+            await ws.recv()
+        assert caught.value.rcvd.code == 1009
 
 
 async def test_closing_in_the_middle_of_a_burst_is_a_closing_handshake(real):
