@@ -155,6 +155,17 @@ async def test_one_message_larger_than_all_buffers_passes_both_ways(name, tls, t
 
 @websockets_behind
 @in_front
+async def test_a_close_passes_while_we_are_still_sending(real, name, tls, tmp_path):
+    with front(name, tmp_path, real.port("small")) as before:
+        async with before.connect("/echo", tls=tls) as ws:
+            ws.send_nowait(bytes(8 << 20))
+            with pytest.raises(fastws.ConnectionClosedError) as caught:
+                await ws.recv()
+            assert caught.value.rcvd.code == 1009
+
+
+@websockets_behind
+@in_front
 async def test_a_crowd_passes(real, name, tls, tmp_path):
     message = os.urandom(200_000)
     with front(name, tmp_path, real.port()) as before:
