@@ -6,7 +6,9 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
+import random
 import shutil
 import socket
 import subprocess
@@ -63,16 +65,29 @@ def _node_module(name: str) -> str | None:
 
 
 def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        return server.getsockname()[1]
+    """A port at which nobody listens.
+
+    It is none of those that the kernel gives to who does not care: before its program listens, nobody else gets it.
+    """
+    while True:
+        port = next(_candidates)
+        with contextlib.suppress(OSError), socket.create_server(("127.0.0.1", port)):
+            return port
 
 
 def free_ports(count: int) -> list[int]:
     """Different ones."""
-    with contextlib.ExitStack() as stack:
-        servers = [stack.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(count)]
-        return [server.getsockname()[1] for server in servers]
+    return [free_port() for _ in range(count)]
 
+
+def _ports_in_turn() -> Iterator[int]:
+    """Below those that the kernel gives away: from 32,768 on Linux, elsewhere from 49,152."""
+    # From anywhere: other processes test at the same time.
+    low, start, high = 10_000, random.SystemRandom().randrange(10_000, 32_768), 32_768
+    return itertools.cycle([*range(start, high), *range(low, start)])
+
+
+_candidates = _ports_in_turn()
 
 _running: list[Path] = []
 _failed: list[Path] = []
