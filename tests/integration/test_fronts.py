@@ -167,17 +167,17 @@ async def test_a_close_passes_while_we_are_still_sending(real, name, tls, tmp_pa
 @websockets_behind
 @in_front
 async def test_a_crowd_passes(real, name, tls, tmp_path):
-    message = os.urandom(200_000)
+    message = os.urandom(100_000)
     with front(name, tmp_path, real.port()) as before:
 
         async def one():
             async with before.connect("/echo", tls=tls, open_timeout=30) as ws:
-                for _ in range(5):
+                for _ in range(3):
                     await ws.send(message)
                     assert await ws.recv() == message
 
         async with asyncio.TaskGroup() as tasks:
-            for _ in range(100):
+            for _ in range(50):
                 tasks.create_task(one())
 
 
