@@ -155,18 +155,21 @@ test-rust: ## the tests of the Rust crates (cargo nextest if it is installed, el
 	fi
 
 # Tests that measure time run alone, after the others; pytest's exit code 5 there only says that none was selected.
+# Those against programs of others that are slow besides are left to test-network.
 PYTEST := $(TEST)/bin/python -m pytest
 test-python: $(TEST)/.stamps/fastws ## the Python tests
 	@$(call say,Python $(PYVER): tests)
-	@$(PYTEST) -n $(JOBS) --dist worksteal -m "not timing$(if $(MARK), and ($(MARK)))" $(PYTEST_ARGS) $(TESTS)
+	@$(PYTEST) -n $(JOBS) --dist worksteal -m "not timing and not (network and slow)$(if $(MARK), and ($(MARK)))" \
+		$(PYTEST_ARGS) $(TESTS)
 	@if grep -rqs 'mark\.timing' tests; then \
 		$(call say,Python $(PYVER): tests that measure time); \
 		$(PYTEST) -m "timing$(if $(MARK), and ($(MARK)))" $(PYTEST_ARGS) $(TESTS) || [ $$? -eq 5 ]; \
 	fi
 
-test-network: $(TEST)/.stamps/fastws ## the tests against programs of others: tinyproxy, Dante, microsocks, HAProxy; none may be missing
+test-network: $(TEST)/.stamps/fastws ## the tests against programs of others (nginx, HAProxy, node's ws, Dante, …), also the slow ones; none may be missing
 	@$(call say,Python $(PYVER): tests against programs of others)
-	@FASTWS_TEST_NETWORK=1 $(PYTEST) -m network $(PYTEST_ARGS) $(TESTS)
+	@$(TEST)/bin/python tests/daemons.py
+	@FASTWS_TEST_NETWORK=1 $(PYTEST) -n $(JOBS) --dist worksteal -m "network$(if $(MARK), and ($(MARK)))" $(PYTEST_ARGS) $(TESTS)
 
 test-all: test-rust-once ## the Rust tests once, the Python tests on every CPython >= 3.11 found
 	@scripts/find-pythons | while read -r version path; do \

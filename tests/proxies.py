@@ -3,19 +3,14 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import select
-import shutil
 import socket
 import ssl
 import struct
-import subprocess
-import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-import pytest
-
+from daemons import binary, free_port, running
 from peers import PATIENCE, Peer, Script, Wire, ignoring_the_end
 
 # In the same process.
@@ -122,69 +117,35 @@ def proxy(*scripts: Script, tls: bool = False) -> Peer:
 # Processes.
 
 
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        return server.getsockname()[1]
-
-
-def binary(name: str, package: str) -> str:
-    """The path of a program; a skip (for `make test-network` a failure) says what to install."""
-    path = shutil.which(name) or shutil.which(name, path="/usr/sbin:/usr/local/sbin")
-    if path is None:
-        missing = pytest.fail if os.environ.get("FASTWS_TEST_NETWORK") else pytest.skip
-        missing(f"{name} is not installed: apt install {package}")
-    return path
-
-
-@contextlib.contextmanager
-def running(port: int, *command: str, log: Path) -> Iterator[int]:
-    """A proxy in a process of its own that listens at `port`."""
-    with log.open("wb") as output, subprocess.Popen(command, stdout=output, stderr=output) as process:
-        try:
-            until = time.monotonic() + PATIENCE
-            while True:
-                assert process.poll() is None, f"{command} ended: {log.read_text()}"
-                assert time.monotonic() < until, f"{command} does not listen: {log.read_text()}"
-                with contextlib.suppress(ConnectionRefusedError), socket.create_connection(("127.0.0.1", port)):
-                    break
-            yield port
-        finally:
-            process.terminate()
-            try:
-                process.wait(PATIENCE)
-            except subprocess.TimeoutExpired:
-                process.kill()
-
-
 @contextlib.contextmanager
 def tinyproxy(folder: Path, *, credentials: str | None = None, ports: tuple[int, ...] = ()) -> Iterator[int]:
     """tinyproxy, which lets through to these ports only, or to all."""
-    program, port = binary("tinyproxy", "tinyproxy-bin"), free_port()
+    program, port = binary("tinyproxy"), free_port()
     lines = [f"Port {port}", "Listen 127.0.0.1", "Timeout 30", "Allow 127.0.0.1", "MaxClients 20"]
     if credentials is not None:
         lines.append(f"BasicAuth {credentials}")
     lines += [f"ConnectPort {number}" for number in ports]
     config = folder / "tinyproxy.conf"
     config.write_text("\n".join(lines) + "\n")
-    with running(port, program, "-d", "-c", str(config), log=folder / "tinyproxy.log"):
+    with running(port, command=[program, "-d", "-c", str(config)], log=folder / "tinyproxy.log"):
         yield port
 
 
 @contextlib.contextmanager
 def microsocks(folder: Path, *, credentials: tuple[str, str] | None = None) -> Iterator[int]:
     """microsocks, which speaks SOCKS5."""
-    program, port = binary("microsocks", "microsocks"), free_port()
+    program, port = binary("microsocks"), free_port()
     options = ["-i", "127.0.0.1", "-p", str(port)]
     if credentials is not None:
         options += ["-u", credentials[0], "-P", credentials[1]]
-    with running(port, program, *options, log=folder / "microsocks.log"):
+    with running(port, command=[program, *options], log=folder / "microsocks.log"):
         yield port
 
 
 @contextlib.contextmanager
 def danted(folder: Path, *, blocked: int | None = None) -> Iterator[int]:
     """Dante, which speaks SOCKS4 and SOCKS5; its rules block one port."""
-    program, port = binary("danted", "dante-server"), free_port()
+    program, port = binary("danted"), free_port()
     block = "" if blocked is None else f"socks block {{ from: 127.0.0.0/8 to: 0.0.0.0/0 port = {blocked} }}\n"
     config = folder / "danted.conf"
     config.write_text(
@@ -194,14 +155,16 @@ def danted(folder: Path, *, blocked: int | None = None) -> Iterator[int]:
         f"{block}"
         "socks pass { from: 127.0.0.0/8 to: 0.0.0.0/0 }\n"
     )
-    with running(port, program, "-f", str(config), "-p", str(folder / "danted.pid"), log=folder / "danted.log"):
+    with running(
+        port, command=[program, "-f", str(config), "-p", str(folder / "danted.pid")], log=folder / "danted.log"
+    ):
         yield port
 
 
 @contextlib.contextmanager
 def haproxy(folder: Path, behind: int, *, pem: bytes) -> Iterator[int]:
     """HAProxy, which speaks TLS in front of a proxy at the port `behind`."""
-    program, port = binary("haproxy", "haproxy"), free_port()
+    program, port = binary("haproxy"), free_port()
     certificate, config = folder / "proxy.pem", folder / "haproxy.cfg"
     certificate.write_bytes(pem)
     config.write_text(
@@ -209,5 +172,5 @@ def haproxy(folder: Path, behind: int, *, pem: bytes) -> Iterator[int]:
         f"frontend secured\n bind 127.0.0.1:{port} ssl crt {certificate}\n default_backend proxies\n"
         f"backend proxies\n server one 127.0.0.1:{behind}\n"
     )
-    with running(port, program, "-db", "-f", str(config), log=folder / "haproxy.log"):
+    with running(port, command=[program, "-db", "-f", str(config)], log=folder / "haproxy.log"):
         yield port

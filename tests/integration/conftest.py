@@ -12,8 +12,10 @@ import os
 import pytest
 
 import blocking
+import daemons
 from fastws.runner import loop_factory
 from programs import run_program
+from real_peers import PEERS, real_peer
 
 LOOPS = ["asyncio", "uvloop"]
 LIMIT = float(os.environ.get("FASTWS_TEST_LIMIT", "30"))
@@ -52,6 +54,21 @@ def pytest_pyfunc_call(pyfuncitem):
     ):
         runner.run(main())
     return True
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item, call):
+    report = yield
+    if report.failed:
+        report.sections += [(f"the end of {name}", text) for name, text in daemons.logs()]
+    return report
+
+
+@pytest.fixture(scope="session", params=PEERS)
+def real(request, tmp_path_factory):
+    """A server made with a library of others."""
+    with real_peer(request.param, tmp_path_factory.mktemp(request.param)) as peer:
+        yield peer
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""Ways through proxies that others have written: tinyproxy, Dante, microsocks (proxy.py, tunnel.py)."""
+"""Ways through proxies of others: tinyproxy, Dante, microsocks, HAProxy, stunnel (proxy.py, tunnel.py)."""
 
 import contextlib
 import socket
@@ -6,8 +6,10 @@ import socket
 import pytest
 
 import fastws
+from daemons import free_port
+from fronts import stunnel
 from peers import Peer, authority_pem, ignoring_the_end, server_pem, text
-from proxies import danted, free_port, haproxy, microsocks, tinyproxy
+from proxies import danted, haproxy, microsocks, tinyproxy
 
 pytestmark = pytest.mark.network
 
@@ -88,8 +90,20 @@ async def test_a_client_behind_tinyproxy_that_is_restarted(tmp_path):
         assert plain.accepted >= 2
 
 
-async def test_haproxy_with_tls_in_front_of_tinyproxy(tmp_path):
-    with peers() as (plain, secure), tinyproxy(tmp_path) as behind, haproxy(tmp_path, behind, pem=server_pem()) as port:
+@contextlib.contextmanager
+def secured(name, folder, behind):
+    """A port at which there is TLS in front of the port `behind`."""
+    if name == "haproxy":
+        with haproxy(folder, behind, pem=server_pem()) as port:
+            yield port
+    else:
+        with stunnel(folder, behind, idle=30) as before:
+            yield before.ports[True]
+
+
+@pytest.mark.parametrize("name", ["haproxy", "stunnel"])
+async def test_tls_in_front_of_tinyproxy(name, tmp_path):
+    with peers() as (plain, secure), tinyproxy(tmp_path) as behind, secured(name, tmp_path, behind) as port:
         tls = fastws.TlsConfig(ca=authority_pem())
         for host in ("127.0.0.1", "localhost"):
             way = {"proxy": f"https://{host}:{port}", "proxy_tls": tls}
