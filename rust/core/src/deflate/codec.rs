@@ -1,6 +1,7 @@
 //! One direction each: raw deflate streams cut into messages (RFC 7692 §7.2).
 
-use std::sync::Mutex;
+use std::cell::RefCell;
+use std::thread::LocalKey;
 
 use zlib_rs::{Deflate, DeflateConfig, DeflateFlush, Inflate, InflateFlush, Method, Status, Strategy};
 
@@ -198,28 +199,37 @@ struct Settings {
     memory_level: u8,
 }
 
-/// Streams that nobody uses at the moment: to clear one costs less than to make it, and those that come and go would leave
-/// holes in the heap, which connections fill in part.
-static SPARE_INFLATERS: Mutex<Vec<Inflate>> = Mutex::new(Vec::new());
-static SPARE_DEFLATERS: Mutex<Vec<(Settings, Deflate)>> = Mutex::new(Vec::new());
+thread_local! {
+    /// Streams that nobody uses at the moment: to clear one costs less than to make it, and those that come and go would
+    /// leave holes in the heap, which connections fill in part. A thread has its own.
+    static SPARE_INFLATERS: Spare<Inflate> = const { RefCell::new(Vec::new()) };
+    static SPARE_DEFLATERS: Spare<(Settings, Deflate)> = const { RefCell::new(Vec::new()) };
+}
+
+type Spare<T> = RefCell<Vec<T>>;
 
 const MOST_SPARE: usize = 2;
 
-/// A lock that another thread holds, or held when this process was forked, is not waited for.
-fn take_spare<T>(spare: &Mutex<Vec<T>>, suits: impl FnMut(&T) -> bool) -> Option<T> {
-    let mut spare = spare.try_lock().ok()?;
-    let at = spare.iter().position(suits)?;
-    Some(spare.remove(at))
+/// None of a thread that is ending, as below.
+fn take_spare<T>(spare: &'static LocalKey<Spare<T>>, suits: impl FnMut(&T) -> bool) -> Option<T> {
+    spare
+        .try_with(|spare| {
+            let mut spare = spare.borrow_mut();
+            let at = spare.iter().position(suits)?;
+            Some(spare.remove(at))
+        })
+        .ok()?
 }
 
-fn put_back<T>(spare: &Mutex<Vec<T>>, stream: T) {
-    if let Ok(mut spare) = spare.try_lock() {
+fn put_back<T>(spare: &'static LocalKey<Spare<T>>, stream: T) {
+    let _ = spare.try_with(|spare| {
+        let mut spare = spare.borrow_mut();
         spare.push(stream);
         if spare.len() > MOST_SPARE {
             // The oldest goes: it may be of settings that nobody has any more.
             spare.remove(0);
         }
-    }
+    });
 }
 
 impl Deflater {
