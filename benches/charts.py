@@ -14,6 +14,8 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import sides
+from amounts import amount, times, unit_of
 from bars import Bar, Chart, Panel
 from groups import Group, measured
 from results import BASELINE, PLAIN, SECOND, SPINNING, Record, Row, Scenario, compact, is_ours, read
@@ -71,12 +73,13 @@ TRANSPORTS = (("tcp", False), ("tls", True))
 def chart(group: Group, scenarios: list[Scenario]) -> Chart:
     transports = {"TLS" if scenario.is_tls else "TCP" for scenario in scenarios}
     title = f"{group.title}, {transports.pop()}" if len(transports) == 1 else group.title
-    if group.absolute or all(scenario.ratio(BASELINE) is None for scenario in scenarios):
+    if group.absolute or all(scenario.ratio(scenario.baselines[0]) is None for scenario in scenarios):
         factor, suffix = scale_of(scenarios)
         panels = tuple(absolute_panel(group, scenario, factor) for scenario in scenarios)
         better = "longer" if scenarios[0].more_is_better else "shorter"
         return Chart(title, f"{better} is better; whiskers: least and most of all rounds", panels, None, suffix)
-    subtitle = f"times better than {BASELINE}: longer is better; whiskers: least and most of all rounds"
+    base = " or ".join(dict.fromkeys(scenario.baselines[0] for scenario in scenarios))
+    subtitle = f"times better than {base}: longer is better; whiskers: least and most of all rounds"
     return Chart(title, subtitle, tuple(ratio_panel(group, scenario) for scenario in scenarios))
 
 
@@ -89,8 +92,8 @@ def ratio_panel(group: Group, scenario: Scenario) -> Panel:
         label = f"{times(ratio.middle)}× · {amount(row.median, scenario.unit)}"
         part, note = standing(scenario, row.client)
         drawn.append(Bar(row.client, part, ratio.middle, ratio.low, ratio.high, label, note))
-    base = scenario.rows.get(BASELINE)
-    aside = "" if base is not None else f"{BASELINE} was not measured: no ratios"
+    base = scenario.baselines[0]
+    aside = "" if base in scenario.rows else f"{base} was not measured: no ratios"
     return Panel(heading(group, scenario), aside, tuple(drawn), tuple(scenario.failures.items()))
 
 
@@ -119,7 +122,7 @@ def scale_of(scenarios: list[Scenario]) -> tuple[float, str]:
 def standing(scenario: Scenario, client: str) -> tuple[str, str]:
     """A bar's role, and the word that says how it stands to the rivals."""
     if not is_ours(client):
-        return ("base" if client == BASELINE else "rival"), ""
+        return ("base" if client == scenario.baselines[0] else "rival"), ""
     loss = scenario.loss(client)
     if loss is not None and not loss.is_level:
         return "behind", "behind"
@@ -131,33 +134,6 @@ def heading(group: Group, scenario: Scenario) -> str:
     return scenario.name.removeprefix(scenario.kind).strip() or group.title
 
 
-# ---- figures ---------------------------------------------------------------------------------------------------------
-
-LARGER = {"/s": ((1e6, "M/s"), (1e3, "k/s"))}
-"""Units that large figures are given in, largest first."""
-
-
-def unit_of(value: float, unit: str) -> tuple[float, str]:
-    """What to divide by, and the name of the result's unit."""
-    return next((step for step in LARGER.get(unit, ()) if abs(value) >= step[0]), (1.0, unit))
-
-
-def amount(value: float, unit: str) -> str:
-    """A figure with three digits and the unit that suits it."""
-    factor, name = unit_of(value, unit)
-    scaled = value / factor
-    digits = 2 if scaled < 9.995 else 1 if scaled < 99.95 else 0
-    if name == "/s":
-        digits = 0
-    return f"{scaled:,.{digits}f}{'' if name == '/s' else ' '}{name}"
-
-
-def times(ratio: float) -> str:
-    if ratio < 0.0995:
-        return f"{ratio:.2g}"
-    return f"{ratio:.2f}" if ratio < 9.995 else f"{ratio:.1f}"
-
-
 # ---- tables ----------------------------------------------------------------------------------------------------------
 
 
@@ -166,7 +142,9 @@ def table(record: Record) -> str:
     columns = ["", "median<br>least … most", below(BASELINE, "least … most"), SECOND, "CPU µs", "switches"]
     lines = [f"| {' | '.join(columns)} |", f"| --- |{' ---: |' * (len(columns) - 1)}"]
     for scenario in record.scenarios:
-        lines.append(f"| ***{scenario.name}*** |{' |' * (len(columns) - 1)}")
+        first, second = scenario.baselines
+        against = "" if first == BASELINE else below("", f"to {first} and {second}")
+        lines.append(f"| ***{scenario.name}***{against} |{' |' * (len(columns) - 1)}")
         lines += [f"| {' | '.join(table_row(scenario, row))} |" for row in scenario.ranked()]
         for client, why in scenario.failures.items():
             lines.append(f"| {client} | failed: {why.replace('|', '/')} |{' |' * (len(columns) - 2)}")
@@ -175,9 +153,10 @@ def table(record: Record) -> str:
 
 def table_row(scenario: Scenario, row: Row) -> list[str]:
     spread = f"{amount(min(row.values), scenario.unit)} … {amount(max(row.values), scenario.unit)}"
-    ratio, second = scenario.ratio(row.client), scenario.ratio(row.client, SECOND)
+    base, other = scenario.baselines
+    ratio, second = scenario.ratio(row.client, base), scenario.ratio(row.client, other)
     compared = f"×{times(ratio.middle)}" if ratio else ""
-    if ratio and row.client != BASELINE:
+    if ratio and row.client != base:
         compared = below(compared, f"{times(ratio.low)} … {times(ratio.high)}")
     return [
         f"**{row.client}**" if is_ours(row.client) else row.client,
@@ -266,7 +245,7 @@ def pictures(record: Record) -> str:
     return "\n\n".join(parts)
 
 
-PARTS = {"machine": machine, "charts": pictures, "losses": losses, "table": table}
+PARTS = {"machine": machine, "charts": pictures, "losses": losses, "table": table, **sides.PARTS}
 
 
 def written(page: str, record: Record) -> str:
@@ -293,8 +272,9 @@ def generated(record: Record) -> dict[Path, str]:
     files = {CHARTS / f"{slug}.svg": drawn.svg(slug) for _, slug, drawn in charts(record)}
     files[PAGE] = written(PAGE.read_text(encoding="utf-8"), record)
     front = README.read_text(encoding="utf-8")
-    if marks("numbers")[0] in front:
-        files[README] = between(front, "numbers", readme(record))
+    for name, make in {"numbers": readme, **sides.PARTS}.items():
+        if marks(name)[0] in front:
+            front = files[README] = between(front, name, make(record))
     return files
 
 

@@ -7,12 +7,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
-import clients
 from meter import Sample
+from results import baselines
 from scenarios import Scenario
 
-PICOWS = clients.Picows.name
-WEBSOCKETS = clients.Websockets.name
+SHORT = {"picows callback": "picows"}
+"""What stands above a column of ratios, if not the client's name."""
 
 Samples = dict[str, list[Sample]]
 
@@ -43,9 +43,13 @@ class Figure:
 
 RATE = Figure("/s", "more", lambda sample: sample.rate)
 GROWTH = Figure("MiB", "less", lambda sample: sample.grown_bytes / 2**20, noise=1.0)
+P50 = Figure("µs", "less", lambda sample: sample.p50_us, "p50")
+MEMORY = Figure("KiB", "less", lambda sample: sample.bytes_each / 1024)
 FIGURES = {
-    "idle": Figure("KiB", "less", lambda sample: sample.bytes_each / 1024),
-    "latency": Figure("µs", "less", lambda sample: sample.p50_us, "p50"),
+    "idle": MEMORY,
+    "compressed-memory": MEMORY,
+    "latency": P50,
+    "blocking-latency": P50,
     "connections": Figure("µs", "less", lambda sample: sample.cpu_us, "CPU each"),
     "stopped-consumer": GROWTH,
     "unawaited-sends": GROWTH,
@@ -60,7 +64,15 @@ OUTCOME: tuple[Column, ...] = (
     ("refused", lambda taken: f"{max(sample.refused for sample in taken):,}"),
     ("lost", lambda taken: f"{max(sample.lost for sample in taken):,}"),
 )
-COLUMNS: dict[str, tuple[Column, ...]] = {"latency": LATENCY, "unawaited-sends": OUTCOME}
+SILENCE: tuple[Column, ...] = (
+    ("after silence KiB", lambda taken: spread([sample.rested_each / 1024 for sample in taken])),
+)
+COLUMNS: dict[str, tuple[Column, ...]] = {
+    "latency": LATENCY,
+    "blocking-latency": LATENCY,
+    "unawaited-sends": OUTCOME,
+    "compressed-memory": SILENCE,
+}
 """Columns that only some kinds of scenarios have."""
 
 CPU: tuple[Column, ...] = (
@@ -85,15 +97,23 @@ def table(scenario: Scenario, samples: Samples, failures: dict[str, str]) -> str
     values = {name: [of.of(sample) for sample in taken] for name, taken in samples.items()}
     middle = {name: statistics.median(found) for name, found in values.items()}
     columns = COLUMNS.get(scenario.kind, ()) + CPU
-    heads = (scenario.name, of.heading, "min … max", "picows", "websockets", *(head for head, _ in columns))
+    first, second = baselines(scenario.kind)
+    heads = (
+        scenario.name,
+        of.heading,
+        "min … max",
+        SHORT.get(first, first),
+        SHORT.get(second, second),
+        *(head for head, _ in columns),
+    )
     rows = [heads]
     rows += [
         (
             f"  {name}",
             of.shown(middle[name]),
             f"{of.shown(min(values[name]))} … {of.shown(max(values[name]))}",
-            of.ratio(middle[name], middle.get(PICOWS)),
-            of.ratio(middle[name], middle.get(WEBSOCKETS)),
+            of.ratio(middle[name], middle.get(first)),
+            of.ratio(middle[name], middle.get(second)),
             *(cell(samples[name]) for _, cell in columns),
         )
         for name in sorted(middle, key=middle.__getitem__, reverse=of.better == "more")

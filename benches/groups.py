@@ -92,6 +92,51 @@ GROUPS = (
         " and nobody waits for room. *Refused* had an error or a warning each; *lost* were accepted and never arrived.",
         absolute=True,
     ),
+    Group(
+        "compressed-receive",
+        "compressed-receive",
+        "Receiving compressed messages",
+        "Recorded sessions of exchanges, 100,000 text messages, compressed by the server before anyone asks for them;"
+        " each client on the terms that it offers by itself.",
+    ),
+    Group(
+        "compressed-send",
+        "compressed-send",
+        "Sending compressed messages",
+        "Half of these messages the other way, until the server's Close says that it has them all. Every message is"
+        " compressed, at the level that is each client's own.",
+    ),
+    Group(
+        "compressed-memory",
+        "compressed-memory",
+        "Memory of a compressed connection",
+        "What the process grows by for each connection that carried 40 messages in each direction, right behind them"
+        " and after 11 s of silence.",
+    ),
+    Group(
+        "blocking-round-trip",
+        "blocking-round-trips",
+        "Round trips without an event loop",
+        "`ws.send()` and `ws.recv()` of blocking clients.",
+    ),
+    Group(
+        "blocking-ingest",
+        "blocking-ingest",
+        "Receiving without an event loop",
+        "As fast as the server sends; *fastws sync* is `for message in ws`.",
+    ),
+    Group(
+        "blocking-send",
+        "blocking-send",
+        "Sending without an event loop",
+        "As fast as messages are accepted, until the server's Close says that it has them all.",
+    ),
+    Group(
+        "blocking-latency",
+        "blocking-latency",
+        "One-way latency without an event loop",
+        "From the server's send to the consumer's first line, at a steady rate.",
+    ),
 )
 
 

@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-PACKAGES = ("fastws-client", "picows", "websockets", "aiohttp", "websocket-rs", "uvloop", "orjson")
+PACKAGES = ("fastws-client", "picows", "websockets", "aiohttp", "websocket-rs", "websocket-client", "uvloop", "orjson")
 
 
 def cores() -> tuple[int | None, int | None]:

@@ -20,6 +20,7 @@ import descriptors
 import latency
 import machine
 import meter
+import recorded
 import scenarios
 from peer import Peer
 
@@ -30,6 +31,13 @@ MANY = 50
 
 OPENING = 3.0
 """Seconds in which many connections are opened before the server sends on any: a slow client would get no further."""
+
+EXCHANGED = 40
+"""Messages that a compressed connection carries in each direction before its memory is measured: a window of 4 KiB is
+full then."""
+
+SILENCE = 11.0
+"""Seconds after which fastws has given back what it can: it looks every 5, and what was used since then stays."""
 
 SETTLE = 0.3
 """Seconds that many connections run before they are measured."""
@@ -57,7 +65,7 @@ async def _measure(
     count = scenario.count
     url = peer.url(scenario.target(count), tls=scenario.tls, punctual=scenario.is_punctual)
     payload = b"x" * scenario.size
-    match scenario.kind:
+    match scenario.act:
         case "round-trip":
             return await client.round_trip(url, payload, count, stopwatch)
         case "ingest":
@@ -76,6 +84,12 @@ async def _measure(
             for _ in range(count):
                 await client.close(await client.open(url))
             return stopwatch.stop(count)
+        case "compressed-receive":
+            return await client.ingest(url, peer.recorded_messages, stopwatch, len)
+        case "compressed-send":
+            return await client.send_texts(url, recorded.texts(count), stopwatch)
+        case "compressed-memory":
+            return await _compressed(client, url, count, stopwatch)
         case "idle":
             return await _idle(client, url, count, stopwatch)
         case "connections":
@@ -104,6 +118,34 @@ async def _idle(client: clients.Client, url: str, count: int, stopwatch: meter.M
     sample.bytes_each = (meter.resident() - before) / sample.operations
     for connection in connections:
         await client.close(connection)
+    return sample
+
+
+async def _compressed(client: clients.Client, url: str, count: int, stopwatch: meter.Meter) -> meter.Sample:
+    """Memory of a connection that compresses, from the growth of the process: behind messages, and behind silence."""
+    descriptors.ensure(count + MANY, "the client")
+    texts = recorded.texts(EXCHANGED * MANY)
+
+    async def busy(number: int) -> Any:
+        connection = await client.open(url)
+        await client.exchange(connection, texts[number * EXCHANGED : (number + 1) * EXCHANGED])
+        return connection
+
+    rounds = max(1, count // MANY)
+    connections: list[Any] = await asyncio.gather(*(busy(number) for number in range(MANY)))
+    gc.collect()
+    before = meter.resident()
+    stopwatch.start()
+    for _ in range(rounds):
+        connections += await asyncio.gather(*(busy(number) for number in range(MANY)))
+    sample = stopwatch.stop(rounds * MANY)
+    gc.collect()
+    sample.bytes_each = (meter.resident() - before) / sample.operations
+    await asyncio.sleep(SILENCE)
+    gc.collect()
+    sample.rested_each = max(0.0, meter.resident() - before) / sample.operations
+    for connection in connections:
+        await client.leave(connection)
     return sample
 
 
@@ -182,7 +224,7 @@ def main() -> int:
     machine.pin(args.core)
     peer = Peer(**json.load(sys.stdin))
     scenario = next(scenario for scenario in scenarios.ALL if scenario.name == args.scenario).scaled(args.scale)
-    client = clients.named(args.client)(peer.ca_pem)
+    client = clients.named(args.client)(peer.ca_pem, compresses=scenario.is_compressed)
     sample = run(measure(client, scenario, peer), args.loop, spin=client.is_spinning)
     print(json.dumps(asdict(sample)))
     return 0

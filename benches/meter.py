@@ -21,6 +21,8 @@ class Sample:
     """Voluntary context switches: how often the client slept."""
     bytes_each: float = 0.0
     """For idle connections: memory of each."""
+    rested_each: float = 0.0
+    """The same after some silence."""
     grown_bytes: int = 0
     """Growth of the resident memory at its peak."""
     refused: int = 0

@@ -33,6 +33,14 @@ FEED = "session"
 
 FEED_SIZE = 100_000
 
+RECORDED = "recorded"
+"""The feed that is sent compressed: recorded sessions, if they are there."""
+
+RECORDED_SIZE = 100_000
+
+WINDOWS = (12, 15)
+"""Window bits that clients offer: the feed is compressed for each before anyone asks for it."""
+
 PARTS = "/parts"
 """A path that sends ``part`` numbered messages of 64 bytes whenever it is sent one, a hundred times."""
 
@@ -54,6 +62,7 @@ class Peer:
     wss: str = ""
     ca_pem: str = ""
     feed_messages: int = 0
+    recorded_messages: int = 0
     punctual_ws: str = ""
     punctual_wss: str = ""
     """Where a server listens that does not sleep between two messages."""
@@ -134,6 +143,17 @@ class Answer(socketserver.StreamRequestHandler):
         self.wfile.write(b"\n" if count is None else f"{count}\n".encode())
 
 
+def compress_ahead(url: str) -> None:
+    """Asks for a feed once in every way that clients do, so that it is compressed when they come."""
+    import fastws.sync
+
+    for bits in WINDOWS:
+        for alone in (False, True):
+            terms = fastws.Deflate(server_max_window_bits=bits, server_no_context_takeover=alone)
+            with fastws.sync.connect(url, compression=terms) as ws:
+                ws.recv()
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--host", default="127.0.0.1")
@@ -147,6 +167,7 @@ def main() -> int:
     with contextlib.suppress(descriptors.TooFew):  # the client, which needs as many, says so
         descriptors.ensure(CONNECTIONS, "the server")
 
+    import recorded
     from fastws.demo.market import simulate
     from fastws.testing import Blast, Expect, Server
 
@@ -155,6 +176,7 @@ def main() -> int:
         for event in (simulate(7, FEED_SIZE) if args.feed else ())
         if event.direction == "recv"
     ]
+    sessions = [(0.0, "text", text.encode()) for text in (recorded.texts(RECORDED_SIZE) if args.feed else ())]
     most = max(20_000, args.connections)
     with (
         Server(args.host, max_connections=most) as plain,
@@ -166,6 +188,9 @@ def main() -> int:
             server.script(PARTS, [Expect(1), Blast(args.part, 64, numbered=True)] * 100)
             if messages:
                 server.add_feed(FEED, messages)
+        if sessions:
+            plain.add_feed(RECORDED, sessions)
+            compress_ahead(plain.url(f"/replay/{RECORDED}?speed=0"))
         peer = Peer(
             ws=plain.url("/").removesuffix("/"),
             wss=secure.url("/").removesuffix("/"),
@@ -173,6 +198,7 @@ def main() -> int:
             punctual_wss=punctual_secure.url("/").removesuffix("/"),
             ca_pem=(secure.ca_pem + punctual_secure.ca_pem).decode(),
             feed_messages=len(messages),
+            recorded_messages=len(sessions),
             counts=Counts([plain, secure]).server_address[1],
         )
         print(json.dumps(asdict(peer)), flush=True)

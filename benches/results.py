@@ -19,6 +19,15 @@ SECOND = "websockets"
 PLAIN = "fastws"
 SPINNING = ("fastws busy poll", "fastws spin")
 
+ANOTHER = {"compressed": ("websockets", "picows.websockets"), "blocking": ("websocket-rs sync", "websocket-client")}
+"""What else is compared with, by how the kind of scenario begins: picows' callback neither compresses nor blocks."""
+
+
+def baselines(kind: str) -> tuple[str, str]:
+    """The client that ratios are of, and another one."""
+    return ANOTHER.get(kind.partition("-")[0], (BASELINE, SECOND))
+
+
 LEVEL = 0.97
 """A rival that is ahead by less than this, and not in every round, is as fast: ratios drift by as much."""
 
@@ -28,7 +37,14 @@ TIE = 0.995
 NOISE = {"MiB": 1.0}
 """Of a unit, what is not told apart: processes grow by as much for reasons of their own."""
 
-PERCENTILES = (("p50", "p50_us"), ("p99", "p99_us"), ("p99.9", "p999_us"))
+PERCENTILES = (("p50", "p50_us", 1.0), ("p99", "p99_us", 1.0), ("p99.9", "p999_us", 1.0))
+
+FIGURES = {
+    "latency": PERCENTILES,
+    "blocking-latency": PERCENTILES,
+    "compressed-memory": (("after messages", "bytes_each", 1024.0), ("after silence", "rested_each", 1024.0)),
+}
+"""Of the kinds whose samples have several figures: the name of each, where it is, and what makes the unit of it."""
 
 
 def is_ours(client: str) -> bool:
@@ -87,8 +103,15 @@ class Scenario:
     def is_tls(self) -> bool:
         return "TLS" in self.name.replace(",", "").split()
 
-    def ratio(self, client: str, to: str = BASELINE) -> Ratio | None:
-        """None where one of the two was not measured, or where nothing was found to divide by."""
+    @property
+    def baselines(self) -> tuple[str, str]:
+        """As `baselines`; the other one alone, where the first was not measured."""
+        first, second = baselines(self.kind)
+        return (first, second) if first in self.rows or second not in self.rows else (second, first)
+
+    def ratio(self, client: str, to: str | None = None) -> Ratio | None:
+        """To the baseline, or another client; None where one of the two was not measured, or nothing divides."""
+        to = to or self.baselines[0]
         if client not in self.rows or to not in self.rows:
             return None
         one, other = self.rows[client], self.rows[to]
@@ -170,8 +193,10 @@ def read(paths: Iterable[Path]) -> Record:
         if not raw:
             raw = found
             continue
-        if _identity(found) != _identity(raw):
+        if _identity(found) != _identity(raw) or not _agree(found, raw):
             raise ValueError(f"{path} is of another machine, of other packages or of another number of rounds")
+        packages = raw["machine"].get("packages", {}) | found["machine"].get("packages", {})
+        raw = raw | {"machine": raw["machine"] | {"packages": packages}}
         merged = {result["scenario"]: result for result in raw["results"] + found["results"]}
         raw = raw | {"results": list(merged.values())}
     scenarios = tuple(scenario for result in raw["results"] for scenario in _scenarios(result) if scenario.rows)
@@ -197,15 +222,21 @@ def compact(raw: dict[str, Any]) -> str:
 
 
 def _identity(raw: dict[str, Any]) -> tuple[Any, ...]:
-    about = {key: value for key, value in raw["machine"].items() if not key.startswith("load")}
+    about = {key: value for key, value in raw["machine"].items() if key != "packages" and not key.startswith("load")}
     return about, raw["rounds"], raw["loop"]
 
 
+def _agree(one: dict[str, Any], other: dict[str, Any]) -> bool:
+    """Whether the packages that both were measured with are the same. One may have had more."""
+    here, there = one["machine"].get("packages", {}), other["machine"].get("packages", {})
+    return all(here[name] == there[name] for name in here.keys() & there.keys())
+
+
 def _scenarios(result: dict[str, Any]) -> Iterable[Scenario]:
-    """One; of a latency, one for each percentile."""
-    if result["kind"] == "latency":
-        for name, key in PERCENTILES:
-            values = {client: [s.get(key, 0.0) for s in samples] for client, samples in result["samples"].items()}
+    """One, or one for each figure of its samples."""
+    if result["kind"] in FIGURES:
+        for name, key, divisor in FIGURES[result["kind"]]:
+            values = {c: [s.get(key, 0.0) / divisor for s in samples] for c, samples in result["samples"].items()}
             yield _scenario(result, f"{result['scenario']}, {name}", values)
     else:
         yield _scenario(result, result["scenario"], result["values"])

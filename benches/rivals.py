@@ -56,11 +56,12 @@ def run_rounds(
     """All rounds of a scenario. A client that fails once is left out, and the reason kept."""
     samples: Samples = {name: [] for name in names}
     failures: dict[str, str] = {}
-    for round_number in range(args.rounds):
+    rounds = min(args.rounds, scenario.rounds or args.rounds)
+    for round_number in range(rounds):
         for name in names:
             if name in failures:
                 continue
-            progress(f"{scenario.name}: round {round_number + 1} of {args.rounds}, {name}")
+            progress(f"{scenario.name}: round {round_number + 1} of {rounds}, {name}")
             outcome = run_once(name, scenario, server, args)
             if isinstance(outcome, str):
                 failures[name] = outcome
@@ -85,6 +86,7 @@ def chosen(args: argparse.Namespace, server: peer.Peer) -> list[scenarios.Scenar
         for scenario in found
         if not (scenario.tls and not server.wss)
         and not (scenario.kind == "decode" and not server.feed_messages)
+        and not (scenario.is_compressed and not server.recorded_messages)
         and not (scenario.kind in scenarios.OURS and not server.counts)
         and (offers_thought or not scenario.think_us)
     ]

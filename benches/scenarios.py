@@ -26,15 +26,36 @@ KINDS = (
     "connections",
     "stopped-consumer",
     "unawaited-sends",
+    "compressed-receive",
+    "compressed-send",
+    "compressed-memory",
+    "blocking-round-trip",
+    "blocking-ingest",
+    "blocking-send",
+    "blocking-latency",
 )
 
-FIXED = ("decode", "latency", "connections", "stopped-consumer", "unawaited-sends")
+COMPRESSED = ("compressed-receive", "compressed-send", "compressed-memory")
+"""Kinds in which permessage-deflate is negotiated, by what each client offers by itself."""
+
+BLOCKING = "blocking-"
+"""How the names of kinds begin in which nobody has an event loop; the rest of the name says what is done."""
+
+FIXED = (
+    "decode",
+    "latency",
+    "connections",
+    "stopped-consumer",
+    "unawaited-sends",
+    *COMPRESSED,
+    "blocking-latency",
+)
 """Kinds in which a slow client does as much as a fast one."""
 
-OURS = ("latency", "connections", "stopped-consumer", "unawaited-sends")
+OURS = ("latency", "connections", "stopped-consumer", "unawaited-sends", *COMPRESSED, "blocking-latency")
 """Kinds that need the server of fastws.testing."""
 
-IN_MEMORY = ("idle", "stopped-consumer", "unawaited-sends")
+IN_MEMORY = ("idle", "stopped-consumer", "unawaited-sends", "compressed-memory")
 """Kinds that measure memory: in a fresh process, where nothing of before can be used again."""
 
 
@@ -53,6 +74,8 @@ class Scenario:
     rate: int = 0
     """Messages per second that the server sends on a connection."""
     connections: int = 1
+    rounds: int = 0
+    """The most rounds, of what takes long and hardly varies; 0: as many as of the others."""
 
     @property
     def name(self) -> str:
@@ -69,19 +92,30 @@ class Scenario:
         return " ".join(parts)
 
     @property
+    def act(self) -> str:
+        """What is done, with an event loop or without."""
+        return self.kind.removeprefix(BLOCKING)
+
+    @property
+    def is_compressed(self) -> bool:
+        return self.kind in COMPRESSED
+
+    @property
     def is_punctual(self) -> bool:
         """Whether the server must do things at their time, so that it may not sleep meanwhile."""
-        return self.kind == "latency" or self.think_us > 0
+        return self.act == "latency" or self.think_us > 0
 
     def target(self, count: int) -> str:
-        match self.kind:
+        match self.act:
             case "round-trip":
                 return f"/echo?think_us={self.think_us}" if self.think_us else "/echo"
             case "ingest":
                 return f"/blast?size={self.size}&n={count}"
             case "decode":
                 return f"/replay/{peer.FEED}?speed=0"
-            case "send" | "send-each-turn":
+            case "compressed-receive":
+                return f"/replay/{peer.RECORDED}?speed=0"
+            case "send" | "send-each-turn" | "compressed-send":
                 return f"/sink?fault=close:1000@{count}"
             case "latency":
                 return f"/paced?rate={self.rate}&size={self.size}&n={count}"
@@ -96,7 +130,11 @@ class Scenario:
 
     def scaled(self, factor: float) -> Scenario:
         """The same with fewer operations."""
-        return self if self.kind == "decode" else replace(self, count=max(10, int(self.count * factor)))
+        return (
+            self
+            if self.kind in ("decode", "compressed-receive")
+            else replace(self, count=max(10, int(self.count * factor)))
+        )
 
     def shared(self, share: float) -> Scenario:
         """The same for a client that does this share of the operations."""
@@ -129,6 +167,21 @@ IDLE = (Scenario("idle", count=2_000), Scenario("idle", tls=True, count=500))
 CONNECTIONS = (Scenario("connections", 128, count=60_000, rate=20, connections=1_000),)
 STOPPED_CONSUMER = (Scenario("stopped-consumer", 16 << 10, count=20_000),)
 UNAWAITED_SENDS = (Scenario("unawaited-sends", 16 << 10, count=40_000),)
+COMPRESSION = (
+    Scenario("compressed-receive", count=peer.RECORDED_SIZE),
+    Scenario("compressed-send", count=peer.RECORDED_SIZE // 2),
+    Scenario("compressed-memory", count=500, rounds=2),
+)
+WITHOUT_LOOP = (
+    *(
+        Scenario("blocking-round-trip", size, count=count)
+        for size, count in ((32, 10_000), (256, 10_000), (8 << 10, 10_000), (100 << 10, 4_000))
+    ),
+    Scenario("blocking-round-trip", 256, tls=True, count=10_000),
+    Scenario("blocking-ingest", 128, count=1_000_000),
+    Scenario("blocking-send", 128, count=200_000),
+    Scenario("blocking-latency", 128, count=15_000, rate=10_000),
+)
 
 ALL = (
     ROUND_TRIPS
@@ -143,4 +196,6 @@ ALL = (
     + CONNECTIONS
     + STOPPED_CONSUMER
     + UNAWAITED_SENDS
+    + COMPRESSION
+    + WITHOUT_LOOP
 )

@@ -23,8 +23,9 @@ from .ours import (
 )
 from .picows_callback import Picows
 from .streams import FastwsStream, FastwsStreamMarkers, FastwsStreams
+from .websocket_client import WebsocketClient
 from .websocket_rs_clients import WebsocketRs, WebsocketRsIterate, WebsocketRsSync
-from .websockets_style import PicowsWebsockets, Websockets
+from .websockets_style import PicowsWebsockets, Websockets, WebsocketsSync
 
 __all__ = [
     "ALL",
@@ -45,10 +46,12 @@ __all__ = [
     "FastwsSync",
     "Picows",
     "PicowsWebsockets",
+    "WebsocketClient",
     "WebsocketRs",
     "WebsocketRsIterate",
     "WebsocketRsSync",
     "Websockets",
+    "WebsocketsSync",
     "decoded",
     "installed",
     "named",
@@ -74,6 +77,8 @@ ALL: tuple[type[Client], ...] = (
     WebsocketRsSync,
     Aiohttp,
     Websockets,
+    WebsocketsSync,
+    WebsocketClient,
 )
 
 

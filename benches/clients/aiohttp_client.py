@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 from meter import Meter, Sample
 
-from .base import WARM_UP, WAYS, Client, whole
+from .base import COMPRESSED, WARM_UP, WAYS, Client, whole
 
 
 class Aiohttp(Client):
@@ -16,10 +16,10 @@ class Aiohttp(Client):
     package = "aiohttp"
     share = 0.2
 
-    kinds: ClassVar[frozenset[str]] = WAYS
+    kinds: ClassVar[frozenset[str]] = WAYS | COMPRESSED
 
-    def __init__(self, ca_pem: str) -> None:
-        super().__init__(ca_pem)
+    def __init__(self, ca_pem: str, *, compresses: bool = False) -> None:
+        super().__init__(ca_pem, compresses=compresses)
         self._session: Any = None
 
     async def open(self, url: str) -> Any:
@@ -28,7 +28,8 @@ class Aiohttp(Client):
 
         if self._session is None:
             self._session = aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0))
-        return await self._session.ws_connect(url, ssl=self.tls(url) or True, max_msg_size=0)
+        compress = 15 if self.compresses else 0
+        return await self._session.ws_connect(url, ssl=self.tls(url) or True, max_msg_size=0, compress=compress)
 
     async def finish(self) -> None:
         if self._session is not None:
@@ -64,6 +65,19 @@ class Aiohttp(Client):
             await ws.send_bytes(payload)
         await ws.close()
         return meter.stop(count)
+
+    async def send_texts(self, url: str, texts: list[str], meter: Meter) -> Sample:
+        ws = await self.open(url)
+        meter.start()
+        for text in texts:
+            await ws.send_str(text)
+        await ws.close()
+        return meter.stop(len(texts))
+
+    async def exchange(self, connection: Any, texts: list[str]) -> None:
+        for text in texts:
+            await connection.send_str(text)
+            await connection.receive_str()
 
     def sender(self, connection: Any, payload: bytes) -> Callable[[], Any]:
         return functools.partial(connection.send_bytes, payload)

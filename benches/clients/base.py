@@ -37,7 +37,13 @@ WAYS = frozenset(
         "unawaited-sends",
     }
 )
-"""All kinds of scenarios."""
+"""All kinds of scenarios that have an event loop and no compression."""
+
+COMPRESSED = frozenset({"compressed-receive", "compressed-send", "compressed-memory"})
+"""Those with permessage-deflate."""
+
+BLOCKING = frozenset({"blocking-round-trip", "blocking-ingest", "blocking-send", "blocking-latency"})
+"""Those without an event loop."""
 
 
 class Counter:
@@ -65,8 +71,10 @@ class Client:
     awaits_sends = True
     """Whether its call to send gives something that is to be awaited."""
 
-    def __init__(self, ca_pem: str) -> None:
+    def __init__(self, ca_pem: str, *, compresses: bool = False) -> None:
         self.ca_pem = ca_pem
+        self.compresses = compresses
+        """Whether its connections offer permessage-deflate, on the terms that the library offers by itself."""
         self._context: ssl.SSLContext | None = None
 
     @classmethod
@@ -110,6 +118,25 @@ class Client:
     async def send(self, url: str, payload: bytes, count: int, meter: Meter) -> Sample:
         """Sends as fast as the library takes it, with its own way to wait for room, until the server has all."""
         raise NotImplementedError
+
+    async def send_texts(self, url: str, texts: list[str], meter: Meter) -> Sample:
+        """Sends these as ``send`` does."""
+        connection = await self.open(url)
+        meter.start()
+        for text in texts:
+            await connection.send(text)
+        await self.end_sends(connection)
+        return meter.stop(len(texts))
+
+    def sending(self, connection: Any) -> Callable[[Any], Any]:
+        """The call that sends a message, whatever it is, without an event loop."""
+        return connection.send  # type: ignore[no-any-return]
+
+    async def exchange(self, connection: Any, texts: list[str]) -> None:
+        """Sends these, each when the one before came back."""
+        for text in texts:
+            await connection.send(text)
+            await connection.recv()
 
     def sender(self, connection: Any, payload: bytes) -> Callable[[], Any]:
         """The call that sends a message."""

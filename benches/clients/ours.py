@@ -13,7 +13,8 @@ import fastws
 import fastws.sync
 from meter import Growth, Meter, Sample
 
-from .base import WARM_UP, WAYS, Client, Counter, whole
+from . import blocking
+from .base import BLOCKING, COMPRESSED, WARM_UP, WAYS, Client, Counter, whole
 
 
 class FastwsIterate(Client):
@@ -21,10 +22,14 @@ class FastwsIterate(Client):
 
     name = "fastws"
     package = "fastws"
-    kinds: ClassVar[frozenset[str]] = WAYS
+    kinds: ClassVar[frozenset[str]] = WAYS | COMPRESSED
 
     def options(self, url: str) -> dict[str, Any]:
-        return {"tls": fastws.TlsConfig(ca=self.ca_pem.encode())} if url.startswith("wss:") else {}
+        """Compression of every message, however small: rivals know no threshold."""
+        options: dict[str, Any] = {"compression": fastws.Deflate(threshold=0)} if self.compresses else {}
+        if url.startswith("wss:"):
+            options["tls"] = fastws.TlsConfig(ca=self.ca_pem.encode())
+        return options
 
     async def open(self, url: str) -> Any:
         return await fastws.connect(url, **self.options(url))
@@ -92,7 +97,9 @@ class FastwsIterate(Client):
 
 class FastwsListener(FastwsIterate):
     name = "fastws callback"
-    kinds: ClassVar[frozenset[str]] = frozenset({"round-trip", "ingest", "decode", "latency", "connections"})
+    kinds: ClassVar[frozenset[str]] = frozenset(
+        {"round-trip", "ingest", "decode", "latency", "connections", "compressed-receive"}
+    )
 
     async def round_trip(self, url: str, payload: bytes, count: int, meter: Meter) -> Sample:
         done: asyncio.Future[Sample] = asyncio.get_running_loop().create_future()
@@ -142,7 +149,7 @@ class FastwsBatches(FastwsIterate):
     """Many messages a time; one that comes alone is no batch."""
 
     name = "fastws batches"
-    kinds: ClassVar[frozenset[str]] = frozenset({"ingest", "decode"})
+    kinds: ClassVar[frozenset[str]] = frozenset({"ingest", "decode", "compressed-receive"})
 
     async def ingest(self, url: str, count: int, meter: Meter, take: Callable[[Any], int]) -> Sample:
         seen = size = 0
@@ -236,7 +243,9 @@ class FastwsSync(FastwsIterate):
     """The blocking client."""
 
     name = "fastws sync"
-    kinds: ClassVar[frozenset[str]] = frozenset({"round-trip", "latency"})
+    kinds: ClassVar[frozenset[str]] = (
+        frozenset({"round-trip", "latency", "compressed-receive", "compressed-send"}) | BLOCKING
+    )
 
     async def open(self, url: str) -> Any:
         return fastws.sync.connect(url, **self.options(url))
@@ -244,26 +253,7 @@ class FastwsSync(FastwsIterate):
     async def close(self, connection: Any) -> None:
         connection.close()
 
-    async def round_trip(self, url: str, payload: bytes, count: int, meter: Meter) -> Sample:
-        ws = await self.open(url)
-        for _ in range(WARM_UP):
-            ws.send(payload)
-            ws.recv()
-        meter.start()
-        for _ in range(count):
-            ws.send(payload)
-            ws.recv()
-        sample = meter.stop(count)
-        ws.close()
-        return sample
-
-    async def ingest(self, url: str, count: int, meter: Meter, take: Callable[[Any], int]) -> Sample:
-        seen = size = 0
-        meter.start()
-        ws = await self.open(url)
-        for message in ws:
-            seen += 1
-            size += take(message)
-        sample = meter.stop(seen)
-        ws.close()
-        return whole(sample, count)
+    round_trip = blocking.round_trip
+    ingest = blocking.ingest
+    send = blocking.send
+    send_texts = blocking.send_texts

@@ -11,7 +11,8 @@ from typing import Any, ClassVar
 
 from meter import Meter, Sample
 
-from .base import PATIENCE, WARM_UP, WAYS, Client, Counter, whole
+from . import blocking
+from .base import BLOCKING, PATIENCE, WARM_UP, WAYS, Client, Counter, whole
 
 SENDS_A_TURN = 256
 """Sends between two turns of the loop. Without any, it buffers everything, and many large messages are slower by far;
@@ -24,7 +25,16 @@ class WebsocketRs(Client):
     name = "websocket-rs callback"
     package = "websocket_rs"
     kinds: ClassVar[frozenset[str]] = frozenset(
-        {"round-trip", "ingest", "decode", "latency", "connect", "idle", "connections"}
+        {
+            "round-trip",
+            "ingest",
+            "decode",
+            "latency",
+            "connect",
+            "idle",
+            "connections",
+            "compressed-receive",
+        }
     )
     awaits_sends = False
 
@@ -35,7 +45,9 @@ class WebsocketRs(Client):
     async def open(self, url: str, on_message: Callable[[Any], None] | None = None) -> Any:
         import websocket_rs
 
-        return await websocket_rs.connect(url, ssl_context=self.tls(url), on_message=on_message)
+        return await websocket_rs.connect(
+            url, ssl_context=self.tls(url), on_message=on_message, compression=self.compresses
+        )
 
     async def close(self, connection: Any) -> None:
         connection.close()
@@ -88,7 +100,8 @@ class WebsocketRs(Client):
 
 class WebsocketRsIterate(WebsocketRs):
     name = "websocket-rs"
-    kinds: ClassVar[frozenset[str]] = WAYS - {"connect", "idle"}  # as by callback
+    kinds: ClassVar[frozenset[str]] = WAYS - {"connect", "idle"} | {"compressed-send", "compressed-memory"}
+    """The rest as by callback. Its compression forgets its window after each message, in both directions."""
 
     async def end_sends(self, connection: Any) -> None:
         """Its ``close()`` does not wait for the server, which closes by itself behind the last message."""
@@ -133,6 +146,22 @@ class WebsocketRsIterate(WebsocketRs):
         await self.end_sends(ws)
         return meter.stop(count)
 
+    async def send_texts(self, url: str, texts: list[str], meter: Meter) -> Sample:
+        ws = await self.open(url)
+        turn = asyncio.sleep
+        meter.start()
+        for number, text in enumerate(texts):
+            ws.send(text)
+            if number % SENDS_A_TURN == 0:
+                await turn(0)
+        await self.end_sends(ws)
+        return meter.stop(len(texts))
+
+    async def exchange(self, connection: Any, texts: list[str]) -> None:
+        for text in texts:
+            connection.send(text)
+            await connection.recv()
+
     def sender(self, connection: Any, payload: bytes) -> Callable[[], Any]:
         return functools.partial(connection.send, payload)
 
@@ -151,7 +180,7 @@ class WebsocketRsSync(Client):
 
     name = "websocket-rs sync"
     package = "websocket_rs"
-    kinds: ClassVar[frozenset[str]] = frozenset({"round-trip", "latency"})
+    kinds: ClassVar[frozenset[str]] = frozenset({"round-trip", "latency"}) | BLOCKING
     has_tls = False
 
     @classmethod
@@ -166,24 +195,21 @@ class WebsocketRsSync(Client):
     async def close(self, connection: Any) -> None:
         connection.close()
 
-    async def round_trip(self, url: str, payload: bytes, count: int, meter: Meter) -> Sample:
-        ws = await self.open(url)
-        for _ in range(WARM_UP):
-            ws.send(payload)
-            ws.recv()
-        meter.start()
-        for _ in range(count):
-            ws.send(payload)
-            ws.recv()
-        sample = meter.stop(count)
-        ws.close()
-        return sample
+    async def end_sends(self, connection: Any) -> None:
+        """Its ``close()`` does not wait for the server, which closes by itself behind the last message."""
+        with contextlib.suppress(Exception):
+            while True:
+                connection.recv()
 
     async def ingest(self, url: str, count: int, meter: Meter, take: Callable[[Any], int]) -> Sample:
         meter.start()
         ws = await self.open(url)
+        recv = ws.recv
         for _ in range(count):
-            take(ws.recv())
+            take(recv())
         sample = meter.stop(count)
         ws.close()
         return sample
+
+    round_trip = blocking.round_trip
+    send = blocking.send

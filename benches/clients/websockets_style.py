@@ -8,13 +8,18 @@ from typing import Any, ClassVar
 
 from meter import Meter, Sample
 
-from .base import WARM_UP, WAYS, Client, whole
+from . import blocking
+from .base import BLOCKING, COMPRESSED, WARM_UP, WAYS, Client, whole
 
 
 class WebsocketsStyle(Client):
     """What ``websockets`` and its drop-ins share."""
 
-    kinds: ClassVar[frozenset[str]] = WAYS
+    kinds: ClassVar[frozenset[str]] = WAYS | COMPRESSED
+
+    @property
+    def compression(self) -> str | None:
+        return "deflate" if self.compresses else None
 
     def connect(self, url: str) -> Any:
         raise NotImplementedError
@@ -67,7 +72,7 @@ class PicowsWebsockets(WebsocketsStyle):
     def connect(self, url: str) -> Any:
         import picows.websockets
 
-        return picows.websockets.connect(url, compression=None, proxy=None, ssl=self.tls(url))
+        return picows.websockets.connect(url, compression=self.compression, proxy=None, ssl=self.tls(url))
 
 
 class Websockets(WebsocketsStyle):
@@ -78,4 +83,24 @@ class Websockets(WebsocketsStyle):
     def connect(self, url: str) -> Any:
         import websockets
 
-        return websockets.connect(url, compression=None, proxy=None, ssl=self.tls(url))
+        return websockets.connect(url, compression=self.compression, proxy=None, ssl=self.tls(url))
+
+
+class WebsocketsSync(Websockets):
+    """``websockets.sync.client``: a thread of its own reads for each connection."""
+
+    name = "websockets sync"
+    kinds: ClassVar[frozenset[str]] = BLOCKING | {"compressed-receive", "compressed-send"}
+
+    async def open(self, url: str) -> Any:
+        import websockets.sync.client
+
+        return websockets.sync.client.connect(url, compression=self.compression, proxy=None, ssl=self.tls(url))
+
+    async def close(self, connection: Any) -> None:
+        connection.close()
+
+    round_trip = blocking.round_trip
+    ingest = blocking.ingest
+    send = blocking.send
+    send_texts = blocking.send_texts

@@ -355,6 +355,49 @@ async def test_a_feed_is_replayed_compressed_and_the_same():
             assert ws.stats().bytes_received > compressed * 1.1
 
 
+@pytest.mark.parametrize("bits", [9, 12, 15])
+async def test_a_feed_is_compressed_as_a_whole_where_a_connection_begins_with_it(bits):
+    """Its messages refer to one another then, within the window that was agreed."""
+    long = [f"{number}{'x' * 40}{tick}" for number, tick in enumerate(TICKS)] + ["".join(TICKS)] * 2
+    with fastws.testing.Server() as server:
+        server.add_feed("ticks", [(0.0, "text", text.encode()) for text in long])
+        sizes = []
+        for more in ("", "&deflate=server_no_context_takeover"):
+            url = server.url(f"/replay/ticks?speed=0{more}")
+            terms = fastws.Deflate(server_max_window_bits=bits)
+            async with fastws.connect(url, compression=terms) as ws:
+                assert [message async for message in ws] == long
+                sizes.append(ws.stats().bytes_received)
+        assert sizes[0] < 0.8 * sizes[1]
+
+
+async def test_a_feed_behind_other_messages_is_compressed_message_by_message():
+    with fastws.testing.Server() as server:
+        server.add_feed("ticks", [(0.0, "text", tick.encode()) for tick in TICKS])
+        steps = [fastws.testing.Echo(1), fastws.testing.Replay("ticks", speed=0), fastws.testing.Echo(1)]
+        server.script("/late", steps)
+        async with fastws.connect(server.url("/late"), compression="deflate") as ws:
+            await ws.send(TICKS[0])
+            assert [await ws.recv() for _ in range(len(TICKS) + 1)] == [TICKS[0], *TICKS]
+            await ws.send(TICKS[1])
+            assert await ws.recv() == TICKS[1]
+
+
+async def test_more_connections_than_codecs_that_stay_keep_their_contexts():
+    """64 decompressors and 16 compressors stay between messages; the other connections keep their windows."""
+    with fastws.testing.Server() as server:
+        lines = [await fastws.connect(server.url("/echo"), compression=fastws.Deflate(threshold=0)) for _ in range(80)]
+        for turn in range(12):
+            for number, ws in enumerate(lines):
+                await ws.send(TICKS[(turn + number) % len(TICKS)])
+            for number, ws in enumerate(lines):
+                assert await ws.recv() == TICKS[(turn + number) % len(TICKS)]
+        received = [ws.stats().bytes_received for ws in lines]
+        assert max(received) < 1.3 * min(received), "all refer back to what was before"
+        for ws in lines:
+            await ws.close()
+
+
 @pytest.mark.parametrize(
     ("compression", "error", "match"),
     [

@@ -2,6 +2,7 @@
 
 mod codec;
 mod filter;
+mod window;
 
 pub use filter::PerMessageDeflate;
 

@@ -6,7 +6,7 @@ use std::io::{BufRead, BufReader, Read};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -38,9 +38,19 @@ pub struct Feed {
     requests: Vec<RecordedRequest>,
     times: Arc<Times>,
     /// The same messages, compressed: made when they are wanted.
-    deflated: OnceLock<Arc<Feed>>,
+    deflated: Mutex<Vec<(Compressed, Arc<Feed>)>>,
     /// Whose messages these are, compressed.
     plain: Weak<Feed>,
+}
+
+/// How a feed is compressed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Compressed {
+    /// The window that messages refer back to, within a message and beyond.
+    pub(crate) window_bits: u8,
+    /// Each message by itself: whatever was sent before, it can be inflated. Otherwise it can as part of the whole feed
+    /// alone, as the first that is compressed on a connection.
+    pub(crate) alone: bool,
 }
 
 /// When a feed was played last.
@@ -149,36 +159,47 @@ impl Feed {
             payload_bytes: 0,
             requests: Vec::new(),
             times: Arc::default(),
-            deflated: OnceLock::new(),
+            deflated: Mutex::default(),
             plain: Weak::new(),
         }
     }
 
-    /// The same messages, each compressed by itself: whatever was sent before, they can be inflated.
-    pub(crate) fn deflated(self: &Arc<Self>) -> Arc<Self> {
-        let made = self.deflated.get_or_init(|| {
-            let terms = Terms { server_no_context_takeover: true, ..Terms::default() };
-            let mut deflate = PerMessageDeflate::new(Role::Server, terms, AT_ONCE);
-            let mut feed = Self {
-                at: self.at.clone(),
-                payload_bytes: self.payload_bytes,
-                requests: self.requests.clone(),
-                times: Arc::clone(&self.times),
-                plain: Arc::downgrade(self),
-                ..Self::empty()
-            };
-            for message in 0..self.len() {
-                let frame = &self.frames[self.start_of(message)..self.ends[message]];
-                let opcode = if frame[0] & 0x0f == 1 { Opcode::Text } else { Opcode::Binary };
-                let (head, payload) = deflated(&mut deflate, opcode, true, &frame[head_of(frame.len())..]);
-                let (bytes, used) = header_of(head, payload.len());
-                feed.frames.extend_from_slice(&bytes[..used]);
-                feed.frames.extend_from_slice(&payload);
-                feed.ends.push(feed.frames.len());
-            }
-            Arc::new(feed)
-        });
-        Arc::clone(made)
+    /// The same messages, compressed like this. It is done once, while others who want it wait.
+    pub(crate) fn deflated(self: &Arc<Self>, how: Compressed) -> Arc<Self> {
+        let mut made = self.deflated.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((_, feed)) = made.iter().find(|(of, _)| *of == how) {
+            return Arc::clone(feed);
+        }
+        let feed = Arc::new(self.deflate(how));
+        made.push((how, Arc::clone(&feed)));
+        feed
+    }
+
+    fn deflate(self: &Arc<Self>, how: Compressed) -> Self {
+        let terms = Terms {
+            server_no_context_takeover: how.alone,
+            server_max_window_bits: how.window_bits,
+            ..Terms::default()
+        };
+        let mut deflate = PerMessageDeflate::new(Role::Server, terms, AT_ONCE);
+        let mut feed = Self {
+            at: self.at.clone(),
+            payload_bytes: self.payload_bytes,
+            requests: self.requests.clone(),
+            times: Arc::clone(&self.times),
+            plain: Arc::downgrade(self),
+            ..Self::empty()
+        };
+        for message in 0..self.len() {
+            let frame = &self.frames[self.start_of(message)..self.ends[message]];
+            let opcode = if frame[0] & 0x0f == 1 { Opcode::Text } else { Opcode::Binary };
+            let (head, payload) = deflated(&mut deflate, opcode, true, &frame[head_of(frame.len())..]);
+            let (bytes, used) = header_of(head, payload.len());
+            feed.frames.extend_from_slice(&bytes[..used]);
+            feed.frames.extend_from_slice(&payload);
+            feed.ends.push(feed.frames.len());
+        }
+        feed
     }
 
     fn push(&mut self, at_ns: u64, text: bool, payload: &[u8]) {

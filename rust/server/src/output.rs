@@ -8,6 +8,8 @@ use fastws_core::filter::{FilterFrame, Filtered, FrameFilter};
 use fastws_core::frame::{Header, MAX_HEADER, encode};
 use fastws_core::{Opcode, Role};
 
+use crate::feed::Compressed;
+
 /// The queue of one connection.
 #[derive(Default)]
 pub(crate) struct Outbox {
@@ -16,24 +18,40 @@ pub(crate) struct Outbox {
     at: usize,
     bytes: usize,
     /// Compresses messages, where that was negotiated.
-    deflate: Option<Box<PerMessageDeflate>>,
+    deflate: Option<Box<Deflating>>,
+}
+
+/// A connection's compression.
+struct Deflating {
+    filter: PerMessageDeflate,
+    /// What was agreed.
+    terms: Terms,
+    /// Nothing was sent yet that a message could refer back to.
+    is_fresh: bool,
+    /// Whatever is not of a feed is sent as it is.
+    says_plain: bool,
 }
 
 impl Outbox {
     /// Compresses messages from here on.
     pub(crate) fn compress(&mut self, terms: Terms) {
-        self.deflate = Some(Box::new(PerMessageDeflate::new(Role::Server, terms, AT_ONCE)));
+        let filter = PerMessageDeflate::new(Role::Server, terms, AT_ONCE);
+        self.deflate = Some(Box::new(Deflating { filter, terms, is_fresh: true, says_plain: false }));
     }
 
-    /// Each message is compressed by itself from here on.
-    pub(crate) fn forget(&mut self) {
-        let terms = Terms { server_no_context_takeover: true, ..Terms::default() };
-        self.compress(terms);
-    }
-
-    /// Whether messages are compressed.
-    pub(crate) fn is_compressing(&self) -> bool {
-        self.deflate.is_some()
+    /// How the messages of a feed are to be compressed, which is done before a connection asks for them; none: not at all.
+    /// `begins`: the feed is sent from its beginning on.
+    ///
+    /// A feed that is the first on its connection is compressed as a whole. What we send besides must not be seen by its
+    /// window then, and is sent as it is. Any other has messages that refer to nothing before them, and so have we.
+    pub(crate) fn compressed_ahead(&mut self, begins: bool) -> Option<Compressed> {
+        let deflate = self.deflate.as_mut()?;
+        let alone = deflate.terms.server_no_context_takeover || !(begins && deflate.is_fresh);
+        let terms = Terms { server_no_context_takeover: true, ..deflate.terms };
+        deflate.filter = PerMessageDeflate::new(Role::Server, terms, AT_ONCE);
+        deflate.is_fresh = false;
+        deflate.says_plain |= !alone;
+        Some(Compressed { window_bits: terms.server_max_window_bits, alone })
     }
 
     /// Queues a frame by copying it.
@@ -48,7 +66,12 @@ impl Outbox {
 
     fn push_deflated(&mut self, opcode: Opcode, fin: bool, payload: &[u8]) {
         let Some(deflate) = &mut self.deflate else { return };
-        let (frame, payload) = deflated(deflate, opcode, fin, payload);
+        if deflate.says_plain {
+            let (head, used) = header(opcode, fin, payload.len());
+            return self.append(&head[..used], payload);
+        }
+        deflate.is_fresh = false;
+        let (frame, payload) = deflated(&mut deflate.filter, opcode, fin, payload);
         let (head, used) = header_of(frame, payload.len());
         self.append(&head[..used], &payload);
     }

@@ -179,12 +179,9 @@ impl Conn {
             }
             Step::Replay(range, replay) => match self.shared.feed(&replay.name) {
                 Some(feed) => {
-                    let feed = if self.outbox.is_compressing() {
-                        // What we compress besides must not refer to what was before these.
-                        self.outbox.forget();
-                        feed.deflated()
-                    } else {
-                        feed
+                    let feed = match self.outbox.compressed_ahead(range.start == 0) {
+                        Some(how) => feed.deflated(how),
+                        None => feed,
                     };
                     let source = ReplaySource::new(range, &replay, feed, now);
                     self.active = Active::Source(Source::Replay(Box::new(source)));

@@ -5,6 +5,7 @@ import pytest
 
 import charts
 import results
+import sides
 from results import BASELINE, compact, read
 
 SVG = "{http://www.w3.org/2000/svg}"
@@ -234,6 +235,59 @@ def test_the_readme_has_ratios_amounts_for_memory_and_bold_for_who_leads(record)
         "| receive 128 B, TCP | **4.0** | | 1.50 | 1 (1.00 M/s) | | | 2.0 | |",
         "| memory of an idle connection, TCP | **3.8 KiB** | | | 28.6 KiB | | | | |",
     ]
+
+
+def lines_of(side, record, *found):
+    return sides.table(side, read([record(*found)])).splitlines()
+
+
+def test_compression_is_compared_with_websockets_and_its_cpu_and_memory_are_told(record):
+    samples = {"fastws": [sample(cpu_seconds=0.001)], "websockets": [sample(cpu_seconds=0.007)]}
+    memory = {
+        "fastws": [sample(bytes_each=20 << 10, rested_each=10 << 10)],
+        "websockets": [sample(bytes_each=90 << 10, rested_each=90 << 10)],
+    }
+    values = {"fastws": [500_000], "websockets": [50_000]}
+    found = (
+        result("compressed-receive TCP", values, samples=samples),
+        result("compressed-memory TCP", {"fastws": [20]}, unit="KiB", better="less", samples=memory),
+    )
+    assert lines_of(sides.COMPRESSION, record, *found) == [
+        "| | fastws | websockets |",
+        "| --- | ---: | ---: |",
+        "| receive, messages a second | **10.0 (10.0 … 10.0)** | 1 (50.0 k/s) |",
+        "| receive, CPU of a message | **1.00 µs** | 7.00 µs |",
+        "| memory of a connection behind messages | **20.0 KiB** | 90.0 KiB |",
+        "| the same after 11 s of silence | **10.0 KiB** | 90.0 KiB |",
+    ]
+
+
+def test_blocking_clients_are_compared_with_the_fastest_or_with_the_one_that_has_tls(record):
+    found = (
+        result(
+            "blocking-round-trip 256 B TCP",
+            {"fastws sync": [90, 88], "websocket-rs sync": [100, 80], "websocket-client": [50, 50]},
+        ),
+        result("blocking-round-trip 256 B TLS", {"fastws sync": [120], "websocket-client": [60]}),
+    )
+    lines = lines_of(sides.BLOCKING, record, *found)
+    assert lines[0] == "| | fastws sync | websocket-rs sync | websocket-client |"
+    assert lines[2] == "| round trip 256 B, TCP | 0.99 (0.90 … 1.10) | 1 (90/s) | 0.56 (0.50 … 0.62) |"
+    assert lines[-1] == "| round trip 256 B, TLS | **2.00 (2.00 … 2.00)** | | 1 (60/s) |"
+
+
+def test_a_table_of_what_was_not_measured_says_how_to(record):
+    (line,) = lines_of(sides.BLOCKING, record, result("idle TCP", {"fastws": [1]}))
+    assert 'make bench-rivals ARGS="--only blocking"' in line
+
+
+def test_runs_with_more_packages_are_of_the_same_machine_unless_one_changed(record):
+    first = record(result("idle TCP", {"fastws": [1]}))
+    more = record(result("send 128 B TCP", {"fastws": [2]}), machine=MACHINE | {"packages": {"x": "1", "y": "2"}})
+    assert read([first, more]).machine["packages"] == {"x": "1", "y": "2"}
+    other = record(result("send 128 B TCP", {"fastws": [2]}), machine=MACHINE | {"packages": {"x": "2"}})
+    with pytest.raises(ValueError, match="other packages"):
+        read([first, other])
 
 
 def test_a_page_without_a_part_to_write_is_refused(record):

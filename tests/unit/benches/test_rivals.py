@@ -1,4 +1,6 @@
 import argparse
+import dataclasses
+import gzip
 import itertools
 import json
 import mmap
@@ -9,9 +11,11 @@ import pytest
 
 import clients
 import fastws
+import fastws.testing
 import measure
 import meter
 import peer
+import recorded
 import rivals
 import scenarios
 from meter import Sample
@@ -52,10 +56,20 @@ def test_rounds_are_interleaved_and_go_on_when_a_client_fails(monkeypatch):
     assert failures == {"two": "exit status 139"}
 
 
+def test_what_takes_long_and_hardly_varies_has_fewer_rounds(monkeypatch):
+    monkeypatch.setattr(rivals, "run_once", lambda *_: sample())
+    args = argparse.Namespace(rounds=5)
+    samples, _ = rivals.run_rounds(Scenario("idle", rounds=2), ["one"], peer.Peer("ws://x"), args)
+    assert len(samples["one"]) == 2
+    args.rounds = 1
+    samples, _ = rivals.run_rounds(Scenario("idle", rounds=2), ["one"], peer.Peer("ws://x"), args)
+    assert len(samples["one"]) == 1
+
+
 def test_another_server_is_asked_only_for_what_it_has_to_offer():
-    args = argparse.Namespace(only=["latency", "1,000", "stopped", "unawaited", "send", "decode", "TLS"])
+    args = argparse.Namespace(only=["latency", "1,000", "stopped", "unawaited", "send", "decode", "TLS", "compressed"])
     found = rivals.chosen(args, peer.Peer("ws://x"))
-    assert {scenario.kind for scenario in found} == {"send", "send-each-turn"}
+    assert {scenario.kind for scenario in found} == {"send", "send-each-turn", "blocking-send"}
 
 
 def test_who_is_measured_in_what():
@@ -113,6 +127,66 @@ def test_our_clients_do_what_they_are_measured_in(client, scenario, bench_peer, 
         assert taken.operations == scenario.count
     if scenario.kind == "latency":
         assert 0 < taken.p50_us <= taken.p99_us <= taken.p999_us <= taken.worst_us
+
+
+@pytest.fixture
+def recorded_peer(bench_peer, monkeypatch):
+    """The benchmarks' peer with a recorded feed of few messages."""
+    monkeypatch.setattr(measure, "SILENCE", 0.0)
+    monkeypatch.setattr(measure, "MANY", 5)
+    with fastws.testing.Server() as server:
+        texts = recorded.texts(RECORDED)
+        server.add_feed(peer.RECORDED, [(0.0, "text", text.encode()) for text in texts])
+        yield dataclasses.replace(bench_peer, ws=server.url("/").removesuffix("/"), recorded_messages=len(texts))
+        agreed = [dict(report.headers).get("Sec-WebSocket-Extensions", "") for report in server.connections()]
+        assert all("permessage-deflate" in offer for offer in agreed)
+
+
+RECORDED = 300
+
+
+@pytest.mark.parametrize("kind", scenarios.COMPRESSED)
+@pytest.mark.parametrize(
+    "client", [clients.FastwsIterate, clients.FastwsListener, clients.FastwsBatches, clients.FastwsSync]
+)
+def test_our_clients_compress_where_that_is_measured(client, kind, recorded_peer):
+    scenario = Scenario(kind, count=10 if kind == "compressed-memory" else RECORDED)
+    if not measure.is_possible(client, scenario):
+        pytest.skip("another entry's")
+    taken = measure.run(measure.measure(client("", compresses=True), scenario, recorded_peer), "asyncio")
+    assert taken.operations == scenario.count
+
+
+@pytest.mark.parametrize(
+    "scenario",
+    [
+        Scenario("blocking-round-trip", 32, count=100),
+        Scenario("blocking-ingest", 128, count=1000),
+        Scenario("blocking-send", 128, count=1000),
+        Scenario("blocking-latency", 128, count=200, rate=2000),
+    ],
+    ids=lambda scenario: scenario.kind,
+)
+def test_our_blocking_client_does_what_it_is_measured_in(scenario, bench_peer):
+    taken = measure.run(measure.measure(clients.FastwsSync(""), scenario, bench_peer), "asyncio")
+    assert taken.operations == scenario.count
+
+
+@pytest.mark.parametrize("folder", [True, False], ids=["recorded", "generated"])
+def test_recorded_messages_begin_again_where_more_are_wanted(folder, monkeypatch, tmp_path):
+    monkeypatch.setattr(recorded, "FOLDER", tmp_path)
+    monkeypatch.setattr(recorded, "GENERATED", 50)
+    if folder:
+        events = [{"dir": "open", "text": "wss://x"}, {"dir": "send", "text": "s"}, {"dir": "recv", "text": "a"}]
+        events += [{"dir": "recv", "b64": "YWE="}, {"dir": "recv", "text": "b"}]
+        with gzip.open(tmp_path / "one.jsonl.gz", "wt") as file:
+            file.writelines(json.dumps(event) + "\n" for event in events)
+        assert recorded.texts(5) == ["a", "b", "a", "b", "a"]
+    else:
+        found = recorded.texts(120)
+        once = found[: found.index(found[0], 1)]
+        assert 0 < len(once) <= 50
+        assert found == (once * 120)[:120]
 
 
 class Unhearing:

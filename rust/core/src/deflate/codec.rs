@@ -1,7 +1,11 @@
 //! One direction each: raw deflate streams cut into messages (RFC 7692 §7.2).
 
+use std::cell::RefCell;
+use std::thread::LocalKey;
+
 use zlib_rs::{Deflate, DeflateConfig, DeflateFlush, Inflate, InflateFlush, Method, Status, Strategy};
 
+use super::window::{Seat, Seats, Window};
 use super::{FREE, Tuning};
 use crate::error::{Error, Limit, Violation};
 
@@ -14,19 +18,55 @@ const LEAST_WINDOW: u8 = 9;
 /// What a message is first given room for: bytes, and times what came for it.
 const FIRST_ROOM: (usize, usize) = (512, 4);
 
+/// Decompressors that stay in memory between messages, 45 KiB each. The connections beyond borrow one for each message,
+/// which costs a microsecond.
+static INFLATERS: Seats = Seats::new(64);
+
+/// Compressors that stay, 170 KiB each. The connections beyond borrow one for each message and show it their window again,
+/// which costs some 10 µs.
+static DEFLATERS: Seats = Seats::new(16);
+
 /// The receiving direction.
 pub(super) struct Inflater {
-    stream: Inflate,
+    /// None between two messages, if it did not get a seat, or was given back.
+    live: Option<Live<Inflate>>,
+    window: Window,
     window_bits: u8,
     /// Compressed bytes of the message so far, and what they became.
     came: usize,
     became: usize,
 }
 
+/// A stream in memory, and its right to stay there until the next message.
+struct Live<T> {
+    stream: T,
+    seat: Option<Seat>,
+}
+
 impl Inflater {
     pub(super) fn new(window_bits: u8) -> Self {
         let window_bits = window_bits.max(LEAST_WINDOW);
-        Self { stream: Inflate::new(false, window_bits), window_bits, came: 0, became: 0 }
+        Self { live: None, window: Window::new(window_bits), window_bits, came: 0, became: 0 }
+    }
+
+    /// Whether memory can be given back.
+    pub(super) fn may_park(&self) -> bool {
+        self.live.is_some()
+    }
+
+    /// Keeps the window alone, but in the middle of a message.
+    pub(super) fn park(&mut self) {
+        if self.came == 0 {
+            self.leave();
+            self.window.settle();
+        }
+    }
+
+    /// A stream without a seat is there for the next who has none.
+    fn leave(&mut self) {
+        if let Some(Live { stream, seat: None }) = self.live.take() {
+            put_back(&SPARE_INFLATERS, stream);
+        }
     }
 
     /// Inflates one frame. `limit` is what it may become; above [`FREE`] so is `max_ratio` times what came.
@@ -47,10 +87,19 @@ impl Inflater {
             Ok(output) if !fin => self.became += output.len(),
             _ => (self.came, self.became) = (0, 0),
         }
+        let stays = self.live.as_ref().is_some_and(|live| live.seat.is_some());
+        if let Ok(output) = &result {
+            self.window.push(output, stays);
+        }
+        if !stays {
+            self.park();
+        }
         result
     }
 
     fn inflate(&mut self, input: &[u8], limit: usize, allowed: usize) -> Result<Vec<u8>, Error> {
+        let (bits, window) = (self.window_bits, &self.window);
+        let stream = &mut self.live.get_or_insert_with(|| live_behind(bits, window.last())).stream;
         let most = limit.min(allowed);
         let mut output = Vec::new();
         let (mut used, mut have) = (0, 0);
@@ -64,24 +113,22 @@ impl Inflater {
                 }
                 output.resize(size, 0);
             }
-            let (before_in, before_out) = (self.stream.total_in(), self.stream.total_out());
-            let status = self.stream.decompress(&input[used..], &mut output[have..], InflateFlush::SyncFlush);
-            used += (self.stream.total_in() - before_in) as usize;
-            have += (self.stream.total_out() - before_out) as usize;
+            let (before_in, before_out) = (stream.total_in(), stream.total_out());
+            let status = stream.decompress(&input[used..], &mut output[have..], InflateFlush::SyncFlush);
+            used += (stream.total_in() - before_in) as usize;
+            have += (stream.total_out() - before_out) as usize;
             if have > most {
                 return Err(self.too_much(have as u64, limit, allowed));
             }
             match status {
                 Err(_) => {
-                    let why = self.stream.error_message().unwrap_or("invalid data");
+                    let why = stream.error_message().unwrap_or("invalid data");
                     return Err(Violation::Extension(format!("{}: {why}", super::NAME)).into());
                 }
                 Ok(Status::StreamEnd) => {
                     // §7.2.3.4: a final block; what follows, if only the tail, is another stream. It may refer back.
-                    self.stream = Inflate::new(false, self.window_bits);
-                    let window = &output[have - have.min(1 << self.window_bits)..have];
-                    // A raw stream takes any dictionary.
-                    let _ = self.stream.set_dictionary(window);
+                    stream.reset(false);
+                    see(stream, bits, &[window.last(), &output[..have]].concat());
                     if used == input.len() {
                         break;
                     }
@@ -104,36 +151,124 @@ impl Inflater {
     }
 }
 
+impl Drop for Inflater {
+    fn drop(&mut self) {
+        self.leave();
+    }
+}
+
+/// A stream that may refer back to what is before it. Without a seat it is one for every window, since that cannot be
+/// changed later: what may be referred back to is bounded by what it is shown.
+fn live_behind(window_bits: u8, before: &[u8]) -> Live<Inflate> {
+    let seat = INFLATERS.take();
+    let mut stream = match &seat {
+        Some(_) => Inflate::new(false, window_bits),
+        None => match take_spare(&SPARE_INFLATERS, |_| true) {
+            Some(mut stream) => {
+                stream.reset(false);
+                stream
+            }
+            None => Inflate::new(false, super::MAX_WINDOW_BITS),
+        },
+    };
+    see(&mut stream, window_bits, before);
+    Live { stream, seat }
+}
+
+/// Shows a stream what was before it.
+fn see(stream: &mut Inflate, window_bits: u8, before: &[u8]) {
+    if !before.is_empty() {
+        // A raw stream takes any dictionary.
+        let _ = stream.set_dictionary(&before[before.len().saturating_sub(1 << window_bits)..]);
+    }
+}
+
 /// The sending direction.
 pub(super) struct Deflater {
-    stream: Deflate,
+    /// None between two messages, if it did not get a seat.
+    live: Option<Live<Deflate>>,
+    window: Window,
+    settings: Settings,
+}
+
+/// What a compressor is made for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Settings {
+    window_bits: u8,
+    level: u8,
+    memory_level: u8,
+}
+
+thread_local! {
+    /// Streams that nobody uses at the moment: to clear one costs less than to make it, and those that come and go would
+    /// leave holes in the heap, which connections fill in part. A thread has its own.
+    static SPARE_INFLATERS: Spare<Inflate> = const { RefCell::new(Vec::new()) };
+    static SPARE_DEFLATERS: Spare<(Settings, Deflate)> = const { RefCell::new(Vec::new()) };
+}
+
+type Spare<T> = RefCell<Vec<T>>;
+
+const MOST_SPARE: usize = 2;
+
+/// None of a thread that is ending, as below.
+fn take_spare<T>(spare: &'static LocalKey<Spare<T>>, suits: impl FnMut(&T) -> bool) -> Option<T> {
+    spare
+        .try_with(|spare| {
+            let mut spare = spare.borrow_mut();
+            let at = spare.iter().position(suits)?;
+            Some(spare.remove(at))
+        })
+        .ok()?
+}
+
+fn put_back<T>(spare: &'static LocalKey<Spare<T>>, stream: T) {
+    let _ = spare.try_with(|spare| {
+        let mut spare = spare.borrow_mut();
+        spare.push(stream);
+        if spare.len() > MOST_SPARE {
+            // The oldest goes: it may be of settings that nobody has any more.
+            spare.remove(0);
+        }
+    });
 }
 
 impl Deflater {
     pub(super) fn new(window_bits: u8, tuning: &Tuning) -> Self {
-        let config = DeflateConfig {
-            level: i32::from(tuning.level),
-            method: Method::Deflated,
-            window_bits: -i32::from(window_bits.max(LEAST_WINDOW)),
-            mem_level: i32::from(tuning.memory_level),
-            strategy: Strategy::Default,
+        let settings = Settings {
+            window_bits: window_bits.max(LEAST_WINDOW),
+            level: tuning.level,
+            memory_level: tuning.memory_level,
         };
-        Self { stream: Deflate::new_with_config(config) }
+        Self { live: None, window: Window::new(window_bits), settings }
+    }
+
+    /// Keeps the window alone. In the middle of a message too, since each frame ends with a flush.
+    fn park(&mut self) {
+        self.leave();
+        self.window.settle();
+    }
+
+    fn leave(&mut self) {
+        if let Some(live) = self.live.take() {
+            put_back(&SPARE_DEFLATERS, (self.settings, live.stream));
+        }
     }
 
     /// Deflates one frame of a message.
     pub(super) fn run(&mut self, input: &[u8], fin: bool) -> Result<Vec<u8>, Error> {
         // A stored block adds five bytes for each 16 KiB at worst; a flush has its tail.
         let mut output = vec![0; input.len() / 2 + 64];
+        let (settings, window) = (self.settings, &self.window);
+        let stream = &mut self.live.get_or_insert_with(|| settings.live_behind(window.last())).stream;
         let (mut used, mut have) = (0, 0);
         loop {
             if have == output.len() {
                 output.resize(have + have.max(64), 0);
             }
-            let (before_in, before_out) = (self.stream.total_in(), self.stream.total_out());
-            let status = self.stream.compress(&input[used..], &mut output[have..], DeflateFlush::SyncFlush);
-            used += (self.stream.total_in() - before_in) as usize;
-            have += (self.stream.total_out() - before_out) as usize;
+            let (before_in, before_out) = (stream.total_in(), stream.total_out());
+            let status = stream.compress(&input[used..], &mut output[have..], DeflateFlush::SyncFlush);
+            used += (stream.total_in() - before_in) as usize;
+            have += (stream.total_out() - before_out) as usize;
             if let Err(error) = status {
                 return Err(Violation::Extension(format!("{}: {}", super::NAME, error.as_str())).into());
             }
@@ -142,6 +277,11 @@ impl Deflater {
             }
         }
         output.truncate(have);
+        let stays = self.live.as_ref().is_some_and(|live| live.seat.is_some());
+        self.window.push(input, stays);
+        if !stays {
+            self.park();
+        }
         if fin {
             if output.ends_with(&TAIL) {
                 output.truncate(have - TAIL.len());
@@ -151,6 +291,40 @@ impl Deflater {
             }
         }
         Ok(output)
+    }
+}
+
+impl Drop for Deflater {
+    fn drop(&mut self) {
+        self.leave();
+    }
+}
+
+impl Settings {
+    /// A stream that may refer back to what is before it.
+    fn live_behind(self, before: &[u8]) -> Live<Deflate> {
+        let mut stream = match take_spare(&SPARE_DEFLATERS, |(settings, _)| *settings == self) {
+            Some((_, mut stream)) => {
+                stream.reset();
+                stream
+            }
+            None => self.make(),
+        };
+        if !before.is_empty() {
+            // Only a stream with a header, or with work under way, refuses it.
+            let _ = stream.set_dictionary(before);
+        }
+        Live { stream, seat: DEFLATERS.take() }
+    }
+
+    fn make(self) -> Deflate {
+        Deflate::new_with_config(DeflateConfig {
+            level: i32::from(self.level),
+            method: Method::Deflated,
+            window_bits: -i32::from(self.window_bits),
+            mem_level: i32::from(self.memory_level),
+            strategy: Strategy::Default,
+        })
     }
 }
 
@@ -166,6 +340,11 @@ mod tests {
 
     fn inflate(inflater: &mut Inflater, input: &[u8]) -> Result<Vec<u8>, Error> {
         inflater.run(input.to_vec(), true, usize::MAX - 1, usize::MAX)
+    }
+
+    /// Bytes of which none are repeated.
+    fn noise() -> Vec<u8> {
+        (1..4000u32).flat_map(|n| n.wrapping_mul(n).wrapping_mul(2_654_435_761).to_le_bytes()).collect()
     }
 
     #[test]
@@ -208,6 +387,45 @@ mod tests {
         let mut inflater = Inflater::new(15);
         assert_eq!(inflate(&mut inflater, &[0xf3, 0x48, 0xcd, 0xc9, 0xc9, 0x07, 0x00, 0x00]).unwrap(), b"Hello");
         assert_eq!(inflate(&mut inflater, &[0xf2, 0x00, 0x11, 0x00, 0x00]).unwrap(), b"Hello");
+    }
+
+    #[test]
+    fn a_parked_codec_holds_its_window_alone_and_goes_on_as_if_nothing_had_been() {
+        let text = noise();
+        let message = |turn: usize| &text[turn * 100..turn * 100 + 2000];
+        let (mut steady, mut deflater) = (deflater(12), deflater(12));
+        let mut inflater = Inflater::new(12);
+        for turn in 0..100 {
+            let wire = deflater.run(message(turn), true).unwrap();
+            let usual = steady.run(message(turn), true).unwrap().len();
+            assert!(wire.len() <= usual + 16, "{} bytes where {usual} are usual", wire.len());
+            assert_eq!(inflate(&mut inflater, &wire).unwrap(), message(turn));
+            deflater.park();
+            inflater.park();
+            assert!(deflater.live.is_none() && inflater.live.is_none());
+        }
+    }
+
+    #[test]
+    fn a_decompressor_is_not_parked_in_the_middle_of_a_message() {
+        let mut inflater = Inflater::new(15);
+        inflater.run(vec![0xf2, 0x48, 0xcd], false, 100, 10).unwrap();
+        inflater.park();
+        assert_eq!(inflater.run(vec![0xc9, 0xc9, 0x07, 0x00], true, 100, 10).unwrap(), b"llo");
+    }
+
+    #[test]
+    fn what_refers_to_messages_before_a_final_block_is_inflated() {
+        let long = &noise()[..500];
+        let mut inflater = Inflater::new(15);
+        let mut deflater = deflater(15);
+        let first = deflater.run(long, true).unwrap();
+        assert_eq!(inflate(&mut inflater, &first).unwrap(), long);
+        assert_eq!(inflate(&mut inflater, &[0xf3, 0x48, 0xcd, 0xc9, 0xc9, 0x07, 0x00, 0x00]).unwrap(), b"Hello");
+        deflater.run(b"Hello", true).unwrap();
+        let again = deflater.run(long, true).unwrap();
+        assert!(again.len() < 20);
+        assert_eq!(inflate(&mut inflater, &again).unwrap(), long);
     }
 
     #[test]
@@ -254,7 +472,7 @@ mod tests {
             let wire = deflater.run(message, true).unwrap();
             let mut inflater = Inflater::new(15);
             let window = &before[before.len() - before.len().min(256)..];
-            inflater.stream.set_dictionary(window).unwrap();
+            inflater.window.push(window, false);
             assert_eq!(inflate(&mut inflater, &wire).unwrap(), message);
             before.extend_from_slice(message);
         }
@@ -268,6 +486,7 @@ mod tests {
             memory_level in 1u8..=9,
             forgets in any::<bool>(),
             both in any::<bool>(),
+            parks in any::<(bool, bool)>(),
             messages in prop::collection::vec(prop::collection::vec(prop::collection::vec(0u8..4, 0..2000), 1..4), 1..6),
         ) {
             let tuning = Tuning { level, memory_level, ..Tuning::default() };
@@ -279,6 +498,12 @@ mod tests {
                     let wire = deflater.run(fragment, number == last).unwrap();
                     let back = inflater.run(wire, number == last, usize::MAX - 1, usize::MAX).unwrap();
                     prop_assert_eq!(&back, fragment);
+                    if parks.0 {
+                        deflater.park();
+                    }
+                    if parks.1 {
+                        inflater.park();
+                    }
                 }
                 if forgets {
                     deflater = Deflater::new(window_bits, &tuning);

@@ -101,6 +101,7 @@ impl FrameFilter for PerMessageDeflate {
         }
         let (is_large, max_ratio) = (self.is_large(payload.len()), self.tuning.max_ratio);
         let way = &mut self.receiving;
+        way.is_used = true;
         let codec = way.codec.take().unwrap_or_else(|| Inflater::new(way.window_bits));
         way.carry_out(codec, plain, is_large, move |codec| codec.run(payload, plain.fin, limit, max_ratio))
     }
@@ -130,14 +131,19 @@ impl FrameFilter for PerMessageDeflate {
     }
 
     fn may_rest(&self) -> bool {
-        self.sending.codec.is_some()
+        self.sending.codec.is_some() || self.receiving.codec.as_ref().is_some_and(Inflater::may_park)
     }
 
     /// A compressor may forget its window at any time: what it refers back to is its own affair. In the middle of a
-    /// message too, since each frame ends with a flush.
+    /// message too, since each frame ends with a flush. A decompressor keeps its window, and nothing else.
     fn rest(&mut self) {
         if !std::mem::take(&mut self.sending.is_used) {
             self.sending.codec = None;
+        }
+        if !std::mem::take(&mut self.receiving.is_used)
+            && let Some(inflater) = &mut self.receiving.codec
+        {
+            inflater.park();
         }
     }
 }
@@ -256,6 +262,21 @@ mod tests {
         }
         assert_eq!(sizes[2], sizes[0]);
         assert_eq!(sizes[3], sizes[1]);
+    }
+
+    #[test]
+    fn a_decompressor_that_was_not_used_gives_its_memory_back_and_keeps_its_window() {
+        let (mut client, mut server) = pair(Terms::default(), ALL);
+        for turn in 0..4 {
+            let (head, wire) = ready(client.encode(frame(Opcode::Text, 0, true), b"price price".to_vec()));
+            assert_eq!(ready(server.decode(head, wire, 100)).1, b"price price");
+            server.rest();
+            if turn == 1 {
+                assert!(server.may_rest(), "it was just used");
+                server.rest();
+                assert!(!server.may_rest());
+            }
+        }
     }
 
     #[test]

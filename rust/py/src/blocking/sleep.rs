@@ -183,10 +183,13 @@ fn poll(fds: &mut [libc::pollfd], left: Option<Nanos>) -> bool {
     unsafe { libc::poll(fds.as_mut_ptr(), fds.len() as libc::nfds_t, time) > 0 }
 }
 
-/// Whether a peer on this machine can work while we look.
+/// Whether a peer on this machine can work while we look: how many cores the machine has, not how many this process may
+/// use, since one that is bound to a core of its own is bound there to be fast. A peer on the same core is not lost: looks
+/// in vain become rare.
 fn has_cores() -> bool {
     static MANY: OnceLock<bool> = OnceLock::new();
-    *MANY.get_or_init(|| std::thread::available_parallelism().is_ok_and(|cores| cores.get() > 1))
+    // SAFETY: a plain call.
+    *MANY.get_or_init(|| unsafe { libc::sysconf(libc::_SC_NPROCESSORS_ONLN) } > 1)
 }
 
 /// Nothing is ready.
