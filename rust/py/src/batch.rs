@@ -77,6 +77,21 @@ impl Batch {
         self.messages.bind(py).clone()
     }
 
+    /// Some of it, from one message to before another; for one whose numbers are in a row.
+    fn _part(&self, py: Python<'_>, from: usize, to: usize) -> Self {
+        Self {
+            messages: self.messages.bind(py).get_slice(from, to).unbind(),
+            first_seq: self.first_seq + from as u64,
+            last_seq: (self.first_seq + to as u64).saturating_sub(1),
+            generation: self.generation,
+            connection_id: self.connection_id,
+            source: self.source.as_ref().map(|source| source.clone_ref(py)),
+            received_ns: self.received_ns,
+            received_mono_ns: self.received_mono_ns,
+            kernel_ns: self.kernel_ns,
+        }
+    }
+
     fn __repr__(&self, py: Python<'_>) -> String {
         format!("<Batch of {} messages, {} to {}>", self.messages.bind(py).len(), self.first_seq, self.last_seq)
     }
