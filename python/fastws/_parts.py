@@ -86,7 +86,7 @@ class Parts:
     def leave(self) -> None:
         """It does not run here any more: any other thread may use it, or run it."""
         self.ring._leave()  # noqa: SLF001 - ours
-        self.thread = 0
+        self.thread, self.pusher = 0, None
 
     def check_thread(self) -> None:
         """Raises RuntimeError in another thread than that in which it runs."""

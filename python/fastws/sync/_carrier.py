@@ -143,6 +143,8 @@ class Carrier:
 
     async def finish(self) -> None:
         """The client is over: everything that is left is carried."""
+        if self._client.is_running:
+            return  # it was started again
         await self._rest()
         while not self.native.closed:
             try:

@@ -11,6 +11,7 @@ import atexit
 import concurrent.futures
 import os
 import threading
+import traceback
 import warnings
 from collections.abc import Callable, Coroutine
 from typing import Any, Protocol, TypeVar
@@ -52,8 +53,11 @@ class ClientThread:
         """Where calls are handed over; None: it does not run, or not for long."""
         self._thread: threading.Thread | None = None
         self._last: threading.Thread | None = None
+        self._is_errand = False
         self.outcome: Future[None] = concurrent.futures.Future()
         """How the last run ended."""
+        self._over: Future[None] = self.outcome
+        """How the work of the last thread ended: a run's, or an errand's."""
         self._running: asyncio.Task[None] | None = None
         self._calls: set[asyncio.Task[Any]] = set()
 
@@ -67,8 +71,8 @@ class ClientThread:
 
     @property
     def is_running(self) -> bool:
-        """Whether there is such a thread, in this process."""
-        return self._thread is not None and self._process == os.getpid()
+        """Whether there is such a thread, in this process, and the client runs in it."""
+        return self._thread is not None and not self._is_errand and self._process == os.getpid()
 
     def start(self) -> Future[None]:
         """Begins to run the client. Returns a future of how that ends; the thread ends then too.
@@ -93,10 +97,9 @@ class ClientThread:
     def join(self) -> None:
         """Waits until the thread has ended, if there was one."""
         self.refuse_callbacks()
-        self.check_process()
         thread = self._last
         if thread is not None:
-            concurrent.futures.wait((self.outcome,))  # a signal's handler may end this
+            concurrent.futures.wait((self._over,))  # a signal's handler may end this
             thread.join()
 
     def give_up(self) -> None:
@@ -113,7 +116,8 @@ class ClientThread:
             )
 
     def refuse_callbacks(self) -> None:
-        """Raises RuntimeError in the thread itself: what is waited for would never come."""
+        """Raises RuntimeError in the thread itself: what is waited for would never come. And in a forked child."""
+        self.check_process()
         if self.is_here:
             raise RuntimeError(
                 f"{self.client.uri}: a callback, a decoder, a handshaker or an extension made a call that waits, in "
@@ -132,6 +136,12 @@ class ClientThread:
             with self._lock:
                 if self._thread is None:
                     return function(*args)
+
+    def ask(self, function: Callable[[], object]) -> None:
+        """As ``nudge``, and waits until it was called."""
+        future: Future[object] = concurrent.futures.Future()
+        if self._hand_over(_settle, future, function, ()):
+            future.result()
 
     def nudge(self, function: Callable[[], object]) -> None:
         """Lets a function be called where the client runs, soon; nowhere, where it does not."""
@@ -202,16 +212,17 @@ class ClientThread:
     def errand(self, function: Callable[..., Coroutine[Any, Any, T]], *args: Any) -> T:
         """The result of a coroutine function that does not need the client to run: then a thread does nothing else."""
         self.refuse_callbacks()
-        self.check_process()
         future: Future[T] = concurrent.futures.Future()
         while True:
             with self._lock:
                 if self._thread is None:
                     self._begin_thread(None, self._run_errand, future, function, args)
                     break
-                if self._loop is not None:
-                    return self.wait(function, *args)
+                runs = self._loop is not None
+            if runs:
+                return self.wait(function, *args)
             self.join()
+        self.join()
         return future.result()
 
     # ---- inside ----------------------------------------------------------------------------------------------------
@@ -282,16 +293,23 @@ class ClientThread:
         thread = threading.Thread(target=work, name=f"fastws client {self.client.uri}", daemon=True)
         thread.start()
         self._thread = self._last = thread
-        self._loop, self.outcome = loop, outcome
+        self._loop, self._over, self._is_errand = loop, outcome, loop is None
+        if loop is not None:
+            self.outcome = outcome
         _threads.add(self)
         return outcome
 
     def _main(self, loop: asyncio.AbstractEventLoop) -> None:
         with asyncio.Runner(loop_factory=lambda: loop) as runner:
             runner.run(self._live())
+        last = self.client.snapshot().last_disconnect
+        if last is not None and last.kind == "shutdown" and last.cause is not None:
+            # Markers and events keep it; what it came through has the last connection, and that, its descriptors.
+            traceback.clear_frames(last.cause.__traceback__)
 
     async def _live(self) -> None:
         self._running = asyncio.get_running_loop().create_task(self.client.run(), name="fastws client")
+        await asyncio.sleep(0)
         for guest in tuple(self.guests):
             guest.begin()
         try:

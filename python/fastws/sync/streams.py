@@ -52,8 +52,8 @@ class Stream(Generic[T]):
         "_makes_messages",
         "_most",
         "_native",
+        "_reader",
         "_thread",
-        "_waits",
     )
 
     def __init__(self, thread: ClientThread, options: dict[str, Any]) -> None:
@@ -79,8 +79,8 @@ class Stream(Generic[T]):
         self._got_at: float | None = None if is_lossless else 0.0
         self._known = Known()
         self._lock = threading.RLock()
-        self._waits = False
-        if thread.client._cause is not None:
+        self._reader: object = None
+        if thread.client._cause is not None and not thread.is_running:
             thread.errand(self._carrier.finish)
 
     # ---- receiving -------------------------------------------------------------------------------------------------
@@ -310,27 +310,26 @@ class Stream(Generic[T]):
 
     def _wait(self, deadline: float | None, want: Want | None) -> None:
         """Asks for more, if nobody has, and waits for it."""
-        carrier = self._carrier
-        with self._lock:
-            if self._waits:
-                raise ConcurrencyError(
-                    "another thread is already waiting for a message of this stream; make a stream for each thread"
-                )
-            self._waits = True
+        carrier, reader = self._carrier, object()
+        # An exception of a signal's handler may come in between, anywhere.
         try:
+            with self._lock:
+                if self._reader is not None:
+                    raise ConcurrencyError(
+                        "another thread is already waiting for a message of this stream; make a stream for each thread"
+                    )
+                self._reader = reader
             if not carrier.asked:
                 self._pace()
                 carrier.want, carrier.asked = want, True
-                if deadline == 0:
-                    self._thread.now(carrier.serve)
-                else:
-                    self._thread.nudge(carrier.serve)
+            (self._thread.ask if deadline == 0 else self._thread.nudge)(carrier.serve)
             if not carrier.bell.acquire(timeout=_left(deadline)):
                 raise TimeoutError("no message came in time")
             if self._got_at is not None:
                 self._got_at = time.monotonic()
         finally:
-            self._waits = False
+            if self._reader is reader:
+                self._reader = None
 
     def _pace(self) -> None:
         """How much is carried ahead, where messages may be lost: what is taken at once."""
@@ -347,13 +346,13 @@ class EventStream(Iterator[Event]):
     ``close()``, or nobody holding the stream detaches it.
     """
 
-    __slots__ = ("_inbox", "_thread", "_waits")
+    __slots__ = ("_inbox", "_reader", "_thread")
 
     def __init__(self, thread: ClientThread) -> None:
         hub = thread.client._supervisor.hub
         self._thread = thread
         self._inbox = _Inbox(hub)
-        self._waits = False
+        self._reader: object = None
         thread.now(hub.feed, self._inbox)
 
     @property
@@ -373,6 +372,7 @@ class EventStream(Iterator[Event]):
             ConcurrencyError: Another thread is waiting for an event of this stream.
             RuntimeError: It is called in the client's own thread, by a callback.
         """
+        self._thread.refuse_callbacks()
         deadline = _deadline(timeout)
         while True:
             if (event := self._inbox.next()) is not None:
@@ -382,6 +382,7 @@ class EventStream(Iterator[Event]):
             self._wait(deadline)
 
     def __next__(self) -> Event:
+        self._thread.refuse_callbacks()
         while (event := self._inbox.next()) is None:
             if self._inbox.is_over:
                 raise StopIteration
@@ -401,16 +402,18 @@ class EventStream(Iterator[Event]):
         self.close()
 
     def _wait(self, deadline: float | None) -> None:
-        self._thread.refuse_callbacks()
-        self._thread.check_process()
-        if self._waits:
-            raise ConcurrencyError("another thread is already waiting for an event of this stream; make one for each")
-        self._waits = True
+        reader = object()
         try:
+            if self._reader is not None:
+                raise ConcurrencyError(
+                    "another thread is already waiting for an event of this stream; make one for each"
+                )
+            self._reader = reader
             if not self._inbox.bell.acquire(timeout=_left(deadline)):
                 raise TimeoutError("nothing happened in time")
         finally:
-            self._waits = False
+            if self._reader is reader:
+                self._reader = None
 
 
 class _Inbox(events.EventStream):
