@@ -1,8 +1,10 @@
 """fastws.sync.WebSocketClient against real servers: what it receives, what it sends, and how it begins and ends."""
 
+import asyncio
 import concurrent.futures
 import contextlib
 import gc
+import sys
 import threading
 import time
 import weakref
@@ -645,6 +647,18 @@ def test_a_client_that_nobody_holds_warns_and_ends(plain):
     while client_threads() and time.monotonic() < deadline:
         pass
     assert not client_threads()
+
+
+@pytest.mark.parametrize("kind", ["asyncio", "uvloop"])
+def test_it_runs_on_uvloop_where_that_is_installed(plain, monkeypatch, kind):
+    if kind == "asyncio":
+        monkeypatch.setitem(sys.modules, "uvloop", None)
+    where = []
+    with client_of(plain.url("/blast?n=50000&size=64")) as client:
+        client.on(None, lambda _event: where.append(type(asyncio.get_running_loop()).__module__.partition(".")[0]))
+        assert len(take(client.stream(), 50_000)) == 50_000
+        client.reconnect()
+    assert set(where) == {kind}
 
 
 def test_peers_that_send_while_it_starts_lose_nothing():
