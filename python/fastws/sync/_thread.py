@@ -14,7 +14,7 @@ import threading
 import traceback
 import warnings
 from collections.abc import Callable, Coroutine
-from typing import Any, Protocol, TypeVar
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 from fastws import _core
 from fastws._interrupt import ended
@@ -24,7 +24,7 @@ from fastws.runner import loop_factory
 
 from .connection import Seconds
 
-__all__ = ["ClientThread", "Guest"]
+__all__ = ["ClientThread", "Guest", "Run"]
 
 T = TypeVar("T")
 
@@ -41,6 +41,18 @@ class Guest(Protocol):
         """The client is over: what is there is taken now, as there will be no thread."""
 
 
+class Run(NamedTuple):
+    """What a thread does.
+
+    Attributes:
+        thread: The thread.
+        over: How it ended: as the client's ``run()``.
+    """
+
+    thread: threading.Thread
+    over: Future[None]
+
+
 class ClientThread:
     """Runs a client on an event loop in a thread, as often as it is started, and lets other threads call it."""
 
@@ -52,12 +64,9 @@ class ClientThread:
         self._loop: asyncio.AbstractEventLoop | None = None
         """Where calls are handed over; None: it does not run, or not for long."""
         self._thread: threading.Thread | None = None
-        self._last: threading.Thread | None = None
+        self.last: Run | None = None
+        """What the thread does, or the last one did."""
         self._is_errand = False
-        self.outcome: Future[None] = concurrent.futures.Future()
-        """How the last run ended."""
-        self._over: Future[None] = self.outcome
-        """How the work of the last thread ended: a run's, or an errand's."""
         self._running: asyncio.Task[None] | None = None
         self._calls: set[asyncio.Task[Any]] = set()
 
@@ -74,8 +83,8 @@ class ClientThread:
         """Whether there is such a thread, in this process, and the client runs in it."""
         return self._thread is not None and not self._is_errand and self._process == os.getpid()
 
-    def start(self) -> Future[None]:
-        """Begins to run the client. Returns a future of how that ends; the thread ends then too.
+    def start(self) -> Run:
+        """Begins to run the client.
 
         Raises:
             AlreadyRunning: It runs already.
@@ -85,22 +94,18 @@ class ClientThread:
             with self._lock:
                 if self._thread is None:
                     loop = (loop_factory() or asyncio.new_event_loop)()
-                    try:
-                        return self._begin_thread(loop, self._main, loop)
-                    except BaseException:
-                        loop.close()
-                        raise
+                    return self._begin_thread(loop, self._main, loop)
                 if self._loop is not None or self.is_here:
                     raise AlreadyRunning(f"{self.client.uri}: this client runs already")
-            self.join()
+                ending = self.last
+            self.join(ending)
 
-    def join(self) -> None:
-        """Waits until the thread has ended, if there was one."""
+    def join(self, run: Run | None) -> None:
+        """Waits until a run is over and its thread has ended."""
         self.refuse_callbacks()
-        thread = self._last
-        if thread is not None:
-            concurrent.futures.wait((self._over,))  # a signal's handler may end this
-            thread.join()
+        if run is not None:
+            concurrent.futures.wait((run.over,))  # a signal's handler may end this
+            run.thread.join()
 
     def give_up(self) -> None:
         """Lets the client end at once, without asking its peer. Does not wait for it."""
@@ -213,16 +218,15 @@ class ClientThread:
         """The result of a coroutine function that does not need the client to run: then a thread does nothing else."""
         self.refuse_callbacks()
         future: Future[T] = concurrent.futures.Future()
-        while True:
+        errand: Run | None = None
+        while errand is None:
             with self._lock:
                 if self._thread is None:
-                    self._begin_thread(None, self._run_errand, future, function, args)
-                    break
-                runs = self._loop is not None
-            if runs:
+                    errand = self._begin_thread(None, self._run_errand, future, function, args)
+                ending = self.last if self._loop is None else None
+            if ending is None:
                 return self.wait(function, *args)
-            self.join()
-        self.join()
+            self.join(ending)
         return future.result()
 
     # ---- inside ----------------------------------------------------------------------------------------------------
@@ -237,9 +241,10 @@ class ClientThread:
                 if self._loop is not None:
                     self._loop.call_soon_threadsafe(function, *args)
                     return True
+                ending = self.last
             if self.is_here:
                 return False
-            self.join()
+            self.join(ending)
 
     def _run_errand(
         self, future: Future[T], function: Callable[..., Coroutine[Any, Any, T]], args: tuple[Any, ...]
@@ -265,11 +270,9 @@ class ClientThread:
                 raise
             raise TimeoutError(f"{self.client.uri}: {what} within {seconds:g} s") from error
 
-    def _begin_thread(
-        self, loop: asyncio.AbstractEventLoop | None, function: Callable[..., None], *args: Any
-    ) -> Future[None]:
-        """Begins a thread, and returns a future of how its work ends. Others get there if it has a loop."""
-        outcome: Future[None] = concurrent.futures.Future()
+    def _begin_thread(self, loop: asyncio.AbstractEventLoop | None, function: Callable[..., None], *args: Any) -> Run:
+        """Begins a thread. Others get there if it has a loop."""
+        over: Future[None] = concurrent.futures.Future()
 
         def work() -> None:
             with self._lock:
@@ -285,19 +288,25 @@ class ClientThread:
                 self._thread = self._loop = self._running = None
                 _threads.discard(self)
             if error is None:
-                outcome.set_result(None)
+                over.set_result(None)
             else:
-                outcome.set_exception(error)
+                over.set_exception(error)
 
         # The interpreter would wait for one that is no daemon before it says that it ends.
         thread = threading.Thread(target=work, name=f"fastws client {self.client.uri}", daemon=True)
-        thread.start()
-        self._thread = self._last = thread
-        self._loop, self._over, self._is_errand = loop, outcome, loop is None
-        if loop is not None:
-            self.outcome = outcome
+        self._thread, self._loop, self._is_errand = thread, loop, loop is None
+        self.last = run = Run(thread, over)
         _threads.add(self)
-        return outcome
+        try:
+            thread.start()
+        except BaseException:
+            if thread.ident is None:  # else it runs, and a signal's handler raised
+                self._thread = self._loop = self.last = None
+                _threads.discard(self)
+                if loop is not None:
+                    loop.close()
+            raise
+        return run
 
     def _main(self, loop: asyncio.AbstractEventLoop) -> None:
         with asyncio.Runner(loop_factory=lambda: loop) as runner:
@@ -388,6 +397,7 @@ def _end_all() -> None:
     for thread in mine:
         thread.give_up()
     for thread in mine:
-        concurrent.futures.wait((thread.outcome,), timeout=thread.client.config.shutdown_timeout)
+        if thread.last is not None:
+            concurrent.futures.wait((thread.last.over,), timeout=thread.client.config.shutdown_timeout)
         text = f"{thread.client.uri}: a client ran when the interpreter ended; use `with` or shutdown()"
         warnings.warn(text, ResourceWarning, stacklevel=1)

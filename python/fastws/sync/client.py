@@ -13,6 +13,7 @@ from fastws._keywords import explains_unknown_keywords
 from fastws._parts import MessageKey, Tap
 from fastws.config import ClientConfig
 from fastws.connection import BytesLike
+from fastws.errors import AlreadyRunning
 from fastws.events import Event
 from fastws.extensions import Extension, ExtensionHost
 from fastws.handshakes import SupportsHandshake
@@ -25,7 +26,7 @@ from fastws.subscriptions import Subscriptions as Registry
 from fastws.supervisor import HeadersSource, UriSource
 from fastws.tls import Backend, TlsConfig
 
-from ._thread import ClientThread
+from ._thread import ClientThread, Run
 from .connection import Seconds
 from .sender import Sender, Sending
 from .streams import EventStream, Stream
@@ -71,7 +72,7 @@ class WebSocketClient(Sending):
         TypeError: There is no such argument; it says where else it is to be given, if it is one of a connection.
     """
 
-    __slots__ = ("__weakref__", "_is_started", "_thread", "subscriptions")
+    __slots__ = ("__weakref__", "_is_started", "_run", "_thread", "subscriptions")
 
     @explains_unknown_keywords(_arguments.client_has_not)
     def __init__(
@@ -96,6 +97,7 @@ class WebSocketClient(Sending):
         redact: Redactor | str | Iterable[str] | None = None,
     ) -> None:
         self._is_started = False
+        self._run: Run | None = None
         self._thread = ClientThread(
             client.WebSocketClient(
                 uri,
@@ -229,11 +231,11 @@ class WebSocketClient(Sending):
             ConnectError, HandshakeError, ConnectionClosed, …: A failure that no repetition mends.
         """
         seconds = _seconds(timeout)
-        outcome = self._thread.start()
+        run = self._thread.start()
         try:
-            outcome.result(seconds)
+            run.over.result(seconds)
         except BaseException as error:
-            if outcome.done():
+            if run.over.done():
                 raise
             with contextlib.suppress(Exception):  # what ended it is raised
                 self._stop()
@@ -241,7 +243,7 @@ class WebSocketClient(Sending):
                 raise TimeoutError(f"{self.uri}: the client ran for {seconds:g} s, and was shut down") from None
             raise
         finally:
-            self._thread.join()
+            self._thread.join(run)
 
     def start(self, timeout: Seconds = None) -> Self:
         """Runs in the background; returns at the first Ready, or raises what makes that impossible.
@@ -256,9 +258,11 @@ class WebSocketClient(Sending):
             AlreadyRunning, …: As for ``run``.
         """
         _seconds(timeout)
-        self._thread.start()
         try:
+            self._run = self._thread.start()
             self.wait_ready(timeout)
+        except AlreadyRunning:
+            raise
         except BaseException:
             with contextlib.suppress(Exception):  # it is what wait_ready() raised
                 self._stop()
@@ -276,10 +280,11 @@ class WebSocketClient(Sending):
     def __exit__(
         self, exc_type: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None
     ) -> None:
-        outcome = self._thread.outcome
+        run, self._run = self._run, None
         try:
             self._stop()
-            outcome.result()
+            if run is not None:
+                run.over.result()
         except Exception:
             if exc is None:
                 raise
@@ -414,6 +419,7 @@ class WebSocketClient(Sending):
         """Shuts it down and waits for its thread. An exception of a signal's handler gives the peer up."""
         thread = self._thread
         thread.refuse_callbacks()
+        run = thread.last
         try:
             over = thread.submit(thread.shutdown, seconds)
             if over is not None:
@@ -423,7 +429,7 @@ class WebSocketClient(Sending):
                 thread.give_up()
             raise
         finally:
-            thread.join()
+            thread.join(run)
 
     def __repr__(self) -> str:
         return f"<fastws.sync.WebSocketClient {self.uri} {self.status}>"
