@@ -440,6 +440,7 @@ class Batch(Sequence[Any]):
     def count(self, message: Any, /) -> int:
         """Messages that equal this one."""
     def _part(self, start: int, stop: int) -> Batch: ...
+    def _messages(self) -> list[Message[Any]]: ...
 
 @final
 class Key:

@@ -56,10 +56,15 @@ class Chunk:
 
     __slots__ = ("_count", "batch", "error", "items", "last_outage", "outages")
 
-    def __init__(self, item: Any, native: Stream[Any], error: BaseException | None = None) -> None:
+    def __init__(
+        self, item: Any, native: Stream[Any], error: BaseException | None = None, *, tells: bool = False
+    ) -> None:
         self.batch: _core.Batch | None = item if isinstance(item, _core.Batch) else None
         self.error = error
-        items: list[Any] = self.batch.messages if self.batch is not None else [item] if error is None else []
+        if self.batch is not None:
+            items: list[Any] = self.batch._messages() if tells else self.batch.messages
+        else:
+            items = [item] if error is None else []
         self.items: Iterator[Any] = iter(items)
         """Those that were not taken."""
         self._count = len(items)
@@ -101,14 +106,29 @@ class Carrier:
         native: The stream.
         limit: Messages to carry at once; whoever reads may change it.
         singly: Messages have no numbers in a row, so each is carried by itself.
+        tells: Messages are given with what is known of them.
     """
 
-    __slots__ = ("_client", "_singly", "_task", "asked", "bell", "carried", "here", "limit", "native", "over", "want")
+    __slots__ = (
+        "_client",
+        "_singly",
+        "_task",
+        "_tells",
+        "asked",
+        "bell",
+        "carried",
+        "here",
+        "limit",
+        "native",
+        "over",
+        "want",
+    )
 
-    def __init__(self, client: WebSocketClient, native: Stream[Any], limit: int, *, singly: bool) -> None:
+    def __init__(self, client: WebSocketClient, native: Stream[Any], limit: int, *, singly: bool, tells: bool) -> None:
         self._client = client
         self.native = native
         self._singly = singly
+        self._tells = tells
         self._task: asyncio.Task[None] | None = None
         self.limit = limit
         self.want: Want | None = None
@@ -158,7 +178,7 @@ class Carrier:
                     break
                 self.here.append(Chunk(None, self.native, error))
                 continue
-            self.here.append(Chunk(item, self.native))
+            self.here.append(self._chunk(item))
         self.asked = False
         self.bell.ring()
 
@@ -178,7 +198,7 @@ class Carrier:
         """Waits for what is next, and carries it with what comes with it."""
         try:
             try:
-                first = Chunk(await anext(self._batches(self.limit)), self.native)
+                first = self._chunk(await anext(self._batches(self.limit)))
             except StopAsyncIteration:
                 return  # the end is carried when it has come
             except Exception as error:  # noqa: BLE001 - it is the reader's
@@ -217,13 +237,16 @@ class Carrier:
         try:
             awaitable.send(None)
         except StopIteration as got:
-            return Chunk(got.value, self.native)
+            return self._chunk(got.value)
         except StopAsyncIteration:
             return None
         except Exception as error:  # noqa: BLE001 - it is the reader's
             return None if self._is_end(error) else Chunk(None, self.native, error)
         awaitable.close()
         return None
+
+    def _chunk(self, item: Any) -> Chunk:
+        return Chunk(item, self.native, tells=self._tells)
 
     def _is_end(self, error: Exception) -> bool:
         """Whether it says why the client is over: it comes behind everything else, and again."""

@@ -8,7 +8,7 @@ import time
 from collections import deque
 from collections.abc import Iterator
 from types import TracebackType
-from typing import Any, Generic, Self, TypeVar, cast
+from typing import Any, Generic, Self, TypeVar
 
 from fastws import _core, _policy, events, streams
 from fastws.errors import ConcurrencyError, ReceiveError
@@ -49,7 +49,6 @@ class Stream(Generic[T]):
         "_got_at",
         "_known",
         "_lock",
-        "_makes_messages",
         "_most",
         "_native",
         "_reader",
@@ -57,7 +56,6 @@ class Stream(Generic[T]):
     )
 
     def __init__(self, thread: ClientThread, options: dict[str, Any]) -> None:
-        self._makes_messages: bool = options.get("markers", False)
         capacity = options.get("capacity")
         self._most = min(MOST, thread.client.config.queue_messages if capacity is None else capacity)
         is_lossless = options.get("policy", "block") == "block"
@@ -69,7 +67,13 @@ class Stream(Generic[T]):
 
         def make() -> Carrier:
             native = thread.client.stream(**options)
-            carrier = Carrier(thread.client, native, self._most if is_lossless else 1, singly=singly)
+            carrier = Carrier(
+                thread.client,
+                native,
+                self._most if is_lossless else 1,
+                singly=singly,
+                tells=options.get("markers", False),
+            )
             thread.guests.add(carrier)
             return carrier
 
@@ -103,7 +107,8 @@ class Stream(Generic[T]):
         """
         deadline = _deadline(timeout)
         while (chunk := self._front(deadline)) is not None:
-            for item in self._items(chunk):
+            item: T
+            for item in chunk.items:
                 return item
         raise _policy.stream_closed() if self.closed else _policy.stream_over()
 
@@ -112,7 +117,8 @@ class Stream(Generic[T]):
 
     def __next__(self) -> T:
         while (chunk := self._front(None)) is not None:
-            for item in self._items(chunk):
+            item: T
+            for item in chunk.items:
                 return item
         raise StopIteration
 
@@ -252,7 +258,7 @@ class Stream(Generic[T]):
 
     def _each_chunk(self) -> Iterator[Iterator[T]]:
         while (chunk := self._front(None)) is not None:
-            yield self._items(chunk)
+            yield chunk.items
 
     def _each_batch(self, want: Want) -> Iterator[_core.Batch | Any]:
         while (chunk := self._front(None, want)) is not None:
@@ -263,26 +269,6 @@ class Stream(Generic[T]):
             count = min(chunk.left, want.messages)
             deque(itertools.islice(chunk.items, count), maxlen=0)  # they are given
             yield batch if count == len(chunk) else batch._part(taken, taken + count)
-
-    def _items(self, chunk: Chunk) -> Iterator[T]:
-        """What was not taken, as it is given."""
-        batch = chunk.batch
-        if batch is None or not self._makes_messages:
-            return chunk.items
-        return cast(
-            "Iterator[T]",
-            map(
-                _core.Message,
-                chunk.items,
-                itertools.count(batch.first_seq + len(chunk) - chunk.left),
-                itertools.repeat(batch.generation),
-                itertools.repeat(batch.connection_id),
-                itertools.repeat(batch.received_ns),
-                itertools.repeat(batch.received_mono_ns),
-                itertools.repeat(batch.kernel_ns),
-                itertools.repeat(batch.source),
-            ),
-        )
 
     def _front(self, deadline: float | None, want: Want | None = None) -> Chunk | None:
         """What is next, of which something is left; waits for it. None: there is nothing more."""
