@@ -48,6 +48,9 @@ async def test_a_part_of_a_batch_has_its_numbers():
     assert (list(part), part.first_seq, part.last_seq) == (["b", "c"], 2, 3)
     assert (part.generation, part.received_ns) == (batch.generation, batch.received_ns)
     assert list(batch) == [*"abcde"]
+    whole = part._messages()
+    assert [(message.data, message.seq) for message in whole] == [("b", 2), ("c", 3)]
+    assert all(message.received_ns == batch.received_ns for message in whole)
 
 
 async def test_a_ring_that_was_left_is_used_by_another_thread():
