@@ -83,6 +83,11 @@ class Parts:
         """It runs here from now on."""
         self.loop, self.thread = asyncio.get_running_loop(), threading.get_ident()
 
+    def leave(self) -> None:
+        """It does not run here any more: any other thread may use it, or run it."""
+        self.ring._leave()  # noqa: SLF001 - ours
+        self.thread, self.pusher = 0, None
+
     def check_thread(self) -> None:
         """Raises RuntimeError in another thread than that in which it runs."""
         if self.thread and self.thread != threading.get_ident():

@@ -137,10 +137,13 @@ class ClientBuilder:
         """A client. Does no I/O; may be called again for another one like it."""
         from .client import WebSocketClient
 
-        keywords = dict(self._keywords)
+        return WebSocketClient(self._uri, **self._arguments())
+
+    def _arguments(self) -> dict[str, Any]:
+        arguments = {**self._keywords, "config": self._config.replace(**self._settings)}
         if self._extensions:
-            keywords["extensions"] = list(self._extensions)
-        return WebSocketClient(self._uri, config=self._config.replace(**self._settings), **keywords)
+            arguments["extensions"] = list(self._extensions)
+        return arguments
 
     def _keyword(self, name: str, value: Any) -> Self:
         self._keywords[name] = value

@@ -203,12 +203,16 @@ class EventHub:
     def stream(self) -> EventStream:
         """A stream of events that begins with the current state: the last event but for ``Error``."""
         stream = EventStream(self)
+        self.feed(stream)
+        return stream
+
+    def feed(self, stream: EventStream) -> None:
+        """Lets a stream have the current state, and all that is published from now on."""
         if self._streams is None:
             self._streams = weakref.WeakSet()
         self._streams.add(stream)
         if self._last is not None:
             stream._put(self._last)
-        return stream
 
     @overload
     def on(self, kind: None, callback: Callback[Event]) -> Callable[[], None]: ...

@@ -98,6 +98,8 @@ class _Standing:
     error: str | None = None
     sent_at: float | None = None
     last_data: float | None = None
+    is_begun: bool = False
+    """It is sent, or about to be."""
 
 
 @dataclass(slots=True, eq=False)
@@ -379,6 +381,9 @@ class Subscriptions:
 
     async def _subscribe(self, item: Subscription) -> None:
         assert self._client is not None
+        if item._standing.is_begun:
+            return  # it was added by who heard that the client is ready, and would be made up for as well
+        item._standing.is_begun = True
         if item.ack is not None or item.match is not None:
             self._observe_if_needed()
         await self._client._send_replay(item.message)

@@ -139,6 +139,16 @@ class Login(Handshaker):
         await channel.expect(lambda message: message == f"login {context.connection_id}")
 
 
+async def test_a_subscription_made_as_it_becomes_ready_is_sent_once(server):
+    client = client_of(server.url("/echo"), server)
+    client.on(Ready, lambda _event: client.subscriptions.add("k", message="sub"))
+    async with client:
+        stream = client.stream()
+        assert await stream.recv() == "sub"
+        await client.send("last")
+        assert await stream.recv() == "last"
+
+
 async def test_handshake_and_subscriptions_go_over_every_connection_in_order(server):
     """Handshake, then the subscriptions in the order of their first add, then what the user sends."""
     server.script("/first", [Send("early"), Echo(5), SendClose(1012)])

@@ -39,7 +39,9 @@ def test_the_tutorial_runs_from_top_to_bottom():
     assert lines[-1] == "closed 1000"
 
 
-@pytest.mark.parametrize(("path", "number"), [("README.md", 1), ("docs/howto/reconnect.md", 0)])
+@pytest.mark.parametrize(
+    ("path", "number"), [("README.md", 1), ("docs/howto/reconnect.md", 0), ("docs/howto/blocking.md", 4)]
+)
 def test_the_client_that_stays_runs_against_a_server(path, number, fastws_server):
     program = re.sub(r"wss?://[^\"]+", fastws_server.url("/echo"), blocks(path)[number])
     result = run(program)

@@ -61,6 +61,19 @@ def blocking() -> None:
             assert_type(batch, fastws.Batch)
     for ws in fastws.sync.reconnect("ws://host", retry=fastws.NoRetry(), timeout=1, max_size=None):
         assert_type(ws, fastws.sync.Connection)
+    with fastws.sync.WebSocketClient("ws://host", retry=fastws.NoRetry()).start(timeout=timedelta(seconds=2)) as client:
+        assert_type(client, fastws.sync.WebSocketClient)
+        assert_type(client.stream(), fastws.sync.Stream[str | bytes])
+        assert_type(client.stream(decode=len).recv(timeout=1), int)
+        for item in client.stream(markers=True):
+            assert_type(item, fastws.Message[str | bytes] | fastws.markers.Marker)
+        for event in client.events():
+            assert_type(event, fastws.events.Event)
+        assert_type(client.send("text", timeout=1, receipt=True), fastws.sync.Receipt | None)
+        assert_type(client.ping(timeout=1), float)
+        assert_type(client.subscriptions.confirmed("key", timeout=1), None)
+        client.recv()  # type: ignore[attr-defined]
+    assert_type(fastws.sync.WebSocketClient.builder("ws://host").no_retry().build(), fastws.sync.WebSocketClient)
     fastws.sync.connect("ws://host", listener=None)  # type: ignore[call-arg]
     fastws.sync.connect("ws://host", background=1)  # type: ignore[arg-type]
 

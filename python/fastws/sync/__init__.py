@@ -10,8 +10,25 @@
             ...
 """
 
+from .client import ClientBuilder, WebSocketClient
 from .connect import connect, unix_connect
 from .connection import Connection, Pong
 from .reconnect import reconnect
+from .sender import Receipt, Sender
+from .streams import EventStream, Stream
+from .subscriptions import Subscriptions
 
-__all__ = ["Connection", "Pong", "connect", "reconnect", "unix_connect"]
+__all__ = [
+    "ClientBuilder",
+    "Connection",
+    "EventStream",
+    "Pong",
+    "Receipt",
+    "Sender",
+    "Stream",
+    "Subscriptions",
+    "WebSocketClient",
+    "connect",
+    "reconnect",
+    "unix_connect",
+]

@@ -3,6 +3,9 @@
 use pyo3::prelude::*;
 use pyo3::types::{PyIterator, PyList, PyString};
 
+use crate::gc;
+use crate::ring::Message;
+
 /// Messages that were received together: a sequence, with what is known of them.
 #[pyclass(frozen, module = "fastws._core", sequence)]
 pub struct Batch {
@@ -75,6 +78,29 @@ impl Batch {
     #[getter]
     fn messages<'py>(&self, py: Python<'py>) -> Bound<'py, PyList> {
         self.messages.bind(py).clone()
+    }
+
+    /// Some of it, from one message to before another; for one whose numbers are in a row.
+    fn _part(&self, py: Python<'_>, from: usize, to: usize) -> Self {
+        Self {
+            messages: self.messages.bind(py).get_slice(from, to).unbind(),
+            first_seq: self.first_seq + from as u64,
+            last_seq: (self.first_seq + to as u64).saturating_sub(1),
+            generation: self.generation,
+            connection_id: self.connection_id,
+            source: self.source.as_ref().map(|source| source.clone_ref(py)),
+            received_ns: self.received_ns,
+            received_mono_ns: self.received_mono_ns,
+            kernel_ns: self.kernel_ns,
+        }
+    }
+
+    /// Its messages, each with what is known of it; for one that is exact, see `ring`, and whose numbers are in a row.
+    fn _messages<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyList>> {
+        let _paused = gc::pause(py);
+        let items = self.messages.bind(py).iter();
+        let messages = items.zip(self.first_seq..).map(|(data, seq)| Message::of_batch(py, data.unbind(), seq, self));
+        PyList::new(py, messages.collect::<PyResult<Vec<_>>>()?)
     }
 
     fn __repr__(&self, py: Python<'_>) -> String {

@@ -285,6 +285,20 @@ impl Ring {
         Ok(())
     }
 
+    /// It belongs to no loop any more, until it is used in one; where connections and readers left it.
+    fn _leave(slf: &Bound<'_, Self>) -> PyResult<()> {
+        let (py, this) = (slf.py(), slf.get());
+        this.check(py)?;
+        if !this.is_bound() {
+            this.thread.set(None);
+            let hub = this.hub.take();
+            if let Some(hub) = hub {
+                hub.drop_ref(py);
+            }
+        }
+        Ok(())
+    }
+
     /// The stream that reading waits for, and for how many seconds it was not read; None: reading waits for nobody.
     ///
     /// Where it was is compared with where it was when this was asked last: so it is to be asked now and then.

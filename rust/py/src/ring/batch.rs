@@ -6,7 +6,7 @@ use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::types::PyList;
 
-use super::state::{Origin, Stamp};
+use super::state::{Stamp, may_join};
 use super::store::Store;
 use crate::{clock, gc};
 
@@ -24,16 +24,16 @@ impl Store {
         state.next < end && self.enter(index)
     }
 
-    /// Whether what is next for a cursor may not be in a batch with messages of `origin`.
-    pub fn is_at_boundary(&mut self, index: usize, origin: &Origin) -> bool {
+    /// Whether what is next for a cursor may not be in a batch with messages of that stamp.
+    pub fn is_at_boundary(&mut self, index: usize, stamp: &Rc<Stamp>) -> bool {
         let Some(state) = self.state(index) else { return true };
         if let Some(first) = state.pending.as_ref().and_then(|pending| pending.first()) {
-            return !first.as_ref().is_ok_and(|got| got.stamp.origin.is_like(origin));
+            return !first.as_ref().is_ok_and(|got| state.may_join(&got.stamp, stamp));
         }
         if !self.enter(index) {
             return true;
         }
-        self.state(index).and_then(|state| state.here.as_ref()).is_none_or(|here| !here.origin.is_like(origin))
+        self.state(index).is_none_or(|state| state.here.as_ref().is_none_or(|here| !state.may_join(here, stamp)))
     }
 
     /// Whether a batch within these limits may be taken, or has to wait for more.
@@ -61,15 +61,15 @@ impl Store {
             let (count, bytes) = pending.size();
             return (count as usize, bytes as usize, false);
         }
-        let (next, passed) = (state.next, state.bytes);
+        let (next, passed, exact) = (state.next, state.bytes, state.exact);
         let (mut last, mut is_bounded) = (next, false);
-        let mut origin: Option<Rc<Origin>> = None;
+        let mut first: Option<&Rc<Stamp>> = None;
         for run in self.runs_from(next) {
             let Some(stamp) = &run.stamp else {
                 is_bounded = true;
                 break;
             };
-            if !origin.get_or_insert_with(|| Rc::clone(&stamp.origin)).is_like(&stamp.origin) {
+            if !may_join(exact, first.get_or_insert(stamp), stamp) {
                 is_bounded = true;
                 break;
             }

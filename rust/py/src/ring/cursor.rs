@@ -309,6 +309,12 @@ impl Cursor {
         self.index.get() == DETACHED
     }
 
+    /// Whether its next batches are of messages that were received together, so that what is said of one is true of each
+    /// of its messages.
+    fn _be_exact(&self, py: Python<'_>, exact: bool) {
+        self.with_state(py, |state| state.exact = exact);
+    }
+
     /// Leaves the ring: it holds nothing for this cursor any more, and a reader that waits comes back.
     fn _detach(slf: &Bound<'_, Self>) -> PyResult<()> {
         let (py, this) = (slf.py(), slf.get());

@@ -6,6 +6,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyString, PyTuple};
 
 use super::state::Stamp;
+use crate::batch::Batch;
 
 /// A message with what is known of it: what a stream with ``markers=True`` gives.
 ///
@@ -40,23 +41,40 @@ pub struct Message {
 
 impl Message {
     pub(super) fn of(py: Python<'_>, data: Py<PyAny>, seq: u64, stamp: &Stamp) -> PyResult<Py<PyAny>> {
-        // SAFETY: attached.
-        let is_flat =
-            unsafe { ffi::PyBytes_CheckExact(data.as_ptr()) != 0 || ffi::PyUnicode_CheckExact(data.as_ptr()) != 0 };
         let origin = &*stamp.origin;
-        let message = Py::new(
-            py,
-            Self {
-                data,
-                seq,
-                generation: origin.generation,
-                connection_id: origin.connection_id,
-                received_ns: stamp.realtime,
-                received_mono_ns: stamp.monotonic,
-                kernel_ns: stamp.kernel,
-                source: origin.source.as_ref().map(|source| source.clone_ref(py)),
-            },
-        )?;
+        let message = Self {
+            data,
+            seq,
+            generation: origin.generation,
+            connection_id: origin.connection_id,
+            received_ns: stamp.realtime,
+            received_mono_ns: stamp.monotonic,
+            kernel_ns: stamp.kernel,
+            source: origin.source.as_ref().map(|source| source.clone_ref(py)),
+        };
+        message.into_object(py)
+    }
+
+    /// A message of a batch of which all that is said is true of each.
+    pub(crate) fn of_batch(py: Python<'_>, data: Py<PyAny>, seq: u64, batch: &Batch) -> PyResult<Py<PyAny>> {
+        let message = Self {
+            data,
+            seq,
+            generation: batch.generation,
+            connection_id: batch.connection_id,
+            received_ns: batch.received_ns,
+            received_mono_ns: batch.received_mono_ns,
+            kernel_ns: batch.kernel_ns,
+            source: batch.source.as_ref().map(|source| source.clone_ref(py)),
+        };
+        message.into_object(py)
+    }
+
+    fn into_object(self, py: Python<'_>) -> PyResult<Py<PyAny>> {
+        let data = self.data.as_ptr();
+        // SAFETY: attached.
+        let is_flat = unsafe { ffi::PyBytes_CheckExact(data) != 0 || ffi::PyUnicode_CheckExact(data) != 0 };
+        let message = Py::new(py, self)?;
         if is_flat {
             // It cannot be part of a cycle: the collector need not look at it.
             // SAFETY: attached; the object is whole.

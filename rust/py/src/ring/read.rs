@@ -225,8 +225,7 @@ impl Cursor {
                 if store.state(index).is_none() || !store.has_something(py, index) || !store.is_at_message(index) {
                     break;
                 }
-                let origin = kept.as_ref().map(|(stamp, ..)| std::rc::Rc::clone(&stamp.origin));
-                if origin.is_some_and(|origin| store.is_at_boundary(index, &origin)) {
+                if kept.as_ref().is_some_and(|(stamp, ..)| store.is_at_boundary(index, stamp)) {
                     break;
                 }
                 let next = store.next_length(index);

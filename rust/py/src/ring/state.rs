@@ -95,6 +95,8 @@ pub(crate) struct State {
     pub plain: bool,
     /// Text is wanted as bytes.
     pub raw: bool,
+    /// Its batches are of messages that were received together, so that what is said of a batch is true of each.
+    pub exact: bool,
     pub needle: Option<Box<Finder<'static>>>,
     pub policy: Policy,
     pub water: Water,
@@ -133,6 +135,7 @@ impl State {
             aside: false,
             plain: true,
             raw: false,
+            exact: false,
             needle: None,
             policy,
             water,
@@ -158,6 +161,11 @@ impl State {
             && self.ahead.is_empty()
             && self.pending.is_none()
             && self.needle.is_none()
+    }
+
+    /// Whether messages with these stamps may be in one batch.
+    pub fn may_join(&self, one: &Rc<Stamp>, other: &Rc<Stamp>) -> bool {
+        may_join(self.exact, one, other)
     }
 
     /// Whether a task waits that was neither woken nor cancelled.
@@ -193,6 +201,11 @@ impl State {
         }
         self.ahead.push_back(Ahead::Lost(Lost { count: 1, first_seq: seq, last_seq: seq, generation }));
     }
+}
+
+/// Whether messages with these stamps may be in one batch, which may have to be an exact one.
+pub(crate) fn may_join(exact: bool, one: &Rc<Stamp>, other: &Rc<Stamp>) -> bool {
+    if exact { Rc::ptr_eq(one, other) } else { one.origin.is_like(&other.origin) }
 }
 
 impl Origin {
