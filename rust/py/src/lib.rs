@@ -43,6 +43,7 @@ mod tunnel;
 mod venue;
 mod view;
 mod waiter;
+mod wire;
 
 use pyo3::prelude::*;
 
@@ -85,6 +86,8 @@ mod _core {
     use super::view::MessageView;
     #[pymodule_export]
     use super::waiter::Waiter;
+    #[pymodule_export]
+    use super::wire::Protocol;
 
     #[pymodule_init]
     fn init(m: &Bound<'_, PyModule>) -> PyResult<()> {

@@ -12,11 +12,10 @@ use pyo3::prelude::*;
 use crate::address::Address;
 use crate::conn::{Conn, Inner};
 use crate::driver::Phase;
-use crate::extras::{receive, receive_raw};
+use crate::extras::{receive, receive_raw, send};
 use crate::hub::{Hub, Token};
 use crate::poller::Interest;
 use crate::sink::QueueSink;
-use crate::syscall::send_two;
 use crate::tls::Tls;
 use crate::view::PinnedBuffer;
 use crate::{buffers, clock, fault, payload};
@@ -119,7 +118,7 @@ impl Inner {
             if first.is_empty() {
                 return Ok(());
             }
-            let (sent, total) = (send_two(self.fd, first, second)?, first.len() + second.len());
+            let (sent, total) = (send(self.fd, &mut self.extras, first, second)?, first.len() + second.len());
             self.writes += 1;
             self.core.wrote(sent);
             if sent < total {
@@ -132,7 +131,7 @@ impl Inner {
         let Some(tls) = &mut self.tls else { return Ok(()) };
         loop {
             while !tls.output().is_empty() {
-                let sent = send_two(self.fd, tls.output(), &[])?;
+                let sent = send(self.fd, &mut self.extras, tls.output(), &[])?;
                 self.writes += 1;
                 tls.wrote(sent);
             }
@@ -540,8 +539,13 @@ impl Inner {
             return;
         }
         self.say_close_notify();
-        // SAFETY: a plain call; a socket that is gone says so, and the read will too.
-        unsafe { libc::shutdown(self.fd, libc::SHUT_WR) };
+        match self.extras.as_mut().and_then(|extras| extras.wire()) {
+            Some(wire) => wire.end(),
+            None => {
+                // SAFETY: a plain call; a socket that is gone says so, and the read will too.
+                unsafe { libc::shutdown(self.fd, libc::SHUT_WR) };
+            }
+        }
     }
 
     fn say_close_notify(&mut self) {
@@ -575,8 +579,10 @@ impl Inner {
             self.say_close_notify();
         }
         self.core.stream_closed();
-        // SAFETY: the descriptor is ours, out of the poller, and closed once.
-        unsafe { libc::close(self.fd) };
+        if !self.has_wire() {
+            // SAFETY: the descriptor is ours, out of the poller, and closed once.
+            unsafe { libc::close(self.fd) };
+        }
         self.fd = -1;
         let in_records = self.messages_in_records();
         if in_records > 0 {
