@@ -4,6 +4,8 @@ import gc
 import sys
 from pathlib import Path
 
+from fastws import _loop_io
+
 sys.path.insert(0, str(Path(__file__).parent))
 
 
@@ -11,3 +13,13 @@ def pytest_collection_finish():
     """Thousands of collected tests are not looked through whenever one collects garbage: that would hold its loop."""
     gc.collect()
     gc.freeze()
+
+
+def pytest_addoption(parser):
+    parser.addoption("--driver", choices=["loop", "protocol"], default="loop", help="who moves the bytes of connections")
+
+
+def pytest_configure(config):
+    if config.getoption("--driver") == "protocol":
+        # As on a loop that watches no descriptors.
+        _loop_io._watches_descriptors = lambda _loop: False

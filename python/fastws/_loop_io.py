@@ -129,14 +129,20 @@ class _LoopIo:
             raise
 
     async def _start_by_transport(self, ws: Connection, upgrade: Upgrade) -> asyncio.Future[None]:
-        sock = upgrade.sock
+        # The one that was given is no longer its owner's, as with the other driver.
+        given = upgrade.sock
+        sock = socket.socket(given.family, given.type, given.proto, fileno=given.detach())
         create = (
             self._loop.create_unix_connection
             if sock.family == getattr(socket, "AF_UNIX", None)
             else self._loop.create_connection
         )
         try:
+            nodelay = _nodelay(sock)
             transport, _ = await create(lambda: _Protocol(ws), sock=sock)
+            if nodelay is not None:
+                # Transports set it by themselves, wanted or not.
+                transport.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, nodelay)
         except BaseException:
             sock.close()
             raise
@@ -163,6 +169,12 @@ class _Protocol(_core.Protocol, asyncio.BufferedProtocol):
     """What asyncio's transport tells a connection, for loops that watch no descriptors."""
 
     __slots__ = ()
+
+
+def _nodelay(sock: socket.socket) -> int | None:
+    if sock.family not in (socket.AF_INET, socket.AF_INET6):
+        return None
+    return sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
 
 
 def _watches_descriptors(loop: asyncio.AbstractEventLoop) -> bool:

@@ -222,7 +222,7 @@ class Opening:
         if plan.dialling.local_addr is not None and leg.target.unix is None:
             local = await dial.local_addresses(self._io, plan.dialling, shown)
         self.progress.note("tcp")
-        if len(addresses) > 1 or not self._io.takes_connecting:
+        if len(addresses) > 1 or not (self._io.takes_connecting or leg.target.unix is not None):
             sock = await dial.connect(self._io, addresses, plan.dialling, shown, local=local, tried=tried)
             return await self._attempt(sock, leg, context)
         # The usual case needs nobody to choose: the native side waits for the connection, too.

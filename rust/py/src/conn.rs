@@ -119,11 +119,15 @@ impl Conn {
         inner.interest = interest;
         inner.rare.opening = Some(future.clone().unbind());
         inner.uri = Some(uri);
-        if let Some(remote) = remote {
+        if has_wire {
+            inner.connected();
+        } else if let Some(remote) = remote {
             inner.connected_to(remote);
-            drop(inner);
-            Self::sync(slf)?;
+        } else {
+            return Ok(future);
         }
+        drop(inner);
+        Self::sync(slf)?;
         Ok(future)
     }
 

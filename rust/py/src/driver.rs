@@ -190,8 +190,8 @@ impl Conn {
                 if !inner.core.is_failing() && !owes_a_turn && clock::monotonic() - start <= TURN_BUDGET {
                     continue;
                 }
-                // The socket stays ready; what is parsed in part is not the socket's any more.
-                inner.token.filter(|_| left && inner.paused.is_none())
+                // The socket stays ready; what is parsed in part is not the socket's any more, nor is what a transport gave.
+                inner.token.filter(|_| (left || inner.has_more()) && inner.paused.is_none())
             };
             if let Some(token) = again {
                 Hub::run_soon(this.hub.bind(py), token)?;

@@ -58,6 +58,11 @@ impl Extras {
         self.wire.is_some()
     }
 
+    /// See `Wire::kept`.
+    pub fn kept(&self) -> Option<u64> {
+        self.wire.as_ref()?.kept()
+    }
+
     /// Whether a wire has something to be read.
     pub fn has_more(&self) -> bool {
         self.wire.as_ref().is_some_and(|wire| wire.has_more())

@@ -344,12 +344,18 @@ impl Hub {
         if this.is_forked() {
             return Ok(());
         }
-        let _deeper = Deeper::new(&this.depth);
-        let done = this.busy_with(conn, conn.get().token(), work);
-        let outcome = Self::handle(slf, conn, done);
-        // Also with what ends the program on its way: what was sent leaves.
-        let flushed = Self::flush(slf);
-        outcome.and(flushed).and(Self::leave_soon(slf))
+        let outcome = {
+            let _deeper = Deeper::new(&this.depth);
+            let done = this.busy_with(conn, conn.get().token(), work);
+            let outcome = Self::handle(slf, conn, done);
+            // Also with what ends the program on its way: what was sent leaves.
+            let flushed = Self::flush(slf);
+            outcome.and(flushed).and(Self::leave_soon(slf))
+        };
+        let Err(error) = outcome else { return Ok(()) };
+        // Not all transports let pass what ends the program: the loop has it from us.
+        let raise = slf.getattr("_raise")?;
+        this.event_loop.bind(slf.py()).call_method1("call_soon", (raise, error.value(slf.py()))).map(|_| ())
     }
 
     fn dispatch(slf: &Bound<'_, Self>) -> PyResult<()> {
@@ -524,6 +530,11 @@ impl Hub {
         let outcome = Self::run_timers(slf);
         let flushed = Self::flush(slf);
         outcome.and(flushed).and(Self::leave_soon(slf))
+    }
+
+    #[staticmethod]
+    fn _raise(error: Bound<'_, PyAny>) -> PyResult<()> {
+        Err(PyErr::from_value(error))
     }
 
     fn _on_mail(slf: &Bound<'_, Self>) -> PyResult<()> {

@@ -500,12 +500,22 @@ impl Inner {
         self.tls.as_ref().is_some_and(|tls| !tls.output().is_empty())
     }
 
-    /// Messages that TLS has made records of which the kernel has not taken wholly.
+    /// Messages that the core has written, and that TLS or a transport keeps in part.
     fn messages_in_records(&self) -> usize {
-        let Some(tls) = self.tls.as_ref().filter(|tls| !tls.output().is_empty()) else { return self.rare.in_records };
+        let (accepted, not_begun, begun) = self.in_core();
+        let written = accepted.saturating_sub((not_begun + begun) as u64);
+        let in_tls = self.tls.as_ref().filter(|tls| !tls.output().is_empty()).map(Tls::left_messages);
+        let in_transport = self.extras.as_ref().and_then(|extras| extras.kept());
+        match in_tls.into_iter().chain(in_transport).min() {
+            Some(left) => written.saturating_sub(left) as usize,
+            None => self.rare.in_records,
+        }
+    }
+
+    /// What the core knows of messages: accepted ones, and of them those of which it has written nothing, and a part.
+    pub(crate) fn in_core(&self) -> (u64, usize, usize) {
         let (accepted, unsent) = self.core.accepted_messages();
-        let written = accepted.saturating_sub((unsent.not_begun + unsent.begun) as u64);
-        written.saturating_sub(tls.left_messages()) as usize
+        (accepted, unsent.not_begun, unsent.begun)
     }
 
     /// Messages accepted since the connection opened; and those of them of which the kernel has taken nothing, and
@@ -532,6 +542,11 @@ impl Inner {
             drained.append(&mut self.rare.draining);
         }
         drained
+    }
+
+    /// Whether nobody waits any more for what is on its way.
+    fn is_lost(&self) -> bool {
+        self.core.state() == State::Closed || self.broken.is_some()
     }
 
     fn half_close(&mut self) {
@@ -567,6 +582,7 @@ impl Inner {
             Teardown::Keep => return false,
             // What TLS has taken over is not written yet: the core does not know of it.
             _ if self.blocked && self.has_ciphertext() && self.core.state() != State::Closed => return false,
+            _ if self.extras.as_ref().is_some_and(|extras| extras.kept().is_some()) && !self.is_lost() => return false,
             Teardown::HalfClose => self.half_close(),
             Teardown::Close => return true,
         }
@@ -579,12 +595,12 @@ impl Inner {
             self.say_close_notify();
         }
         self.core.stream_closed();
+        let in_records = self.messages_in_records();
         if !self.has_wire() {
             // SAFETY: the descriptor is ours, out of the poller, and closed once.
             unsafe { libc::close(self.fd) };
         }
         self.fd = -1;
-        let in_records = self.messages_in_records();
         if in_records > 0 {
             self.rare.in_records = in_records;
         }

@@ -14,14 +14,11 @@ use crate::conn::{Conn, Inner};
 use crate::hub::Hub;
 use crate::secured::secure;
 
-/// Bytes given to the transport at once.
-const CHUNK: usize = 256 << 10;
+/// Bytes given to the transport at once: what it cannot get rid of, it keeps, and is given nothing until it has.
+const CHUNK: usize = 64 << 10;
 
 /// What a transport receives into: as much as one of asyncio's reads at once, or more.
 const LANDING: usize = 256 << 10;
-
-/// Bytes that a transport may keep for the kernel; above that it is given nothing until all of it has left.
-const HIGH_WATER: usize = 64 << 10;
 
 /// Seconds that a transport of a connection that is over may take to get rid of what it was given.
 const LINGER: u32 = 10;
@@ -42,6 +39,8 @@ pub struct Wire {
     /// Nothing more will be written: to be said, and said.
     ends: bool,
     has_ended: bool,
+    /// Messages that were wholly written when the transport had got rid of everything.
+    left_messages: u64,
 }
 
 /// How what comes ended.
@@ -62,6 +61,7 @@ impl Wire {
             is_stopped: false,
             ends: false,
             has_ended: false,
+            left_messages: 0,
         }
     }
 
@@ -104,6 +104,11 @@ impl Wire {
         self.ends = true;
     }
 
+    /// Whether the transport keeps some of what it was given, or will be given it; and the messages before that.
+    pub fn kept(&self) -> Option<u64> {
+        (self.is_full || !self.outbox.is_empty()).then_some(self.left_messages)
+    }
+
     /// Whether something is there to be read, an end included.
     pub fn has_more(&self) -> bool {
         self.taken < self.inbox.len() || self.end.is_some()
@@ -113,8 +118,9 @@ impl Wire {
     fn close(mut self, py: Python<'_>, event_loop: &Bound<'_, PyAny>) -> PyResult<()> {
         let Some(transport) = self.transport.take() else { return Ok(()) };
         let transport = transport.bind(py);
-        if self.is_full || matches!(self.end, Some(End::Lost(_))) {
-            return transport.call_method0(intern!(py, "abort")).map(|_| ());
+        if self.is_full {
+            transport.call_method0(intern!(py, "abort"))?;
+            return Self::shut(transport);
         }
         if !self.outbox.is_empty() {
             transport.call_method1(intern!(py, "write"), (PyBytes::new(py, &self.outbox),))?;
@@ -123,7 +129,18 @@ impl Wire {
         if transport.call_method0(intern!(py, "get_write_buffer_size"))?.is_truthy()? {
             let abort = transport.getattr(intern!(py, "abort"))?;
             event_loop.call_method1(intern!(py, "call_later"), (LINGER, abort))?;
+            return Ok(());
         }
+        Self::shut(transport)
+    }
+
+    /// The transport closes its socket in the loop's next turn; the peer is told now.
+    fn shut(transport: &Bound<'_, PyAny>) -> PyResult<()> {
+        let py = transport.py();
+        let socket = transport.call_method1(intern!(py, "get_extra_info"), ("socket",))?;
+        let fd = if socket.is_none() { -1 } else { socket.call_method0("fileno")?.extract()? };
+        // SAFETY: a plain call; a socket that is gone says so.
+        unsafe { libc::shutdown(fd, libc::SHUT_RDWR) };
         Ok(())
     }
 
@@ -134,6 +151,7 @@ impl Wire {
     /// Ends it from wherever the last reference went.
     pub fn abandon(mut self, py: Python<'_>, event_loop: &Bound<'_, PyAny>) {
         let Some(transport) = self.transport.take() else { return };
+        let _ = Self::shut(transport.bind(py));
         let abort = transport.bind(py).getattr(intern!(py, "abort"));
         // A loop that is closed has closed its transports.
         let _ = abort.and_then(|abort| event_loop.call_method1(intern!(py, "call_soon_threadsafe"), (abort,)));
@@ -154,6 +172,22 @@ impl Inner {
     #[inline]
     pub(crate) fn has_wire(&self) -> bool {
         self.extras.as_ref().is_some_and(|extras| extras.has_wire())
+    }
+
+    /// Whether a transport gave what was not read.
+    pub(crate) fn has_more(&self) -> bool {
+        self.extras.as_ref().is_some_and(|extras| extras.has_more())
+    }
+
+    /// If the transport has got rid of everything, it is given what waits.
+    fn go_on_writing(&mut self) {
+        let (accepted, not_begun, begun) = self.in_core();
+        let Some(wire) = self.wire() else { return };
+        if !wire.is_full && wire.outbox.is_empty() {
+            wire.left_messages = accepted.saturating_sub((not_begun + begun) as u64);
+            self.blocked = false;
+            self.flush();
+        }
     }
 
     /// What the transport is to be told next.
@@ -220,10 +254,7 @@ impl Conn {
                 inner.broken.get_or_insert_with(|| error.to_string().into());
                 return Ok(());
             }
-            if inner.wire().is_some_and(|wire| !wire.is_full) {
-                inner.blocked = false;
-                inner.flush();
-            }
+            inner.go_on_writing();
         }
     }
 
@@ -240,14 +271,7 @@ impl Conn {
             change(inner);
         }
         Self::receive(slf)?;
-        let again = {
-            let inner = slf.get().inner.borrow();
-            let has_more = inner.extras.as_ref().is_some_and(|extras| extras.has_more());
-            inner.token.filter(|_| has_more && inner.may_read())
-        };
-        Self::sync(slf)?;
-        // The transport tells nothing twice.
-        again.map_or(Ok(()), |token| Hub::run_soon(slf.get().hub.bind(slf.py()), token))
+        Self::sync(slf)
     }
 }
 
@@ -272,8 +296,8 @@ impl Protocol {
     }
 
     fn connection_made(&self, transport: &Bound<'_, PyAny>) -> PyResult<()> {
-        // What waits, waits in the send queue.
-        transport.call_method1("set_write_buffer_limits", (HIGH_WATER, 0))?;
+        // It tells us of whatever it keeps: what else waits, waits in the send queue.
+        transport.call_method1("set_write_buffer_limits", (0,))?;
         if let Some(conn) = self.conn(transport.py()) {
             conn.get().inner.borrow_mut().extras_mut().set_wire(Wire::new(transport.clone().unbind()));
         }
@@ -337,7 +361,7 @@ impl Protocol {
             if let Some(wire) = inner.wire() {
                 wire.is_full = false;
             }
-            inner.blocked = false;
+            inner.go_on_writing();
             inner.token
         };
         let hub = self.hub.bind(py);

@@ -63,7 +63,9 @@ impl Conn {
         if let Some(token) = token {
             self.hub.bind(py).get().deregister(py, token);
         }
-        if let Some(wire) = wire {
+        if self.is_forked() && wire.is_some() {
+            // The transport is the parent's.
+        } else if let Some(wire) = wire {
             wire.abandon(py, self.hub.bind(py).get().event_loop(py));
         } else if fd >= 0 {
             // SAFETY: the descriptor is ours and closed once.
