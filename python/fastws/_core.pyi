@@ -190,7 +190,7 @@ class Connection(_Native):
         """
     @property
     def driver(self) -> Literal["loop", "protocol"]:
-        """Who moves its bytes: ``"loop"``, where the event loop watches its socket, or ``"protocol"``, where a transport of
+        """Who moves its bytes: ``"loop"``, where the loop watches its socket, or ``"protocol"``, where a transport of
         asyncio's has it; see ``driver=`` of ``connect``.
         """
     def fileno(self) -> int:

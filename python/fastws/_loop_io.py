@@ -55,7 +55,11 @@ class _LoopIo:
     def __init__(self, plan: Plan) -> None:
         self._loop = asyncio.get_running_loop()
         self._upgrading: asyncio.Future[None] | None = None
-        self._by_transport = plan.driver == "protocol" or (plan.driver == "auto" and not _watches_descriptors(self._loop))
+        if plan.driver == "loop" and not _watches_descriptors(self._loop):
+            raise RuntimeError(f'{type(self._loop).__name__} watches no sockets (add_reader): use driver="protocol"')
+        self._by_transport = plan.driver == "protocol" or (
+            plan.driver == "auto" and not _watches_descriptors(self._loop)
+        )
         if self._by_transport:
             plan.check_transport(type(self._loop).__name__)
 

@@ -65,7 +65,9 @@ def check_driver(driver: str, *, busy_poll: Seconds, kernel_timestamps: bool) ->
         raise ValueError(f'driver must be "auto", "loop" or "protocol", not {driver!r}')
     if driver == "protocol" and (busy_poll is not None or kernel_timestamps):
         name = "busy_poll" if busy_poll is not None else "kernel_timestamps"
-        raise ValueError(f'{name} needs the socket itself, and driver="protocol" leaves it to a transport of asyncio\'s')
+        raise ValueError(
+            f'{name} needs the socket itself, and driver="protocol" leaves it to a transport of asyncio\'s'
+        )
 
 
 def is_tcp(sock: socket.socket | None, unix: str | bytes | None) -> bool:

@@ -107,9 +107,8 @@ class connect:  # noqa: N801 - a function to its users, as in websockets
         busy_poll_max: How long one turn of the event loop may be held so, messages or not: timers, other sockets and
             other tasks wait that long.
         driver: Who moves the bytes: ``"loop"`` reads and writes the socket itself, when the event loop says that it is
-            ready; ``"protocol"`` is given them by a transport of asyncio's, which is slower and works on loops that watch
-            no sockets, such as asyncio's default on Windows. ``"auto"`` is the first wherever the loop has
-            ``add_reader``. See ``Connection.driver``.
+            ready; ``"protocol"`` has them from a transport of asyncio's, also on loops that watch no sockets, such as
+            asyncio's default on Windows. ``"auto"`` is the first wherever the loop has ``add_reader``.
 
     Durations are seconds (``float``) or ``timedelta``.
 

@@ -558,7 +558,7 @@ impl Conn {
         self.settings.write_high
     }
 
-    /// Who moves its bytes: ``"loop"``, where the event loop watches its socket, or ``"protocol"``, where a transport of
+    /// Who moves its bytes: ``"loop"``, where the loop watches its socket, or ``"protocol"``, where a transport of
     /// asyncio's has it; see ``driver=`` of ``connect``.
     #[getter]
     fn driver(&self) -> &'static str {

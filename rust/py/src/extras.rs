@@ -91,7 +91,11 @@ impl Extras {
     unsafe fn receive(&mut self, fd: i32, queue: &Queue, buffer: *mut u8, size: usize) -> io::Result<usize> {
         if let Some(wire) = &mut self.wire {
             // SAFETY: the caller's promise. The bytes are written before they are read.
-            return wire.receive(unsafe { std::slice::from_raw_parts_mut(buffer, size) });
+            let got = wire.receive(unsafe { std::slice::from_raw_parts_mut(buffer, size) })?;
+            if self.quickack {
+                syscall::acknowledge_at_once(fd);
+            }
+            return Ok(got);
         }
         let got = match &mut self.stamps {
             // SAFETY: the caller's promise.

@@ -334,10 +334,11 @@ impl Hub {
         old.map_or(Ok(()), |old| old.call_method0(py, "cancel").map(|_| ()))
     }
 
-    /// A transport tells something to its connection.
+    /// A transport tells something to its connection. Where it `swallows` what ends the program, the loop has that from us.
     pub fn visit(
         slf: &Bound<'_, Self>,
         conn: &Bound<'_, Conn>,
+        swallows: bool,
         work: impl FnOnce(&Bound<'_, Conn>) -> PyResult<()>,
     ) -> PyResult<()> {
         let this = slf.get();
@@ -353,7 +354,9 @@ impl Hub {
             outcome.and(flushed).and(Self::leave_soon(slf))
         };
         let Err(error) = outcome else { return Ok(()) };
-        // Not all transports let pass what ends the program: the loop has it from us.
+        if !swallows {
+            return Err(error);
+        }
         let raise = slf.getattr("_raise")?;
         this.event_loop.bind(slf.py()).call_method1("call_soon", (raise, error.value(slf.py()))).map(|_| ())
     }

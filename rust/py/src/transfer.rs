@@ -474,6 +474,7 @@ impl Inner {
             || self.core.wants_write()
             || self.blocked
             || self.broken.is_some()
+            || self.extras.as_ref().is_some_and(|extras| extras.kept().is_some())
             || self.core.state() != State::Open
             || !self.rare.pings.is_empty()
             || !self.rare.closing.is_empty()

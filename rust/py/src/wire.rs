@@ -17,8 +17,8 @@ use crate::secured::secure;
 /// Bytes given to the transport at once: what it cannot get rid of, it keeps, and is given nothing until it has.
 const CHUNK: usize = 64 << 10;
 
-/// What a transport receives into: as much as one of asyncio's reads at once, or more.
-const LANDING: usize = 256 << 10;
+/// What a transport receives into. libuv reads up to 32 times before it gives the loop its turn.
+const LANDING: usize = 64 << 10;
 
 /// Seconds that a transport of a connection that is over may take to get rid of what it was given.
 const LINGER: u32 = 10;
@@ -46,7 +46,22 @@ pub struct Wire {
 /// How what comes ended.
 enum End {
     Eof,
-    Lost(Option<io::Error>),
+    Lost(Option<Why>),
+}
+
+/// Why a transport was lost: an error of the system's by its number, or another one's text.
+enum Why {
+    System(i32),
+    Other(String),
+}
+
+impl Why {
+    fn error(&self) -> io::Error {
+        match self {
+            Self::System(number) => io::Error::from_raw_os_error(*number),
+            Self::Other(text) => io::Error::other(text.clone()),
+        }
+    }
 }
 
 impl Wire {
@@ -69,9 +84,9 @@ impl Wire {
     pub fn receive(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let left = &self.inbox[self.taken..];
         if left.is_empty() {
-            return Err(match &mut self.end {
+            return Err(match &self.end {
                 None => io::ErrorKind::WouldBlock.into(),
-                Some(End::Lost(error)) if error.is_some() => error.take().unwrap_or(io::ErrorKind::UnexpectedEof.into()),
+                Some(End::Lost(Some(why))) => why.error(),
                 Some(_) => io::ErrorKind::UnexpectedEof.into(),
             });
         }
@@ -86,8 +101,8 @@ impl Wire {
 
     /// As send(2), of two slices.
     pub fn send(&mut self, first: &[u8], second: &[u8]) -> io::Result<usize> {
-        if let Some(End::Lost(_)) = self.end {
-            return Err(io::ErrorKind::BrokenPipe.into());
+        if let Some(End::Lost(why)) = &self.end {
+            return Err(why.as_ref().map_or(io::ErrorKind::BrokenPipe.into(), Why::error));
         }
         let room = CHUNK.saturating_sub(self.outbox.len());
         if self.is_full || room == 0 {
@@ -278,6 +293,8 @@ impl Conn {
 /// What asyncio calls; `fastws._loop_io` makes it an `asyncio.BufferedProtocol`. It keeps its connection as the hub does.
 #[pyclass(frozen, subclass, module = "fastws._core")]
 pub struct Protocol {
+    /// Its loop's transports let nothing pass that ends the program: libuv's.
+    swallows: bool,
     conn: Py<PyWeakrefReference>,
     hub: Py<Hub>,
     landing: Py<PyByteArray>,
@@ -288,7 +305,9 @@ impl Protocol {
     #[new]
     fn new(conn: &Bound<'_, Conn>) -> PyResult<Self> {
         let py = conn.py();
+        let module: String = conn.get().hub.get().event_loop(py).get_type().getattr("__module__")?.extract()?;
         Ok(Self {
+            swallows: ["uvloop", "winloop"].iter().any(|name| module.starts_with(name)),
             conn: PyWeakrefReference::new(conn)?.unbind(),
             hub: conn.get().hub.clone_ref(py),
             landing: PyByteArray::new(py, &[0; LANDING]).unbind(),
@@ -333,15 +352,20 @@ impl Protocol {
     fn connection_lost(&self, py: Python<'_>, error: Option<&Bound<'_, PyAny>>) -> PyResult<()> {
         let error = error.map(|error| {
             let number = error.cast::<PyOSError>().ok().and_then(|error| error.getattr("errno").ok()?.extract().ok());
-            number.map_or_else(|| io::Error::other(error.to_string()), io::Error::from_raw_os_error)
+            number.map_or_else(|| Why::Other(error.to_string()), Why::System)
         });
         self.tell(py, |inner| {
             if let Some(wire) = inner.wire() {
-                // An end that was told before stays what it was.
                 wire.end = Some(End::Lost(error));
                 wire.transport = None;
+                wire.is_full = false;
             }
             inner.hung_up();
+            if inner.core.has_stream_ended() {
+                // Nobody reads any more: who writes is told.
+                inner.blocked = false;
+                inner.flush();
+            }
         })
     }
 
@@ -367,7 +391,7 @@ impl Protocol {
         let hub = self.hub.bind(py);
         match token {
             Some(token) if hub.get().is_running() => Hub::run_soon(hub, token),
-            Some(_) => Hub::visit(hub, &conn, Conn::on_flush),
+            Some(_) => Hub::visit(hub, &conn, self.swallows, Conn::on_flush),
             None => Ok(()),
         }
     }
@@ -390,6 +414,6 @@ impl Protocol {
             change(&mut conn.get().inner.borrow_mut());
             return Ok(());
         }
-        Hub::visit(self.hub.bind(py), &conn, |conn| Conn::on_wire(conn, change))
+        Hub::visit(self.hub.bind(py), &conn, self.swallows, |conn| Conn::on_wire(conn, change))
     }
 }
