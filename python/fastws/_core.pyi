@@ -188,6 +188,11 @@ class Connection(_Native):
         Raises:
             RuntimeError: The connection belongs to another thread, event loop or process.
         """
+    @property
+    def driver(self) -> Literal["loop", "protocol"]:
+        """Who moves its bytes: ``"loop"``, where the loop watches its socket, or ``"protocol"``, where a transport of
+        asyncio's has it; see ``driver=`` of ``connect``.
+        """
     def fileno(self) -> int:
         """The socket's descriptor, or -1 when it is closed. Do not read, write or close it."""
     @property
@@ -317,6 +322,9 @@ class SyncConnection(_Native):
         Raises:
             RuntimeError: The connection belongs to another process.
         """
+    @property
+    def driver(self) -> Literal["blocking"]:
+        """Who moves its bytes: ``"blocking"``, the thread that calls."""
     def fileno(self) -> int:
         """The socket's descriptor, or -1 when it is closed. Do not read, write or close it."""
     @property
@@ -688,6 +696,16 @@ class Request:
     ) -> Self: ...
     @property
     def uri(self) -> tuple[bool, str, int, str, str]: ...
+
+class Protocol:
+    def __new__(cls, conn: Connection) -> Self: ...
+    def connection_made(self, transport: asyncio.BaseTransport) -> None: ...
+    def get_buffer(self, _sizehint: int) -> bytearray: ...
+    def buffer_updated(self, count: int) -> None: ...
+    def eof_received(self) -> bool: ...
+    def connection_lost(self, error: BaseException | None) -> None: ...
+    def pause_writing(self) -> None: ...
+    def resume_writing(self) -> None: ...
 
 @final
 class TlsContext:

@@ -23,6 +23,11 @@ class Io(Protocol):
     The time that all of them have together is the implementation's to keep: it raises TimeoutError.
     """
 
+    @property
+    def takes_connecting(self) -> bool:
+        """Whether ``upgrade`` takes a socket that is still connecting."""
+        ...
+
     async def context(self, security: Security) -> _core.TlsContext | Context:
         """The context of its TLS."""
         ...

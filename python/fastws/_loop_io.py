@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import aiohappyeyeballs
 
-from . import _policy
+from . import _core, _policy
 from ._opening import Opening, Plan, Progress, Upgrade
 from .connection import Connection
 from .dial import Address, Dialling
@@ -19,7 +19,6 @@ from .errors import ConnectError
 from .tls import Security, context_for
 
 if TYPE_CHECKING:
-    from . import _core
     from ._openssl import Context
     from .proxy import Proxy
 
@@ -28,7 +27,7 @@ __all__ = ["open_on_loop"]
 
 async def open_on_loop(plan: Plan, request: _core.Request | None) -> Connection:
     """The connection that ``plan`` describes, when it is open. Raises what ``connect()`` does."""
-    io = _LoopIo()
+    io = _LoopIo(plan)
     opening = Opening(plan, request, io)
     limit = asyncio.timeout(plan.open_timeout)
     try:
@@ -51,11 +50,22 @@ async def open_on_loop(plan: Plan, request: _core.Request | None) -> Connection:
 class _LoopIo:
     """See ``Io``; ``open_timeout`` cancels what waits."""
 
-    __slots__ = ("_loop", "_upgrading")
+    __slots__ = ("_by_transport", "_loop", "_upgrading")
 
-    def __init__(self) -> None:
+    def __init__(self, plan: Plan) -> None:
         self._loop = asyncio.get_running_loop()
         self._upgrading: asyncio.Future[None] | None = None
+        if plan.driver == "loop" and not _watches_descriptors(self._loop):
+            raise RuntimeError(f'{type(self._loop).__name__} watches no sockets (add_reader): use driver="protocol"')
+        self._by_transport = plan.driver == "protocol" or (
+            plan.driver == "auto" and not _watches_descriptors(self._loop)
+        )
+        if self._by_transport:
+            plan.check_transport(type(self._loop).__name__)
+
+    @property
+    def takes_connecting(self) -> bool:
+        return not self._by_transport
 
     async def context(self, security: Security) -> _core.TlsContext | Context:
         return security.own or await context_for(security.config)
@@ -104,19 +114,47 @@ class _LoopIo:
         except BaseException:
             upgrade.sock.close()
             raise
-        fd = upgrade.sock.detach()
-        try:
-            opening = ws._start(
-                fd, upgrade.request, upgrade.shown, upgrade.tls, upgrade.server_name, upgrade.plan.callbacks
-            )
-        except BaseException:
-            if ws.fileno() < 0:
-                os.close(fd)
-            raise
+        if self._by_transport:
+            opening = await self._start_by_transport(ws, upgrade)
+        else:
+            opening = self._start(ws, upgrade)
         progress.ws, self._upgrading = ws, opening
         await opening
         progress.ws = self._upgrading = None
         return ws
+
+    def _start(self, ws: Connection, upgrade: Upgrade) -> asyncio.Future[None]:
+        fd = upgrade.sock.detach()
+        try:
+            return ws._start(fd, *upgrade.asked)
+        except BaseException:
+            if ws.fileno() < 0:
+                os.close(fd)
+            raise
+
+    async def _start_by_transport(self, ws: Connection, upgrade: Upgrade) -> asyncio.Future[None]:
+        # The one that was given is no longer its owner's, as with the other driver.
+        given = upgrade.sock
+        sock = socket.socket(given.family, given.type, given.proto, fileno=given.detach())
+        create = (
+            self._loop.create_unix_connection
+            if sock.family == getattr(socket, "AF_UNIX", None)
+            else self._loop.create_connection
+        )
+        try:
+            nodelay = _nodelay(sock)
+            transport, _ = await create(lambda: _Protocol(ws), sock=sock)
+            if nodelay is not None:
+                # Transports set it by themselves, wanted or not.
+                transport.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, nodelay)
+        except BaseException:
+            sock.close()
+            raise
+        try:
+            return ws._start(transport.get_extra_info("socket").fileno(), *upgrade.asked)
+        except BaseException:
+            transport.abort()
+            raise
 
     def take_decided(self, progress: Progress) -> Connection | None:
         """The connection that was opened, or its failure, in the very turn in which the time was over.
@@ -129,6 +167,23 @@ class _LoopIo:
         upgrading.result()
         progress.ws = None
         return cast("Connection", ws)
+
+
+class _Protocol(_core.Protocol, asyncio.BufferedProtocol):
+    """What asyncio's transport tells a connection, for loops that watch no descriptors."""
+
+    __slots__ = ()
+
+
+def _nodelay(sock: socket.socket) -> int | None:
+    if sock.family not in (socket.AF_INET, socket.AF_INET6):
+        return None
+    return sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+
+
+def _watches_descriptors(loop: asyncio.AbstractEventLoop) -> bool:
+    """Whether it has ``add_reader``: asyncio's own on Windows, by default, does not."""
+    return type(loop).add_reader is not asyncio.AbstractEventLoop.add_reader
 
 
 class _Noting:

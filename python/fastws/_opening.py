@@ -5,7 +5,7 @@ from __future__ import annotations
 import socket
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from . import _core, _options, dial, proxy, redirects
 from ._openssl import Context, Layered, Secured, Stream, ToProxy
@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 __all__ = ["Leg", "OnAuthChallenge", "Opening", "Plan", "Progress", "Upgrade"]
 
 TlsContext = _core.TlsContext | Context
+
+Driver = Literal["auto", "loop", "protocol"]
 
 OnAuthChallenge = Callable[[Response], HeadersLike | Awaitable[HeadersLike | None] | None]
 
@@ -54,6 +56,16 @@ class Plan:
     on_auth_challenge: OnAuthChallenge | None
     callbacks: Callbacks | None
     open_timeout: float | None
+    driver: Driver
+    polls: bool
+    """It is to look for messages instead of sleeping."""
+    kernel_timestamps: bool
+
+    def check_transport(self, loop: str) -> None:
+        """Raises ValueError for what needs the socket itself, where ``loop`` keeps it in a transport."""
+        for name, wanted in (("busy_poll", self.polls), ("kernel_timestamps", self.kernel_timestamps)):
+            if wanted:
+                raise ValueError(f"{name} needs the loop driver, which reads the socket; this is a transport of {loop}")
 
     def first(self) -> Leg:
         """What is tried first."""
@@ -105,6 +117,11 @@ class Upgrade(NamedTuple):
     """The URI for people."""
     tls: _core.TlsContext | Secured | None
     server_name: str
+
+    @property
+    def asked(self) -> tuple[_core.Request, str, _core.TlsContext | Secured | None, str, Callbacks | None]:
+        """What is asked for, as the native side takes it on an event loop."""
+        return self.request, self.shown, self.tls, self.server_name, self.plan.callbacks
 
 
 class Opening:
@@ -205,7 +222,7 @@ class Opening:
         if plan.dialling.local_addr is not None and leg.target.unix is None:
             local = await dial.local_addresses(self._io, plan.dialling, shown)
         self.progress.note("tcp")
-        if len(addresses) > 1:
+        if len(addresses) > 1 or not (self._io.takes_connecting or leg.target.unix is not None):
             sock = await dial.connect(self._io, addresses, plan.dialling, shown, local=local, tried=tried)
             return await self._attempt(sock, leg, context)
         # The usual case needs nobody to choose: the native side waits for the connection, too.

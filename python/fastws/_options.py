@@ -59,6 +59,17 @@ def check_way(
         _check_sock(sock)
 
 
+def check_driver(driver: str, *, busy_poll: Seconds, kernel_timestamps: bool) -> None:
+    """Who moves the bytes."""
+    if driver not in ("auto", "loop", "protocol"):
+        raise ValueError(f'driver must be "auto", "loop" or "protocol", not {driver!r}')
+    if driver == "protocol" and (busy_poll is not None or kernel_timestamps):
+        name = "busy_poll" if busy_poll is not None else "kernel_timestamps"
+        raise ValueError(
+            f'{name} needs the socket itself, and driver="protocol" leaves it to a transport of asyncio\'s'
+        )
+
+
 def is_tcp(sock: socket.socket | None, unix: str | bytes | None) -> bool:
     """Whether it is TCP that the connection will be by."""
     return unix is None if sock is None else sock.family in (socket.AF_INET, socket.AF_INET6)

@@ -15,7 +15,7 @@ from typing import Any, Literal, NoReturn
 from . import _core, _options
 from ._keywords import connect_has_not, explains_unknown_keywords
 from ._loop_io import open_on_loop
-from ._opening import OnAuthChallenge, Plan
+from ._opening import Driver, OnAuthChallenge, Plan
 from ._options import Seconds, SocketOptions
 from .compression import Compression
 from .connection import Connection
@@ -106,6 +106,9 @@ class connect:  # noqa: N801 - a function to its users, as in websockets
             awaits something else. None: sleep.
         busy_poll_max: How long one turn of the event loop may be held so, messages or not: timers, other sockets and
             other tasks wait that long.
+        driver: Who moves the bytes: ``"loop"`` reads and writes the socket itself, when the event loop says that it is
+            ready; ``"protocol"`` has them from a transport of asyncio's, also on loops that watch no sockets, such as
+            asyncio's default on Windows. ``"auto"`` is the first wherever the loop has ``add_reader``.
 
     Durations are seconds (``float``) or ``timedelta``.
 
@@ -169,6 +172,7 @@ class connect:  # noqa: N801 - a function to its users, as in websockets
         kernel_timestamps: bool = False,
         busy_poll: Seconds = None,
         busy_poll_max: Seconds = 0.001,
+        driver: Driver = "auto",
         _delivery: Literal["messages", "fragments", "frames"] = "messages",
         _unix: UnixPath | None = None,
     ) -> None:
@@ -178,6 +182,7 @@ class connect:  # noqa: N801 - a function to its users, as in websockets
         for name, given in (("origin", origin), ("user_agent_header", user_agent_header)):
             if given is not None and not isinstance(given, str):
                 raise TypeError(f"{name} is a header's value (str) or None, not {given!r}")
+        _options.check_driver(driver, busy_poll=busy_poll, kernel_timestamps=kernel_timestamps)
         target = Target.parse(uri, _unix)
         _options.check_way(sock=sock, unix=target.unix, host=host, port=port, proxy=proxy)
         fields = _options.header_fields(additional_headers)
@@ -237,6 +242,9 @@ class connect:  # noqa: N801 - a function to its users, as in websockets
             on_auth_challenge=on_auth_challenge,
             callbacks=Callbacks(listener) if listener is not None else None,
             open_timeout=_options.seconds("open_timeout", open_timeout),
+            driver=driver,
+            polls=busy_poll is not None,
+            kernel_timestamps=kernel_timestamps,
         )
         # What is wrong with the headers is said here, not at the first attempt, which this one is for.
         self._prepared: _core.Request | None = self._plan.request(self._plan.first())

@@ -168,7 +168,8 @@ async def connect(
     except OSError as error:
         lasting = [each for each in refused if each.errno != errno.ENOPROTOOPT]
         if lasting or (refused and len(refused) == len(tried)):
-            raise (lasting or refused)[0] from None
+            refusal = (lasting or refused)[0]
+            raise refusal from refusal.__cause__
         raise no_connection(uri, tried) from error
 
 

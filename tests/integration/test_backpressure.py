@@ -51,6 +51,7 @@ async def test_a_consumer_that_is_slow_makes_the_peer_wait_and_loses_nothing(opt
     assert peer.results[0] < 900
 
 
+@pytest.mark.loop_driver("a transport closes its socket in the loop's next turn, and the loop waits for the peer here")
 async def test_reading_goes_on_at_the_low_water_mark_and_not_before():
     blocked = Gate()
     with Peer(ignoring_the_end(flood(2000, blocked)), buffers=16_384) as peer:
@@ -66,6 +67,7 @@ async def test_reading_goes_on_at_the_low_water_mark_and_not_before():
             ws._abort("enough")
 
 
+@pytest.mark.loop_driver("a transport closes its socket in the loop's next turn, and the loop waits for the peer here")
 async def test_reading_pauses_also_where_a_timer_fills_the_queue_before_the_socket_has_its_turn():
     """One look at the sockets tells of a timer and of data; the timer reads first, and what was told then is stale."""
     gate, over = Gate(), Gate()

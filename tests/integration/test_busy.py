@@ -14,6 +14,8 @@ import fastws
 from fastws.testing import Server
 from peers import Gate, Peer, text
 
+pytestmark = pytest.mark.loop_driver("a transport cannot be polled")
+
 LONG = 20.0
 """A bound that no test reaches: one that holds the loop for so long has failed."""
 

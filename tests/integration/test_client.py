@@ -179,6 +179,7 @@ async def test_handshake_and_subscriptions_go_over_every_connection_in_order(ser
     ]  # fmt: skip
 
 
+@pytest.mark.loop_driver("a transport keeps more than a part of one message")
 @pytest.mark.parametrize("policy", ["fail", "keep", "drop"])
 async def test_orders_at_a_reset_are_accounted_for_and_go_once(policy):
     """A peer that reads nothing, then resets: what it read, what it may have, what it has not."""

@@ -81,6 +81,7 @@ async def test_failure_cancels_siblings_in_a_task_group():
         assert raised.group_contains(fastws.InvalidStatus)
 
 
+@pytest.mark.loop_driver("a transport keeps more than a part of one message")
 async def test_a_shutdown_with_a_full_send_queue_ends_in_time_and_names_what_was_not_sent():
     gate = Gate()
     with Peer(ignoring_the_end(stalled(gate)), buffers=8192) as peer:

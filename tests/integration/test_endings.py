@@ -258,6 +258,7 @@ def test_a_flood_of_control_frames_is_read_in_time(run):
         run(main())
 
 
+@pytest.mark.loop_driver("asyncio's transports tell no reset while reading is paused")
 async def test_a_reset_while_reading_is_paused_ends_all_waits():
     blocked = Gate()
 

@@ -93,6 +93,7 @@ def sets_with(fd):
     return found
 
 
+@pytest.mark.loop_driver("each transport is a descriptor of the loop's")
 async def test_a_hundred_connections_are_one_descriptor_to_the_loop():
     loop = asyncio.get_running_loop()
     with Peer(ignoring_the_end(Wire.answer_close)) as peer:
@@ -108,6 +109,7 @@ async def test_a_hundred_connections_are_one_descriptor_to_the_loop():
         await asyncio.gather(*(ws.close() for ws in connections))
 
 
+@pytest.mark.loop_driver("a transport closes its socket in the loop's next turn")
 async def test_an_idle_connection_is_held_weakly_and_closed_when_it_is_dropped():
     with Peer(lambda wire: wire.read_to_end()) as peer:
         ws = await peer.connect()
@@ -381,6 +383,7 @@ async def test_of_many_that_ask_for_another_turn_a_few_get_it_at_a_time():
     assert most <= 6
 
 
+@pytest.mark.loop_driver("a transport closes its socket in the loop's next turn")
 async def test_a_descriptor_number_that_is_reused_at_once_gets_no_events_of_the_old_one():
     got = []
     with Peer(lambda wire: wire.read_to_end()) as peer:

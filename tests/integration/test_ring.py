@@ -79,6 +79,7 @@ async def test_what_waited_in_the_connection_comes_first_with_its_own_stamps():
     assert {(message.generation, message.connection_id, message.source) for message in got} == {(3, 4, "line")}
 
 
+@pytest.mark.loop_driver("a transport's reads have no stamps of the kernel's")
 async def test_kernel_timestamps_are_those_of_the_reads():
     with Server() as server:
         messages = ring()

@@ -434,6 +434,7 @@ async def test_memory_stays_flat():
         assert await asyncio.gather(*tasks) == [4 * total] * 3
 
 
+@pytest.mark.loop_driver("a transport cannot be polled")
 async def test_a_reader_under_busy_poll():
     with Server() as server:
         messages = ring()

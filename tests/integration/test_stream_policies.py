@@ -71,6 +71,7 @@ async def test_dropped_is_where_messages_were_lost_and_no_marker_is():
     assert [type(item) for item in await there(marked)] == [Dropped, Message, Message]
 
 
+@pytest.mark.loop_driver("libuv reads on without a turn of the loop, as often as 32 times")
 async def test_a_consumer_that_keeps_up_loses_nothing_in_a_flood():
     with Server() as server:
         messages = ring()

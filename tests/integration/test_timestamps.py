@@ -10,7 +10,10 @@ import fastws
 from fastws.testing import Server
 from peers import Gate, Peer, answering, binary, numbered, text
 
-pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the kernel's timestamps are read on Linux only")
+pytestmark = [
+    pytest.mark.skipif(sys.platform != "linux", reason="the kernel's timestamps are read on Linux only"),
+    pytest.mark.loop_driver("a transport's reads have no stamps of the kernel's"),
+]
 
 STREAMS = pytest.mark.parametrize("tls", [False, True], ids=["tcp", "tls"])
 

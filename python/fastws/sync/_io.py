@@ -77,6 +77,10 @@ class _BlockingIo:
             raise _Late
         return left
 
+    @property
+    def takes_connecting(self) -> bool:
+        return True
+
     async def context(self, security: Security) -> _core.TlsContext | Context:
         context = security.own or context_for_blocking(security.config)
         self._left()

@@ -430,6 +430,13 @@ impl Blocking {
         address.to_python(py)
     }
 
+    /// Who moves its bytes: ``"blocking"``, the thread that calls.
+    #[getter]
+    #[allow(clippy::unused_self, reason = "an attribute of the object's, for Python")]
+    fn driver(&self) -> &'static str {
+        "blocking"
+    }
+
     /// The socket's descriptor, or -1 when it is closed. Do not read, write or close it.
     fn fileno(&self) -> PyResult<RawFd> {
         self.check()?;

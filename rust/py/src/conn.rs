@@ -80,8 +80,8 @@ impl Conn {
         })
     }
 
-    /// Takes over a non-blocking socket that is connected or connecting, and does TLS and the upgrade on it. Returns a
-    /// future of the open connection. `tls` is a `TlsContext`, for a server of that name, or a stream, see `Tls::begin`.
+    /// Takes over a non-blocking socket that is connected or connecting, and does TLS and the upgrade on it; or that of the
+    /// transport, where a `Protocol` of this connection has one. Returns a future of the open connection. `tls` is a `TlsContext`, for a server of that name, or a stream, see `Tls::begin`.
     #[pyo3(signature = (fd, request, uri, tls=None, server_name=None, listener=None))]
     fn _start<'py>(
         slf: &Bound<'py, Self>,
@@ -105,7 +105,8 @@ impl Conn {
         // One to this machine is connected already; who waits for the loop to say so gives a turn of it away.
         let remote = Address::remote(fd);
         let interest = Interest { read: remote.is_some(), write: remote.is_none() };
-        let token = Hub::register(this.hub.bind(slf.py()), slf, fd, interest)?;
+        let has_wire = this.inner.borrow().has_wire();
+        let token = Hub::register(this.hub.bind(slf.py()), slf, if has_wire { -1 } else { fd }, interest)?;
         let mut inner = this.inner.borrow_mut();
         let config = Arc::clone(&this.settings.config);
         inner.request = Some(handshake.request_bytes().into());
@@ -118,11 +119,15 @@ impl Conn {
         inner.interest = interest;
         inner.rare.opening = Some(future.clone().unbind());
         inner.uri = Some(uri);
-        if let Some(remote) = remote {
+        if has_wire {
+            inner.connected();
+        } else if let Some(remote) = remote {
             inner.connected_to(remote);
-            drop(inner);
-            Self::sync(slf)?;
+        } else {
+            return Ok(future);
         }
+        drop(inner);
+        Self::sync(slf)?;
         Ok(future)
     }
 
@@ -551,6 +556,14 @@ impl Conn {
     #[getter]
     fn _write_limit(&self) -> usize {
         self.settings.write_high
+    }
+
+    /// Who moves its bytes: ``"loop"``, where the loop watches its socket, or ``"protocol"``, where a transport of
+    /// asyncio's has it; see ``driver=`` of ``connect``.
+    #[getter]
+    fn driver(&self) -> &'static str {
+        let by_wire = self.inner.borrow().extras.as_ref().is_some_and(|extras| extras.is_by_wire());
+        if by_wire { "protocol" } else { "loop" }
     }
 
     /// The socket's descriptor, or -1 when it is closed. Do not read, write or close it.

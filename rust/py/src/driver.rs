@@ -10,7 +10,7 @@ use crate::future::{resolve, set_result};
 use crate::hub::{Hub, Mail, Token};
 use crate::payload;
 use crate::poller::Ready;
-use crate::secured::{receive_secured, secure};
+use crate::secured::receive_secured;
 use crate::transfer::Read;
 
 /// How far the connection has come. The phases before `Open` name what a deadline or an error struck.
@@ -190,8 +190,8 @@ impl Conn {
                 if !inner.core.is_failing() && !owes_a_turn && clock::monotonic() - start <= TURN_BUDGET {
                     continue;
                 }
-                // The socket stays ready; what is parsed in part is not the socket's any more.
-                inner.token.filter(|_| left && inner.paused.is_none())
+                // The socket stays ready; what is parsed in part is not the socket's any more, nor is what a transport gave.
+                inner.token.filter(|_| (left || inner.has_more()) && inner.paused.is_none())
             };
             if let Some(token) = again {
                 Hub::run_soon(this.hub.bind(py), token)?;
@@ -245,13 +245,13 @@ impl Conn {
     pub(crate) fn sync(slf: &Bound<'_, Self>) -> PyResult<()> {
         let (py, this) = (slf.py(), slf.get());
         let hub = this.hub.get();
-        let is_secured_by_python = {
+        let outside = {
             let mut inner = this.inner.borrow_mut();
             inner.flush();
-            inner.is_secured_by_python()
+            inner.works_outside()
         };
-        if is_secured_by_python {
-            secure(py, &slf.get().inner)?;
+        if outside {
+            Self::work_outside(slf)?;
         }
         while let Some(work) = this.next_work() {
             Self::run_work(slf, work)?;
@@ -285,10 +285,18 @@ impl Conn {
             let is_owed = inner.broken.is_some() || inner.has_failed_in_python();
             (ended, inner.token.filter(|_| is_owed && inner.paused.is_none()))
         };
+        if outside {
+            // Half of it may have been closed meanwhile, and its moment set.
+            Self::work_outside(slf)?;
+            Hub::settle_timer(this.hub.bind(py))?;
+        }
         if let Some(token) = again {
             Hub::run_soon(this.hub.bind(py), token)?;
         }
         if ended {
+            if outside {
+                Self::close_wire(slf)?;
+            }
             Self::on_end(slf)?;
         } else {
             Self::after_flush(slf)?;
@@ -394,7 +402,7 @@ impl Conn {
             // A panic is a fault of ours; the connection that waits is told.
             let done = std::panic::catch_unwind(std::panic::AssertUnwindSafe(work.run));
             // Where the interpreter has ended, there is nobody to tell.
-            let _ = Python::try_attach(|py| hub.bind(py).get().post(Mail::Worked(conn, direction, done)));
+            let _ = Python::try_attach(|py| Hub::post(hub.bind(py), Mail::Worked(conn, direction, done)));
         });
         spawned.map(|_| ()).map_err(PyErr::from)
     }
@@ -407,7 +415,7 @@ impl Conn {
         let hub = this.hub.bind(slf.py());
         let turn = hub.get().turn();
         // What the loop is asked for runs Python: after the borrow.
-        let (above_limit, first, later, broken, work, to_secure) = {
+        let (above_limit, first, later, broken, work, outside) = {
             let inner = &mut *this.inner.borrow_mut();
             let (mut first, mut later, mut broken, mut flushed) = (false, None, None, false);
             if !inner.blocked {
@@ -428,9 +436,9 @@ impl Conn {
             if inner.blocked || inner.broken.is_some() || !inner.strong && inner.core.wants_write() {
                 broken = inner.keep_for_writing(slf, hub.get());
             }
-            let to_secure = flushed && inner.is_secured_by_python();
+            let outside = flushed && inner.works_outside();
             let above_limit = inner.core.queued_bytes() > inner.settings.write_high;
-            (above_limit, first, later, broken, inner.core.take_work(), to_secure)
+            (above_limit, first, later, broken, inner.core.take_work(), outside)
         };
         if first {
             Hub::mark_turn(hub)?;
@@ -444,8 +452,8 @@ impl Conn {
         if let Some(work) = work {
             Self::run_work(slf, work)?;
         }
-        if to_secure {
-            Self::send_secured(slf)?;
+        if outside {
+            Self::send_outside(slf)?;
             let inner = this.inner.borrow();
             return Ok(inner.core.queued_bytes() > inner.settings.write_high);
         }
@@ -459,7 +467,7 @@ impl Conn {
     pub(crate) fn flush_now(slf: &Bound<'_, Self>) -> PyResult<()> {
         let this = slf.get();
         let hub = this.hub.bind(slf.py());
-        let (broken, to_secure) = {
+        let (broken, outside) = {
             let inner = &mut *this.inner.borrow_mut();
             if inner.blocked || !inner.core.wants_write() {
                 return Ok(());
@@ -469,10 +477,10 @@ impl Conn {
             inner.flush();
             let is_kept = inner.blocked || inner.broken.is_some() || !inner.strong && inner.core.wants_write();
             let broken = if is_kept { inner.keep_for_writing(slf, hub.get()) } else { None };
-            (broken, inner.is_secured_by_python())
+            (broken, inner.works_outside())
         };
-        if to_secure {
-            Self::send_secured(slf)?;
+        if outside {
+            Self::send_outside(slf)?;
         }
         broken.map_or(Ok(()), |token| Hub::run_soon(hub, token))
     }

@@ -1,4 +1,5 @@
-//! What a connection may ask of a read besides its bytes: the kernel's timestamp, and that TCP acknowledges at once.
+//! What a connection may ask of a read besides its bytes: the kernel's timestamp, and that TCP acknowledges at once; or that
+//! it reads no descriptor at all, but a transport of asyncio's.
 //!
 //! Few connections do, so this is boxed, and a read without it is a plain recv(2).
 
@@ -6,15 +7,19 @@ use std::collections::VecDeque;
 use std::io;
 
 use fastws_core::Nanos;
+use pyo3::gc::{PyTraverseError, PyVisit};
 
 use crate::queue::Queue;
 use crate::syscall;
+use crate::wire::Wire;
 
 /// What is asked of each read.
 pub struct Extras {
     stamps: Option<Stamps>,
     /// TCP_QUICKACK is set again after each read: the kernel forgets it.
     quickack: bool,
+    wire: Option<Box<Wire>>,
+    is_by_wire: bool,
 }
 
 /// When the kernel received what was read.
@@ -32,7 +37,47 @@ struct Stamp {
 
 impl Extras {
     pub fn new(stamps: bool, quickack: bool) -> Option<Box<Self>> {
-        (stamps || quickack).then(|| Box::new(Self { stamps: stamps.then(Stamps::default), quickack }))
+        (stamps || quickack).then(|| Box::new(Self { stamps: stamps.then(Stamps::default), quickack, wire: None, is_by_wire: false }))
+    }
+
+    /// What a connection has that reads a transport.
+    pub fn of_wire() -> Box<Self> {
+        Box::new(Self { stamps: None, quickack: false, wire: None, is_by_wire: true })
+    }
+
+    pub fn wire(&mut self) -> Option<&mut Wire> {
+        self.wire.as_deref_mut()
+    }
+
+    /// Whether its bytes come and go by a wire, or did.
+    pub fn is_by_wire(&self) -> bool {
+        self.is_by_wire
+    }
+
+    pub fn has_wire(&self) -> bool {
+        self.wire.is_some()
+    }
+
+    /// See `Wire::kept`.
+    pub fn kept(&self) -> Option<u64> {
+        self.wire.as_ref()?.kept()
+    }
+
+    /// Whether a wire has something to be read.
+    pub fn has_more(&self) -> bool {
+        self.wire.as_ref().is_some_and(|wire| wire.has_more())
+    }
+
+    pub fn set_wire(&mut self, wire: Wire) {
+        (self.wire, self.is_by_wire) = (Some(Box::new(wire)), true);
+    }
+
+    pub fn traverse(&self, visit: &PyVisit<'_>) -> Result<(), PyTraverseError> {
+        self.wire.as_ref().map_or(Ok(()), |wire| wire.traverse(visit))
+    }
+
+    pub fn take_wire(&mut self) -> Option<Box<Wire>> {
+        self.wire.take()
     }
 
     /// When the kernel received the last segment of the read that ended message number `taken`, on CLOCK_REALTIME.
@@ -44,6 +89,14 @@ impl Extras {
     /// `size` bytes may be written at `buffer`.
     #[cold]
     unsafe fn receive(&mut self, fd: i32, queue: &Queue, buffer: *mut u8, size: usize) -> io::Result<usize> {
+        if let Some(wire) = &mut self.wire {
+            // SAFETY: the caller's promise. The bytes are written before they are read.
+            let got = wire.receive(unsafe { std::slice::from_raw_parts_mut(buffer, size) })?;
+            if self.quickack {
+                syscall::acknowledge_at_once(fd);
+            }
+            return Ok(got);
+        }
         let got = match &mut self.stamps {
             // SAFETY: the caller's promise.
             None => unsafe { syscall::receive_raw(fd, buffer, size) }?,
@@ -84,6 +137,15 @@ pub unsafe fn receive_raw(
         None => unsafe { syscall::receive_raw(fd, buffer, size) },
         // SAFETY: the caller's promise.
         Some(extras) => unsafe { extras.receive(fd, queue, buffer, size) },
+    }
+}
+
+/// One send(2) of two slices, or what a transport takes.
+#[inline]
+pub fn send(fd: i32, extras: &mut Option<Box<Extras>>, first: &[u8], second: &[u8]) -> io::Result<usize> {
+    match extras.as_mut().and_then(|extras| extras.wire()) {
+        None => syscall::send_two(fd, first, second),
+        Some(wire) => wire.send(first, second),
     }
 }
 

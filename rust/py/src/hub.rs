@@ -30,6 +30,9 @@ use look::DISPATCH_BUDGET;
 use registry::{Entry, State};
 pub use registry::{Mail, Token};
 
+/// Seconds: what a loop's timer may be too early by, at most.
+const COARSE: f64 = 0.001;
+
 /// The connections of one event loop.
 #[pyclass(frozen, weakref, module = "fastws._core")]
 pub struct Hub {
@@ -52,6 +55,8 @@ pub struct Hub {
     turn_end_scheduled: Cell<bool>,
     /// `_on_turn_end` of this hub, for `call_soon`, while it has connections: a cycle that ends with the last of them.
     turn_end: RefCell<Option<Py<PyAny>>>,
+    /// The handle of the loop's own timer, where nobody watches the poller's.
+    timer: RefCell<Option<Py<PyAny>>>,
     soon_scheduled: Cell<bool>,
     leave_scheduled: Cell<bool>,
     fork: u32,
@@ -107,6 +112,7 @@ impl Hub {
                 owes_turn: Cell::new(false),
                 turn_end_scheduled: Cell::new(false),
                 turn_end: RefCell::new(None),
+                timer: RefCell::new(None),
                 soon_scheduled: Cell::new(false),
                 leave_scheduled: Cell::new(false),
                 fork: fork::generation(),
@@ -172,7 +178,7 @@ impl Hub {
         self.depth.get() == 1 && token.is_some() && self.current.get() == token
     }
 
-    /// Registers a connection's descriptor, strongly.
+    /// Registers a connection's descriptor, strongly; -1 is one whose transport tells by itself what happens.
     pub fn register(slf: &Bound<'_, Self>, conn: &Bound<'_, Conn>, fd: RawFd, interest: Interest) -> PyResult<Token> {
         let this = slf.get();
         let weak = PyWeakrefReference::new(conn)?.unbind();
@@ -184,7 +190,9 @@ impl Hub {
             });
             let generation = state.entries[index as usize].generation;
             let token = Token { index, generation };
-            if let Err(error) = state.poller.add(fd, token.key(), interest) {
+            if fd >= 0
+                && let Err(error) = state.poller.add(fd, token.key(), interest)
+            {
                 state.free.push(index);
                 return Err(error.into());
             }
@@ -198,7 +206,12 @@ impl Hub {
                 ..Entry::default()
             };
             state.live += 1;
-            let watch = (!std::mem::replace(&mut state.watching, true)).then(|| state.poller.fd());
+            let watch = (fd >= 0 && !std::mem::replace(&mut state.watching, true)).then(|| state.poller.fd());
+            if watch.is_some() {
+                // Moments that the loop's own timer was to tell.
+                state.armed = None;
+                state.arm();
+            }
             (token, watch)
         };
         if let Some(fd) = watch {
@@ -222,7 +235,7 @@ impl Hub {
                 Entry { generation: token.generation.wrapping_add(1) & 0x7fff_ffff, ..Entry::default() },
             );
             // A forked child shares the set with its parent: it must not touch it.
-            if !self.is_forked() {
+            if !self.is_forked() && entry.fd >= 0 {
                 state.poller.remove(entry.fd);
             }
             if let Some(deadline) = entry.deadline {
@@ -258,6 +271,9 @@ impl Hub {
         }
         entry.interest = interest;
         let fd = entry.fd;
+        if fd < 0 {
+            return;
+        }
         // A failure means that somebody closed the descriptor: the next read or write will say so.
         let _ = state.poller.modify(fd, token.key(), interest);
     }
@@ -293,10 +309,56 @@ impl Hub {
     }
 
     /// Brings something from another thread.
-    pub fn post(&self, mail: Mail) {
-        let mut state = self.state.borrow_mut();
-        state.mail.push(mail);
-        state.poller.wake();
+    pub fn post(slf: &Bound<'_, Self>, mail: Mail) {
+        let watching = {
+            let mut state = slf.get().state.borrow_mut();
+            state.mail.push(mail);
+            state.poller.wake();
+            state.watching
+        };
+        if !watching && let Ok(method) = slf.getattr("_on_mail") {
+            // A loop that is closed takes nothing more.
+            let _ = slf.get().event_loop.bind(slf.py()).call_method1("call_soon_threadsafe", (method,));
+        }
+    }
+
+    /// Has the loop's own timer fire where nobody watches the poller's.
+    pub fn settle_timer(slf: &Bound<'_, Self>) -> PyResult<()> {
+        let (py, this) = (slf.py(), slf.get());
+        let Some(at) = this.state.borrow_mut().asked.take() else { return Ok(()) };
+        let event_loop = this.event_loop.bind(py);
+        // Not earlier: a loop's clock may be a coarse one.
+        let delay = clock::to_seconds(at.saturating_sub(clock::monotonic())) + COARSE;
+        let handle = event_loop.call_method1("call_later", (delay, slf.getattr("_on_timer")?))?;
+        let old = this.timer.replace(Some(handle.unbind()));
+        old.map_or(Ok(()), |old| old.call_method0(py, "cancel").map(|_| ()))
+    }
+
+    /// A transport tells something to its connection. Where it `swallows` what ends the program, the loop has that from us.
+    pub fn visit(
+        slf: &Bound<'_, Self>,
+        conn: &Bound<'_, Conn>,
+        swallows: bool,
+        work: impl FnOnce(&Bound<'_, Conn>) -> PyResult<()>,
+    ) -> PyResult<()> {
+        let this = slf.get();
+        if this.is_forked() {
+            return Ok(());
+        }
+        let outcome = {
+            let _deeper = Deeper::new(&this.depth);
+            let done = this.busy_with(conn, conn.get().token(), work);
+            let outcome = Self::handle(slf, conn, done);
+            // Also with what ends the program on its way: what was sent leaves.
+            let flushed = Self::flush(slf);
+            outcome.and(flushed).and(Self::leave_soon(slf))
+        };
+        let Err(error) = outcome else { return Ok(()) };
+        if !swallows {
+            return Err(error);
+        }
+        let raise = slf.getattr("_raise")?;
+        this.event_loop.bind(slf.py()).call_method1("call_soon", (raise, error.value(slf.py()))).map(|_| ())
     }
 
     fn dispatch(slf: &Bound<'_, Self>) -> PyResult<()> {
@@ -348,7 +410,7 @@ impl Hub {
             }
         }
         this.state.borrow_mut().arm();
-        outcome
+        outcome.and(Self::settle_timer(slf))
     }
 
     fn take_mail(slf: &Bound<'_, Self>) -> PyResult<()> {
@@ -358,7 +420,7 @@ impl Hub {
         for item in mail {
             if outcome.is_err() {
                 // What ends the program is on its way: the others keep what was brought to them.
-                this.post(item);
+                Self::post(slf, item);
                 continue;
             }
             match item {
@@ -461,6 +523,34 @@ impl Hub {
         Self::give_turns(slf)
     }
 
+    fn _on_timer(slf: &Bound<'_, Self>) -> PyResult<()> {
+        let this = slf.get();
+        if this.is_forked() {
+            return Ok(());
+        }
+        drop(this.timer.take());
+        let _deeper = Deeper::new(&this.depth);
+        let outcome = Self::run_timers(slf);
+        let flushed = Self::flush(slf);
+        outcome.and(flushed).and(Self::leave_soon(slf))
+    }
+
+    #[staticmethod]
+    fn _raise(error: Bound<'_, PyAny>) -> PyResult<()> {
+        Err(PyErr::from_value(error))
+    }
+
+    fn _on_mail(slf: &Bound<'_, Self>) -> PyResult<()> {
+        let this = slf.get();
+        if this.is_forked() {
+            return Ok(());
+        }
+        let _deeper = Deeper::new(&this.depth);
+        let outcome = Self::take_mail(slf);
+        let flushed = Self::flush(slf);
+        outcome.and(flushed).and(Self::leave_soon(slf))
+    }
+
     /// Connections that are registered.
     fn __len__(&self) -> usize {
         self.state.borrow().live
@@ -475,6 +565,11 @@ impl Hub {
             && let Some(method) = &*turn_end
         {
             visit.call(method)?;
+        }
+        if let Ok(timer) = self.timer.try_borrow()
+            && let Some(handle) = &*timer
+        {
+            visit.call(handle)?;
         }
         if let Ok(state) = self.state.try_borrow() {
             for entry in &state.entries {
@@ -493,5 +588,6 @@ impl Hub {
         };
         drop(strong);
         drop(self.turn_end.take());
+        drop(self.timer.take());
     }
 }

@@ -43,6 +43,7 @@ mod tunnel;
 mod venue;
 mod view;
 mod waiter;
+mod wire;
 
 use pyo3::exceptions::PyImportError;
 use pyo3::ffi;
@@ -72,6 +73,7 @@ fn _core(m: &Bound<'_, PyModule>) -> PyResult<()> {
     m.add_class::<venue::TestVenue>()?;
     m.add_class::<view::MessageView>()?;
     m.add_class::<waiter::Waiter>()?;
+    m.add_class::<wire::Protocol>()?;
     m.add_function(wrap_pyfunction!(clock::seconds, m)?)?;
     m.add_function(wrap_pyfunction!(fault::panic_at, m)?)?;
     m.add_function(wrap_pyfunction!(fault::work_elsewhere, m)?)?;

@@ -162,12 +162,15 @@ impl Conn {
             }
         }
         let Some(token) = inner.token else { return Ok(Polled::Wait(waiter)) };
-        if let Some(due) = inner.batch.as_ref().and_then(|batch| batch.due) {
-            hub.get().set_deadline(token, Some(due));
-        }
+        let due = inner.batch.as_ref().and_then(|batch| batch.due);
+        hub.get().set_deadline(token, due);
         if !inner.strong {
             inner.strong = true;
             hub.get().set_strong(py, token, Some(slf));
+        }
+        drop(inner);
+        if due.is_some() {
+            Hub::settle_timer(hub)?;
         }
         Ok(Polled::Wait(waiter))
     }
@@ -209,7 +212,7 @@ impl Conn {
         let this = slf.get();
         inner.resume_reading();
         let Some(token) = inner.token else { return Ok(()) };
-        let left = inner.has_input() || inner.broken.is_some();
+        let left = inner.has_input() || inner.broken.is_some() || inner.has_wire();
         let interest = inner.wanted();
         inner.interest = interest;
         drop(inner);

@@ -146,8 +146,8 @@ pub(crate) fn receive_secured(py: Python<'_>, inner: &RefCell<Inner>, read: Read
 impl Conn {
     /// What was queued is encrypted and written, after a call that did all but that.
     #[cold]
-    pub(crate) fn send_secured(slf: &Bound<'_, Self>) -> PyResult<()> {
-        secure(slf.py(), &slf.get().inner)?;
+    pub(crate) fn send_outside(slf: &Bound<'_, Self>) -> PyResult<()> {
+        Self::work_outside(slf)?;
         let hub = slf.get().hub.bind(slf.py());
         let again = {
             let inner = &mut *slf.get().inner.borrow_mut();

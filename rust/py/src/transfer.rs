@@ -12,11 +12,10 @@ use pyo3::prelude::*;
 use crate::address::Address;
 use crate::conn::{Conn, Inner};
 use crate::driver::Phase;
-use crate::extras::{receive, receive_raw};
+use crate::extras::{receive, receive_raw, send};
 use crate::hub::{Hub, Token};
 use crate::poller::Interest;
 use crate::sink::QueueSink;
-use crate::syscall::send_two;
 use crate::tls::Tls;
 use crate::view::PinnedBuffer;
 use crate::{buffers, clock, fault, payload};
@@ -119,7 +118,7 @@ impl Inner {
             if first.is_empty() {
                 return Ok(());
             }
-            let (sent, total) = (send_two(self.fd, first, second)?, first.len() + second.len());
+            let (sent, total) = (send(self.fd, &mut self.extras, first, second)?, first.len() + second.len());
             self.writes += 1;
             self.core.wrote(sent);
             if sent < total {
@@ -132,7 +131,7 @@ impl Inner {
         let Some(tls) = &mut self.tls else { return Ok(()) };
         loop {
             while !tls.output().is_empty() {
-                let sent = send_two(self.fd, tls.output(), &[])?;
+                let sent = send(self.fd, &mut self.extras, tls.output(), &[])?;
                 self.writes += 1;
                 tls.wrote(sent);
             }
@@ -475,6 +474,7 @@ impl Inner {
             || self.core.wants_write()
             || self.blocked
             || self.broken.is_some()
+            || self.extras.as_ref().is_some_and(|extras| extras.kept().is_some())
             || self.core.state() != State::Open
             || !self.rare.pings.is_empty()
             || !self.rare.closing.is_empty()
@@ -501,12 +501,22 @@ impl Inner {
         self.tls.as_ref().is_some_and(|tls| !tls.output().is_empty())
     }
 
-    /// Messages that TLS has made records of which the kernel has not taken wholly.
+    /// Messages that the core has written, and that TLS or a transport keeps in part.
     fn messages_in_records(&self) -> usize {
-        let Some(tls) = self.tls.as_ref().filter(|tls| !tls.output().is_empty()) else { return self.rare.in_records };
+        let (accepted, not_begun, begun) = self.in_core();
+        let written = accepted.saturating_sub((not_begun + begun) as u64);
+        let in_tls = self.tls.as_ref().filter(|tls| !tls.output().is_empty()).map(Tls::left_messages);
+        let in_transport = self.extras.as_ref().and_then(|extras| extras.kept());
+        match in_tls.into_iter().chain(in_transport).min() {
+            Some(left) => written.saturating_sub(left) as usize,
+            None => self.rare.in_records,
+        }
+    }
+
+    /// What the core knows of messages: accepted ones, and of them those of which it has written nothing, and a part.
+    pub(crate) fn in_core(&self) -> (u64, usize, usize) {
         let (accepted, unsent) = self.core.accepted_messages();
-        let written = accepted.saturating_sub((unsent.not_begun + unsent.begun) as u64);
-        written.saturating_sub(tls.left_messages()) as usize
+        (accepted, unsent.not_begun, unsent.begun)
     }
 
     /// Messages accepted since the connection opened; and those of them of which the kernel has taken nothing, and
@@ -535,13 +545,23 @@ impl Inner {
         drained
     }
 
+    /// Whether nobody waits any more for what is on its way.
+    fn is_lost(&self) -> bool {
+        self.core.state() == State::Closed || self.broken.is_some()
+    }
+
     fn half_close(&mut self) {
         if std::mem::replace(&mut self.half_closed, true) {
             return;
         }
         self.say_close_notify();
-        // SAFETY: a plain call; a socket that is gone says so, and the read will too.
-        unsafe { libc::shutdown(self.fd, libc::SHUT_WR) };
+        match self.extras.as_mut().and_then(|extras| extras.wire()) {
+            Some(wire) => wire.end(),
+            None => {
+                // SAFETY: a plain call; a socket that is gone says so, and the read will too.
+                unsafe { libc::shutdown(self.fd, libc::SHUT_WR) };
+            }
+        }
     }
 
     fn say_close_notify(&mut self) {
@@ -567,6 +587,7 @@ impl Inner {
             {
                 return false;
             }
+            _ if self.extras.as_ref().is_some_and(|extras| extras.kept().is_some()) && !self.is_lost() => return false,
             Teardown::HalfClose => self.half_close(),
             Teardown::Close => return true,
         }
@@ -579,10 +600,12 @@ impl Inner {
             self.say_close_notify();
         }
         self.core.stream_closed();
-        // SAFETY: the descriptor is ours, out of the poller, and closed once.
-        unsafe { libc::close(self.fd) };
-        self.fd = -1;
         let in_records = self.messages_in_records();
+        if !self.has_wire() {
+            // SAFETY: the descriptor is ours, out of the poller, and closed once.
+            unsafe { libc::close(self.fd) };
+        }
+        self.fd = -1;
         if in_records > 0 {
             self.rare.in_records = in_records;
         }

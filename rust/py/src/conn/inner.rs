@@ -232,6 +232,10 @@ impl Inner {
         }
     }
 
+    pub(crate) fn extras_mut(&mut self) -> &mut Extras {
+        self.extras.get_or_insert_with(Extras::of_wire)
+    }
+
     /// The state; one that was not begun is connecting.
     pub(crate) fn state(&self) -> State {
         if self.phase == Phase::New { State::Connecting } else { self.core.state() }
@@ -240,6 +244,9 @@ impl Inner {
     pub(crate) fn traverse(&self, visit: &PyVisit<'_>) -> Result<(), PyTraverseError> {
         if let Some(tls) = &self.tls {
             tls.traverse(visit)?;
+        }
+        if let Some(extras) = &self.extras {
+            extras.traverse(visit)?;
         }
         let rare = &*self.rare;
         for object in [&self.spare, &rare.opening, &rare.listener_error].into_iter().flatten() {
@@ -264,6 +271,7 @@ impl Inner {
     /// Lets all references to Python go; what is returned is to be dropped when nothing is borrowed.
     pub(crate) fn clear(&mut self) -> impl Sized + use<> {
         let tls = self.tls.as_mut().and_then(Tls::clear);
-        (tls, self.spare.take(), self.waiter.take(), self.ring.take(), std::mem::take(&mut self.rare))
+        let wire = self.extras.as_mut().and_then(|extras| extras.take_wire());
+        (tls, wire, self.spare.take(), self.waiter.take(), self.ring.take(), std::mem::take(&mut self.rare))
     }
 }

@@ -58,11 +58,16 @@ impl Conn {
         let Ok(mut inner) = self.inner.try_borrow_mut() else { return };
         let fd = std::mem::replace(&mut inner.fd, -1);
         let token = inner.token.take();
+        let wire = inner.extras.as_mut().and_then(|extras| extras.take_wire());
         drop(inner);
         if let Some(token) = token {
             self.hub.bind(py).get().deregister(py, token);
         }
-        if fd >= 0 {
+        if self.is_forked() && wire.is_some() {
+            // The transport is the parent's.
+        } else if let Some(wire) = wire {
+            wire.abandon(py, self.hub.bind(py).get().event_loop(py));
+        } else if fd >= 0 {
             // SAFETY: the descriptor is ours and closed once.
             unsafe { libc::close(fd) };
         }

@@ -20,6 +20,8 @@ pub(super) struct State {
     pub live: usize,
     pub timers: BTreeSet<(Nanos, u32)>,
     pub armed: Option<Nanos>,
+    /// What the loop's own timer is to be set to, see `Hub::settle_timer`.
+    pub asked: Option<Nanos>,
     /// The loop watches the poller's descriptor.
     pub watching: bool,
     /// Connections that have something to write at the end of this turn.
@@ -77,6 +79,7 @@ impl State {
             live: 0,
             timers: BTreeSet::new(),
             armed: None,
+            asked: None,
             watching: false,
             flush: Vec::new(),
             soon: VecDeque::new(),
@@ -181,6 +184,10 @@ impl State {
         let is_early_enough = first.zip(self.armed).is_some_and(|(first, armed)| armed <= first);
         if first != self.armed && !is_early_enough {
             self.armed = first;
+            if !self.watching {
+                self.asked = first;
+                return;
+            }
             // It fails only for a bad descriptor, and this one is ours.
             let _ = self.poller.set_timer(first);
         }

@@ -1,0 +1,419 @@
+//! A connection whose bytes come and go by an asyncio transport, for loops that watch no descriptors and by choice: what
+//! came and was not read, what is to be written, and when the transport is called. Nothing is borrowed then: it may call
+//! back at once.
+
+use std::io;
+
+use pyo3::exceptions::{PyKeyboardInterrupt, PyOSError, PySystemExit};
+use pyo3::gc::{PyTraverseError, PyVisit};
+use pyo3::intern;
+use pyo3::prelude::*;
+use pyo3::types::{PyByteArray, PyBytes, PyWeakrefMethods, PyWeakrefReference};
+
+use crate::conn::{Conn, Inner};
+use crate::hub::Hub;
+use crate::secured::secure;
+
+/// Bytes given to the transport at once: what it cannot get rid of, it keeps, and is given nothing until it has.
+const CHUNK: usize = 64 << 10;
+
+/// What a transport receives into. libuv reads up to 32 times before it gives the loop its turn.
+const LANDING: usize = 64 << 10;
+
+/// Seconds that a transport of a connection that is over may take to get rid of what it was given.
+const LINGER: u32 = 10;
+
+/// A transport, and what lies between it and the connection.
+pub struct Wire {
+    /// None when the connection is over.
+    transport: Option<Py<PyAny>>,
+    /// What came; up to `taken` it was read.
+    inbox: Vec<u8>,
+    taken: usize,
+    end: Option<End>,
+    outbox: Vec<u8>,
+    /// The transport holds what the kernel did not take: it is given nothing more.
+    is_full: bool,
+    /// The transport was told to stop reading.
+    is_stopped: bool,
+    /// Nothing more will be written: to be said, and said.
+    ends: bool,
+    has_ended: bool,
+    /// Messages that were wholly written when the transport had got rid of everything.
+    left_messages: u64,
+}
+
+/// How what comes ended.
+enum End {
+    Eof,
+    Lost(Option<Why>),
+}
+
+/// Why a transport was lost: an error of the system's by its number, or another one's text.
+enum Why {
+    System(i32),
+    Other(String),
+}
+
+impl Why {
+    fn error(&self) -> io::Error {
+        match self {
+            Self::System(number) => io::Error::from_raw_os_error(*number),
+            Self::Other(text) => io::Error::other(text.clone()),
+        }
+    }
+}
+
+impl Wire {
+    fn new(transport: Py<PyAny>) -> Self {
+        Self {
+            transport: Some(transport),
+            inbox: Vec::new(),
+            taken: 0,
+            end: None,
+            outbox: Vec::new(),
+            is_full: false,
+            is_stopped: false,
+            ends: false,
+            has_ended: false,
+            left_messages: 0,
+        }
+    }
+
+    /// As recv(2).
+    pub fn receive(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let left = &self.inbox[self.taken..];
+        if left.is_empty() {
+            return Err(match &self.end {
+                None => io::ErrorKind::WouldBlock.into(),
+                Some(End::Lost(Some(why))) => why.error(),
+                Some(_) => io::ErrorKind::UnexpectedEof.into(),
+            });
+        }
+        let count = left.len().min(buffer.len());
+        buffer[..count].copy_from_slice(&left[..count]);
+        self.taken += count;
+        if self.taken == self.inbox.len() {
+            (self.inbox, self.taken) = (Vec::new(), 0);
+        }
+        Ok(count)
+    }
+
+    /// As send(2), of two slices.
+    pub fn send(&mut self, first: &[u8], second: &[u8]) -> io::Result<usize> {
+        if let Some(End::Lost(why)) = &self.end {
+            return Err(why.as_ref().map_or(io::ErrorKind::BrokenPipe.into(), Why::error));
+        }
+        let room = CHUNK.saturating_sub(self.outbox.len());
+        if self.is_full || room == 0 {
+            return Err(io::ErrorKind::WouldBlock.into());
+        }
+        let (one, two) = (first.len().min(room), second.len().min(room - first.len().min(room)));
+        self.outbox.extend_from_slice(&first[..one]);
+        self.outbox.extend_from_slice(&second[..two]);
+        Ok(one + two)
+    }
+
+    /// Nothing more will be written.
+    pub fn end(&mut self) {
+        self.ends = true;
+    }
+
+    /// Whether the transport keeps some of what it was given, or will be given it; and the messages before that.
+    pub fn kept(&self) -> Option<u64> {
+        (self.is_full || !self.outbox.is_empty()).then_some(self.left_messages)
+    }
+
+    /// Whether something is there to be read, an end included.
+    pub fn has_more(&self) -> bool {
+        self.taken < self.inbox.len() || self.end.is_some()
+    }
+
+    /// Ends the transport: what it was given leaves, where the peer takes it.
+    fn close(mut self, py: Python<'_>, event_loop: &Bound<'_, PyAny>) -> PyResult<()> {
+        let Some(transport) = self.transport.take() else { return Ok(()) };
+        let transport = transport.bind(py);
+        if self.is_full {
+            transport.call_method0(intern!(py, "abort"))?;
+            return Self::shut(transport);
+        }
+        if !self.outbox.is_empty() {
+            transport.call_method1(intern!(py, "write"), (PyBytes::new(py, &self.outbox),))?;
+        }
+        transport.call_method0(intern!(py, "close"))?;
+        if transport.call_method0(intern!(py, "get_write_buffer_size"))?.is_truthy()? {
+            let abort = transport.getattr(intern!(py, "abort"))?;
+            event_loop.call_method1(intern!(py, "call_later"), (LINGER, abort))?;
+            return Ok(());
+        }
+        Self::shut(transport)
+    }
+
+    /// The transport closes its socket in the loop's next turn; the peer is told now.
+    fn shut(transport: &Bound<'_, PyAny>) -> PyResult<()> {
+        let py = transport.py();
+        let socket = transport.call_method1(intern!(py, "get_extra_info"), ("socket",))?;
+        let fd = if socket.is_none() { -1 } else { socket.call_method0("fileno")?.extract()? };
+        // SAFETY: a plain call; a socket that is gone says so.
+        unsafe { libc::shutdown(fd, libc::SHUT_RDWR) };
+        Ok(())
+    }
+
+    pub fn traverse(&self, visit: &PyVisit<'_>) -> Result<(), PyTraverseError> {
+        self.transport.as_ref().map_or(Ok(()), |transport| visit.call(transport))
+    }
+
+    /// Ends it from wherever the last reference went.
+    pub fn abandon(mut self, py: Python<'_>, event_loop: &Bound<'_, PyAny>) {
+        let Some(transport) = self.transport.take() else { return };
+        let _ = Self::shut(transport.bind(py));
+        let abort = transport.bind(py).getattr(intern!(py, "abort"));
+        // A loop that is closed has closed its transports.
+        let _ = abort.and_then(|abort| event_loop.call_method1(intern!(py, "call_soon_threadsafe"), (abort,)));
+    }
+}
+
+impl Inner {
+    fn wire(&mut self) -> Option<&mut Wire> {
+        self.extras.as_mut()?.wire()
+    }
+
+    /// Whether a part of its work calls Python: TLS of Python's, or a transport.
+    #[inline]
+    pub(crate) fn works_outside(&self) -> bool {
+        self.is_secured_by_python() || self.has_wire()
+    }
+
+    #[inline]
+    pub(crate) fn has_wire(&self) -> bool {
+        self.extras.as_ref().is_some_and(|extras| extras.has_wire())
+    }
+
+    /// Whether a transport gave what was not read.
+    pub(crate) fn has_more(&self) -> bool {
+        self.extras.as_ref().is_some_and(|extras| extras.has_more())
+    }
+
+    /// If the transport has got rid of everything, it is given what waits.
+    fn go_on_writing(&mut self) {
+        let (accepted, not_begun, begun) = self.in_core();
+        let Some(wire) = self.wire() else { return };
+        if !wire.is_full && wire.outbox.is_empty() {
+            wire.left_messages = accepted.saturating_sub((not_begun + begun) as u64);
+            self.blocked = false;
+            self.flush();
+        }
+    }
+
+    /// What the transport is to be told next.
+    fn next_call(&mut self) -> Option<(Py<PyAny>, Call)> {
+        let wants_read = self.wanted().read;
+        let has_begun = self.token.is_some();
+        let wire = self.wire()?;
+        let call = if !wire.outbox.is_empty() && !wire.is_full {
+            Call::Write(std::mem::take(&mut wire.outbox))
+        } else if wire.ends && !wire.has_ended && wire.outbox.is_empty() {
+            wire.has_ended = true;
+            Call::End
+        } else {
+            // What came already is read first. Where nobody wants it, the kernel keeps the rest.
+            let stops = !wants_read && has_begun || wire.taken < wire.inbox.len();
+            if stops == wire.is_stopped || wire.end.is_some() {
+                return None;
+            }
+            wire.is_stopped = stops;
+            if stops { Call::Stop } else { Call::GoOn }
+        };
+        let transport = wire.transport.as_ref();
+        // SAFETY: everything here happens with the interpreter attached.
+        transport.map(|transport| (transport.clone_ref(unsafe { Python::assume_attached() }), call))
+    }
+}
+
+enum Call {
+    Write(Vec<u8>),
+    End,
+    Stop,
+    GoOn,
+}
+
+impl Call {
+    fn make(self, transport: &Bound<'_, PyAny>) -> PyResult<()> {
+        let py = transport.py();
+        let done = match self {
+            Self::Write(bytes) => transport.call_method1(intern!(py, "write"), (PyBytes::new(py, &bytes),)),
+            Self::End => transport.call_method0(intern!(py, "write_eof")),
+            Self::Stop => transport.call_method0(intern!(py, "pause_reading")),
+            Self::GoOn => transport.call_method0(intern!(py, "resume_reading")),
+        };
+        done.map(|_| ())
+    }
+}
+
+impl Conn {
+    /// Does what calls Python, until there is nothing more to do: its part of TLS, and the transport's.
+    #[cold]
+    pub(crate) fn work_outside(slf: &Bound<'_, Self>) -> PyResult<()> {
+        let (py, this) = (slf.py(), slf.get());
+        loop {
+            if this.inner.borrow().is_secured_by_python() {
+                secure(py, &this.inner)?;
+            }
+            let Some((transport, call)) = this.inner.borrow_mut().next_call() else { return Ok(()) };
+            let outcome = call.make(transport.bind(py));
+            let inner = &mut *this.inner.borrow_mut();
+            if let Err(error) = outcome {
+                if error.is_instance_of::<PyKeyboardInterrupt>(py) || error.is_instance_of::<PySystemExit>(py) {
+                    return Err(error);
+                }
+                inner.broken.get_or_insert_with(|| error.to_string().into());
+                return Ok(());
+            }
+            inner.go_on_writing();
+        }
+    }
+
+    /// The connection is over, and so is its transport.
+    pub(crate) fn close_wire(slf: &Bound<'_, Self>) -> PyResult<()> {
+        let wire = slf.get().inner.borrow_mut().extras.as_mut().and_then(|extras| extras.take_wire());
+        wire.map_or(Ok(()), |wire| wire.close(slf.py(), slf.get().hub.get().event_loop(slf.py())))
+    }
+
+    fn on_wire(slf: &Bound<'_, Self>, change: impl FnOnce(&mut Inner)) -> PyResult<()> {
+        {
+            let inner = &mut *slf.get().inner.borrow_mut();
+            inner.run.begin();
+            change(inner);
+        }
+        Self::receive(slf)?;
+        Self::sync(slf)
+    }
+}
+
+/// What asyncio calls; `fastws._loop_io` makes it an `asyncio.BufferedProtocol`. It keeps its connection as the hub does.
+#[pyclass(frozen, subclass, module = "fastws._core")]
+pub struct Protocol {
+    /// Its loop's transports let nothing pass that ends the program: libuv's.
+    swallows: bool,
+    conn: Py<PyWeakrefReference>,
+    hub: Py<Hub>,
+    landing: Py<PyByteArray>,
+}
+
+#[pymethods]
+impl Protocol {
+    #[new]
+    fn new(conn: &Bound<'_, Conn>) -> PyResult<Self> {
+        let py = conn.py();
+        let module: String = conn.get().hub.get().event_loop(py).get_type().getattr("__module__")?.extract()?;
+        Ok(Self {
+            swallows: ["uvloop", "winloop"].iter().any(|name| module.starts_with(name)),
+            conn: PyWeakrefReference::new(conn)?.unbind(),
+            hub: conn.get().hub.clone_ref(py),
+            landing: PyByteArray::new(py, &[0; LANDING]).unbind(),
+        })
+    }
+
+    fn connection_made(&self, transport: &Bound<'_, PyAny>) -> PyResult<()> {
+        // It tells us of whatever it keeps: what else waits, waits in the send queue.
+        transport.call_method1("set_write_buffer_limits", (0,))?;
+        if let Some(conn) = self.conn(transport.py()) {
+            conn.get().inner.borrow_mut().extras_mut().set_wire(Wire::new(transport.clone().unbind()));
+        }
+        Ok(())
+    }
+
+    fn get_buffer(&self, py: Python<'_>, _sizehint: isize) -> Py<PyByteArray> {
+        self.landing.clone_ref(py)
+    }
+
+    fn buffer_updated(&self, py: Python<'_>, count: usize) -> PyResult<()> {
+        let landing = self.landing.bind(py);
+        // SAFETY: attached, and nothing runs that could change the buffer while it is read.
+        let bytes = &unsafe { landing.as_bytes() }[..count.min(LANDING)];
+        self.tell(py, |inner| {
+            if let Some(wire) = inner.wire() {
+                wire.inbox.extend_from_slice(bytes);
+            }
+        })
+    }
+
+    /// True: the transport stays, for what is to be written.
+    fn eof_received(&self, py: Python<'_>) -> PyResult<bool> {
+        self.tell(py, |inner| {
+            if let Some(wire) = inner.wire() {
+                wire.end = Some(End::Eof);
+            }
+            inner.hung_up();
+        })?;
+        Ok(true)
+    }
+
+    fn connection_lost(&self, py: Python<'_>, error: Option<&Bound<'_, PyAny>>) -> PyResult<()> {
+        let error = error.map(|error| {
+            let number = error.cast::<PyOSError>().ok().and_then(|error| error.getattr("errno").ok()?.extract().ok());
+            number.map_or_else(|| Why::Other(error.to_string()), Why::System)
+        });
+        self.tell(py, |inner| {
+            if let Some(wire) = inner.wire() {
+                wire.end = Some(End::Lost(error));
+                wire.transport = None;
+                wire.is_full = false;
+            }
+            inner.hung_up();
+            if inner.core.has_stream_ended() {
+                // Nobody reads any more: who writes is told.
+                inner.blocked = false;
+                inner.flush();
+            }
+        })
+    }
+
+    /// The transport may say so within a write of ours.
+    fn pause_writing(&self, py: Python<'_>) {
+        if let Some(conn) = self.conn(py)
+            && let Some(wire) = conn.get().inner.borrow_mut().wire()
+        {
+            wire.is_full = true;
+        }
+    }
+
+    fn resume_writing(&self, py: Python<'_>) -> PyResult<()> {
+        let Some(conn) = self.conn(py) else { return Ok(()) };
+        let token = {
+            let inner = &mut *conn.get().inner.borrow_mut();
+            if let Some(wire) = inner.wire() {
+                wire.is_full = false;
+            }
+            inner.go_on_writing();
+            inner.token
+        };
+        let hub = self.hub.bind(py);
+        match token {
+            Some(token) if hub.get().is_running() => Hub::run_soon(hub, token),
+            Some(_) => Hub::visit(hub, &conn, self.swallows, Conn::on_flush),
+            None => Ok(()),
+        }
+    }
+
+    fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
+        visit.call(&self.hub)
+    }
+}
+
+impl Protocol {
+    fn conn<'py>(&self, py: Python<'py>) -> Option<Bound<'py, Conn>> {
+        self.conn.bind(py).upgrade()?.cast_into::<Conn>().ok()
+    }
+
+    /// Lets the connection work with what it is told.
+    fn tell(&self, py: Python<'_>, change: impl FnOnce(&mut Inner)) -> PyResult<()> {
+        let Some(conn) = self.conn(py) else { return Ok(()) };
+        if conn.get().token().is_none() {
+            // Before it begins, or when it is over.
+            change(&mut conn.get().inner.borrow_mut());
+            return Ok(());
+        }
+        Hub::visit(self.hub.bind(py), &conn, self.swallows, |conn| Conn::on_wire(conn, change))
+    }
+}
