@@ -9,7 +9,7 @@
 .DEFAULT_GOAL := help
 .SUFFIXES:
 .DELETE_ON_ERROR:
-.PHONY: help demo test test-all test-network test-rust test-python faults lint lint-rust lint-python types bench bench-rivals \
+.PHONY: help demo test test-all test-network test-protocol test-rust test-python faults lint lint-rust lint-python types bench bench-rivals \
 	bench-instructions charts flamegraph conformance \
 	fuzz soak sanitize docs examples build wheel-pgo fmt pythons clean distclean force
 
@@ -18,7 +18,7 @@ needs = $(filter $(1),$(GOALS))
 
 # ---- the machine -----------------------------------------------------------------------------------------------------
 
-ifneq ($(call needs,demo test test-network test-rust test-python faults lint lint-rust lint-python types bench bench-rivals \
+ifneq ($(call needs,demo test test-network test-protocol test-rust test-python faults lint lint-rust lint-python types bench bench-rivals \
 	bench-instructions charts flamegraph conformance soak sanitize docs \
 	examples build wheel-pgo fmt),)
   ifdef PYTHON
@@ -37,7 +37,7 @@ ifneq ($(call needs,demo test test-network test-rust test-python faults lint lin
   PYTHON_PATH := $(wordlist 2,99,$(FOUND))
 endif
 
-ifneq ($(call needs,demo test test-all test-network test-rust test-python faults lint lint-rust types bench bench-rivals \
+ifneq ($(call needs,demo test test-all test-network test-protocol test-rust test-python faults lint lint-rust types bench bench-rivals \
 	bench-instructions flamegraph conformance fuzz \
 	soak sanitize examples build wheel-pgo fmt),)
   CARGO := $(firstword $(shell command -v cargo 2>/dev/null; ls "$$HOME/.cargo/bin/cargo" 2>/dev/null))
@@ -50,7 +50,7 @@ ifneq ($(call needs,demo test test-all test-network test-rust test-python faults
   export PATH := $(patsubst %/,%,$(dir $(CARGO))):$(PATH)
 endif
 
-ifneq ($(call needs,test test-all test-network test-python),)
+ifneq ($(call needs,test test-all test-network test-protocol test-python),)
   # Of a test's name, as in TESTS=tests/unit/test_tls.py::test_x, the file; a name in quotes may have spaces.
   NOWHERE := $(if $(findstring ',$(TESTS)),,$(foreach test,$(TESTS),$(if $(wildcard $(firstword $(subst ::, ,$(test)))),,$(test))))
   ifneq ($(strip $(NOWHERE)),)
@@ -140,7 +140,7 @@ help: ## list the verbs
 demo: $(RELEASE)/.stamps/fastws ## play an exchange session, with faults, and prove nothing was lost unmarked (FEED=recorded.jsonl.gz, ARGS=--compare)
 	@$(RELEASE)/bin/python -m fastws demo $(if $(FEED),--feed "$(FEED)") $(ARGS)
 
-test: test-rust test-python ## all tests, Rust and Python (TESTS=path, MARK=expression, PYTEST_ARGS=…)
+test: test-rust test-python test-protocol ## all tests, Rust and Python (TESTS=path, MARK=expression, PYTEST_ARGS=…)
 
 # rust/py has no tests of its own: an extension module links only inside an interpreter, so pytest tests it.
 RUST_TESTED := -p fastws-core -p fastws-server
@@ -170,6 +170,13 @@ test-network: $(TEST)/.stamps/fastws ## the tests against programs of others (ng
 	@$(call say,Python $(PYVER): tests against programs of others)
 	@$(TEST)/bin/python tests/daemons.py
 	@FASTWS_TEST_NETWORK=1 $(PYTEST) -n $(JOBS) --dist worksteal -m "network$(if $(MARK), and ($(MARK)))" $(PYTEST_ARGS) $(TESTS)
+
+# What does not go by a driver, or has a pass of its own, is left out.
+test-protocol: $(TEST)/.stamps/fastws ## the integration tests again, by the protocol driver
+	@$(call say,Python $(PYVER): tests by the protocol driver)
+	@$(PYTEST) -n $(JOBS) --dist worksteal --driver protocol -m "not timing and not slow and not network" \
+		$(patsubst %,--ignore-glob 'tests/integration/test_%*',sync server venue docs demo interpreters) $(PYTEST_ARGS) \
+		tests/integration
 
 test-all: test-rust-once ## the Rust tests once, the Python tests on every CPython >= 3.11 found
 	@scripts/find-pythons | while read -r version path; do \

@@ -1,6 +1,6 @@
 """Runs the Autobahn test suite against fastws and judges the reports; run.sh calls it.
 
-One fuzzing server and one client process for each combination of event loop and API. Passed means for every case:
+One fuzzing server and one client process for each combination of event loop and API; with ``--tls``, all of it by TLS. Passed means for every case:
 OK or INFORMATIONAL, in behaviour and in the closing handshake. NON-STRICT is allowed in sections 3 and 4: there the
 server sends a good message and then a violation, and whether the echo of the first still leaves before the connection
 is failed depends on how TCP cuts the stream; RFC 6455 allows both.
@@ -20,7 +20,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -33,6 +33,8 @@ DEFAULT_RUNS = (
     ("uvloop", "iterate"),
     ("uvloop", "listener"),
     ("asyncio", "batches"),
+    ("asyncio", "protocol"),
+    ("uvloop", "protocol"),
     ("asyncio", "sync"),  # the loop only waits for the thread
 )
 MAY_BE_NON_STRICT = ("3", "4")
@@ -102,12 +104,31 @@ async def case_ids(port: int) -> dict[int, str]:
     return names
 
 
-def drive(port: int, agent: str, loop: str, api: str, last: int, log: Path) -> dict[int, Answer]:
+@contextmanager
+def tls_front(port: int, folder: Path) -> Iterator[list[str]]:
+    """TLS in front of a port: the client's options."""
+    pem = folder / "server.pem"
+    make = "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 -subj /CN=localhost"
+    subprocess.run([*make.split(), "-keyout", folder / "key.pem", "-out", pem], check=True, capture_output=True)
+    with pem.open("ab") as file:
+        file.write((folder / "key.pem").read_bytes())
+    command = [sys.executable, "-B", HERE / "front.py", pem, str(port)]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    try:
+        line = process.stdout.readline().strip()
+        yield ["--url", f"wss://127.0.0.1:{line}"]
+    finally:
+        process.kill()
+        process.wait()
+
+
+def drive(where: list[str], agent: str, loop: str, api: str, last: int, log: Path) -> dict[int, Answer]:
     """Sends the client through all cases. A client that dies or hangs costs one case; the next one goes on after it."""
     answers: dict[int, Answer] = {}
     while len(answers) < last:
         first = len(answers) + 1
-        options = ["--port", str(port), "--agent", agent, "--loop", loop, "--api", api]
+        options = [*where, "--agent", agent, "--loop", loop, "--api", api]
         command = [sys.executable, "-B", "-X", "faulthandler", HERE / "client.py", *options, str(first), str(last)]
         with log.open("ab") as errors:
             client = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=errors, text=True)
@@ -156,7 +177,7 @@ def judge(names: dict[int, str], answers: dict[int, Answer], reports: Path, agen
 
 def run(args: argparse.Namespace, loop: str, api: str) -> list[str]:
     """One run of all cases."""
-    agent = f"fastws-{loop}-{api}"
+    agent = f"fastws-{loop}-{api}{'-tls' if args.tls else ''}"
     reports = args.reports / agent
     shutil.rmtree(reports, ignore_errors=True)
     reports.mkdir(parents=True)
@@ -164,7 +185,9 @@ def run(args: argparse.Namespace, loop: str, api: str) -> list[str]:
         names = asyncio.run(case_ids(port))
         if not names:
             raise SystemExit(f"no case matches {' '.join(args.cases)}")
-        answers = drive(port, agent, loop, api, len(names), reports / "client.log")
+        where = tls_front(port, reports) if args.tls else nullcontext(["--url", f"ws://127.0.0.1:{port}"])
+        with where as options:
+            answers = drive(options, agent, loop, api, len(names), reports / "client.log")
         time.sleep(0.3)  # a result exists once the server has seen the end of the case's TCP connection
         asyncio.run(ask(port, f"/updateReports?agent={agent}"))
     if args.verbose:
@@ -176,9 +199,12 @@ def run(args: argparse.Namespace, loop: str, api: str) -> list[str]:
 def main() -> int:
     parser = argparse.ArgumentParser(prog="make conformance ARGS=…", description="The Autobahn test suite on fastws.")
     parser.add_argument("--loop", choices=("asyncio", "uvloop"), help="only on this event loop")
-    parser.add_argument("--api", choices=("iterate", "listener", "batches", "sync"), help="only through this API")
+    parser.add_argument(
+        "--api", choices=("iterate", "listener", "batches", "protocol", "sync"), help="only through this API"
+    )
     parser.add_argument("--cases", nargs="+", default=list(SECTIONS), metavar="CASE", help='such as "7.*" or 9.1.6')
     parser.add_argument("--exclude", nargs="+", default=[], metavar="CASE")
+    parser.add_argument("--tls", action="store_true", help="by TLS")
     parser.add_argument("--verbose", "-v", action="store_true", help="a line for every case")
     for name in ("--python2", "--packages", "--reports"):
         parser.add_argument(name, type=Path, required=True, help=argparse.SUPPRESS)

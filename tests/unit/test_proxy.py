@@ -199,7 +199,7 @@ def test_whatever_no_proxy_is_it_is_read(no_proxy, host):
 
 
 async def chosen(choice, uri):
-    return await proxy.choose(choice, Target.parse(uri), _LoopIo())
+    return await proxy.choose(choice, Target.parse(uri), _LoopIo(fastws.connect("ws://h/")._plan))
 
 
 @pytest.mark.parametrize("kind", ["plain", "async"])

@@ -52,6 +52,6 @@ def test_connect_has_the_same_arguments():
         for function in (fastws.sync.connect, fastws.connect.__init__)
     )
     assert here.pop("background")[1] is True
-    for of_the_loop in ("listener", "busy_poll_max"):
+    for of_the_loop in ("listener", "busy_poll_max", "driver"):
         del there[of_the_loop]
     assert here == there

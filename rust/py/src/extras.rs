@@ -37,12 +37,13 @@ struct Stamp {
 
 impl Extras {
     pub fn new(stamps: bool, quickack: bool) -> Option<Box<Self>> {
-        (stamps || quickack).then(|| Box::new(Self { stamps: stamps.then(Stamps::default), quickack, wire: None, is_by_wire: false }))
+        (stamps || quickack)
+            .then(|| Box::new(Self { stamps: stamps.then(Stamps::default), quickack, wire: None, is_by_wire: false }))
     }
 
     /// What a connection has that reads a transport.
-    pub fn of_wire() -> Box<Self> {
-        Box::new(Self { stamps: None, quickack: false, wire: None, is_by_wire: true })
+    pub fn of_wire() -> Self {
+        Self { stamps: None, quickack: false, wire: None, is_by_wire: true }
     }
 
     pub fn wire(&mut self) -> Option<&mut Wire> {

@@ -310,7 +310,7 @@ impl Protocol {
             swallows: ["uvloop", "winloop"].iter().any(|name| module.starts_with(name)),
             conn: PyWeakrefReference::new(conn)?.unbind(),
             hub: conn.get().hub.clone_ref(py),
-            landing: PyByteArray::new(py, &[0; LANDING]).unbind(),
+            landing: PyByteArray::new_with(py, LANDING, |_| Ok(()))?.unbind(),
         })
     }
 

@@ -233,7 +233,7 @@ impl Inner {
     }
 
     pub(crate) fn extras_mut(&mut self) -> &mut Extras {
-        self.extras.get_or_insert_with(Extras::of_wire)
+        self.extras.get_or_insert_with(|| Box::new(Extras::of_wire()))
     }
 
     /// The state; one that was not begun is connecting.
