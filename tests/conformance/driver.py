@@ -1,9 +1,9 @@
 """Runs the Autobahn test suite against fastws and judges the reports; run.sh calls it.
 
-One fuzzing server and one client process for each combination of event loop and API; with ``--tls``, all of it by TLS. Passed means for every case:
-OK or INFORMATIONAL, in behaviour and in the closing handshake. NON-STRICT is allowed in sections 3 and 4: there the
-server sends a good message and then a violation, and whether the echo of the first still leaves before the connection
-is failed depends on how TCP cuts the stream; RFC 6455 allows both.
+One fuzzing server and one client process for each combination of event loop and API; with ``--tls``, by TLS. Passed
+means for every case: OK or INFORMATIONAL, in behaviour and in the closing handshake. NON-STRICT is allowed in sections
+3 and 4: there the server sends a good message and then a violation, and whether the echo of the first still leaves
+before the connection is failed depends on how TCP cuts the stream; RFC 6455 allows both.
 """
 
 from __future__ import annotations

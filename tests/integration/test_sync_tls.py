@@ -6,6 +6,7 @@ import contextlib
 import fcntl
 import socket
 import ssl
+import sys
 import termios
 
 import pytest
@@ -49,8 +50,14 @@ def background(request):
 
 @pytest.fixture
 def threads():
-    with concurrent.futures.ThreadPoolExecutor(8) as pool:
-        yield pool
+    """Threads that change places often, also in the middle of each other's work."""
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-5)
+    try:
+        with concurrent.futures.ThreadPoolExecutor(8) as pool:
+            yield pool
+    finally:
+        sys.setswitchinterval(before)
 
 
 def echo(wire):

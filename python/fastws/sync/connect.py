@@ -82,8 +82,8 @@ def connect(
             within 200 µs, as from a peer on the same machine.
 
     All other arguments, and the exceptions, are those of ``fastws.connect``. Those that it has and this has not
-    (``listener``, ``busy_poll_max``, ``driver``) are about the event loop. Functions that are arguments are plain ones here, not
-    ``async``.
+    (``listener``, ``busy_poll_max``, ``driver``) are about the event loop. Functions that are arguments are plain ones
+    here, not ``async``.
 
     Raises:
         InvalidURI: The URI cannot be used.

@@ -100,6 +100,8 @@ impl Inner {
         let Some(tls) = self.python_tls() else { return Ok(read) };
         let (mut received, has_ended) = (std::mem::take(&mut tls.received), tls.end.is_some());
         if !received.is_empty() {
+            // What was parsed just now may lie in the buffer that goes.
+            self.settle_slices(py)?;
             if let Some(input) = self.input.take() {
                 let rest = &input.buffer[input.start..input.end];
                 if !rest.is_empty() {

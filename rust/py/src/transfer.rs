@@ -394,7 +394,7 @@ impl Inner {
     }
 
     /// The wake-up ends, or the buffer is used again: nothing may point into it.
-    fn settle_slices(&mut self, py: Python<'_>) -> PyResult<()> {
+    pub(crate) fn settle_slices(&mut self, py: Python<'_>) -> PyResult<()> {
         self.queue.settle(py)?;
         if let Some(attached) = &self.ring {
             attached.ring.get().store.borrow_mut().settle(py)?;
