@@ -256,6 +256,7 @@ def test_what_goes_with_no_transport_is_said(arguments, match):
         fastws.connect("ws://host/", **arguments)
 
 
+@pytest.mark.loop_driver("one of the two is the loop driver")
 def test_both_drivers_share_a_loop(play):
     if not play.watches:
         pytest.skip("the loop driver needs add_reader")

@@ -15,6 +15,7 @@ import fastws
 import fastws.sync
 from certificates import CLIENT
 from fastws import ConnectionClosedError, ConnectionClosedOK, TlsConfig
+from fastws.testing import Server
 from peers import (
     CLOSE,
     PATIENCE,
@@ -430,3 +431,24 @@ def test_no_descriptor_and_no_reference_is_left(open_fds, background):
             thread.join(PATIENCE)
         while open_fds() > before:
             pass
+
+
+def test_messages_stay_what_they_are_while_threads_meet_in_pythons_tls(threads):
+    with Server(tls=True) as server:
+        context = ssl.create_default_context(cadata=server.ca_pem.decode())
+        for _ in range(5):
+            with fastws.sync.connect(server.url("/echo"), tls=context, background=False) as ws:
+
+                def send(number, ws=ws):
+                    for count in range(250):
+                        ws.send(f"{number} {count} " + "x" * (count * 37 % 3000))
+
+                senders = [threads.submit(send, number) for number in range(4)]
+                got = [[] for _ in range(4)]
+                for _ in range(1000):
+                    number, count, rest = ws.recv(timeout=PATIENCE).split(" ")
+                    got[int(number)].append(int(count))
+                    assert rest == "x" * (int(count) * 37 % 3000)
+                for sender in senders:
+                    sender.result()
+                assert got == [list(range(250))] * 4

@@ -126,8 +126,13 @@ impl Conn {
         } else {
             return Ok(future);
         }
+        // A transport may have given something before.
+        let has_more = inner.has_more();
         drop(inner);
         Self::sync(slf)?;
+        if has_more {
+            Hub::run_soon(this.hub.bind(slf.py()), token)?;
+        }
         Ok(future)
     }
 
