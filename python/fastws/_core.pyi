@@ -20,6 +20,7 @@ __all__ = [
     "Key",
     "Message",
     "MessageView",
+    "Protocol",
     "Request",
     "Ring",
     "Settings",
@@ -697,6 +698,7 @@ class Request:
     @property
     def uri(self) -> tuple[bool, str, int, str, str]: ...
 
+@disjoint_base
 class Protocol:
     def __new__(cls, conn: Connection) -> Self: ...
     def connection_made(self, transport: asyncio.BaseTransport) -> None: ...

@@ -20,7 +20,7 @@ import fastws.sync
 CASE_TIMEOUT = 120.0
 
 OPTIONS: dict[str, Any] = {"compression": "deflate"}
-"""And ``tls``, where it is by TLS."""
+"""And ``tls`` and the Host header, where it is by TLS."""
 
 
 async def iterate(uri: str) -> None:
@@ -88,12 +88,15 @@ async def run(url: str, agent: str, api: str, first: int, last: int) -> None:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--url", required=True)
+    parser.add_argument("--host", help="the Host header, if not the URL's")
     parser.add_argument("--agent", required=True)
     parser.add_argument("--loop", choices=("asyncio", "uvloop"), required=True)
     parser.add_argument("--api", choices=tuple(APIS), required=True)
     parser.add_argument("first", type=int)
     parser.add_argument("last", type=int)
     args = parser.parse_args()
+    if args.host:
+        OPTIONS["additional_headers"] = {"Host": args.host}
     if args.url.startswith("wss:"):
         # What is tested is what goes on inside of it.
         warnings.simplefilter("ignore", RuntimeWarning)

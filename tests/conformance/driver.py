@@ -117,7 +117,8 @@ def tls_front(port: int, folder: Path) -> Iterator[list[str]]:
     assert process.stdout is not None
     try:
         line = process.stdout.readline().strip()
-        yield ["--url", f"wss://127.0.0.1:{line}"]
+        # The server wants its own port in Host.
+        yield ["--url", f"wss://127.0.0.1:{line}", "--host", f"127.0.0.1:{port}"]
     finally:
         process.kill()
         process.wait()
