@@ -428,8 +428,15 @@ def request_of(peer):
     return head, [tuple(header.split(": ", 1)) for header in headers]
 
 
+def received(ws):
+    """A message of a blocking connection, for a thread that `until_receiving` waits for."""
+    while True:
+        with contextlib.suppress(fastws.ConcurrencyError):
+            return ws.recv()
+
+
 def until_receiving(ws):
-    """Returns when another thread waits for a message of a blocking connection."""
+    """Returns when another thread waits for a message of a blocking connection, by `received`: both may meet."""
     while True:
         try:
             ws.recv(timeout=0)

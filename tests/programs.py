@@ -12,6 +12,8 @@ PRELUDE = """
 import asyncio, faulthandler, gc, os, signal, sys, threading, warnings, weakref
 sys.path.insert(0, {tests!r})
 faulthandler.dump_traceback_later(30, exit=True)
+# What runs the tests may have been started with it ignored, as shells do in the background.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 from peers import *
 from fastws.runner import loop_factory
 import fastws

@@ -11,7 +11,21 @@ import fastws
 import fastws.sync
 import fastws.testing
 from fastws import ConcurrencyError, ConnectionClosedError, ConnectionClosedOK
-from peers import PATIENCE, PING, PONG, TEXT, Frame, Gate, Peer, authority_pem, frame, numbered, text, until_receiving
+from peers import (
+    PATIENCE,
+    PING,
+    PONG,
+    TEXT,
+    Frame,
+    Gate,
+    Peer,
+    authority_pem,
+    frame,
+    numbered,
+    received,
+    text,
+    until_receiving,
+)
 
 
 def connect(peer, **options):
@@ -35,7 +49,7 @@ def test_a_second_reader_is_refused_and_the_first_goes_on(threads, background):
     gate = Gate()
     with Peer(lambda wire: (gate.wait(), wire.send(text("a")), wire.answer_close())) as peer:
         with connect(peer, background=background) as ws:
-            reader = threads.submit(ws.recv)
+            reader = threads.submit(received, ws)
             until_receiving(ws)
             with pytest.raises(ConcurrencyError, match="another call"):
                 ws.recv()
@@ -48,7 +62,7 @@ def test_a_second_reader_is_refused_and_the_first_goes_on(threads, background):
 def test_a_send_of_another_thread_leaves_while_one_receives(threads, background):
     with Peer(lambda wire: (wire.send(text(wire.read_frame().payload.decode())), wire.answer_close())) as peer:
         with connect(peer, background=background) as ws:
-            reader = threads.submit(ws.recv)
+            reader = threads.submit(received, ws)
             until_receiving(ws)
             ws.send("hello")
             assert reader.result(PATIENCE) == "hello"
@@ -57,7 +71,7 @@ def test_a_send_of_another_thread_leaves_while_one_receives(threads, background)
 def test_close_of_another_thread_ends_a_recv(threads, background):
     with Peer() as peer:
         ws = connect(peer, background=background)
-        reader = threads.submit(ws.recv)
+        reader = threads.submit(received, ws)
         until_receiving(ws)
         ws.close(4000)
         with pytest.raises(ConnectionClosedError) as caught:
@@ -69,7 +83,7 @@ def test_close_of_another_thread_ends_a_recv_though_the_peer_says_nothing(thread
     gate = Gate()
     with Peer(lambda wire: gate.wait()) as peer:
         ws = connect(peer, background=background, close_timeout=0.05, ping_interval=None)
-        reader = threads.submit(ws.recv)
+        reader = threads.submit(received, ws)
         until_receiving(ws)
         ws.close()
         with pytest.raises(ConnectionClosedError):
@@ -143,7 +157,7 @@ def test_a_ping_is_measured_while_another_thread_receives(threads, background):
         wire.answer_close()
 
     with Peer(script) as peer, connect(peer, background=background) as ws:
-        reader = threads.submit(ws.recv)
+        reader = threads.submit(received, ws)
         until_receiving(ws)
         assert ws.ping().result(PATIENCE) < PATIENCE
         assert reader.result(PATIENCE) == "a"

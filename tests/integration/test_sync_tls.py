@@ -27,6 +27,7 @@ from peers import (
     frame,
     ignoring_the_end,
     numbered,
+    received,
     text,
     until_receiving,
 )
@@ -199,7 +200,7 @@ def test_what_it_raises_on_sending_ends_the_connection_for_a_thread_that_receive
     failing = Gate()
     with Peer(lambda wire: wire.read_to_end(), tls=True) as peer:
         ws = fastws.sync.connect(peer.url, tls=own_context(Raises), background=background, ping_interval=None)
-        reader = threads.submit(ws.recv)
+        reader = threads.submit(received, ws)
         until_receiving(ws)
         failing.open()
         with contextlib.suppress(fastws.ConnectionClosed):
@@ -283,7 +284,7 @@ def test_what_comes_while_another_thread_sends_is_received(threads, background, 
 
     with Peer(script, tls=True) as peer:
         with fastws.sync.connect(peer.url, tls=own_context(held), background=background, ping_interval=None) as ws:
-            reader = threads.submit(ws.recv)
+            reader = threads.submit(received, ws)
             until_receiving(ws)
             sending = held.hold(threads, ws)
             go.open()
@@ -338,7 +339,7 @@ def test_a_close_of_the_peer_while_another_thread_sends_is_answered(threads, bac
     go, sent = Gate(), Gate()
     with Peer(script, tls=True) as peer:
         ws = fastws.sync.connect(peer.url, tls=own_context(held), background=background, ping_interval=None)
-        reader = threads.submit(ws.recv)
+        reader = threads.submit(received, ws)
         until_receiving(ws)
         first = held.hold(threads, ws)
         go.open()
@@ -364,7 +365,7 @@ def test_close_while_the_answer_to_the_peers_is_encrypted_does_not_cut_it_off(th
     go = Gate()
     with Peer(script, tls=True) as peer:
         ws = fastws.sync.connect(peer.url, tls=own_context(held), background=background, ping_interval=None)
-        reader = threads.submit(ws.recv)
+        reader = threads.submit(received, ws)
         until_receiving(ws)
         held.armed = True
         go.open()
@@ -384,7 +385,7 @@ def test_close_while_the_answer_to_the_peers_is_encrypted_does_not_cut_it_off(th
 def test_giving_it_up_while_another_thread_sends_ends_all_calls(threads, background, held):
     with Peer(lambda wire: wire.read_to_end(), tls=True) as peer:
         ws = fastws.sync.connect(peer.url, tls=own_context(held), background=background, ping_interval=None)
-        reader = threads.submit(ws.recv)
+        reader = threads.submit(received, ws)
         until_receiving(ws)
         first = held.hold(threads, ws)
         ws._abort("enough")
