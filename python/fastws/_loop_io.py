@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import inspect
 import os
 import socket
@@ -15,7 +16,7 @@ from . import _core, _policy
 from ._opening import Opening, Plan, Progress, Upgrade
 from .connection import Connection
 from .dial import Address, Dialling
-from .errors import ConnectError
+from .errors import ConnectError, DialError
 from .tls import Security, context_for
 
 if TYPE_CHECKING:
@@ -146,12 +147,16 @@ class _LoopIo:
             transport, _ = await create(lambda: _Protocol(ws), sock=sock)
             if nodelay is not None:
                 # Transports set it by themselves, wanted or not.
-                transport.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, nodelay)
+                with contextlib.suppress(OSError):  # a socket that is gone says so to the next read
+                    transport.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, nodelay)
         except BaseException:
             sock.close()
             raise
         try:
-            return ws._start(transport.get_extra_info("socket").fileno(), *upgrade.asked)
+            fd = transport.get_extra_info("socket").fileno()
+            if fd < 0:
+                raise DialError("the connection was lost before the upgrade", uri=upgrade.shown, phase="tcp")
+            return ws._start(fd, *upgrade.asked)
         except BaseException:
             transport.abort()
             raise

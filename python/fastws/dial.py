@@ -225,6 +225,8 @@ def reason(error: OSError | str) -> str:
     """Why there is no connection, for people; of the native side there is the text, which ends in the number."""
     if isinstance(error, OSError):
         number, text = error.errno, error.strerror or str(error)
+        if number is not None and text.startswith("Connect call failed"):
+            text = os.strerror(number)  # asyncio's words name the address, which is said already
     else:
         text, _, rest = error.partition(" (os error ")
         digits = rest.removesuffix(")")

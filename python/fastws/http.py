@@ -137,7 +137,9 @@ class Response:
 _MAX_DELTA_SECONDS = float(2**31)
 
 _SECRET = re.compile(
-    r"authorization|cookie|token|secret|passw|passphrase|signature|-sign\b|api-?key|access-key", re.IGNORECASE
+    r"authorization|\bauth\b|cookie|token|secret|passw|passphrase|signature|-sign\b|api-?key|access-key|jwt|session|csrf"
+    r"|credential|bearer",
+    re.IGNORECASE,
 )
 
 

@@ -272,3 +272,24 @@ def test_both_drivers_share_a_loop(play):
                 assert isinstance(one, _core.Connection)
 
     play(main())
+
+
+@pytest.mark.loop_driver("one of the two is the loop driver")
+def test_timers_go_on_when_a_loop_connection_has_left(play):
+    if not play.watches:
+        pytest.skip("the loop driver needs add_reader")
+
+    async def main():
+        with Server() as server:
+            before = await fastws.connect(server.url("/echo"), ping_interval=0.3)
+            await before.close()
+            await asyncio.sleep(0.01)  # the hub leaves the loop in its next turn
+            gate = Gate()
+            with Peer(stalled(gate)) as peer:
+                ws = await peer.connect(driver="protocol", close_timeout=0.05)
+                async with asyncio.timeout(5):
+                    await ws.close()
+                gate.open()
+            assert before.fileno() == -1
+
+    play(main())

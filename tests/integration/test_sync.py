@@ -22,8 +22,10 @@ from peers import (
     authority_pem,
     binary,
     frame,
+    ignoring_the_end,
     numbered,
     peer_that_stalls,
+    stalled,
     text,
 )
 
@@ -437,3 +439,21 @@ def test_a_close_of_the_server_is_answered_while_the_program_computes():
         while ws.state is not State.CLOSED:
             sum(range(1000))
         assert ws.close_code == 4000
+
+
+@pytest.mark.parametrize("background", [True, False])
+def test_pings_and_pongs_wait_for_nobody(background):
+    gate = Gate()
+    with Peer(ignoring_the_end(stalled(gate)), buffers=4096) as peer:
+        ws = fastws.sync.connect(peer.url, background=background, ping_interval=None, close_timeout=0.05)
+        with pytest.raises(TimeoutError):
+            while True:
+                ws.send(b"x" * 100_000, timeout=0.05)
+                if ws.stats().send_queue_bytes > 200_000:
+                    raise TimeoutError
+        pong = ws.ping()
+        ws.pong()
+        with pytest.raises(TimeoutError):
+            pong.result(timeout=0.01)
+        ws._abort("enough")
+        gate.open()

@@ -35,6 +35,7 @@ def test_a_connection_is_closed_when_the_loop_goes_on_or_is_left():
             if len(seen) == 2:
                 break
         assert [ws.state for ws in seen] == [fastws.State.CLOSED] * 2
+        assert [ws.close_info.sent.code for ws in seen] == [1000, 1000]
 
 
 def test_it_waits_as_the_strategy_says():

@@ -82,8 +82,11 @@ def _connections(
         else:
             budget.ready()
             opened = time.monotonic()
-            with ws:
+            try:
                 yield ws
+            finally:
+                # Leaving the loop is no error of the connection's.
+                ws.close()
             cause = _policy.closed(ws)
             failure = budget.failure(cause, "session", time.monotonic() - opened)
             deadline = _deadline(seconds)

@@ -309,7 +309,8 @@ impl Blocking {
         let outcome = this.inner.borrow_mut().core.ping(data, now);
         let number = outcome.map_err(|misuse| this.misuse(slf, &misuse))?;
         this.inner.borrow_mut().rare.pings.push((number, now, future));
-        Self::after_send(slf, None)
+        // What the kernel does not take now leaves later: this waits for nobody.
+        Self::after_send(slf, Some(now))
     }
 
     /// Sends a Pong.
@@ -318,7 +319,7 @@ impl Blocking {
         this.check()?;
         let outcome = this.inner.borrow_mut().core.pong(data);
         outcome.map_err(|misuse| this.misuse(slf, &misuse))?;
-        Self::after_send(slf, None)
+        Self::after_send(slf, Some(clock::monotonic()))
     }
 
     /// Works until `future` is done. False: it is not within `timeout`.

@@ -285,23 +285,21 @@ impl Conn {
             let is_owed = inner.broken.is_some() || inner.has_failed_in_python();
             (ended, inner.token.filter(|_| is_owed && inner.paused.is_none()))
         };
-        if outside {
-            // Half of it may have been closed meanwhile, and its moment set.
-            Self::work_outside(slf)?;
-            Hub::settle_timer(this.hub.bind(py))?;
-        }
+        // Half of it may have been closed meanwhile, and its moment set.
+        let outcome = if outside { Self::sync_outside(slf, ended) } else { Ok(()) };
         if let Some(token) = again {
             Hub::run_soon(this.hub.bind(py), token)?;
         }
-        if ended {
-            if outside {
-                Self::close_wire(slf)?;
-            }
-            Self::on_end(slf)?;
-        } else {
-            Self::after_flush(slf)?;
-        }
-        Ok(())
+        // Also with what ends the program on its way: who waits is told.
+        outcome.and(if ended { Self::on_end(slf) } else { Self::after_flush(slf) })
+    }
+
+    #[cold]
+    fn sync_outside(slf: &Bound<'_, Self>, ended: bool) -> PyResult<()> {
+        let worked = Self::work_outside(slf);
+        let settled = Hub::settle_timer(slf.get().hub.bind(slf.py()));
+        let closed = if ended { Self::close_wire(slf) } else { Ok(()) };
+        worked.and(settled).and(closed)
     }
 
     /// Lets those go on who waited for the send queue to shrink.

@@ -577,16 +577,19 @@ impl Hub {
                     visit.call(conn)?;
                 }
             }
+            for Mail::Worked(conn, ..) in &state.mail {
+                visit.call(conn)?;
+            }
         }
         Ok(())
     }
 
     fn __clear__(&self) {
-        let strong: Vec<_> = match self.state.try_borrow_mut() {
-            Ok(mut state) => state.entries.iter_mut().filter_map(|entry| entry.strong.take()).collect(),
-            Err(_) => Vec::new(),
-        };
-        drop(strong);
+        let gone = self.state.try_borrow_mut().map(|mut state| {
+            let strong: Vec<_> = state.entries.iter_mut().filter_map(|entry| entry.strong.take()).collect();
+            (strong, std::mem::take(&mut state.mail))
+        });
+        drop(gone);
         drop(self.turn_end.take());
         drop(self.timer.take());
     }

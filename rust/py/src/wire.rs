@@ -263,11 +263,10 @@ impl Conn {
             let outcome = call.make(transport.bind(py));
             let inner = &mut *this.inner.borrow_mut();
             if let Err(error) = outcome {
-                if error.is_instance_of::<PyKeyboardInterrupt>(py) || error.is_instance_of::<PySystemExit>(py) {
-                    return Err(error);
-                }
+                // What the transport was to be given may be lost: nothing can follow it.
                 inner.broken.get_or_insert_with(|| error.to_string().into());
-                return Ok(());
+                let ends = error.is_instance_of::<PyKeyboardInterrupt>(py) || error.is_instance_of::<PySystemExit>(py);
+                return if ends { Err(error) } else { Ok(()) };
             }
             inner.go_on_writing();
         }

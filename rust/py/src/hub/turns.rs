@@ -155,6 +155,8 @@ impl Hub {
                 return Ok(());
             }
             state.watching = false;
+            // Nobody hears of the poller's timer any more.
+            (state.armed, state.asked) = (None, None);
             state.poller.fd()
         };
         self.event_loop.bind(py).call_method1("remove_reader", (fd,)).map(|_| ())
