@@ -190,6 +190,7 @@ def test_sessions_are_resumed_by_authorities_not_by_the_object(loop, server, tmp
     assert run(loop, main()) == [0, 1, 0, 1]
 
 
+@pytest.mark.loop_driver("by transports they do not all begin in one turn of the loop")
 def test_many_connections_at_once_resume_what_tickets_there_are(loop, fastws_tls_server):
     """Each ticket is used once: no two connections share one, and who finds none does a whole handshake."""
     url, tls = fastws_tls_server.url(), fastws.TlsConfig(ca=fastws_tls_server.ca_pem)
