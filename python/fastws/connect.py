@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
 import socket
 import ssl
 import sys
@@ -24,7 +23,7 @@ from .listener import Callbacks, Listener
 from .proxy import ProxyLike
 from .proxy import checked as checked_proxy
 from .redirects import MAX_REDIRECTS
-from .target import Target, UnixPath
+from .target import Target, UnixPath, check_unix_path
 from .tls import Backend, TlsConfig
 from .version import __version__
 
@@ -320,8 +319,7 @@ def unix_connect(path: UnixPath, uri: str = "ws://localhost/", **arguments: Any)
     Raises:
         FastwsError, ValueError, TypeError: What ``connect()`` raises.
     """
-    if not isinstance(path, str | bytes | os.PathLike) or not os.fspath(path):
-        raise TypeError(f"path is the path of a Unix socket (str, bytes or path-like), not {path!r}")
+    check_unix_path(path)
     return connect(uri, _unix=path, **arguments)
 
 

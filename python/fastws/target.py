@@ -9,11 +9,17 @@ from urllib.parse import unquote
 from . import _core
 from .errors import InvalidURI
 
-__all__ = ["Origin", "Target", "UnixPath"]
+__all__ = ["Origin", "Target", "UnixPath", "check_unix_path"]
 
 UnixPath = str | bytes | os.PathLike[str] | os.PathLike[bytes]
 
 Origin = tuple[bool, str, int, str | bytes | None]
+
+
+def check_unix_path(path: UnixPath) -> None:
+    """That it is one. Raises TypeError."""
+    if not isinstance(path, str | bytes | os.PathLike) or not os.fspath(path):
+        raise TypeError(f"path is the path of a Unix socket (str, bytes or path-like), not {path!r}")
 
 
 class Target(NamedTuple):

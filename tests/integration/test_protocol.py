@@ -281,9 +281,9 @@ def test_timers_go_on_when_a_loop_connection_has_left(play):
 
     async def main():
         with Server() as server:
-            before = await fastws.connect(server.url("/echo"), ping_interval=0.3)
+            before = await fastws.connect(server.url("/echo"), ping_interval=0.02)
             await before.close()
-            await asyncio.sleep(0.01)  # the hub leaves the loop in its next turn
+            await asyncio.sleep(0.1)  # its moment passes, and the hub leaves the loop
             gate = Gate()
             with Peer(stalled(gate)) as peer:
                 ws = await peer.connect(driver="protocol", close_timeout=0.05)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import socket
 import ssl
 from collections.abc import Callable, Sequence
@@ -15,7 +14,7 @@ from fastws.connect import MAX_SIZE, USER_AGENT
 from fastws.connect import connect as connect_on_loop  # what a connection is to be; awaited, it would open one
 from fastws.http import HeadersLike, Response
 from fastws.redirects import MAX_REDIRECTS
-from fastws.target import UnixPath
+from fastws.target import UnixPath, check_unix_path
 from fastws.tls import Backend, TlsConfig
 
 from ._io import open_in_thread
@@ -154,6 +153,5 @@ def unix_connect(path: UnixPath, uri: str = "ws://localhost/", **arguments: Any)
     Raises:
         FastwsError, ValueError, TypeError: What ``connect()`` raises.
     """
-    if not isinstance(path, str | bytes | os.PathLike) or not os.fspath(path):
-        raise TypeError(f"path is the path of a Unix socket (str, bytes or path-like), not {path!r}")
+    check_unix_path(path)
     return connect(uri, _unix=path, **arguments)

@@ -206,7 +206,7 @@ impl Inner {
     }
 
     /// What the transport is to be told next.
-    fn next_call(&mut self) -> Option<(Py<PyAny>, Call)> {
+    fn next_call(&mut self, py: Python<'_>) -> Option<(Py<PyAny>, Call)> {
         let wants_read = self.wanted().read;
         let has_begun = self.token.is_some();
         let wire = self.wire()?;
@@ -224,9 +224,7 @@ impl Inner {
             wire.is_stopped = stops;
             if stops { Call::Stop } else { Call::GoOn }
         };
-        let transport = wire.transport.as_ref();
-        // SAFETY: everything here happens with the interpreter attached.
-        transport.map(|transport| (transport.clone_ref(unsafe { Python::assume_attached() }), call))
+        wire.transport.as_ref().map(|transport| (transport.clone_ref(py), call))
     }
 }
 
@@ -259,7 +257,7 @@ impl Conn {
             if this.inner.borrow().is_secured_by_python() {
                 secure(py, &this.inner)?;
             }
-            let Some((transport, call)) = this.inner.borrow_mut().next_call() else { return Ok(()) };
+            let Some((transport, call)) = this.inner.borrow_mut().next_call(py) else { return Ok(()) };
             let outcome = call.make(transport.bind(py));
             let inner = &mut *this.inner.borrow_mut();
             if let Err(error) = outcome {
