@@ -13,10 +13,12 @@ import contextlib
 import functools
 import hashlib
 import itertools
+import os
 import socket
 import ssl
 import struct
 import threading
+import time
 from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple, Self
 
@@ -412,14 +414,30 @@ async def no_descriptor_left(open_fds):
     with Peer() as peer:
         async with peer.connect():
             before = open_fds()
+            while before > (now := open_fds()):
+                before = now  # an earlier test's are being closed
             yield
             await closed_again(open_fds, before)
 
 
 async def closed_again(open_fds, before):
-    """Waits until there are as many descriptors as before: a server closes its ends in threads of its own."""
-    while open_fds() != before:
+    """Waits until there are no more descriptors than before: a server closes its ends in threads of its own.
+
+    There may be fewer: one of an earlier test's may have been open still.
+    """
+    until = time.monotonic() + PATIENCE
+    while (now := open_fds()) > before:
+        assert time.monotonic() < until, f"{now} descriptors, {before} before: {descriptors()}"
         await asyncio.sleep(0.001)
+
+
+def descriptors():
+    """The process's open descriptors, and what they are of, where the system tells."""
+    found = {}
+    for fd in os.listdir("/proc/self/fd"):
+        with contextlib.suppress(OSError):  # that of the listing itself
+            found[int(fd)] = os.readlink(f"/proc/self/fd/{fd}")
+    return found
 
 
 def request_of(peer):
