@@ -33,6 +33,31 @@ def run(coroutine):
     with asyncio.Runner(loop_factory=make_loop) as runner:
         return runner.run(coroutine)
 
+def refused(call):
+    # What a process may not do with what another one made.
+    try:
+        call()
+    except RuntimeError as error:
+        assert "process" in str(error), error
+    else:
+        raise AssertionError("not refused")
+
+def in_a_child(act):
+    # Forks; the child does this and is gone, and it went well.
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        child = os.fork()
+    if child == 0:
+        try:
+            act()
+        except BaseException:
+            import traceback
+            traceback.print_exc()
+            os._exit(1)
+        os._exit(0)
+    _, status = os.waitpid(child, 0)
+    assert status == 0, status
+
 def is_open(fd):
     try:
         os.fstat(fd)

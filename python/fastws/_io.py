@@ -32,8 +32,8 @@ class Io(Protocol):
         """The context of its TLS."""
         ...
 
-    async def lookup(self, host: str, port: int, family: int) -> Sequence[tuple[Any, ...]]:
-        """``socket.getaddrinfo``, of streams."""
+    async def lookup(self, host: str, port: int, family: int, timeout: float | None) -> Sequence[tuple[Any, ...]]:
+        """``socket.getaddrinfo``, of streams; TimeoutError if it takes longer than ``timeout`` seconds."""
         ...
 
     async def race(

@@ -71,8 +71,9 @@ class _LoopIo:
     async def context(self, security: Security) -> _core.TlsContext | Context:
         return security.own or await context_for(security.config)
 
-    async def lookup(self, host: str, port: int, family: int) -> Sequence[tuple[Any, ...]]:
-        return await self._loop.getaddrinfo(host, port, family=family, type=socket.SOCK_STREAM)
+    async def lookup(self, host: str, port: int, family: int, timeout: float | None) -> Sequence[tuple[Any, ...]]:
+        async with asyncio.timeout(timeout):
+            return await self._loop.getaddrinfo(host, port, family=family, type=socket.SOCK_STREAM)
 
     async def race(
         self,

@@ -200,7 +200,7 @@ class Opening:
             if chosen is not None:
                 return await self._by(chosen, leg, context)
             self.progress.note("dns")
-        addresses = await dial.resolve(self._io, leg.host, leg.port, leg.target.shown, self._plan.dialling.family)
+        addresses = await dial.resolve(self._io, leg.host, leg.port, leg.target.shown, self._plan.dialling)
         return await self._first(addresses, leg, context)
 
     def _own(self, sock: socket.socket) -> socket.socket:

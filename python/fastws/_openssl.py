@@ -80,6 +80,8 @@ class Stream:
         received: list[bytes] = []
         try:
             end = self._work(cipher, plain, close, received)
+        except ssl.SSLCertVerificationError as error:
+            end = self._refusal(error)
         except Exception as error:  # noqa: BLE001 - also what the context's own callbacks raise
             end = _words(error, self._context.shows_certificate)
         return b"".join(received), self._outgoing.read(), self._established, end
@@ -104,6 +106,15 @@ class Stream:
             with contextlib.suppress(ssl.SSLError):
                 self._object.unwrap()
         return end
+
+    def _refusal(self, error: ssl.SSLCertVerificationError) -> str:
+        """Why the server's certificate was not accepted."""
+        code = error.verify_code
+        said = _core.certificate_fault(code, self._name, _unverified_chain(self._object))
+        if said is None:
+            why = error.verify_message.rstrip(".") or "the verification failed"
+            return f"certificate: the server's certificate is not accepted: {why}{_CLOCK if code in _OF_TIME else ''}"
+        return f"certificate: {said}{_OR_LOAD_IT if code in _OF_TRUST else ''}"
 
     def _read(self, received: list[bytes]) -> str | None:
         try:
@@ -181,10 +192,25 @@ def _verified_chain(connection: ssl.SSLObject) -> list[bytes]:
     """The certificates of the chain that was verified, in DER, the server's own first."""
     if hasattr(connection, "get_verified_chain"):  # CPython 3.13
         return list(connection.get_verified_chain())
-    import _ssl  # private, and needed up to CPython 3.12 only
+    return _in_der(_inside(connection).get_verified_chain())
 
-    inner: Any = connection._sslobj  # type: ignore[attr-defined]  # noqa: SLF001
-    return [certificate.public_bytes(_ssl.ENCODING_DER) for certificate in inner.get_verified_chain()]
+
+def _unverified_chain(connection: ssl.SSLObject) -> list[bytes]:
+    """The certificates that the server showed, in DER, its own first."""
+    if hasattr(connection, "get_unverified_chain"):  # CPython 3.13
+        return list(connection.get_unverified_chain())
+    return _in_der(_inside(connection).get_unverified_chain())
+
+
+def _inside(connection: ssl.SSLObject) -> Any:
+    """What is private, and needed up to CPython 3.12 only."""
+    return connection._sslobj  # type: ignore[attr-defined]  # noqa: SLF001
+
+
+def _in_der(chain: Any) -> list[bytes]:
+    import _ssl  # private, as above
+
+    return [certificate.public_bytes(_ssl.ENCODING_DER) for certificate in chain or ()]
 
 
 def context_of(material: Material) -> Context:
@@ -291,10 +317,6 @@ def _words(error: Exception, shows_certificate: bool | None) -> str:
     """What went wrong. What begins with "certificate: " is a ``CertificateError``."""
     if isinstance(error, _NotPinned):
         return f"certificate: {error}"
-    if isinstance(error, ssl.SSLCertVerificationError):
-        why = error.verify_message.rstrip(".") or "the verification failed"
-        hint = _REMEDIES.get(error.verify_code, "")
-        return f"certificate: the server's certificate is not accepted: {why}{hint}"
     if not isinstance(error, ssl.SSLError):
         return f"the context's own code raised {error!r}"
     reason = (error.reason or str(error)).lower().replace("_", " ")
@@ -333,11 +355,12 @@ _WHY = {
     "access denied": "it is valid, and has no access",
 }
 
-_TRUST_IT = "; pass the authority's certificate as TlsConfig(ca=...), or load it into the SSLContext"
+_OR_LOAD_IT = ", or load it into the SSLContext"
 _CLOCK = ", or this machine's clock is wrong"
 
 # X509_V_ERR_* of OpenSSL's x509_vfy.h.
-_REMEDIES = {9: _CLOCK, 10: _CLOCK, 12: _CLOCK, 18: _TRUST_IT, 19: _TRUST_IT, 20: _TRUST_IT, 21: _TRUST_IT}
+_OF_TIME = frozenset({9, 10, 11, 12})
+_OF_TRUST = frozenset({2, 18, 19, 20, 21})
 
 _NOT_OFFERED = (
     "alert handshake failure; the server wants what is not offered: a client certificate (TlsConfig(certificate=...)), "

@@ -249,6 +249,7 @@ def dialling(
     local_addr: tuple[str, int] | None,
     happy_eyeballs_delay: Seconds,
     interleave: int,
+    dns_timeout: Seconds,
 ) -> dial.Dialling:
     """How addresses are connected to."""
     if isinstance(family, bool) or family not in (socket.AF_UNSPEC, socket.AF_INET, socket.AF_INET6):
@@ -263,7 +264,8 @@ def dialling(
         if not host or not 0 <= port < 65_536:
             raise ValueError(what)
     delay = seconds("happy_eyeballs_delay", happy_eyeballs_delay, ", or None to try addresses one after the other")
-    return dial.Dialling(options, family, local_addr, delay, count("interleave", interleave))
+    dns = seconds("dns_timeout", dns_timeout, ", or None to leave it to open_timeout")
+    return dial.Dialling(options, family, local_addr, delay, count("interleave", interleave), dns)
 
 
 def basic_auth(auth: tuple[str, str], uri: str, fields: Iterable[tuple[str, str]]) -> tuple[str, str]:

@@ -60,6 +60,9 @@ class connect:  # noqa: N801 - a function to its users, as in websockets
             8305); None to try the next only when one has failed.
         interleave: How many addresses of the first kind (IPv6 or IPv4) come before one of the other; 0 keeps the
             resolver's order.
+        dns_timeout: Seconds that looking up a name may take, the host's or a proxy's, so that an attempt ends earlier
+            than ``open_timeout`` where no name server answers; None for no limit of its own. The system's resolver asks
+            again after 5 seconds, usually.
         proxy: Go through this proxy: its URL (``http://user:password@host:port``, or ``https``, ``socks4``,
             ``socks4a``, ``socks5`` or ``socks5h``), True for the one that the environment names (``https_proxy`` and
             its kin, but for ``no_proxy``), or a function, ``async`` or not, that gets the URI and returns a URL or
@@ -144,6 +147,7 @@ class connect:  # noqa: N801 - a function to its users, as in websockets
         local_addr: tuple[str, int] | None = None,
         happy_eyeballs_delay: Seconds = 0.25,
         interleave: int = 1,
+        dns_timeout: Seconds = None,
         proxy: ProxyLike = None,
         proxy_headers: HeadersLike | None = None,
         proxy_tls: TlsConfig | ssl.SSLContext | Backend | None = None,
@@ -233,7 +237,9 @@ class connect:  # noqa: N801 - a function to its users, as in websockets
             origin=origin,
             user_agent=user_agent_header,
             settings=self._settings,
-            dialling=_options.dialling(socket_options, family, local_addr, happy_eyeballs_delay, interleave),
+            dialling=_options.dialling(
+                socket_options, family, local_addr, happy_eyeballs_delay, interleave, dns_timeout
+            ),
             proxy=checked_proxy(proxy),
             proxy_headers=_options.proxy_fields(proxy_headers),
             proxy_tls=proxy_security,

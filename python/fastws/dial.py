@@ -61,14 +61,16 @@ class Dialling(NamedTuple):
     local_addr: tuple[str, int] | None = None
     happy_eyeballs_delay: float | None = 0.25
     interleave: int = 1
+    dns_timeout: float | None = None
 
 
 Local = Mapping[int, Any]
 """Addresses of this machine to bind to, by family; none for any."""
 
 
-async def resolve(io: Io, host: str, port: int, uri: str, family: int = socket.AF_UNSPEC) -> list[Address]:
+async def resolve(io: Io, host: str, port: int, uri: str, dialling: Dialling) -> list[Address]:
     """The addresses of ``host``, in the system's order (RFC 6724). Raises DialError."""
+    family = dialling.family
     for known, rest in ((socket.AF_INET, ()), (socket.AF_INET6, (0, 0))):
         # A literal address; one with a zone is the resolver's, and so is one that is not of the family.
         if family in (socket.AF_UNSPEC, known):
@@ -76,9 +78,13 @@ async def resolve(io: Io, host: str, port: int, uri: str, family: int = socket.A
                 socket.inet_pton(known, host)
                 return [Address(known, (host, port, *rest))]
     try:
-        found = await io.lookup(host, port, family)
+        found = await io.lookup(host, port, family, dialling.dns_timeout)
         if not found:
             raise OSError("it has no address")
+    except TimeoutError as error:
+        # What open_timeout raises is none on an event loop, and not this in a thread.
+        late = f"{uri}: the host {host!r} was not found within dns_timeout={dialling.dns_timeout:g} s"
+        raise DialError(f"{late}: no name server has answered", uri=uri, phase="dns") from error
     except (OSError, UnicodeError) as error:
         why = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
         of = "" if family == socket.AF_UNSPEC else f" with family={socket.AddressFamily(family).name}"
@@ -92,7 +98,7 @@ async def local_addresses(io: Io, dialling: Dialling, uri: str) -> Local:
         return {}
     host, port = dialling.local_addr
     try:
-        found = await resolve(io, host, port, uri, dialling.family)
+        found = await resolve(io, host, port, uri, dialling)
     except DialError as error:
         raise DialError(f"{error}; it is that of local_addr=", uri=uri, phase="dns") from error
     return {address.family: address.sockaddr for address in reversed(found)}

@@ -68,7 +68,8 @@ class Tunnel:
         if not self._proxy.finds_hosts:
             family = socket.AF_INET if self._proxy.scheme == "socks4" else socket.AF_UNSPEC
             self._tell("wants an address, and the host's name was being looked up")
-            found = await dial.resolve(self._io, host, port, self._uri, family)
+            wanted = self._dialling._replace(family=family)
+            found = await dial.resolve(self._io, host, port, self._uri, wanted)
             hosts = [cast("tuple[str, int]", address.sockaddr)[0] for address in found]
         failed: ProxyError | None = None
         for each in hosts:
@@ -94,7 +95,7 @@ class Tunnel:
         self._tell("was being looked up")
         try:
             local = await dial.local_addresses(self._io, self._dialling, self._uri)
-            addresses = await dial.resolve(self._io, proxy.host, proxy.port, self._uri, self._dialling.family)
+            addresses = await dial.resolve(self._io, proxy.host, proxy.port, self._uri, self._dialling)
             self._tell("was being connected to")
             return await dial.connect(self._io, addresses, self._dialling, self._uri, local=local, tried=tried)
         except DialError as error:

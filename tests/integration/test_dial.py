@@ -6,6 +6,7 @@ import os
 import socket
 import subprocess
 import sys
+import textwrap
 import threading
 
 import pytest
@@ -14,6 +15,7 @@ import fastws
 from fastws import _loop_io
 from fastws.sync import _io as sync_io
 from peers import Peer, Wire, authority_pem, no_descriptor_left, request_of, server_context
+from programs import run_program
 
 pytestmark = pytest.mark.also_sync
 
@@ -83,7 +85,7 @@ def resolved(monkeypatch):
     """Lets the resolver find these addresses of every name."""
 
     def resolved(*addresses):
-        async def lookup(_self, host, port, family):
+        async def lookup(_self, host, port, family, _timeout):
             found = ((socket.AF_INET6 if ":" in address[0] else socket.AF_INET, address) for address in addresses)
             return [
                 (kind, socket.SOCK_STREAM, 6, "", (*address, 0, 0) if kind == socket.AF_INET6 else address)
@@ -432,3 +434,71 @@ asyncio.run(main())
         check=False,
     )
     assert (result.returncode, result.stdout, result.stderr) == (0, "open\n", "")
+
+
+SILENT_NAME_SERVER = """
+import ctypes
+
+NEWNS, NEWUSER, NEWNET, BIND, PRIVATE = 0x20000, 0x10000000, 0x40000000, 4096, 1 << 18
+libc = ctypes.CDLL(None, use_errno=True)
+
+def must(result):
+    if result:
+        print("not permitted:", os.strerror(ctypes.get_errno()))
+        sys.exit(0)
+
+faulthandler.cancel_dump_traceback_later()  # its thread would not be of the new user's
+must(libc.unshare(NEWNS | NEWNET) and libc.unshare(NEWUSER | NEWNS | NEWNET))
+faulthandler.dump_traceback_later(30, exit=True)
+with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as any_socket:
+    import fcntl
+    fcntl.ioctl(any_socket, 0x8914, b"lo".ljust(16, b"\\0") + b"\\x49\\0".ljust(16, b"\\0"))  # SIOCSIFFLAGS: lo is up
+must(libc.mount(b"none", b"/", None, 0x4000 | PRIVATE, None))
+folder = tempfile.mkdtemp()
+for name, text in (("resolv.conf", "nameserver 127.0.0.1\\noptions timeout:1 attempts:1\\n"),
+                   ("nsswitch.conf", "hosts: dns\\n")):
+    with open(f"{folder}/{name}", "w") as file:
+        file.write(text)
+    must(libc.mount(f"{folder}/{name}".encode(), f"/etc/{name}".encode(), None, BIND, None))
+silent = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+silent.bind(("127.0.0.1", 53))
+
+def check(error):
+    assert isinstance(error, fastws.DialError), error
+    assert (error.phase, error.kind, error.is_retryable) == ("dns", "dns", True), error
+    assert str(error) == (
+        "ws://host.example/: the host 'host.example' was not found within dns_timeout=0.05 s: "
+        "no name server has answered"
+    ), error
+    silent.recv(4096)  # it was asked
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="name servers of a test's own need Linux's namespaces")
+def test_a_name_server_that_is_silent_costs_dns_timeout(loop_name):
+    call = (
+        """
+        try:
+            fastws.sync.connect("ws://host.example/", dns_timeout=0.05, open_timeout=9)
+        except fastws.ConnectError as error:
+            check(error)
+            print("ok")
+        """
+        if loop_name == "sync"
+        else """
+        async def main():
+            with contextlib.suppress(asyncio.CancelledError):
+                try:
+                    await fastws.connect("ws://host.example/", dns_timeout=0.05, open_timeout=9)
+                except fastws.ConnectError as error:
+                    check(error)
+                    print("ok")
+
+        run(main())
+        """
+    )
+    source = "import socket, tempfile, contextlib, fastws.sync\n" + SILENT_NAME_SERVER + textwrap.dedent(call)
+    result = run_program("asyncio" if loop_name == "sync" else loop_name, source, expect="")
+    if "not permitted" in result.stdout:
+        pytest.skip(f"namespaces are not to be had here: {result.stdout.strip()}")
+    assert result.stdout.strip() == "ok"

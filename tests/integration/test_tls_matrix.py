@@ -33,74 +33,62 @@ MATRIX = {
     "expired": (
         ROOT.issue("localhost", not_before=now() - 2 * DAY, not_after=THEN),
         {},
-        {"": f'the server\'s certificate "localhost" expired on {day(THEN)}', "openssl": "certificate has expired"},
+        f'the server\'s certificate "localhost" expired on {day(THEN)}',
     ),
     "not yet valid": (
         ROOT.issue("localhost", not_before=SOON, not_after=now() + 2 * DAY),
         {},
-        {"": f"is not valid before {day(SOON)}", "openssl": "not yet valid"},
+        f"is not valid before {day(SOON)}",
     ),
     "wrong host": (
         ROOT.issue("a.example", "b.example", "10.0.0.1"),
         {},
-        {
-            "": "is not for localhost but for a.example, b.example, 10.0.0.1",
-            "openssl": "not valid for 'localhost'",
-        },
+        "is not for localhost but for a.example, b.example, 10.0.0.1",
     ),
     "self-signed": (
         self_signed("localhost"),
         {},
-        {"": 'certificate "localhost" is self-signed', "openssl": "self-signed certificate"},
+        'certificate "localhost" is self-signed',
     ),
     "unknown authority": (
         OTHER.issue("localhost", above=(OTHER.certificate,)),
         {},
-        {
-            "": 'unknown issuer: the authority "Other Root", whose certificate it sent, is not trusted',
-            "openssl": "self-signed certificate in certificate chain",
-        },
+        'unknown issuer: the authority "Other Root", whose certificate it sent, is not trusted',
     ),
     "wrong use": (
         ROOT.issue("localhost", use=CLIENT),
         {},
-        {
-            "": "not for the use by a server .* only for client authentication",
-            "openssl": "unsuitable certificate purpose",
-        },
+        "not for the use by a server .* only for client authentication",
     ),
     "weak key": (
         ROOT.issue("localhost", key=new_key(1024)),
         {},
-        {"": "weak key: RSA of 1024 bits, and at least 2048 are wanted", "openssl": "key too (small|weak)"},
+        "weak key: RSA of 1024 bits, and at least 2048 are wanted",
     ),
     "missing intermediate": (
         BETWEEN.issue("localhost"),
         {},
-        {
-            "": 'unknown issuer: "Test Between" is not trusted, and the server sent no certificate of it',
-            "openssl": "unable to get local issuer certificate",
-        },
+        'unknown issuer: "Test Between" is not trusted, and the server sent no certificate of it',
     ),
     "revoked": (
         GOOD,
         {"crls": [ROOT.revocation_list(GOOD)]},
-        {"": r'"localhost" is revoked \(serial number [0-9a-f:]+\)', "openssl": "certificate revoked"},
+        r'"localhost" is revoked \(serial number [0-9a-f:]+\)',
     ),
     "no list of its issuer": (
         GOOD,
         {"crls": [OTHER.revocation_list()]},
-        {"": 'none of TlsConfig.crls=....* is of its issuer "Test Root"', "openssl": "unable to get certificate CRL"},
+        'none of TlsConfig.crls=....* is of its issuer "Test Root"',
     ),
     "list out of date": (
         GOOD,
         {"crls": [ROOT.revocation_list(until=THEN)]},
-        {"": f"is revoked is not known: .* was good until {day(THEN)}", "openssl": "CRL has expired"},
+        f"is revoked is not known: .* was good until {day(THEN)}|CRL has expired",
     ),
     "not pinned": (
         GOOD,
         {"pins": [pin(OTHER)]},
-        {"": f"but no key of its chain is among TlsConfig.pins=....: the pin of its own key is {re.escape(pin(GOOD))}"},
+        f"but no key of its chain is among TlsConfig.pins=....: the pin of its own key is {re.escape(pin(GOOD))}",
     ),
 }
 
@@ -114,7 +102,7 @@ def test_a_bad_certificate_is_refused_and_said_to_be_what_it_is(way, case, backe
     error = refusal(shown.server_context(), TlsConfig(backend=backend, ca=ROOT.pem, **told), way)
     assert type(error) is fastws.CertificateError
     assert (error.phase, error.kind, error.is_retryable, error.lost) == ("tls", "certificate", False, False)
-    assert re.search(words.get(backend, words[""]), str(error)), str(error)
+    assert re.search(words, str(error)), str(error)
     del error
     assert open_fds() == before
 

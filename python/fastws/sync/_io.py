@@ -86,7 +86,7 @@ class _BlockingIo:
         self._left()
         return context
 
-    async def lookup(self, host: str, port: int, family: int) -> Sequence[tuple[Any, ...]]:
+    async def lookup(self, host: str, port: int, family: int, timeout: float | None) -> Sequence[tuple[Any, ...]]:
         answer: concurrent.futures.Future[Any] = concurrent.futures.Future()
 
         def ask() -> None:
@@ -97,10 +97,11 @@ class _BlockingIo:
 
         # Nothing ends the system's call; when the time is over it goes on in a thread that keeps nobody.
         threading.Thread(target=ask, name="fastws-dns", daemon=True).start()
-        left = self._left()
-        done, _ = concurrent.futures.wait([answer], left)
+        until = None if timeout is None else time.monotonic() + timeout
+        done, _ = concurrent.futures.wait([answer], self._until(until))
         if not done:
-            raise _Late
+            self._left()
+            raise TimeoutError
         return cast("Sequence[tuple[Any, ...]]", answer.result())
 
     async def race(

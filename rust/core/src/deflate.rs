@@ -38,7 +38,7 @@ pub const FREE: usize = 1 << 20;
 
 impl Default for Tuning {
     fn default() -> Self {
-        Self { level: 6, memory_level: 5, threshold: 128, max_ratio: 256, offload: 256 << 10 }
+        Self { level: 6, memory_level: 5, threshold: 32, max_ratio: 256, offload: 256 << 10 }
     }
 }
 

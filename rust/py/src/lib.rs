@@ -78,6 +78,7 @@ fn _core(m: &Bound<'_, PyModule>) -> PyResult<()> {
     m.add_function(wrap_pyfunction!(fault::panic_at, m)?)?;
     m.add_function(wrap_pyfunction!(fault::work_elsewhere, m)?)?;
     m.add_function(wrap_pyfunction!(request::parse_uri, m)?)?;
+    m.add_function(wrap_pyfunction!(tls::certificate_fault, m)?)?;
     m.add_function(wrap_pyfunction!(tls::certificate_pin, m)?)?;
     let sequence = py.import("collections.abc")?.getattr("Sequence")?;
     sequence.call_method1("register", (py.get_type::<batch::Batch>(),))?;

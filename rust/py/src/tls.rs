@@ -18,7 +18,7 @@ mod words;
 pub use context::TlsContext;
 pub use python::{Job, PythonTls};
 pub use stream::TlsStream;
-pub use verify::certificate_pin;
+pub use verify::{certificate_fault, certificate_pin};
 
 /// The TLS of a connection. rustls works within a borrow of its state; Python cannot, see `secured`.
 pub enum Tls {

@@ -25,6 +25,43 @@ pub fn refused(error: &Error, end_entity: &CertificateDer<'_>, intermediates: &[
     format!("{CERTIFICATE}{}", chain.why(why))
 }
 
+/// Why OpenSSL did not accept them, by the code of its verification (`X509_V_ERR_*` of its x509_vfy.h); nothing where its
+/// own words say as much. The server's own certificate is the first of `chain`, which has more than was verified.
+pub fn refused_by_openssl(code: u32, host: &str, chain: &[Vec<u8>]) -> Option<String> {
+    let (_, own) = X509Certificate::from_der(chain.first()?).ok()?;
+    let intermediates: Vec<_> = chain[1..].iter().map(|one| CertificateDer::from(one.as_slice())).collect();
+    let chain = Chain { own, intermediates: &intermediates };
+    let said = match code {
+        EXPIRED | NOT_YET_VALID => chain.out_of_date(code == EXPIRED, ASN1Time::now())?,
+        SELF_SIGNED | SELF_SIGNED_IN_CHAIN | NO_ISSUER | NO_LOCAL_ISSUER | NO_FIRST_SIGNATURE => chain.unknown_issuer(),
+        HOSTNAME_MISMATCH | ADDRESS_MISMATCH => chain.other_names(host),
+        BAD_SIGNATURE => chain.other_key(),
+        INVALID_PURPOSE => chain.other_use(),
+        REVOKED => chain.why(&CertificateError::Revoked),
+        NO_REVOCATION_LIST => chain.why(&CertificateError::UnknownRevocationStatus),
+        KEY_TOO_SMALL => format!("the server's certificate has {}", weak(&chain.own)?),
+        WEAK_SIGNATURE => chain.signature(),
+        _ => return None,
+    };
+    Some(said)
+}
+
+const NO_ISSUER: u32 = 2;
+const NO_REVOCATION_LIST: u32 = 3;
+const BAD_SIGNATURE: u32 = 7;
+const NOT_YET_VALID: u32 = 9;
+const EXPIRED: u32 = 10;
+const SELF_SIGNED: u32 = 18;
+const SELF_SIGNED_IN_CHAIN: u32 = 19;
+const NO_LOCAL_ISSUER: u32 = 20;
+const NO_FIRST_SIGNATURE: u32 = 21;
+const REVOKED: u32 = 23;
+const INVALID_PURPOSE: u32 = 26;
+const HOSTNAME_MISMATCH: u32 = 62;
+const ADDRESS_MISMATCH: u32 = 64;
+const KEY_TOO_SMALL: u32 = 66;
+const WEAK_SIGNATURE: u32 = 68;
+
 /// The server's signature of the handshake does not show that it has the key of its certificate.
 pub fn not_proven(error: &Error, end_entity: &CertificateDer<'_>) -> String {
     let weakness = X509Certificate::from_der(end_entity).ok().and_then(|(_, own)| weak(&own));
@@ -143,11 +180,7 @@ impl Chain<'_> {
             CertificateError::NotValidForNameContext { expected, .. } => self.other_names(&shown(expected)),
             CertificateError::NotValidForName => self.other_names("this host"),
             CertificateError::UnknownIssuer => self.unknown_issuer(),
-            CertificateError::InvalidPurposeContext { presented, .. } => {
-                let uses: Vec<_> = presented.iter().map(ToString::to_string).collect();
-                self.other_use(&format!(", only for {}", uses.join(" and ")))
-            }
-            CertificateError::InvalidPurpose => self.other_use(""),
+            CertificateError::InvalidPurposeContext { .. } | CertificateError::InvalidPurpose => self.other_use(),
             CertificateError::Revoked => format!(
                 "{} is revoked (serial number {}), as a list of TlsConfig(crls=...) says",
                 self.server(),
@@ -192,6 +225,24 @@ impl Chain<'_> {
             Some(name) => format!("the server's certificate \"{name}\""),
             None => "the server's certificate".to_owned(),
         }
+    }
+
+    /// The first certificate that is over, or has not begun.
+    fn out_of_date(&self, is_over: bool, now: ASN1Time) -> Option<String> {
+        let has = |one: &X509Certificate<'_>| {
+            let valid = one.validity();
+            if is_over { valid.not_after < now } else { valid.not_before > now }
+        };
+        let parsed = self.intermediates.iter().filter_map(|one| X509Certificate::from_der(one).ok());
+        let parsed: Vec<_> = parsed.map(|(_, one)| one).collect();
+        let one = std::iter::once(&self.own).chain(&parsed).find(|one| has(one))?;
+        let who = self.whose(|each| each.validity() == one.validity());
+        let valid = one.validity();
+        Some(if is_over {
+            format!("{who} expired on {}{CLOCK}", moment(&valid.not_after))
+        } else {
+            format!("{who} is not valid before {}{CLOCK}", moment(&valid.not_before))
+        })
     }
 
     fn names(&self) -> Vec<String> {
@@ -267,8 +318,22 @@ impl Chain<'_> {
         format!("{} has an unknown issuer: {why}; pass the authority's certificate as TlsConfig(ca=...)", self.server())
     }
 
-    fn other_use(&self, uses: &str) -> String {
-        format!("{} is not for the use by a server (its extended key usage){uses}", self.server())
+    fn other_use(&self) -> String {
+        let uses = self.own.extended_key_usage().ok().flatten().map_or_else(Vec::new, |extension| {
+            let uses = &extension.value;
+            [
+                (uses.client_auth, "client authentication"),
+                (uses.code_signing, "code signing"),
+                (uses.email_protection, "e-mail"),
+                (uses.time_stamping, "time stamping"),
+                (uses.ocsp_signing, "OCSP"),
+            ]
+            .into_iter()
+            .filter_map(|(has, name)| has.then_some(name))
+            .collect()
+        });
+        let only = if uses.is_empty() { String::new() } else { format!(", only for {}", uses.join(" and ")) };
+        format!("{} is not for the use by a server (its extended key usage){only}", self.server())
     }
 
     fn signature(&self) -> String {
