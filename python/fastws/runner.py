@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import importlib
 import inspect
 import os
 import sys
@@ -20,16 +21,17 @@ T = TypeVar("T")
 def run(
     main: Coroutine[Any, Any, T],
     *,
-    loop: Literal["auto", "uvloop", "asyncio"] = "auto",
+    loop: Literal["auto", "uvloop", "winloop", "rloop", "asyncio"] = "auto",
     debug: bool | None = None,
     spin: bool = False,
     cpu: int | None = None,
 ) -> T:
-    """Runs ``main`` as ``asyncio.run`` does, on uvloop where it is installed.
+    """Runs ``main`` as ``asyncio.run`` does, on uvloop (Windows: winloop) where that is installed.
 
     Args:
         main: The coroutine to run.
-        loop: ``"auto"``, ``"uvloop"`` (ImportError where it is missing) or ``"asyncio"``.
+        loop: ``"auto"``; ``"asyncio"``, its own; or ``"uvloop"``, ``"winloop"`` or ``"rloop"``, which is an ImportError
+            where it is missing.
         debug: asyncio's debug mode.
         spin: The event loop never sleeps: it looks at all its sockets and timers in every turn. It takes a core whole,
             for the microseconds that a sleeping thread needs to wake.
@@ -101,15 +103,20 @@ def _keep_awake(loop: asyncio.AbstractEventLoop) -> None:
 
 
 def loop_factory(loop: str = "auto") -> Callable[[], asyncio.AbstractEventLoop] | None:
-    """The factory for ``asyncio.Runner``: uvloop's, or None for asyncio's own."""
-    if loop not in ("auto", "uvloop", "asyncio"):
-        raise ValueError(f'loop must be "auto", "uvloop" or "asyncio", not {loop!r}')
+    """The factory for ``asyncio.Runner``: that of a package, or None for asyncio's own."""
     if loop == "asyncio":
         return None
+    if loop not in ("auto", *_PACKAGES):
+        raise ValueError(f'loop must be "auto", "uvloop", "winloop", "rloop" or "asyncio", not {loop!r}')
+    package = loop if loop != "auto" else "winloop" if sys.platform == "win32" else "uvloop"
     try:
-        import uvloop
+        factory: Callable[[], asyncio.AbstractEventLoop] = importlib.import_module(package).new_event_loop
     except ImportError:
-        if loop == "uvloop":
-            raise
-        return None
-    return uvloop.new_event_loop
+        if loop == "auto":
+            return None
+        raise
+    return factory
+
+
+_PACKAGES = ("uvloop", "winloop", "rloop")
+"""Event loops of others, each by ``new_event_loop`` of its package."""

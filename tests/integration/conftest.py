@@ -1,5 +1,5 @@
-"""Runs each `async def` test twice: on asyncio's own loop and on uvloop. One that is marked `also_sync` runs a third
-time: its `fastws.connect` is `fastws.sync.connect` then, in a thread.
+"""Runs each `async def` test twice: on asyncio's own loop and on uvloop, or on those of `--loops`. One that is marked
+`also_sync` runs once more: its `fastws.connect` is `fastws.sync.connect` then, in a thread.
 """
 
 import asyncio
@@ -17,7 +17,6 @@ from fastws.runner import loop_factory
 from programs import run_program
 from real_peers import PEERS, real_peer
 
-LOOPS = ["asyncio", "uvloop"]
 LIMIT = float(os.environ.get("FASTWS_TEST_LIMIT", "30"))
 
 
@@ -32,7 +31,8 @@ def pytest_generate_tests(metafunc):
             metafunc.fixturenames.append("loop_name")
         marker = metafunc.definition.get_closest_marker("also_sync")
         is_sync_too = marker is not None and marker.args != (False,)
-        metafunc.parametrize("loop_name", [*LOOPS, "sync"] if is_sync_too else LOOPS)
+        loops = metafunc.config.getoption("--loops")
+        metafunc.parametrize("loop_name", [*loops, "sync"] if is_sync_too else loops)
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -93,7 +93,11 @@ def test_a_uri_that_is_no_string_is_a_type_error(uri):
         ({"local_addr": ("10.0.0.1", -1)}, ValueError, "local_addr is a pair"),
         ({"happy_eyeballs_delay": 0}, ValueError, "one after the other"),
         ({"interleave": -1}, ValueError, "interleave is a number from 0 on"),
-        ({"dns_timeout": 0}, ValueError, "dns_timeout must be more than 0 seconds, or None to leave it to open_timeout"),
+        (
+            {"dns_timeout": 0},
+            ValueError,
+            "dns_timeout must be more than 0 seconds, or None to leave it to open_timeout",
+        ),
         ({"max_redirects": -1}, ValueError, "max_redirects is a number from 0 on"),
         ({"max_redirects": None}, TypeError, "max_redirects is a number"),
         ({"on_auth_challenge": "token"}, TypeError, "on_auth_challenge is a function"),
