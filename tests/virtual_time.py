@@ -25,23 +25,28 @@ import traceback
 MAX_TURNS = 100_000
 """Turns of the loop in which no time passes. A loop that needs more spins, as a reconnect without a delay does."""
 
+PATIENCE = 20.0
+"""Real seconds that something outside of the loop may take."""
+
 
 class VirtualTimeError(AssertionError):
     """The program does not end as it should: it hangs, it spins, it takes too long, or it leaves tasks behind."""
 
 
-def run_virtual(coro, *, limit=24 * 3600.0, debug=None, leaves_tasks=False):
+def run_virtual(coro, *, limit=24 * 3600.0, debug=None, leaves_tasks=False, outside=None):
     """Runs ``coro`` to its end and returns its result.
 
     Args:
         limit: Seconds of virtual time that it may take.
         debug: asyncio's debug mode.
         leaves_tasks: Whether it may end while other tasks, which are cancelled then, have not.
+        outside: Says whether something outside of the loop is waited for, such as a server in a thread: then the clock
+            stands still until a socket is ready.
 
     Raises:
         VirtualTimeError: It hangs (no timer, nothing ready), spins, takes more than ``limit``, or leaves tasks behind.
     """
-    with asyncio.Runner(loop_factory=lambda: VirtualTimeLoop(limit=limit), debug=debug) as runner:
+    with asyncio.Runner(loop_factory=lambda: VirtualTimeLoop(limit=limit, outside=outside), debug=debug) as runner:
 
         async def main():
             result = await coro
@@ -56,8 +61,8 @@ def run_virtual(coro, *, limit=24 * 3600.0, debug=None, leaves_tasks=False):
 class VirtualTimeLoop(asyncio.SelectorEventLoop):
     """``time()`` is virtual; nothing ever sleeps."""
 
-    def __init__(self, *, limit=math.inf):
-        super().__init__(_Selector(self, limit))
+    def __init__(self, *, limit=math.inf, outside=None):
+        super().__init__(_Selector(self, limit, outside))
 
     def time(self):
         return self._selector.now
@@ -72,8 +77,9 @@ class VirtualTimeLoop(asyncio.SelectorEventLoop):
 
 
 class _Selector(selectors.DefaultSelector):
-    def __init__(self, loop, limit):
+    def __init__(self, loop, limit, outside=None):
         super().__init__()
+        self._outside = outside
         self.now = 0.0
         self._loop = loop
         self._limit = limit
@@ -87,6 +93,8 @@ class _Selector(selectors.DefaultSelector):
                 self._fail(f"it spins: {MAX_TURNS} turns of the loop at {self.now:g} s")
             return events
         self._turns = 0
+        if self._outside is not None and self._outside():
+            return super().select(PATIENCE) or self._fail(f"it waits for longer than {PATIENCE:g} real seconds")
         if timeout is None:
             self._fail(f"it hangs at {self.now:g} s: nothing is ready and no timer is set")
         # A timeout too small for the clock must move it nevertheless.

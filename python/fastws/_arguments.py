@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import contextlib
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
-from . import _checks, proxy
+from . import _checks, _options, proxy
 from ._keywords import closest
 from .config import ALIASES, SETTINGS, ClientConfig, connect_keywords
 from .errors import ConfigError
 from .rate import RateLimit, RateLimits
 from .subscriptions import Subscriptions
+from .target import Target
 
-__all__ = ["check", "client_has_not"]
+__all__ = ["check", "check_upgrade", "client_has_not", "lasting"]
 
 _HAVE: Mapping[str, tuple[str, str]] = {
     "retry": ("next_delay", "a strategy such as ExponentialBackoff.fast()"),
@@ -44,12 +46,41 @@ def check(**arguments: Any) -> None:
     extensions = arguments.get("extensions", ())
     if not isinstance(extensions, Iterable) or isinstance(extensions, str | bytes):
         raise _wrong("extensions", extensions, "a list of extensions")
-    try:
+    with _named("proxy"):
         proxy.checked(arguments.get("proxy"))
-    except TypeError as error:
-        raise ConfigError(str(error), field="proxy") from None
     if (key := arguments.get("message_key")) is not None:
         _checks.plain_function("message_key", key, "gets a message and returns what tells it apart, or None")
+
+
+def check_upgrade(
+    uri: str | Callable[..., Any], *, tls: Any = None, headers: Any = None, subprotocols: Any = None
+) -> None:
+    """Refuses what no upgrade can be made with. What a callable will give is not known yet, and checked then."""
+    secure = not isinstance(uri, str) or Target.parse(uri).secure
+    if tls is not None:
+        with _named("tls"):
+            _options.security(tls, None, secure=True)  # what it is, before what it is for
+            _options.security(tls, None, secure=secure)
+    if headers is not None and not callable(headers):
+        with _named("headers"):
+            _options.checked_fields(headers, "headers")
+    if subprotocols is not None:
+        with _named("subprotocols"):
+            _options.checked_subprotocols(subprotocols)
+
+
+def lasting(value: Any) -> Any:
+    """The same for any number of attempts: what an iterator gives is kept."""
+    return list(value) if isinstance(value, Iterator) else value
+
+
+@contextlib.contextmanager
+def _named(field: str) -> Iterator[None]:
+    """What ``connect()`` would raise is a ConfigError that names the field."""
+    try:
+        yield
+    except (TypeError, ValueError) as error:
+        raise ConfigError(str(error), field=field) from None
 
 
 def client_has_not(name: str, known: Iterable[str]) -> str:

@@ -140,6 +140,28 @@ def _wrong_field(headers: object) -> str:
     return ""
 
 
+def checked_fields(headers: HeadersLike, name: str) -> list[tuple[str, str]]:
+    """Headers as pairs that a request can be made with."""
+    fields = header_fields(headers, name)
+    _try_request(name, fields, [])
+    return fields
+
+
+def checked_subprotocols(subprotocols: Sequence[str]) -> list[str]:
+    """Subprotocols that a request can be made with."""
+    found = subprotocol_names(subprotocols)
+    _try_request("subprotocols", [], found)
+    return found
+
+
+def _try_request(name: str, fields: list[tuple[str, str]], subprotocols: list[str]) -> None:
+    try:
+        # What a header may be is said in one place.
+        _core.Request("ws://localhost/", fields, subprotocols, None, None, [])
+    except ValueError as error:
+        raise ValueError(f"{name}: {error}") from None
+
+
 def subprotocol_names(subprotocols: Sequence[str] | None) -> list[str]:
     """``subprotocols`` as a list."""
     return [] if subprotocols is None else names("subprotocols", subprotocols)
@@ -304,15 +326,7 @@ def warn_of_no_verification(security: Security | None, whose: str) -> None:
 
 def proxy_fields(headers: HeadersLike | None) -> list[tuple[str, str]]:
     """Headers for a proxy, as pairs."""
-    if headers is None:
-        return []
-    fields = header_fields(headers, "proxy_headers")
-    try:
-        # What a header may be is said in one place.
-        _core.Request("ws://localhost/", fields, [], None, None, [])
-    except ValueError as error:
-        raise ValueError(f"proxy_headers: {error}") from None
-    return fields
+    return [] if headers is None else checked_fields(headers, "proxy_headers")
 
 
 def socket_options(

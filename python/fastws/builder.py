@@ -12,6 +12,7 @@ from .retry import ExponentialBackoff, NoRetry, RetryStrategy, Seconds
 if TYPE_CHECKING:
     import ssl
 
+    from ._parts import MessageKey
     from .client import WebSocketClient
     from .connector import Connector
     from .extensions import Extension
@@ -124,6 +125,10 @@ class ClientBuilder:
     def tap(self, tap: Callable[[str, int, str | bytes], Any]) -> Self:
         """Is called with every message: ``tap(direction, received_ns, data)``."""
         return self._keyword("tap", tap)
+
+    def message_key(self, message_key: MessageKey) -> Self:
+        """Tells messages apart, so that a connection is replaced without a loss; see ``WebSocketClient``."""
+        return self._keyword("message_key", message_key)
 
     def metadata(self, metadata: Mapping[str, Any]) -> Self:
         """What handshakers and extensions find in their context."""

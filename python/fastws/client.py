@@ -42,7 +42,6 @@ from .state import ConnectionSnapshot, Status
 from .streams import Stream
 from .subscriptions import Subscriptions
 from .supervisor import ConnectionSupervisor, HeadersSource, UriSource
-from .target import Target
 from .tls import Backend, TlsConfig
 
 if TYPE_CHECKING:
@@ -98,7 +97,7 @@ class WebSocketClient(Running, Requesting, Receiving):
     One client serves one event loop at a time: it belongs to the one that runs it.
 
     Raises:
-        ConfigError: An argument is wrong; it names the field.
+        ConfigError: An argument is wrong; it names the field. What a callable gives is checked at the attempt.
         TypeError: There is no such argument; it says where else it is to be given, if it is one of a connection.
     """
 
@@ -144,8 +143,8 @@ class WebSocketClient(Running, Requesting, Receiving):
         super().__init__()
         if not (isinstance(uri, str) or callable(uri)):
             raise ConfigError(f"uri is a str or a callable, not {type(uri).__name__}", field="uri")
-        if isinstance(uri, str):
-            Target.parse(uri)
+        headers, subprotocols = _arguments.lasting(headers), _arguments.lasting(subprotocols)
+        _arguments.check_upgrade(uri, tls=tls, headers=headers, subprotocols=subprotocols)
         if tap is not None and not callable(tap):
             raise ConfigError(f"tap is a callable, not {type(tap).__name__}", field="tap")
         _arguments.check(

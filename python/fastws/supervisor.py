@@ -12,6 +12,7 @@ import time
 from collections.abc import Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
+from ._arguments import check_upgrade
 from ._interrupt import Interrupt, Interrupted
 from .config import ClientConfig
 from .connection import Connection
@@ -347,6 +348,8 @@ class ConnectionSupervisor:
                 phase="uri",
             ) from error
         options = dict(self._options)
+        if callable(self._uri) or callable(self._headers):
+            check_upgrade(uri, tls=options.get("tls"), headers=headers)
         if headers is not None:
             options["additional_headers"] = headers
         if limit is None:

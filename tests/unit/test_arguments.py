@@ -1,5 +1,8 @@
 """What a client is given, and what it says of what it cannot take (_arguments.py)."""
 
+import asyncio
+import ssl
+
 import pytest
 
 import fastws
@@ -55,12 +58,80 @@ async def _async(*_arguments):
         ("metadata", 5),
         ("message_key", "sequence"),
         ("message_key", _async),
+        ("headers", 5),
+        ("headers", [("a",)]),
+        ("headers", {"X-Key": 5}),
+        ("subprotocols", "chat"),
+        ("subprotocols", [5]),
     ],
 )
 def test_an_argument_that_is_nothing_of_the_kind_is_refused_by_name(name, value):
     with pytest.raises(ConfigError, match=f"^{name} is ") as raised:
         fastws.WebSocketClient(URI, **{name: value})
     assert raised.value.field == name
+
+
+@pytest.mark.parametrize("uri", [URI, "wss://venue.example", lambda: URI], ids=["ws", "wss", "callable"])
+@pytest.mark.parametrize(
+    ("name", "value", "words"),
+    [
+        ("tls", 5, r"^tls must be a TlsConfig, .* not 5"),
+        ("tls", "nope", r'^tls must be .*"webpki" or "openssl", not'),
+        ("tls", ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), r"^tls is a server's SSLContext"),
+        ("headers", {"X Key": "1"}, r"^headers: "),
+        ("headers", {"X-Key": "secret\r\nHost: h"}, r"^headers: "),
+        ("subprotocols", ["a b"], r"^subprotocols: "),
+        ("subprotocols", ["a", "a"], r"^subprotocols: "),
+    ],
+)
+def test_what_no_upgrade_can_be_made_with_is_refused_when_the_client_is_made(uri, name, value, words):
+    with pytest.raises(ConfigError, match=words) as raised:
+        fastws.WebSocketClient(uri, **{name: value})
+    assert raised.value.field == name
+    assert "secret" not in str(raised.value)
+
+
+def test_tls_is_for_wss():
+    with pytest.raises(ConfigError, match=r"^tls and server_hostname are for wss:") as raised:
+        fastws.WebSocketClient(URI, tls=fastws.TlsConfig())
+    assert raised.value.field == "tls"
+    fastws.WebSocketClient("wss://venue.example", tls=fastws.TlsConfig())
+
+
+@pytest.mark.parametrize(
+    ("uri", "field", "options"),
+    [
+        (lambda: URI, "tls", {"tls": "system"}),
+        (URI, "headers", {"headers": lambda: 5}),
+        (URI, "headers", {"headers": lambda: {"X Key": "1"}}),
+    ],
+    ids=["tls", "no headers", "a name with a space"],
+)
+def test_what_a_callable_gives_is_checked_at_the_attempt_and_ends_the_client(uri, field, options):
+    async def main():
+        client = fastws.WebSocketClient(uri, connector=MemoryConnector(), **options)
+        with pytest.raises(ConfigError, match=f"^{field}") as raised:
+            await client.run()
+        assert raised.value.field == field
+
+    run_virtual(main())
+
+
+def test_headers_and_subprotocols_that_can_be_read_once_are_there_at_every_attempt():
+    async def main():
+        connector = MemoryConnector(then=lambda wire: wire.server_close(1012))
+        headers, subprotocols = iter([("X-Key", "1")]), iter(["a", "b"])
+        client = fastws.WebSocketClient(
+            URI, connector=connector, headers=headers, subprotocols=subprotocols, retry=fastws.FixedDelay(1)
+        )
+        task = asyncio.create_task(client.run())
+        await connector.wire(2)
+        assert [list(wire.options["subprotocols"]) for wire in connector.wires] == [["a", "b"]] * 2
+        assert [list(wire.options["additional_headers"]) for wire in connector.wires] == [[("X-Key", "1")]] * 2
+        await client.shutdown()
+        await task
+
+    run_virtual(main())
 
 
 @pytest.mark.parametrize(

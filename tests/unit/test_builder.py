@@ -43,6 +43,7 @@ KEYWORDS = {
     "rate_limit": "rate_limit",
     "connect_limiter": "connect_limiter",
     "tap": "tap",
+    "message_key": "message_key",
     "metadata": "metadata",
     "redact": "redact",
 }
@@ -61,6 +62,24 @@ def test_the_client_takes_every_keyword_that_the_builder_gives():
         getattr(builder, method)("x")
     taken = set(inspect.signature(fastws.WebSocketClient).parameters)
     assert set(builder.build().keywords) <= taken
+
+
+ON_ITS_OWN = {
+    "retry_strategy": "retry",
+    "exponential_backoff": "retry",
+    "no_retry": "retry",
+    "config": "config",
+    "receive_timeout": "config",
+    "extension": "extensions",
+    "proxy": "proxy",
+}
+
+
+def test_all_that_the_client_takes_the_builder_takes_and_the_reverse():
+    methods = {name for name, _ in inspect.getmembers(ClientBuilder, inspect.isfunction) if not name.startswith("_")}
+    assert methods - {"build"} == set(KEYWORDS) | set(ON_ITS_OWN)
+    taken = set(inspect.signature(fastws.WebSocketClient).parameters)
+    assert taken - {"uri"} == set(KEYWORDS.values()) | set(ON_ITS_OWN.values())
 
 
 def test_extensions_add_up_in_order():

@@ -196,17 +196,18 @@ def test_the_models_setters():
         .with_send_queue_capacity(11)
         .with_processor_error_policy("fatal")
     )
-    assert config == ClientConfig(
-        receive_timeout=7,
-        exit_on_first_failure=True,
-        open_timeout=8,
-        handshake_retry_delay=0,
-        ws_config={"max_size": 9},
-        nodelay=False,
-        queue_messages=10,
-        send_queue_capacity=11,
-        processor_error_policy="fatal",
-    )
+    given = {
+        "receive_timeout": 7,
+        "exit_on_first_failure": True,
+        "open_timeout": 8,
+        "handshake_retry_delay": 0,
+        "ws_config": {"max_size": 9},
+        "nodelay": False,
+        "queue_messages": 10,
+        "send_queue_capacity": 11,
+        "processor_error_policy": "fatal",
+    }
+    assert config == ClientConfig(**given) == ClientConfig().replace(**given)
 
 
 def test_a_configuration_does_not_change():

@@ -1,5 +1,6 @@
 import asyncio
 import socket
+import threading
 
 import pytest
 
@@ -86,6 +87,27 @@ def test_sockets_within_the_loop_take_no_time():
             return await receiving, loop.time()
 
     assert run_virtual(main()) == (b"x", 0.0)
+
+
+def test_the_clock_stands_still_while_something_outside_is_waited_for():
+    async def main():
+        loop = asyncio.get_running_loop()
+        ours, theirs = socket.socketpair()
+        with ours, theirs:
+            ours.setblocking(False)
+            ticking = asyncio.create_task(asyncio.sleep(60))
+            await asyncio.sleep(5)
+            waiting.append(theirs)
+            # The thread writes when the loop has begun to wait.
+            threading.Timer(0.05, theirs.sendall, (b"x",)).start()
+            assert await loop.sock_recv(ours, 1) == b"x"
+            waiting.clear()
+            assert loop.time() == 5
+            await ticking
+            assert loop.time() == 60
+
+    waiting = []
+    run_virtual(main(), outside=lambda: bool(waiting))
 
 
 def test_threads_run_in_line():

@@ -14,9 +14,10 @@ import orjson
 
 from fastws.demo.channels import decode
 from fastws.demo.client_view import ClientSnapshot, LogLine
-from fastws.demo.embedded import sent_session
+from fastws.demo.embedded import ready_sessions, sent_session
 from fastws.demo.fault_report import RivalReport
 from fastws.demo.orders import ClientBooks
+from fastws.demo.sessions import silent_gaps
 from fastws.demo.view import DemoSnapshot
 
 if TYPE_CHECKING:
@@ -56,23 +57,14 @@ async def play_rival(stage: Stage, venue: Venue, ca: bytes | None, view: LiveVie
         task.cancel()
         with suppress(asyncio.CancelledError):
             await task
+    sent = [sent_session(venue, session) for session in ready_sessions(venue, len(stage.channels))]
     return RivalReport(
         name=f"websockets {websockets.__version__}",
         received=received,
         total=len(stage.feed.messages),
-        gaps=silent_gaps(stage, venue),
+        gaps=silent_gaps(len(stage.feed.messages), sent),  # nothing in its stream tells of an outage
         books=None if books is None or stage.truth is None else (books.equal(stage.truth), len(stage.truth)),
     )
-
-
-def silent_gaps(stage: Stage, venue: Venue) -> int:
-    """Count the places where what the consumer saw goes on behind a message that it did not see."""
-    gaps, following = 0, 0
-    for session in venue.report().sessions:
-        for index in sent_session(venue, session).indexes:
-            gaps += index > following
-            following = index + 1
-    return gaps + (following < len(stage.feed.messages))
 
 
 async def _reconnect_loop(

@@ -207,8 +207,12 @@ class _ClientRun:
         return [sent_session(self._venue, session) for session in self._ready()]
 
     def _ready(self) -> list[VenueSession]:
-        wanted = len(self._stage.channels)
-        return [session for session in self._venue.report().sessions if len(session.subscribed) >= wanted]
+        return ready_sessions(self._venue, len(self._stage.channels))
+
+
+def ready_sessions(venue: Venue, channels: int) -> list[VenueSession]:
+    """The sessions in which as many channels were subscribed to."""
+    return [session for session in venue.report().sessions if len(session.subscribed) >= channels]
 
 
 def sent_session(venue: Venue, session: VenueSession) -> SentSession:

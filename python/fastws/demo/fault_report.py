@@ -24,7 +24,8 @@ class FaultReport:
         seconds: to its last message.
         latency: how late messages came, in nanoseconds.
         books: order books that are the true ones at the end, and all; None where there are none.
-        silent_gaps: jumps in the venue's numbers that no marker told of.
+        silent_gaps: holes in what the venue wrote that no marker told of.
+        jumps: jumps in the venue's numbers that no marker told of.
         error: why it ended before its time; empty if it did not.
         complete: it was played to its end.
     """
@@ -36,6 +37,7 @@ class FaultReport:
     latency: LatencyHistogram | None
     books: tuple[int, int] | None
     silent_gaps: int
+    jumps: int = 0
     error: str = ""
     complete: bool = True
 
@@ -50,7 +52,9 @@ class FaultReport:
         problems = [self.error] if self.error else []
         problems += self.verdict.problems
         if self.silent_gaps:
-            problems.append(f"{self.silent_gaps} gaps in the venue's numbers that no marker told of")
+            problems.append(f"{self.silent_gaps} holes in what the venue wrote that no marker told of")
+        if self.jumps:
+            problems.append(f"{self.jumps} jumps in the venue's numbers that no marker told of")
         if self.complete and self.books is not None and self.books[0] != self.books[1]:
             problems.append(f"{self.books[1] - self.books[0]} of {self.books[1]} order books are not the true ones")
         return problems
@@ -64,7 +68,7 @@ class RivalReport:
         name: the client, with its version.
         received: messages that arrived.
         total: messages of the feed.
-        gaps: places where messages are missing from what the consumer saw, without anything there that says so.
+        gaps: `silent_gaps` by the same measure: nothing in its stream tells of any.
         books: as in `FaultReport`.
         error: why there is no result; empty if there is one.
     """

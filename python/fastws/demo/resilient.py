@@ -19,7 +19,7 @@ from fastws.demo.fault_report import FaultReport
 from fastws.demo.histogram import LatencyHistogram
 from fastws.demo.orders import ClientBooks
 from fastws.demo.play import SessionFailed
-from fastws.demo.sessions import Ledger, OutageRecord, SentSession, judge
+from fastws.demo.sessions import Ledger, OutageRecord, SentSession, judge, silent_gaps
 from fastws.demo.terminal import duration_text, seconds_text
 from fastws.demo.view import DemoSnapshot, LiveView
 from fastws.markers import Down, Outage
@@ -380,7 +380,9 @@ class FaultPhase:
             books=None
             if self._books is None or self._truth is None
             else (self._books.equal(self._truth), len(self._truth)),
-            silent_gaps=0 if self._books is None else self._books.gaps,
+            # After a run that was cut short nobody knows what would have been marked.
+            silent_gaps=silent_gaps(len(self._feed.messages), sent, self._ledger.marked) if complete else 0,
+            jumps=0 if self._books is None else self._books.gaps,
             error=self._error,
             complete=complete,
         )

@@ -8,10 +8,11 @@ was sent while no session was ready; each such time was marked exactly once; and
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Sequence
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +77,11 @@ class Ledger:
     outages: list[OutageRecord] = field(default_factory=list)
     stray: int = 0
     _generation: int = 0
+
+    @property
+    def marked(self) -> set[int]:
+        """The sessions whose end is marked."""
+        return {record.generation for record in self.outages if record.downs}
 
     @property
     def count(self) -> int:
@@ -197,6 +203,30 @@ def judge(
     if unmarked:
         problems.append(f"{unmarked:,} messages were missed during a session, not between two")
     return RunVerdict(sessions, ledger.outages, missed, problems)
+
+
+def silent_gaps(count: int, sent: Sequence[SentSession], marked: Collection[int] = ()) -> int:
+    """Count the holes in what the server wrote that nothing in the consumer's stream told of.
+
+    What was written to nobody between two sessions, and until everything was subscribed to again, is one hole, behind
+    the earlier session; so is what is missing at the end.
+
+    Args:
+        count: messages of the feed.
+        sent: the sessions that got ready, in order.
+        marked: the sessions behind which there is a marker, numbered from 1.
+    """
+    gaps = 0
+    following = sent[0].ready_from if sent else 0
+    for earlier, session in enumerate(sent):
+        ready_from = max(following, session.ready_from)
+        whole = [index for index in session.indexes if index >= ready_from]
+        holes = sum(index != last + 1 for last, index in pairwise([ready_from - 1, *whole]))
+        is_late = bool(whole) and whole[0] > ready_from
+        is_hole = earlier > 0 and (is_late or not set(range(following, ready_from)) <= set(session.indexes))
+        gaps += holes - (is_late and earlier > 0) + (is_hole and earlier not in marked)
+        following = whole[-1] + 1 if whole else ready_from
+    return gaps + (following < count and len(sent) not in marked)
 
 
 def _session(feed: Sequence[str | bytes], received: Sequence[str | bytes], sent: SentSession) -> SessionVerdict:

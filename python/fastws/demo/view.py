@@ -6,8 +6,10 @@ before every frame, so a resized window is right at the next one, without a sign
 
 from __future__ import annotations
 
+import logging
 import math
 import os
+import sys
 import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, Self, TextIO
@@ -148,9 +150,11 @@ class LiveView:
         self._due = -math.inf
         self._size = (0, 0)
         self._last_line = ""
+        self._held: Final = _HeldLog()
 
     def __enter__(self) -> Self:
         if self.live:
+            self._held.begin()
             self._write(_ENTER)
         return self
 
@@ -159,6 +163,7 @@ class LiveView:
     ) -> None:
         if self.live:
             self._write(_LEAVE)
+            self._held.end()
 
     def due(self) -> bool:
         """Tell whether it is time for the next frame or line; cheap enough to ask at every wake-up."""
@@ -189,6 +194,37 @@ class LiveView:
     def _write(self, text: str) -> None:
         self._stream.write(text)
         self._stream.flush()
+
+
+class _HeldLog(logging.Handler):
+    """Keeps what is logged off the terminal while frames are drawn on it; errors are written to stderr afterwards.
+
+    What the client warns of is in the view, in its own words.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._errors: Final[list[str]] = []
+        self._loggers: Final = [logging.getLogger(name) for name in ("fastws", "asyncio")]
+        self._propagated: list[bool] = []
+
+    def begin(self) -> None:
+        self._propagated = [logger.propagate for logger in self._loggers]
+        for logger in self._loggers:
+            logger.addHandler(self)
+            logger.propagate = False
+
+    def end(self) -> None:
+        for logger, propagated in zip(self._loggers, self._propagated, strict=True):
+            logger.removeHandler(self)
+            logger.propagate = propagated
+        for text in self._errors:
+            sys.stderr.write(f"{text}\n")
+        self._errors.clear()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if record.levelno >= logging.ERROR:
+            self._errors.append(self.format(record))
 
 
 def _title(snapshot: DemoSnapshot, columns: int) -> Line:

@@ -6,11 +6,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from fastws.demo.compare import silent_gaps
-from fastws.demo.embedded import sent_session
+from fastws.demo.embedded import ready_sessions, sent_session
 from fastws.testing import VenueSession, VenueSubscription
-
-STAGE = SimpleNamespace(feed=SimpleNamespace(messages=["m"] * 100))
 
 
 def session(*segments, subscribed=(("A", 0),), **more):
@@ -29,20 +26,10 @@ def venue(*sessions):
     )
 
 
-@pytest.mark.parametrize(
-    ("sessions", "gaps"),
-    [
-        ([session(range(100))], 0),
-        ([session(range(40)), session(range(40, 100))], 0),
-        ([session(range(40)), session(range(50, 100))], 1),
-        ([session(range(40), range(60, 70)), session(range(80, 100))], 2),
-        ([session(range(5, 90))], 2),
-        ([session()], 1),
-        ([], 1),
-    ],
-)
-def test_a_silent_gap_is_where_the_consumer_sees_a_jump_and_no_word(sessions, gaps):
-    assert silent_gaps(STAGE, venue(*sessions)) == gaps
+def test_a_session_counts_when_everything_is_subscribed_to_in_it():
+    both = (("A", 8), ("B", 11))
+    sessions = [session(range(8, 40), subscribed=both), session(subscribed=(("A", 60),)), session(subscribed=both)]
+    assert ready_sessions(venue(*sessions), 2) == [sessions[0], sessions[2]]
 
 
 @pytest.mark.parametrize(

@@ -46,7 +46,8 @@ def test_all_well():
     [
         ({"problems": ["session 1: 2 of 40 messages lost"]}, "session 1: 2 of 40 messages lost"),
         ({"error": "given up"}, "given up"),
-        ({"silent_gaps": 2}, "2 gaps in the venue's numbers that no marker told of"),
+        ({"silent_gaps": 2}, "2 holes in what the venue wrote that no marker told of"),
+        ({"jumps": 2}, "2 jumps in the venue's numbers that no marker told of"),
         ({"books": (8, 10)}, "2 of 10 order books are not the true ones"),
     ],
 )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from fastws.demo.sessions import Ledger, SentSession, judge
+from fastws.demo.sessions import Ledger, SentSession, judge, silent_gaps
 
 FEED = [f"m{number}" for number in range(100)]
 CHANNELS = ["A", "B"]
@@ -136,3 +136,33 @@ def test_a_session_without_messages_is_a_session():
 def test_a_session_that_the_server_does_not_know_is_a_problem():
     problems = judge(FEED, ledger(range(40), range(60, 100)), [sent(0, 40)], CHANNELS).problems
     assert problems[0] == "the client tells of 2 sessions, the server of 1"
+
+
+def written(*parts, ready_from=0):
+    return SentSession([index for part in parts for index in part], ready_from, CHANNELS)
+
+
+@pytest.mark.parametrize(
+    ("sessions", "marked", "gaps"),
+    [
+        ([written(range(100))], (), 0),
+        ([written(range(40)), written(range(40, 100), ready_from=40)], (), 0),
+        ([written(range(40)), written(range(50, 100), ready_from=50)], (), 1),
+        ([written(range(40)), written(range(50, 100), ready_from=50)], (1,), 0),
+        # Channel by channel: what was not written until the last one was there is the same hole.
+        ([written(range(40)), written([52, 54, 55, 57], range(60, 100), ready_from=60)], (), 1),
+        ([written(range(40)), written([52, 54, 55, 57], range(60, 100), ready_from=60)], (1,), 0),
+        ([written(range(40)), written([40, 42], range(43, 100), ready_from=43)], (), 1),
+        # No end of a session marks what is missing inside it.
+        ([written(range(40), range(60, 70)), written(range(80, 100), ready_from=80)], (1,), 1),
+        ([written(range(40), range(60, 70)), written(range(80, 100), ready_from=80)], (), 2),
+        # Who was never there before misses nothing, and nobody is there at the end.
+        ([written(range(5, 90), ready_from=5)], (), 1),
+        ([written(range(5, 90), ready_from=5)], (1,), 0),
+        ([written(range(5, 100), ready_from=3)], (), 1),
+        ([written()], (), 1),
+        ([], (), 1),
+    ],
+)
+def test_a_silent_gap_is_a_hole_in_what_was_written_that_no_marker_told_of(sessions, marked, gaps):
+    assert silent_gaps(100, sessions, marked) == gaps

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import io
+import logging
 import re
 
 import pytest
@@ -130,6 +131,25 @@ def test_a_terminal_gets_its_cursor_back(sized):
     text = out.getvalue()
     assert text.startswith("\x1b[?1049h\x1b[?25l")
     assert text.endswith("\x1b[?25h\x1b[?1049l")
+
+
+def test_what_is_logged_meanwhile_is_not_written_over_the_frame(sized, capsys, caplog):
+    out, log = Terminal(), logging.getLogger("fastws.client")
+    with LiveView(out, environ={}) as view:
+        view.show(BUSY)
+        log.warning("the dial was refused")  # the view says so itself
+        log.error("the client failed")
+        assert caplog.records == []
+        assert capsys.readouterr().err == ""
+    assert capsys.readouterr().err == "the client failed\n"
+    log.warning("afterwards")
+    assert [record.message for record in caplog.records] == ["afterwards"]
+
+
+def test_beside_plain_lines_it_is_written_as_always(caplog):
+    with LiveView(Terminal(), plain=True, environ={}):
+        logging.getLogger("fastws.client").warning("the dial was refused")
+        assert [record.message for record in caplog.records] == ["the dial was refused"]
 
 
 def test_a_frame_is_drawn_in_place(sized):
