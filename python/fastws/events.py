@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any, Literal, Self, TypeVar, overload
 
+from ._interrupt import users_code
 from .errors import ConcurrencyError, Unsent
 from .redact import printable
 
@@ -267,8 +268,9 @@ class EventHub:
     def _call(self, registered: _Registered, event: Event) -> None:
         name = _name(registered.callback)
         try:
-            result = registered.callback(event)
-        except (Exception, asyncio.CancelledError):  # noqa: BLE001 - the user's; it is logged
+            with users_code:
+                result = registered.callback(event)
+        except Exception:  # noqa: BLE001 - the user's; it is logged
             _log.exception("the callback %s raised at the event %s", name, type(event).__name__)
             return
         if inspect.isawaitable(result):
@@ -376,7 +378,8 @@ class _Registered:
 
 async def _awaited(result: Awaitable[None], name: str, event: Event) -> None:
     try:
-        await result
+        with users_code:
+            await result
     except Exception:  # noqa: BLE001 - as above
         _log.exception("the callback %s raised at the event %s", name, type(event).__name__)
 

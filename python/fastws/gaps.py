@@ -18,6 +18,7 @@ from typing import Any, Final, Literal, NamedTuple
 
 from ._checks import choice, count, optional_duration
 from ._core import Cursor, Message
+from ._interrupt import users_code
 from .markers import Down, Gap, Marker
 
 __all__ = [
@@ -433,7 +434,8 @@ class SequenceTracker:
             self.resyncs += 1
             try:
                 async with asyncio.timeout(self._timeout):
-                    result = await self._resync(wanted.key, wanted.expected, wanted.got)
+                    with users_code:
+                        result = await self._resync(wanted.key, wanted.expected, wanted.got)
                     if not isinstance(result, InBand):
                         return result
                     await self._over.wait()  # or until the snapshot comes, and this task is cancelled
@@ -445,7 +447,8 @@ class SequenceTracker:
     def _tell(self, gap: Gap) -> None:
         if self._on_gap is not None:
             try:
-                self._on_gap(gap)
+                with users_code:
+                    self._on_gap(gap)
             except Exception:
                 _LOGGER.exception("on_gap(%r) raised", gap)
 

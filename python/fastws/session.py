@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from ._account import Left
 from ._intake import Intake
+from ._interrupt import users_code
 from ._parts import End, Over, Parts
 from ._policy import OK_CODES, closed_by
 from ._watch import Watch
@@ -250,7 +251,8 @@ class Session:
         )
         await self._shake_hands(channel, context)
         if len(parts.subscriptions):
-            self._restored = await parts.subscriptions.restore(channel, parts.config.restore_timeout)
+            with users_code:  # the wire may be a connector's own
+                self._restored = await parts.subscriptions.restore(channel, parts.config.restore_timeout)
         return channel.unclaimed
 
     async def _shake_hands(self, channel: HandshakeChannel, context: ConnectionContext) -> None:
@@ -406,7 +408,8 @@ class Session:
         """Closes the connection politely, and by force when that takes longer than ``seconds`` or the deadline."""
         try:
             async with self._parts.deadline.limit(seconds):
-                await self.wire.close(code, reason)
+                with users_code:
+                    await self.wire.close(code, reason)
         except TimeoutError:
             self._abort("the closing handshake took too long")
         except Exception:

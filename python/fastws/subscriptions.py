@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import orjson
 
 from . import _checks
-from ._interrupt import tell
+from ._interrupt import tell, users_code
 from .errors import ClientError, ConfigError
 from .handshakes import HandshakeMessage
 from .handshakes.base import masked
@@ -543,7 +543,8 @@ def _says(item: Subscription, predicate: Predicate | None, message: Any) -> bool
     if predicate is None:
         return False
     try:
-        return bool(predicate(message))
+        with users_code:
+            return bool(predicate(message))
     except MISSHAPEN as error:
         item._misjudged = type(error).__name__
         return False

@@ -10,7 +10,7 @@ from fastws import ConfigError, Gap, SequenceTracker
 from fastws.gaps import IN_BAND, Deliver, Duplicate, Quarantined, Resync, Sequences, Snapshot
 from fastws.markers import Down
 from virtual_time import run_virtual
-from wires import MemoryConnector, client_of
+from wires import MemoryConnector, cancelled_inside, client_of
 
 
 def extract(message):
@@ -450,3 +450,21 @@ def test_numbers_that_go_on_over_a_reconnect_are_held_over_it_too():
     sequences.lost(1)
     assert sequences.quarantined == 1
     assert sequences.resynced("a", 2) == [Deliver(("a", 3))]
+
+
+def test_a_resynchronisation_that_was_cancelled_inside_is_called_again():
+    calls = []
+
+    async def resync(key, expected, got):
+        calls.append(expected)
+        if len(calls) == 1:
+            await cancelled_inside()
+        return got - 1
+
+    async def main():
+        tracker = SequenceTracker(extract, resync=resync)
+        return [item async for item in tracker.track(timed(("a", 1), ("a", 5), 1.0, ("a", 6)))]
+
+    items = run_virtual(main())
+    assert [item for item in items if not isinstance(item, Gap)] == [("a", 1), ("a", 5), ("a", 6)]
+    assert calls == [2, 2]
