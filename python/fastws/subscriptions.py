@@ -138,7 +138,7 @@ class Subscription:
 
     @property
     def last_data(self) -> float | None:
-        """When a message of it came last, or it was sent, on the loop's clock."""
+        """When a message of it came last, or it was sent or confirmed, on the loop's clock."""
         return self._standing.last_data
 
     def __repr__(self) -> str:
@@ -408,6 +408,7 @@ class Subscriptions:
         for item, standing in pending.items():
             if _says(item, item.ack, message):
                 standing.state, standing.error = SubscriptionState.CONFIRMED, None
+                standing.last_data = asyncio.get_running_loop().time()
                 return True
             if _says(item, item.nack, message):
                 text = message if isinstance(message, str) else orjson.dumps(message, default=str).decode()
@@ -419,9 +420,10 @@ class Subscriptions:
         return self._looks_at(message, pending)
 
     def _watched(self) -> tuple[Restored, list[Subscription]]:
-        """What is still to be confirmed, and what must not fall silent."""
+        """What is still to be confirmed, and what is not to fall silent: nothing comes of what was refused."""
         pending = _pending({item: item._standing for item in self._items.values()})
-        return pending, [item for item in self._items.values() if item.data_timeout is not None]
+        timed = [item for item in self._items.values() if item.data_timeout is not None]
+        return pending, [item for item in timed if item.state is not SubscriptionState.FAILED]
 
     def _observe_if_needed(self) -> None:
         if self._client is None or not self._client.is_ready or not any(self._watched()):
@@ -453,6 +455,7 @@ class Subscriptions:
         if self._looks_at(value, pending):
             for item in pending:
                 self._resolve_if_known(item)
+            self._schedule()
         now = asyncio.get_running_loop().time()
         for item in timed:
             if _says(item, item.match, value):
@@ -467,11 +470,7 @@ class Subscriptions:
             self._timer = None
         pending, timed = self._watched()
         dues = [item.sent_at + item.ack_timeout for item in pending if item.sent_at is not None]
-        dues += [
-            item.last_data + item.data_timeout
-            for item in timed
-            if item.last_data is not None and item.data_timeout is not None
-        ]
+        dues += [due for item in timed if (due := _stale_at(item)) is not None]
         if dues:
             self._timer = asyncio.get_running_loop().call_at(min(dues), self._look_at_the_time)
 
@@ -493,7 +492,8 @@ class Subscriptions:
                 _failed(item, item._standing, f"not confirmed within {item.ack_timeout:g} s{raised}")
                 self._resolve_if_known(item)
         for item in timed:
-            if item.last_data is None or item.data_timeout is None or now < item.last_data + item.data_timeout:
+            due = _stale_at(item)
+            if due is None or item.data_timeout is None or now < due:
                 continue
             if item.state is SubscriptionState.STALE:
                 client._stayed_silent(item.key, 2 * item.data_timeout)
@@ -511,6 +511,15 @@ def _sent(item: Subscription, standing: _Standing) -> None:
     standing.sent_at = standing.last_data = asyncio.get_running_loop().time()
     if item.ack is None:
         standing.state = SubscriptionState.CONFIRMED
+
+
+def _stale_at(item: Subscription) -> float | None:
+    """When silence is too long, if it goes on; None for what is not confirmed: that is for ``ack_timeout``."""
+    if item.data_timeout is None or item.last_data is None:
+        return None
+    if item.state in (SubscriptionState.PENDING, SubscriptionState.FAILED):
+        return None
+    return item.last_data + item.data_timeout
 
 
 def _failed(item: Subscription, standing: _Standing, why: str) -> None:

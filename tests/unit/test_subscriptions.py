@@ -444,3 +444,42 @@ def test_what_is_removed_while_a_session_is_made_ready_is_unsubscribed_in_it():
         await registry.aclose(None)
 
     run_virtual(main())
+
+
+@pytest.mark.parametrize("refusal", [{"refused": "a"}, None])
+def test_what_the_venue_does_not_give_is_failed_and_no_silence_ends_the_session_for_it(refusal):
+    async def main():
+        registry = Subscriptions()
+        client = Client(registry)
+        client.is_ready = True
+        key = {"ack": confirms("a"), "nack": refuses("a"), "ack_timeout": 10, "data_timeout": 10}
+        registry.add("a", message="sub", match=lambda message: message["channel"] == "a", **key)
+        await turns()
+        if refusal is not None:
+            client.messages.put_nowait(as_json(refusal))
+        await asyncio.sleep(100)
+        assert registry.states() == {"a": "failed"}
+        assert client.sent == ["sub"]
+        assert client.reconnects == []
+        await registry.aclose(None)
+
+    run_virtual(main())
+
+
+def test_silence_is_counted_from_the_confirmation_on():
+    async def main():
+        registry = Subscriptions()
+        client = Client(registry)
+        client.is_ready = True
+        registry.add("a", message="sub", ack=confirms("a"), match=lambda message: "channel" in message, data_timeout=3)
+        await asyncio.sleep(5)
+        assert registry.states() == {"a": "pending"}
+        client.messages.put_nowait(as_json({"confirmed": "a"}))
+        await asyncio.sleep(2.9)
+        assert registry.states() == {"a": "confirmed"}
+        await asyncio.sleep(0.2)
+        assert registry.states() == {"a": "stale"}
+        assert client.sent == ["sub", "sub"]
+        await registry.aclose(None)
+
+    run_virtual(main())
