@@ -304,8 +304,8 @@ class Subscriptions:
         """
         restored: Restored = {item: _Standing() for item in self._items.values()}
         for item, standing in restored.items():
+            await channel.send(item.message)  # which waits for a token first
             _sent(item, standing)
-            await channel.send(item.message)
         try:
             async with asyncio.timeout(timeout):
                 while pending := _pending(restored):

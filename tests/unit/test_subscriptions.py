@@ -8,6 +8,7 @@ import pytest
 import fastws
 from fastws.errors import ConfigError
 from fastws.handshakes import HandshakeChannel
+from fastws.rate import Pacer
 from fastws.subscriptions import SubscriptionError, Subscriptions, SubscriptionState
 from virtual_time import run_virtual
 from wires import MemoryWire
@@ -335,6 +336,30 @@ def test_a_restore_behind_which_the_session_failed_confirms_nothing_in_the_next(
         await registry.restore(HandshakeChannel(wire), 2.0)
         registry.begin(await registry.restore(HandshakeChannel(MemoryWire()), 2.0))
         assert registry.unrestored() == ("a",)
+        await registry.aclose(None)
+
+    run_virtual(main())
+
+
+def test_the_wait_for_a_token_of_the_rate_limit_is_no_time_of_an_acknowledgement():
+    async def main():
+        registry = Subscriptions()
+        client = Client(registry)
+        loop = asyncio.get_running_loop()
+        wire = MemoryWire()
+        wire.on_send = lambda wire, message: loop.call_later(
+            4, client.messages.put_nowait, as_json({"confirmed": message})
+        )
+        for key in ("a", "b"):
+            registry.add(key, message=key, ack=None if key == "a" else confirms(key), ack_timeout=10)
+        pacer = Pacer(fastws.RateLimit(1, 30.0))
+        registry.begin(await registry.restore(HandshakeChannel(wire, pace=pacer.acquire), 2.0))
+        client.is_ready = True
+        registry.session_began()
+        assert registry["a"].sent_at == 0
+        assert registry["b"].sent_at == 30
+        await registry.confirmed("b")
+        assert loop.time() == 34
         await registry.aclose(None)
 
     run_virtual(main())
