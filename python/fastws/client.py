@@ -346,6 +346,7 @@ class WebSocketClient(Running, Requesting, Receiving):
             finally:
                 self._session = None
                 await self._stop_rotating()
+                await session.let_former_go(at_once=True)
                 for connection in self._parts.open:
                     self._parts.settle(connection)
             self._parts.unsent = ()  # Disconnected has told; they are no shutdown's
