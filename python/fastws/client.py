@@ -314,7 +314,7 @@ class WebSocketClient(Running, Requesting, Receiving):
         self._parts.enter()
         self._cause, self._unsent = None, ()
         self._parts.deadline.clear()
-        self._parts.unsent = ()
+        self._parts.unsent, self._parts.down = (), None
         self._supervisor.begin()
         self._ring._reopen()
         try:

@@ -378,7 +378,7 @@ class RetryBudget:
     Attributes:
         attempt: Consecutive dials since the start or the last stable session.
 
-    Each dial is told by ``dial()``, each Ready by ``ready()``, each failure by ``failed()``.
+    Each run is told by ``begin()``, each dial by ``dial()``, each Ready by ``ready()``, each failure by ``failed()``.
     """
 
     __slots__ = (
@@ -411,6 +411,11 @@ class RetryBudget:
         self._failures = 0
         self._before = (0, 0)
         self.attempt = 0
+
+    def begin(self) -> None:
+        """A run begins: everything is counted anew, and its first connection is a first one."""
+        self._was_ready = False
+        self.stable()
 
     def dial(self) -> int:
         """A dial begins. Returns ``attempt``, from 1."""

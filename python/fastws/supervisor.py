@@ -296,7 +296,7 @@ class ConnectionSupervisor:
     def begin(self) -> None:
         """A run begins: after a shutdown, too."""
         self._interrupt.clear()
-        self._budget.stable()
+        self._budget.begin()
 
     def shutdown(self) -> None:
         """Ends every wait of ``connect`` and lets none begin. Nothing happens the second time."""

@@ -281,3 +281,20 @@ def test_a_run_in_the_background_that_was_cancelled_from_elsewhere_says_so():
         assert asyncio.current_task().cancelling() == 0
 
     run_virtual(main())
+
+
+def test_a_second_run_begins_without_an_outage_and_with_a_first_connection_that_may_fail_the_only_time():
+    async def main():
+        connector = MemoryConnector()
+        client = client_of(connector, config=QUIET.replace(exit_on_first_failure=True))
+        for number in range(2):
+            stream = client.stream(markers=True)
+            async with client:
+                connector.wires[number].deliver("one")
+            assert [type(item).__name__ async for item in stream] == ["Message", "Down"]
+            assert stream.outages == 0
+        connector.script = [refused()]
+        with pytest.raises(RetriesExhausted, match="exit_on_first_failure"):
+            await client.run()
+
+    run_virtual(main())
