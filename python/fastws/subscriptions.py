@@ -11,6 +11,7 @@ import itertools
 import logging
 from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from datetime import timedelta
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -172,9 +173,9 @@ class Subscriptions:
         unsubscribe: Payload | None = None,
         ack: Predicate | None = None,
         nack: Predicate | None = None,
-        ack_timeout: float = 10.0,
+        ack_timeout: float | timedelta = 10.0,
         match: Predicate | None = None,
-        data_timeout: float | None = None,
+        data_timeout: float | timedelta | None = None,
     ) -> Subscription:
         """Subscribes, now and after every reconnect, in the order of the first ``add``.
 
@@ -185,10 +186,10 @@ class Subscriptions:
             ack: Tells whether a message confirms it: gets the message decoded from JSON, or as it came if it is none.
                 None: it is confirmed as soon as it is sent.
             nack: Tells whether a message refuses it.
-            ack_timeout: Seconds until an unconfirmed one counts as failed.
+            ack_timeout: Seconds (or a ``timedelta``) until an unconfirmed one counts as failed.
             match: Tells whether a message belongs to it, for ``data_timeout``.
-            data_timeout: Seconds without such a message after which it is stale: it is then sent again, once; if that
-                does not help within the same time, the client reconnects. None for no limit.
+            data_timeout: Seconds (or a ``timedelta``) without such a message after which it is stale: it is then sent
+                again, once; if that does not help within the same time, the client reconnects. None for no limit.
 
         Raises:
             ConfigError: The arguments do not go together, or differ from those that the key has already (predicates
@@ -202,10 +203,8 @@ class Subscriptions:
             raise ConfigError(
                 "match= and data_timeout= go together: which messages count, and how long without", field="match"
             )
-        for name, seconds in (("ack_timeout", ack_timeout), ("data_timeout", data_timeout)):
-            is_number = isinstance(seconds, int | float) and not isinstance(seconds, bool)
-            if seconds is not None and not (is_number and 0 < seconds < float("inf")):
-                raise ConfigError(f"{name} must be more than 0 seconds (a number), not {seconds!r}", field=name)
+        ack_timeout = _checks.duration("ack_timeout", ack_timeout)
+        data_timeout = _checks.optional_duration("data_timeout", data_timeout, "no limit")
         for name, predicate in (("ack", ack), ("nack", nack), ("match", match)):
             if predicate is not None:
                 _checks.plain_function(name, predicate, "gets a decoded message")
@@ -264,7 +263,10 @@ class Subscriptions:
         if item.state is SubscriptionState.PENDING:
             future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
             item._waiters = [*(item._waiters or ()), future]
-            await future
+            try:
+                await future
+            finally:
+                item._waiters = [each for each in item._waiters or () if each is not future] or None
 
     def states(self) -> dict[str, SubscriptionState]:
         """The state of each key, in the order in which they are replayed."""

@@ -1,6 +1,7 @@
 """What a client is subscribed to (subscriptions.py), with a client made up."""
 
 import asyncio
+from datetime import timedelta
 
 import orjson
 import pytest
@@ -234,6 +235,8 @@ def test_data_makes_a_stale_channel_fresh_again():
     ("options", "field"),
     [
         ({"message": "x", "ack_timeout": 0}, "ack_timeout"),
+        ({"message": "x", "ack_timeout": None}, "ack_timeout"),
+        ({"message": "x", "match": bool, "data_timeout": timedelta(0)}, "data_timeout"),
         ({"message": "x", "data_timeout": 5}, "match"),
         ({"message": "x", "match": bool}, "match"),
     ],
@@ -508,3 +511,30 @@ def test_silence_is_counted_from_the_confirmation_on():
         await registry.aclose(None)
 
     run_virtual(main())
+
+
+def test_who_waits_for_a_confirmation_in_vain_is_forgotten():
+    async def main():
+        registry = Subscriptions()
+        registry.add("a", message="sub", ack=confirms("a"))
+        longer = asyncio.create_task(registry.confirmed("a"))
+        for _ in range(3):
+            with pytest.raises(TimeoutError):
+                async with asyncio.timeout(1):
+                    await registry.confirmed("a")
+        assert len(registry["a"]._waiters) == 1
+        registry.remove("a")
+        with pytest.raises(SubscriptionError, match="removed"):
+            await longer
+
+    run_virtual(main())
+
+
+def test_durations_are_seconds_or_timedeltas():
+    registry = Subscriptions()
+    match = lambda message: True  # noqa: E731 - compared below
+    kept = registry.add(
+        "a", message="x", match=match, ack_timeout=timedelta(seconds=5), data_timeout=timedelta(minutes=1)
+    )
+    assert (kept.ack_timeout, kept.data_timeout) == (5, 60)
+    assert registry.add("a", message="x", match=match, ack_timeout=5, data_timeout=60.0) is kept
