@@ -309,9 +309,7 @@ class EventStream(AsyncIterator[Event]):
             if self._ended:
                 raise StopAsyncIteration
             await self._wait()
-        if self._is_early:
-            self._is_early = False
-            self._end()
+        self._is_early = False
         return self._queue.popleft()
 
     async def _wait(self) -> None:

@@ -432,6 +432,7 @@ class SequenceTracker:
         for key in list(self._tasks):
             if not self.sequences.is_quarantined(key):
                 self._drop(key)
+                self._called.pop(key, None)
 
     def _carried_out(self, actions: list[Action], *, again: bool = True) -> list[Any]:
         due: list[Any] = []
@@ -485,7 +486,7 @@ class SequenceTracker:
                     with users_code:
                         result = await self._resync(wanted.key, wanted.expected, wanted.got)
                     if not isinstance(result, InBand):
-                        del self._called[wanted.key]
+                        self._called.pop(wanted.key, None)
                         return result
                     await self._over.wait()  # or until the snapshot comes, and this task is cancelled
                     return IN_BAND

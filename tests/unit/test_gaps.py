@@ -312,6 +312,18 @@ def test_a_snapshot_may_come_in_band(caplog):
     assert caplog.records == []
 
 
+def test_a_gap_close_behind_a_snapshot_in_band_has_its_resynchronisation_at_once():
+    times = []
+
+    async def resync(key, expected, got):
+        times.append(asyncio.get_running_loop().time())
+        return IN_BAND
+
+    tracker = SequenceTracker(extract, resync=resync)
+    tracked(tracker, ("a", 1), ("a", 5), 0.1, Snapshot("a", 5), ("a", 9), 1)
+    assert times == [0, 0.1]
+
+
 def test_a_snapshot_in_band_that_does_not_come_is_asked_for_again(caplog):
     times = []
 
