@@ -144,3 +144,10 @@ class Failing(Handshaker):
     async def handshake(self, channel, context):
         if self.errors:
             raise self.errors.pop(0)
+
+
+async def cancelled_inside(*_arguments):
+    """Waits for what somebody else has cancelled, such as a task that others share."""
+    future = asyncio.get_running_loop().create_future()
+    future.cancel()
+    await future

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from ._core import Batch
+from ._interrupt import users_code
 from ._parts import Gate, Parts
 from .connection import Connection
 from .errors import ConnectionClosed
@@ -219,6 +220,10 @@ class Intake:
 
     async def _carry(self, unclaimed: list[HandshakeMessage]) -> None:
         """Carries messages to the streams where something in Python looks at each."""
+        with users_code:  # a tap, extensions, the connection of a connector of one's own
+            await self._carry_all(unclaimed)
+
+    async def _carry_all(self, unclaimed: list[HandshakeMessage]) -> None:
         for message in unclaimed:
             await self._incoming(message.data, message.received_ns, message.received_mono_ns, message.kernel_ns)
         native = self._native

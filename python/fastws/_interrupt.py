@@ -1,12 +1,13 @@
-"""How waits end: from elsewhere, without a task or an event for each; and until others have."""
+"""How waits end: from elsewhere, without a task or an event for each; by who cancels; and until others have."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Coroutine, Iterable
-from typing import TypeVar
+from types import TracebackType
+from typing import Final, TypeVar
 
-__all__ = ["Interrupt", "Interrupted", "ended", "tell"]
+__all__ = ["InnerCancellation", "Interrupt", "Interrupted", "ended", "tell", "users_code"]
 
 T = TypeVar("T")
 
@@ -55,6 +56,38 @@ class Interrupt:
             raise
         finally:
             self._scope = None
+
+
+class InnerCancellation(RuntimeError):
+    """User code ended with a CancelledError, which is the cause, and nobody cancels the task that it runs in."""
+
+    def __init__(self) -> None:
+        super().__init__("something that it waited for was cancelled")
+
+
+class _UsersCode:
+    """``with users_code:`` around what users wrote, whether it is awaited or called.
+
+    A CancelledError that is born in there, as of a task of theirs that was cancelled, is a mistake like any other:
+    InnerCancellation. One that ends this task goes on.
+    """
+
+    __slots__ = ()
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+        if isinstance(error, asyncio.CancelledError):
+            try:
+                task = asyncio.current_task()
+            except RuntimeError:  # no loop runs here
+                task = None
+            if task is None or not task.cancelling():
+                raise InnerCancellation from error
+
+
+users_code: Final = _UsersCode()
 
 
 def tell(waiters: Iterable[asyncio.Future[None]], error: BaseException | None = None) -> None:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from . import _arguments, _core, _policy
-from ._interrupt import tell
+from ._interrupt import tell, users_code
 from ._keywords import explains_unknown_keywords
 from ._parts import End, MessageKey, Parts, Tap
 from .config import ClientConfig
@@ -313,7 +313,7 @@ class WebSocketClient(Running, Requesting, Receiving):
         self._parts.enter()
         self._cause, self._unsent = None, ()
         self._parts.deadline.clear()
-        self._parts.unsent = ()
+        self._parts.unsent, self._parts.down = (), None
         self._supervisor.begin()
         self._ring._reopen()
         try:
@@ -345,6 +345,7 @@ class WebSocketClient(Running, Requesting, Receiving):
             finally:
                 self._session = None
                 await self._stop_rotating()
+                await session.let_former_go(at_once=True)
                 for connection in self._parts.open:
                     self._parts.settle(connection)
             self._parts.unsent = ()  # Disconnected has told; they are no shutdown's
@@ -480,7 +481,8 @@ class WebSocketClient(Running, Requesting, Receiving):
             session = self._session
         if session is None or not self.is_ready:
             raise NotConnected(self.uri)
-        await session.wire.send(message)
+        with users_code:
+            await session.wire.send(message)
 
     def _stayed_silent(self, key: str, seconds: float) -> None:
         session = self._session

@@ -6,6 +6,7 @@ import logging
 from collections import deque
 from collections.abc import Callable, Hashable
 
+from ._interrupt import users_code
 from .errors import ConfigError
 
 __all__ = ["Deduplicator", "MessageKeys"]
@@ -32,8 +33,9 @@ class MessageKeys:
     def __call__(self, payload: str | bytes) -> Hashable | None:
         """The key of a message; None if it has none."""
         try:
-            key = self._key(payload)
-            hash(key)
+            with users_code:
+                key = self._key(payload)
+                hash(key)
         except Exception as error:  # noqa: BLE001 - the user's; it is logged
             self._failed(error)
             return None

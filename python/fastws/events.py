@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any, Literal, Self, TypeVar, overload
 
+from ._interrupt import users_code
 from .errors import ConcurrencyError, Unsent
 from .redact import printable
 
@@ -211,7 +212,9 @@ class EventHub:
         if self._streams is None:
             self._streams = weakref.WeakSet()
         self._streams.add(stream)
-        if self._last is not None:
+        if isinstance(self._last, Shutdown):
+            stream._begin_early(self._last)
+        elif self._last is not None:
             stream._put(self._last)
 
     @overload
@@ -267,8 +270,9 @@ class EventHub:
     def _call(self, registered: _Registered, event: Event) -> None:
         name = _name(registered.callback)
         try:
-            result = registered.callback(event)
-        except (Exception, asyncio.CancelledError):  # noqa: BLE001 - the user's; it is logged
+            with users_code:
+                result = registered.callback(event)
+        except Exception:  # noqa: BLE001 - the user's; it is logged
             _log.exception("the callback %s raised at the event %s", name, type(event).__name__)
             return
         if inspect.isawaitable(result):
@@ -283,19 +287,21 @@ class EventStream(AsyncIterator[Event]):
     """The events of a client, in order: ``async for event in client.events()``.
 
     Holds up to 256; when more wait, the oldest is dropped and counted. Ends after ``Shutdown``. Leaving ``async with``
-    or ``with``, ``aclose()``, or nobody holding the stream detaches it.
+    or ``with``, ``aclose()``, or nobody holding the stream detaches it. One that is made when the client is over holds
+    that ``Shutdown``, and instead of it the next run, if that begins before it is read.
 
     Attributes:
         dropped: Events that were dropped because they were not read in time.
     """
 
-    __slots__ = ("__weakref__", "_ended", "_hub", "_queue", "_waiter", "dropped")
+    __slots__ = ("__weakref__", "_ended", "_hub", "_is_early", "_queue", "_waiter", "dropped")
 
     def __init__(self, hub: EventHub) -> None:
         self._hub = hub
         self._queue: deque[Event] = deque()
         self._waiter: asyncio.Future[None] | None = None
         self._ended = False
+        self._is_early = False
         self.dropped = 0
 
     async def __anext__(self) -> Event:
@@ -303,6 +309,7 @@ class EventStream(AsyncIterator[Event]):
             if self._ended:
                 raise StopAsyncIteration
             await self._wait()
+        self._is_early = False
         return self._queue.popleft()
 
     async def _wait(self) -> None:
@@ -326,6 +333,7 @@ class EventStream(AsyncIterator[Event]):
 
     def close(self) -> None:
         """As ``aclose()``."""
+        self._is_early = False
         self._queue.clear()
         self._end()
 
@@ -345,7 +353,15 @@ class EventStream(AsyncIterator[Event]):
     ) -> None:
         self.close()
 
+    def _begin_early(self, event: Shutdown) -> None:
+        """The client is over, and may run again before this is read."""
+        self._is_early = self._ended = True
+        self._queue.append(event)
+
     def _put(self, event: Event) -> None:
+        if self._is_early:
+            self._is_early = self._ended = False
+            self._queue.clear()
         if self._ended:
             return
         if len(self._queue) == CAPACITY:
@@ -359,7 +375,7 @@ class EventStream(AsyncIterator[Event]):
 
     def _end(self) -> None:
         self._ended = True
-        if self._hub._streams is not None:
+        if self._hub._streams is not None and not self._is_early:
             self._hub._streams.discard(self)
         self._wake()
 
@@ -376,7 +392,8 @@ class _Registered:
 
 async def _awaited(result: Awaitable[None], name: str, event: Event) -> None:
     try:
-        await result
+        with users_code:
+            await result
     except Exception:  # noqa: BLE001 - as above
         _log.exception("the callback %s raised at the event %s", name, type(event).__name__)
 

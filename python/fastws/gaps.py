@@ -18,6 +18,7 @@ from typing import Any, Final, Literal, NamedTuple
 
 from ._checks import choice, count, optional_duration
 from ._core import Cursor, Message
+from ._interrupt import users_code
 from .markers import Down, Gap, Marker
 
 __all__ = [
@@ -193,6 +194,14 @@ class Sequences:
         """Messages that are held."""
         return sum(len(sequence.held) for sequence in self._keys.values() if sequence.held is not None)
 
+    def wanted(self) -> list[Resync]:
+        """The resynchronisations that were wanted and have not succeeded."""
+        return [
+            Resync(key, sequence.expected, sequence.held[0].first, sequence.attempt)
+            for key, sequence in self._keys.items()
+            if sequence.held and sequence.expected is not None
+        ]
+
     def lost(self, generation: int) -> None:
         """The connection of ``generation`` is lost: what is held of it is superseded, unless numbers go on."""
         if self._across:
@@ -278,6 +287,9 @@ class SequenceTracker:
     raises, takes longer than ``resync_timeout``, or its snapshot leaves a hole before the first held message, it is
     called again, after a delay that doubles from 0.5 s to 30 s.
 
+    Leaving the loop ends what is under way. Who tracks the same stream again goes on where it was left: nothing is
+    lost, and a ``resync`` that had not returned begins again.
+
     Args:
         extract: Gets an item of the stream that is no marker; returns ``(key, number)``, ``(key, first, last)``, a
             ``Snapshot``, or None for an item without a number, which is passed on.
@@ -296,7 +308,21 @@ class SequenceTracker:
         resyncs: Calls of ``resync`` so far.
     """
 
-    __slots__ = ("_ending", "_on_gap", "_over", "_resync", "_tasks", "_timeout", "resyncs", "sequences")
+    __slots__ = (
+        "_called",
+        "_coming",
+        "_due",
+        "_ending",
+        "_loop",
+        "_on_gap",
+        "_over",
+        "_resync",
+        "_source",
+        "_tasks",
+        "_timeout",
+        "resyncs",
+        "sequences",
+    )
 
     def __init__(
         self,
@@ -325,6 +351,11 @@ class SequenceTracker:
         self._tasks: dict[Hashable, asyncio.Task[int | InBand | None]] = {}
         self._ending: set[asyncio.Task[Any]] = set()
         self._over = asyncio.Event()
+        self._called: dict[Hashable, float] = {}  # when those were that have not returned
+        self._due: deque[Any] = deque()
+        self._source: AsyncIterable[Any] | None = None
+        self._coming: asyncio.Task[Any] | None = None
+        self._loop: object = None
         self.resyncs = 0
 
     async def track(self, source: AsyncIterable[Any]) -> AsyncIterator[Any]:
@@ -333,37 +364,51 @@ class SequenceTracker:
         When ``source`` ends, resynchronisations under way may end too, without another attempt. An exception of
         ``source`` is raised here.
         """
-        items = aiter(source)
+        await self._leave()  # a loop that was left is closed only later, by the event loop
+        if self._source is not source:
+            self._source, self._coming = source, None
+        loop = self._loop = object()
+        items, due = aiter(source), self._due
         self._over.clear()
-        coming: asyncio.Task[Any] | None = None
         try:
+            self._carried_out([*self.sequences.wanted()])
             while True:
-                if not self._tasks and coming is None:
+                while due:
+                    yield due.popleft()
+                if not self._tasks and self._coming is None:
                     # Nothing else can happen, so the message path costs no task.
                     item = await anext(items, _END)
                 else:
-                    coming = coming or asyncio.ensure_future(_next(items))
+                    coming = self._coming = self._coming or asyncio.ensure_future(_next(items))
                     await asyncio.wait({coming, *self._tasks.values()}, return_when=asyncio.FIRST_COMPLETED)
-                    for due in self._ended(again=True):
-                        yield due
-                    if not coming.done():
+                    due += self._ended(again=True)
+                    if due or not coming.done():
                         continue
-                    item, coming = coming.result(), None
+                    self._coming = None
+                    item = coming.result()
                 if item is _END:
                     break
-                for due in self._fed(item, source):
-                    yield due
+                due += self._fed(item, source)
             self._over.set()
             while self._tasks:
                 await asyncio.wait(self._tasks.values(), return_when=asyncio.FIRST_COMPLETED)
-                for due in self._ended(again=False):
-                    yield due
+                due += self._ended(again=False)
+                while due:
+                    yield due.popleft()
         finally:
-            for key in list(self._tasks):
-                self._drop(key)
-            if coming is not None:
-                coming.cancel()
-            await asyncio.gather(*self._ending, *([coming] if coming is not None else []), return_exceptions=True)
+            if self._loop is loop:
+                await self._leave()
+
+    async def _leave(self) -> None:
+        """Ends what is under way. What has come, and is not given yet, is for who tracks again."""
+        for key in list(self._tasks):
+            self._drop(key)
+        coming = self._coming
+        if coming is not None:
+            coming.cancel()
+        await asyncio.gather(*self._ending, *([coming] if coming is not None else []), return_exceptions=True)
+        if coming is not None and coming.cancelled():
+            self._coming = None
 
     def _fed(self, item: Any, source: AsyncIterable[Any]) -> list[Any]:
         if isinstance(item, Marker):
@@ -387,6 +432,7 @@ class SequenceTracker:
         for key in list(self._tasks):
             if not self.sequences.is_quarantined(key):
                 self._drop(key)
+                self._called.pop(key, None)
 
     def _carried_out(self, actions: list[Action], *, again: bool = True) -> list[Any]:
         due: list[Any] = []
@@ -422,19 +468,25 @@ class SequenceTracker:
     async def _resynced(self, wanted: Resync) -> int | InBand | None:
         """Calls ``resync`` until it succeeds. ``IN_BAND``: the source is over and nothing more will come."""
         assert self._resync is not None, "who cannot resynchronise is not asked to"
-        attempt = wanted.attempt
+        attempt, now = wanted.attempt, asyncio.get_running_loop().time
         while True:
-            if attempt:
+            delay = min(_LONGEST_DELAY, _FIRST_DELAY * 2 ** min(attempt - 1, 10)) if attempt else 0.0
+            if not attempt and (left := self._called.get(wanted.key)) is not None:
+                delay = left + _FIRST_DELAY - now()  # who tracks again and again does not call it again and again
+            if delay > 0:
                 with contextlib.suppress(TimeoutError):
-                    async with asyncio.timeout(min(_LONGEST_DELAY, _FIRST_DELAY * 2 ** min(attempt - 1, 10))):
+                    async with asyncio.timeout(delay):
                         await self._over.wait()
                 if self._over.is_set():
                     return IN_BAND
             self.resyncs += 1
+            self._called[wanted.key] = now()
             try:
                 async with asyncio.timeout(self._timeout):
-                    result = await self._resync(wanted.key, wanted.expected, wanted.got)
+                    with users_code:
+                        result = await self._resync(wanted.key, wanted.expected, wanted.got)
                     if not isinstance(result, InBand):
+                        self._called.pop(wanted.key, None)
                         return result
                     await self._over.wait()  # or until the snapshot comes, and this task is cancelled
                     return IN_BAND
@@ -445,7 +497,8 @@ class SequenceTracker:
     def _tell(self, gap: Gap) -> None:
         if self._on_gap is not None:
             try:
-                self._on_gap(gap)
+                with users_code:
+                    self._on_gap(gap)
             except Exception:
                 _LOGGER.exception("on_gap(%r) raised", gap)
 

@@ -235,7 +235,7 @@ class Pacer:
 class ConnectLimiter:
     """Keeps clients that share it from dialling all at once, as a thousand would when their server restarts.
 
-    First come, first served. Waiting here is not part of ``open_timeout``. Belongs to one event loop.
+    First come, first served. Waiting here is not part of ``open_timeout``. Belongs to one event loop at a time.
 
     Args:
         n: Dials in ``per`` seconds; None for no limit.
@@ -249,7 +249,7 @@ class ConnectLimiter:
         ConfigError: An argument is wrong; it is named.
     """
 
-    __slots__ = ("_gate", "_limit", "_semaphore", "dials", "max_concurrent")
+    __slots__ = ("_gate", "_inside", "_limit", "_semaphore", "dials", "max_concurrent")
 
     def __init__(self, n: int | None = 500, per: Seconds = 1.0, max_concurrent: int | None = 100) -> None:
         rate = _checks.optional_count("n", n, "no limit")
@@ -258,8 +258,10 @@ class ConnectLimiter:
         # A burst of those that are let in at a time anyway, not of a whole `per`.
         burst = None if rate is None else min(rate, self.max_concurrent or rate)
         self._limit = None if rate is None else RateLimit(rate, seconds, burst)
+        # Both refer to the event loop: they are there only while somebody dials or waits to.
         self._gate: _Gate | None = None
-        self._semaphore = None if self.max_concurrent is None else asyncio.Semaphore(self.max_concurrent)
+        self._semaphore: asyncio.Semaphore | None = None
+        self._inside = 0
         self.dials = 0
 
     def slot(self) -> ConnectSlot:
@@ -267,21 +269,35 @@ class ConnectLimiter:
         return ConnectSlot(self)
 
     async def _enter(self) -> None:
-        if self._semaphore is not None:
-            await self._semaphore.acquire()
-        if self._limit is not None:
-            if self._gate is None:
+        if not self._inside:
+            if self._limit is not None:
                 self._gate = _Gate(self._limit, asyncio.get_running_loop().time)
-            try:
+            if self.max_concurrent is not None:
+                self._semaphore = asyncio.Semaphore(self.max_concurrent)
+        self._inside += 1
+        try:
+            if self._semaphore is not None:
+                await self._semaphore.acquire()
+        except BaseException:
+            self._go()
+            raise
+        try:
+            if self._gate is not None:
                 await self._gate.acquire(0)
-            except BaseException:
-                self._leave()
-                raise
+        except BaseException:
+            self._leave()
+            raise
         self.dials += 1
 
     def _leave(self) -> None:
         if self._semaphore is not None:
             self._semaphore.release()
+        self._go()
+
+    def _go(self) -> None:
+        self._inside -= 1
+        if not self._inside:
+            self._gate = self._semaphore = None
 
 
 class ConnectSlot:

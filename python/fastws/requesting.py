@@ -101,14 +101,20 @@ class Requesting(Sending):
             if receipt is not None:
                 parts.outbox.withdraw(receipt)
             outcome = _outcome(receipt, if_none="maybe_sent" if parts.outbox.is_foreign else "not_sent")
-            why = judge.verdict
-            if parts.ring.is_full and not parts.ring.streams:
-                why = (
-                    f"; nothing is received: {parts.ring.retained} messages wait for a first client.stream(). "
-                    "Make one, or say ClientConfig(receive=False) if you read nothing but answers"
-                )
+            why = self._why_unanswered(judge)
             what = f"{parts.supervisor.uri}: no answer within {seconds:g} s{why}"
             raise RequestTimeout(what, timeout=seconds, outcome=outcome) from error
+
+    def _why_unanswered(self, judge: _Judge) -> str:
+        """For an error: what came, and what holds up the rest."""
+        ring = self._parts.ring
+        if ring.is_full and not ring.streams:
+            return (
+                f"; nothing is received: {ring.retained} messages wait for a first client.stream(). "
+                "Make one, or say ClientConfig(receive=False) if you read nothing but answers"
+            )
+        blocked = ring._blocked_by()
+        return judge.verdict if blocked is None else f"{judge.verdict}; reading waits for {blocked[0]!r} to be read"
 
     async def _answer(self, receipt: Receipt | None, answers: Stream[Any], judge: _Judge) -> Any:
         """The answer to what was just accepted."""

@@ -16,6 +16,7 @@ from datetime import timedelta
 from typing import Any, Literal, Protocol, Self, TypeVar, runtime_checkable
 
 from . import _checks
+from ._interrupt import users_code
 from .errors import (
     ConnectError,
     ConnectionClosed,
@@ -377,7 +378,7 @@ class RetryBudget:
     Attributes:
         attempt: Consecutive dials since the start or the last stable session.
 
-    Each dial is told by ``dial()``, each Ready by ``ready()``, each failure by ``failed()``.
+    Each run is told by ``begin()``, each dial by ``dial()``, each Ready by ``ready()``, each failure by ``failed()``.
     """
 
     __slots__ = (
@@ -411,6 +412,11 @@ class RetryBudget:
         self._before = (0, 0)
         self.attempt = 0
 
+    def begin(self) -> None:
+        """A run begins: everything is counted anew, and its first connection is a first one."""
+        self._was_ready = False
+        self.stable()
+
     def dial(self) -> int:
         """A dial begins. Returns ``attempt``, from 1."""
         self.attempt += 1
@@ -426,7 +432,8 @@ class RetryBudget:
         self.attempt = 0
         self._failures = 0
         try:
-            self._strategy.reset()
+            with users_code:
+                self._strategy.reset()
         except Exception:  # noqa: BLE001 - a strategy of the user's; a session that runs does not end for it
             _log.exception("the retry strategy %r raised in reset()", self._strategy)
 
@@ -504,7 +511,8 @@ class RetryBudget:
 
     def _asked(self, failure: Failure) -> float | None:
         try:
-            return self._strategy.next_delay(failure)
+            with users_code:
+                return self._strategy.next_delay(failure)
         except Exception as error:
             error.add_note(f"raised by the retry strategy {self._strategy!r}, asked after attempt {failure.attempt}")
             raise

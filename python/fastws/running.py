@@ -83,6 +83,8 @@ class Running(ABC):
                 await self.shutdown()
         finally:
             await ended([task])
+        if task.cancelled():  # from elsewhere: it is not us who are cancelled
+            raise self._cause or ClientStopped(f"{self._name}: the client was cancelled")
         task.result()
 
     async def wait_ready(self) -> None:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from ._account import Left
 from ._intake import Intake
+from ._interrupt import Interrupt, Interrupted, ended, users_code
 from ._parts import End, Over, Parts
 from ._policy import OK_CODES, closed_by
 from ._watch import Watch
@@ -49,6 +50,7 @@ class Session:
 
     __slots__ = (
         "_end",
+        "_former",
         "_generation",
         "_is_down",
         "_native",
@@ -83,6 +85,7 @@ class Session:
         self._restored: Restored = {}
         self.is_finishing = False
         self._retired: asyncio.Future[None] | None = None
+        self._former: tuple[asyncio.Task[None], Interrupt] | None = None
         self.account: Left | None = None
         self.unanswered: tuple[Request, ...] = ()
 
@@ -250,7 +253,8 @@ class Session:
         )
         await self._shake_hands(channel, context)
         if len(parts.subscriptions):
-            self._restored = await parts.subscriptions.restore(channel, parts.config.restore_timeout)
+            with users_code:  # the wire may be a connector's own
+                self._restored = await parts.subscriptions.restore(channel, parts.config.restore_timeout)
         return channel.unclaimed
 
     async def _shake_hands(self, channel: HandshakeChannel, context: ConnectionContext) -> None:
@@ -318,13 +322,14 @@ class Session:
             await self._shut_down(stop)
             raise
         if end.successor is not None:
-            await self._retire(end)
+            end.successor._follow(self, end)
             return Over(None, successor=end.successor)
         if end.reason.kind in ("requested", "rotation") or end.final:
             # The peer lives: what it has on the way is still received.
             await self._close(1000, "", self._politeness)
         else:
             self._abort(str(end.cause))
+        await self.let_former_go(at_once=True)
         await self._leave(end)
         seconds = loop.time() - self._watch.began
         failure = parts.supervisor.failure(end.cause, "session", seconds)
@@ -334,13 +339,14 @@ class Session:
         """Sends what is queued, then Close, by the deadline."""
         self._parts.hurry()
         if self.is_ending and not self._end.cancelled() and (end := self._end.result()).successor is not None:
-            await self._retire(end)
+            end.successor._follow(self, end)
             await end.successor._shut_down(stop)
             return
         with contextlib.suppress(TimeoutError):
             async with self._parts.deadline.limit(None):
                 await self._parts.outbox.flushed()
         await self._close(1001 if isinstance(stop, asyncio.CancelledError) else 1000, "")
+        await self.let_former_go()
         await self._leave(End(_reason("shutdown", self.wire.close_info, stop), stop))
 
     async def _leave(self, end: End) -> None:
@@ -379,11 +385,32 @@ class Session:
         parts.ring._mark(down)
         parts.down, parts.dials_at_down = down, parts.supervisor.state.total_attempts
 
-    async def _retire(self, end: End) -> None:
+    def _follow(self, former: Session, end: End) -> None:
+        """It has taken over from another one, which closes while this one runs."""
+        patience = Interrupt()
+        closing = asyncio.get_running_loop().create_task(former._retire(end, patience), name="fastws closing")
+        self._former = closing, patience
+
+    async def let_former_go(self, *, at_once: bool = False) -> None:
+        """Waits until the one that it took over from is closed: nothing of that is to come behind the end of this."""
+        former, self._former = self._former, None
+        if former is None:
+            return
+        closing, patience = former
+        if at_once:
+            patience.request()
+        await ended([closing])
+        closing.result()
+
+    async def _retire(self, end: End, patience: Interrupt) -> None:
         """Another session has taken over: this one closes, and nobody misses it."""
         parts = self._parts
         self._watch.stop()
-        await self._close(1000, "", self._politeness)
+        try:
+            await patience.wait(self._close(1000, "", self._politeness))
+        except Interrupted:
+            self._abort("the connection that replaced it has ended")
+        await self.let_former_go(at_once=True)
         await self.intake.close()
         if self._native is not None:
             parts.settle(self._native)
@@ -406,7 +433,8 @@ class Session:
         """Closes the connection politely, and by force when that takes longer than ``seconds`` or the deadline."""
         try:
             async with self._parts.deadline.limit(seconds):
-                await self.wire.close(code, reason)
+                with users_code:
+                    await self.wire.close(code, reason)
         except TimeoutError:
             self._abort("the closing handshake took too long")
         except Exception:

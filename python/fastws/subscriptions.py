@@ -11,13 +11,14 @@ import itertools
 import logging
 from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from datetime import timedelta
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Protocol
 
 import orjson
 
 from . import _checks
-from ._interrupt import tell
+from ._interrupt import tell, users_code
 from .errors import ClientError, ConfigError
 from .handshakes import HandshakeMessage
 from .handshakes.base import masked
@@ -138,7 +139,7 @@ class Subscription:
 
     @property
     def last_data(self) -> float | None:
-        """When a message of it came last, or it was sent, on the loop's clock."""
+        """When a message of it came last, or it was sent or confirmed, on the loop's clock."""
         return self._standing.last_data
 
     def __repr__(self) -> str:
@@ -172,9 +173,9 @@ class Subscriptions:
         unsubscribe: Payload | None = None,
         ack: Predicate | None = None,
         nack: Predicate | None = None,
-        ack_timeout: float = 10.0,
+        ack_timeout: float | timedelta = 10.0,
         match: Predicate | None = None,
-        data_timeout: float | None = None,
+        data_timeout: float | timedelta | None = None,
     ) -> Subscription:
         """Subscribes, now and after every reconnect, in the order of the first ``add``.
 
@@ -185,10 +186,10 @@ class Subscriptions:
             ack: Tells whether a message confirms it: gets the message decoded from JSON, or as it came if it is none.
                 None: it is confirmed as soon as it is sent.
             nack: Tells whether a message refuses it.
-            ack_timeout: Seconds until an unconfirmed one counts as failed.
+            ack_timeout: Seconds (or a ``timedelta``) until an unconfirmed one counts as failed.
             match: Tells whether a message belongs to it, for ``data_timeout``.
-            data_timeout: Seconds without such a message after which it is stale: it is then sent again, once; if that
-                does not help within the same time, the client reconnects. None for no limit.
+            data_timeout: Seconds (or a ``timedelta``) without such a message after which it is stale: it is then sent
+                again, once; if that does not help within the same time, the client reconnects. None for no limit.
 
         Raises:
             ConfigError: The arguments do not go together, or differ from those that the key has already (predicates
@@ -202,10 +203,8 @@ class Subscriptions:
             raise ConfigError(
                 "match= and data_timeout= go together: which messages count, and how long without", field="match"
             )
-        for name, seconds in (("ack_timeout", ack_timeout), ("data_timeout", data_timeout)):
-            is_number = isinstance(seconds, int | float) and not isinstance(seconds, bool)
-            if seconds is not None and not (is_number and 0 < seconds < float("inf")):
-                raise ConfigError(f"{name} must be more than 0 seconds (a number), not {seconds!r}", field=name)
+        ack_timeout = _checks.duration("ack_timeout", ack_timeout)
+        data_timeout = _checks.optional_duration("data_timeout", data_timeout, "no limit")
         for name, predicate in (("ack", ack), ("nack", nack), ("match", match)):
             if predicate is not None:
                 _checks.plain_function(name, predicate, "gets a decoded message")
@@ -264,7 +263,10 @@ class Subscriptions:
         if item.state is SubscriptionState.PENDING:
             future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
             item._waiters = [*(item._waiters or ()), future]
-            await future
+            try:
+                await future
+            finally:
+                item._waiters = [each for each in item._waiters or () if each is not future] or None
 
     def states(self) -> dict[str, SubscriptionState]:
         """The state of each key, in the order in which they are replayed."""
@@ -304,8 +306,8 @@ class Subscriptions:
         """
         restored: Restored = {item: _Standing() for item in self._items.values()}
         for item, standing in restored.items():
+            await channel.send(item.message)  # which waits for a token first
             _sent(item, standing)
-            await channel.send(item.message)
         try:
             async with asyncio.timeout(timeout):
                 while pending := _pending(restored):
@@ -408,6 +410,7 @@ class Subscriptions:
         for item, standing in pending.items():
             if _says(item, item.ack, message):
                 standing.state, standing.error = SubscriptionState.CONFIRMED, None
+                standing.last_data = asyncio.get_running_loop().time()
                 return True
             if _says(item, item.nack, message):
                 text = message if isinstance(message, str) else orjson.dumps(message, default=str).decode()
@@ -419,9 +422,10 @@ class Subscriptions:
         return self._looks_at(message, pending)
 
     def _watched(self) -> tuple[Restored, list[Subscription]]:
-        """What is still to be confirmed, and what must not fall silent."""
+        """What is still to be confirmed, and what is not to fall silent: nothing comes of what was refused."""
         pending = _pending({item: item._standing for item in self._items.values()})
-        return pending, [item for item in self._items.values() if item.data_timeout is not None]
+        timed = [item for item in self._items.values() if item.data_timeout is not None]
+        return pending, [item for item in timed if item.state is not SubscriptionState.FAILED]
 
     def _observe_if_needed(self) -> None:
         if self._client is None or not self._client.is_ready or not any(self._watched()):
@@ -453,6 +457,7 @@ class Subscriptions:
         if self._looks_at(value, pending):
             for item in pending:
                 self._resolve_if_known(item)
+            self._schedule()
         now = asyncio.get_running_loop().time()
         for item in timed:
             if _says(item, item.match, value):
@@ -467,11 +472,7 @@ class Subscriptions:
             self._timer = None
         pending, timed = self._watched()
         dues = [item.sent_at + item.ack_timeout for item in pending if item.sent_at is not None]
-        dues += [
-            item.last_data + item.data_timeout
-            for item in timed
-            if item.last_data is not None and item.data_timeout is not None
-        ]
+        dues += [due for item in timed if (due := _stale_at(item)) is not None]
         if dues:
             self._timer = asyncio.get_running_loop().call_at(min(dues), self._look_at_the_time)
 
@@ -493,7 +494,8 @@ class Subscriptions:
                 _failed(item, item._standing, f"not confirmed within {item.ack_timeout:g} s{raised}")
                 self._resolve_if_known(item)
         for item in timed:
-            if item.last_data is None or item.data_timeout is None or now < item.last_data + item.data_timeout:
+            due = _stale_at(item)
+            if due is None or item.data_timeout is None or now < due:
                 continue
             if item.state is SubscriptionState.STALE:
                 client._stayed_silent(item.key, 2 * item.data_timeout)
@@ -511,6 +513,15 @@ def _sent(item: Subscription, standing: _Standing) -> None:
     standing.sent_at = standing.last_data = asyncio.get_running_loop().time()
     if item.ack is None:
         standing.state = SubscriptionState.CONFIRMED
+
+
+def _stale_at(item: Subscription) -> float | None:
+    """When silence is too long, if it goes on; None for what is not confirmed: that is for ``ack_timeout``."""
+    if item.data_timeout is None or item.last_data is None:
+        return None
+    if item.state in (SubscriptionState.PENDING, SubscriptionState.FAILED):
+        return None
+    return item.last_data + item.data_timeout
 
 
 def _failed(item: Subscription, standing: _Standing, why: str) -> None:
@@ -543,7 +554,8 @@ def _says(item: Subscription, predicate: Predicate | None, message: Any) -> bool
     if predicate is None:
         return False
     try:
-        return bool(predicate(message))
+        with users_code:
+            return bool(predicate(message))
     except MISSHAPEN as error:
         item._misjudged = type(error).__name__
         return False

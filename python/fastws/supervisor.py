@@ -13,7 +13,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from ._arguments import check_upgrade
-from ._interrupt import Interrupt, Interrupted
+from ._interrupt import InnerCancellation, Interrupt, Interrupted, users_code
 from .config import ClientConfig
 from .connection import Connection
 from .connector import Connector, DefaultConnector, Wire
@@ -297,7 +297,7 @@ class ConnectionSupervisor:
     def begin(self) -> None:
         """A run begins: after a shutdown, too."""
         self._interrupt.clear()
-        self._budget.stable()
+        self._budget.begin()
 
     def shutdown(self) -> None:
         """Ends every wait of ``connect`` and lets none begin. Nothing happens the second time."""
@@ -324,7 +324,8 @@ class ConnectionSupervisor:
         limiter = self._limiter if self._limiter is not None else default_connect_limiter()
         try:
             async with limiter.slot():
-                return await self._dial()
+                with users_code:
+                    return await self._dial()
         except Exception as error:
             if self._redactor is not None:
                 self._redactor.error(error)
@@ -388,8 +389,9 @@ async def _dismiss(wire: Wire) -> None:
     """Closes a connection that came too late, politely if that is quick: the shutdown has a deadline of its own."""
     try:
         async with asyncio.timeout(0.05):
-            await wire.close(1001, "the client is shutting down")
-    except TimeoutError:
+            with users_code:
+                await wire.close(1001, "the client is shutting down")
+    except (TimeoutError, InnerCancellation):
         abort = getattr(wire, "abort", None)
         if isinstance(wire, Connection):
             wire._abort("the client is shutting down")  # noqa: SLF001 - a friend of the connection
@@ -402,9 +404,10 @@ async def _asked(source: Any, name: str, kind: type | None) -> Any:
     if not callable(source):
         return source
     try:
-        value = source()
-        if inspect.isawaitable(value):
-            value = await value
+        with users_code:
+            value = source()
+            if inspect.isawaitable(value):
+                value = await value
     except (OSError, TimeoutError):
         raise
     except Exception as error:

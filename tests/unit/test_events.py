@@ -112,6 +112,25 @@ def test_a_client_that_runs_again_has_new_streams():
     run_virtual(main())
 
 
+def test_a_stream_made_between_two_runs_has_the_second_unless_it_was_read_before():
+    async def main():
+        hub = EventHub()
+        hub.publish(Shutdown())
+        early, read_before, closed = hub.stream(), hub.stream(), hub.stream()
+        assert await anext(read_before) == Shutdown()
+        closed.close()
+        await hub.aclose()
+        hub.publish(Connecting(1))
+        hub.publish(Shutdown())
+        assert await read(early) == [Connecting(1), Shutdown()]
+        assert await read(read_before) == []
+        assert await read(closed) == []
+        hub.publish(Connecting(1))
+        assert await read(early) == []
+
+    run_virtual(main())
+
+
 def test_a_stream_not_read_drops_the_oldest_and_counts():
     async def main():
         hub = EventHub()

@@ -1,6 +1,7 @@
 """Sequence gaps: the decisions alone, then with resynchronisations, in virtual time."""
 
 import asyncio
+import contextlib
 from itertools import pairwise
 from types import SimpleNamespace
 
@@ -10,7 +11,7 @@ from fastws import ConfigError, Gap, SequenceTracker
 from fastws.gaps import IN_BAND, Deliver, Duplicate, Quarantined, Resync, Sequences, Snapshot
 from fastws.markers import Down
 from virtual_time import run_virtual
-from wires import MemoryConnector, client_of
+from wires import MemoryConnector, cancelled_inside, client_of
 
 
 def extract(message):
@@ -311,6 +312,18 @@ def test_a_snapshot_may_come_in_band(caplog):
     assert caplog.records == []
 
 
+def test_a_gap_close_behind_a_snapshot_in_band_has_its_resynchronisation_at_once():
+    times = []
+
+    async def resync(key, expected, got):
+        times.append(asyncio.get_running_loop().time())
+        return IN_BAND
+
+    tracker = SequenceTracker(extract, resync=resync)
+    tracked(tracker, ("a", 1), ("a", 5), 0.1, Snapshot("a", 5), ("a", 9), 1)
+    assert times == [0, 0.1]
+
+
 def test_a_snapshot_in_band_that_does_not_come_is_asked_for_again(caplog):
     times = []
 
@@ -450,3 +463,115 @@ def test_numbers_that_go_on_over_a_reconnect_are_held_over_it_too():
     sequences.lost(1)
     assert sequences.quarantined == 1
     assert sequences.resynced("a", 2) == [Deliver(("a", 3))]
+
+
+def test_a_resynchronisation_that_was_cancelled_inside_is_called_again():
+    calls = []
+
+    async def resync(key, expected, got):
+        calls.append(expected)
+        if len(calls) == 1:
+            await cancelled_inside()
+        return got - 1
+
+    async def main():
+        tracker = SequenceTracker(extract, resync=resync)
+        return [item async for item in tracker.track(timed(("a", 1), ("a", 5), 1.0, ("a", 6)))]
+
+    items = run_virtual(main())
+    assert [item for item in items if not isinstance(item, Gap)] == [("a", 1), ("a", 5), ("a", 6)]
+    assert calls == [2, 2]
+
+
+class Lines:
+    """A stream that goes on after an exception, as a client's does after one that did not decode."""
+
+    def __init__(self, *items):
+        self.items = iter(items)
+
+    def __aiter__(self):
+        return self
+
+    async def __anext__(self):
+        for item in self.items:
+            if isinstance(item, Exception):
+                raise item
+            if not isinstance(item, int | float):
+                return item
+            await asyncio.sleep(item)
+        raise StopAsyncIteration
+
+
+def test_who_tracks_again_after_an_exception_gets_what_is_held_and_the_resynchronisation_begins_again():
+    calls = []
+
+    async def resync(key, expected, got):
+        calls.append((asyncio.get_running_loop().time(), expected, got))
+        await asyncio.sleep(2)
+        return got - 1
+
+    async def main():
+        source = Lines(("a", 1), ("a", 5), 1, ValueError("not decoded"), ("a", 6), ("b", 1))
+        tracker = SequenceTracker(extract, resync=resync)
+        items = []
+        with pytest.raises(ValueError, match="not decoded"):
+            async for item in tracker.track(source):
+                items.append(item)  # noqa: PERF401 - up to the exception
+        items += [item async for item in tracker.track(source)]
+        assert calls == [(0, 2, 5), (1, 2, 5)]
+        return items
+
+    assert run_virtual(main()) == [("a", 1), Gap("a", 2, 5), ("b", 1), ("a", 5), ("a", 6)]
+
+
+def test_resynchronisations_of_who_tracks_again_and_again_keep_their_distance():
+    times = []
+
+    async def resync(key, expected, got):
+        times.append(asyncio.get_running_loop().time())
+        await asyncio.sleep(2)
+        return got - 1
+
+    async def main():
+        source = Lines(("a", 1), ("a", 5), *[0.1, ValueError("not decoded")] * 10, 3)
+        tracker = SequenceTracker(extract, resync=resync)
+        items = []
+        for _ in range(11):
+            with contextlib.suppress(ValueError):
+                items += [item async for item in tracker.track(source)]
+        return items
+
+    assert run_virtual(main()) == [("a", 5)]
+    assert times == pytest.approx([0, 0.5, 1.0, 1.5])
+
+
+def test_nothing_is_lost_to_who_leaves_and_tracks_again():
+    async def resync(key, expected, got):
+        await asyncio.sleep(1)
+        return got - 1
+
+    async def main():
+        # Left behind the gap, with an item on its way, and between what was held.
+        source = Lines(("a", 1), ("a", 5), ("b", 1), ("a", 6), ("b", 2), ("b", 3), 5, ("a", 7), ("b", 4))
+        tracker = SequenceTracker(extract, resync=resync)
+        items = []
+        for _ in range(8):
+            async for item in tracker.track(source):  # the last one is closed only while this one runs
+                items.append(item)
+                break
+        return items
+
+    expected = [("a", 1), Gap("a", 2, 5), ("b", 1), ("b", 2), ("b", 3), ("a", 5), ("a", 6), ("a", 7)]
+    assert run_virtual(main(), leaves_tasks=True) == expected
+
+
+def test_who_leaves_at_a_gap_without_a_resynchronisation_has_the_message_behind_it_next():
+    async def main():
+        source, tracker, items = Lines(("a", 1), ("a", 5), ("a", 6)), SequenceTracker(extract), []
+        async for item in tracker.track(source):
+            items.append(item)
+            if isinstance(item, Gap):
+                break
+        return items + [item async for item in tracker.track(source)]
+
+    assert run_virtual(main(), leaves_tasks=True) == [("a", 1), Gap("a", 2, 5), ("a", 5), ("a", 6)]

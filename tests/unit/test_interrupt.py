@@ -4,8 +4,9 @@ import asyncio
 
 import pytest
 
-from fastws._interrupt import Interrupt, Interrupted
+from fastws._interrupt import InnerCancellation, Interrupt, Interrupted, users_code
 from virtual_time import run_virtual
+from wires import cancelled_inside
 
 
 def test_a_wait_is_ended_at_once_and_later_ones_do_not_begin():
@@ -58,5 +59,34 @@ def test_a_cancellation_in_the_same_turn_wins():
         with pytest.raises(asyncio.CancelledError):
             await task
         assert task.cancelling() == 1
+
+    run_virtual(main())
+
+
+def test_a_cancellation_that_users_code_is_born_with_is_an_error_of_its_own():
+    async def main():
+        with pytest.raises(InnerCancellation, match="cancelled") as raised, users_code:
+            await cancelled_inside()
+        assert isinstance(raised.value.__cause__, asyncio.CancelledError)
+
+    run_virtual(main())
+    with pytest.raises(InnerCancellation), users_code:
+        raise asyncio.CancelledError  # where no loop runs
+
+
+def test_a_cancellation_of_the_task_passes_through_users_code():
+    async def main():
+        async def users():
+            with users_code:
+                await asyncio.sleep(60)
+
+        task = asyncio.create_task(users())
+        await asyncio.sleep(1)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(1):
+                await users()
 
     run_virtual(main())

@@ -1,5 +1,7 @@
 import asyncio
+import gc
 import math
+import weakref
 from datetime import timedelta
 
 import pytest
@@ -9,6 +11,7 @@ from hypothesis import strategies as st
 import fastws
 from fastws.rate import ConnectLimiter, Pacer, Priority, RateLimit, RateLimits, default_connect_limiter
 from virtual_time import run_virtual
+from wires import URI, MemoryConnector
 
 # -- the bucket --------------------------------------------------------------------
 
@@ -526,3 +529,23 @@ def test_each_event_loop_has_a_limiter_for_all_its_clients():
         return limiter
 
     assert run_virtual(main()) is not run_virtual(main())
+
+
+def test_an_event_loop_in_which_clients_dialled_goes_when_it_is_over():
+    async def main(loops):
+        loops.append(weakref.ref(asyncio.get_running_loop()))
+        config = fastws.ClientConfig(receive_timeout=None, ping_interval=None)
+        connector = MemoryConnector(then=lambda wire: asyncio.sleep(0.01))
+        clients = [fastws.WebSocketClient(URI, connector=connector, config=config) for _ in range(150)]
+        # More than may dial at a time, and more than there are tokens; the last of them do not come to it.
+        running = [asyncio.create_task(client.run()) for client in clients]
+        await asyncio.gather(*(client.wait_ready() for client in clients[:120]))
+        for task in running:
+            task.cancel()
+        await asyncio.wait(running)
+
+    loops = []
+    for _ in range(3):
+        asyncio.run(main(loops))
+    gc.collect()
+    assert [loop() for loop in loops] == [None] * 3

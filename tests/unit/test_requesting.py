@@ -92,6 +92,25 @@ def test_one_that_does_not_say_so_is_told_why_no_answer_comes(caplog):
     assert "8 messages wait for a first client.stream()" in caplog.text
 
 
+def test_one_whose_stream_is_not_read_is_told_that_reading_waits_for_it():
+    async def main():
+        config = fastws.ClientConfig(receive_timeout=60, ping_interval=None, queue_messages=4)
+        connector = MemoryConnector(then=answers())
+        client = client_of(connector, config=config)
+        async with client:
+            stream = client.stream()
+            connector.wires[0].deliver(*map(str, range(10)))
+            await asyncio.sleep(1)
+            with pytest.raises(
+                RequestTimeout, match=r"no message came; reading waits for <fastws\.Stream .*> to be read"
+            ):
+                await ask(client, 1, timeout=10)
+            stream.close()
+            assert await ask(client, 2) == "a2"
+
+    run_virtual(main())
+
+
 def test_who_gets_no_answer_is_told_what_was_looked_at_and_how():
     async def main():
         connector = MemoryConnector()

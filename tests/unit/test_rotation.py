@@ -14,7 +14,7 @@ from fastws.http import Headers, Response
 from fastws.session import Session
 from rotating import AGE, CONFIG, YOUNG, client_of, everything, publish, subscribing, venue
 from virtual_time import run_virtual
-from wires import URI, MemoryConnector
+from wires import URI, MemoryConnector, MemoryWire
 
 
 def test_with_a_key_a_change_of_connections_loses_nothing_repeats_nothing_and_marks_nothing():
@@ -418,3 +418,77 @@ def test_a_second_connection_that_dies_before_it_takes_over_is_followed_by_anoth
 
     run_virtual(main())
     assert "could not be" not in caplog.text
+
+
+class ClosesSlowly(MemoryConnector):
+    """Its first wire never comes to the end of its close(); what was sent meanwhile is in `late`."""
+
+    class Wire(MemoryWire):
+        async def close(self, code=1000, reason=""):
+            await asyncio.sleep(60)
+
+    async def connect(self, uri, options):
+        await super().connect(uri, options)
+        if len(self.wires) == 1:
+            self.wires[0] = self.Wire(uri, options)
+        return self.wires[-1]
+
+
+async def changed(connector, client):
+    """Both lines have brought the same, and the new one has just taken over."""
+    await asyncio.sleep(AGE + 1)
+    for wire in connector.wires:
+        wire.deliver("1")
+    while client.snapshot().generation == 1:
+        await asyncio.sleep(0.01)
+
+
+def test_a_new_connection_that_dies_while_the_old_one_still_closes_is_down_at_once():
+    async def main():
+        connector = ClosesSlowly()
+        client = client_of(connector, message_key=str)
+        loop, items = asyncio.get_running_loop(), []
+
+        async def read():
+            items.extend([(loop.time(), item) async for item in client.stream(markers=True)])
+
+        async with client:
+            reading = asyncio.create_task(read())
+            await changed(connector, client)
+            died = loop.time()
+            connector.wires[0].deliver("2")  # received, and not read yet
+            connector.wires[1].reset()
+            await asyncio.sleep(0.001)
+            assert not client.is_ready
+            assert connector.wires[0].closed_by_client == "abort"
+            await connector.wire(3)
+            assert connector.attempts[2] == died + 1
+            await asyncio.sleep(1)
+        await reading
+        shown = [(at, getattr(item, "data", type(item).__name__)) for at, item in items]
+        assert shown[1:4] == [(died, "2"), (died, "Down"), (died + 1, "Outage")]
+
+    run_virtual(main())
+
+
+@pytest.mark.parametrize("ends", ["shutdown", "cancel"])
+def test_an_end_while_the_old_connection_still_closes_leaves_nothing(ends):
+    async def main():
+        connector = ClosesSlowly()
+        client = client_of(connector, message_key=str)
+        stream, told = client.stream(markers=True), []
+        client.on(Disconnected, lambda event: told.append(event.reason.kind))
+        running = asyncio.create_task(client.run())
+        await changed(connector, client)
+        before = asyncio.get_running_loop().time()
+        if ends == "shutdown":
+            await client.shutdown()
+        else:
+            running.cancel()
+        await asyncio.wait([running])
+        assert asyncio.get_running_loop().time() - before <= 2
+        assert not any(wire.is_open for wire in connector.wires)
+        assert told == ["rotation", "shutdown"]
+        assert [type(item).__name__ async for item in stream] == ["Message", "Down"]
+
+    run_virtual(main())  # which fails if a task is left

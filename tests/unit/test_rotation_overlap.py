@@ -162,6 +162,8 @@ def test_what_the_old_connection_still_brings_is_not_lost_though_the_new_one_die
         kinds = [item.data if isinstance(item, fastws.Message) else type(item).__name__ for item in items]
         assert kinds == ["1", "2", "3", "4", "5", "Down", "Outage", "Down"]
 
+    run_virtual(main())
+
 
 @pytest.mark.parametrize("message_key", [str, None])
 def test_taps_and_extensions_see_what_the_new_line_brings_before_it_takes_over(message_key):

@@ -13,7 +13,7 @@ from fastws.errors import (
 )
 from fastws.handshakes import Handshaker
 from virtual_time import run_virtual
-from wires import QUIET, Failing, MemoryConnector, client_of, refused
+from wires import QUIET, Failing, MemoryConnector, cancelled_inside, client_of, refused
 
 
 def test_async_with_raises_what_makes_ready_impossible_and_not_twice():
@@ -241,5 +241,60 @@ def test_a_client_whose_run_is_a_task_can_be_waited_for_at_once():
             await client.wait_ready()
             await client.send("hello", timeout=1)
             await client.shutdown()
+
+    run_virtual(main())
+
+
+def test_what_is_cancelled_inside_of_a_handshake_is_an_error_of_the_group_around_the_client():
+    class Waits(Handshaker):
+        name = "waits"
+
+        async def handshake(self, channel, context):
+            if context.is_reconnection:
+                await cancelled_inside()
+
+    async def main():
+        connector = MemoryConnector()
+        client = client_of(connector, handshake=Waits())
+
+        async def child():
+            async with client:
+                connector.wires[0].reset()
+                await asyncio.sleep(5)
+
+        with pytest.raises(ExceptionGroup) as raised:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(child())
+        assert [type(error) for error in raised.value.exceptions] == [fastws.HandshakeError]
+
+    run_virtual(main())
+
+
+def test_a_run_in_the_background_that_was_cancelled_from_elsewhere_says_so():
+    async def main():
+        client = client_of(MemoryConnector())
+        with pytest.raises(ClientStopped, match="cancelled"):
+            async with client:
+                (background,) = [task for task in asyncio.all_tasks() if task.get_name().startswith("fastws client")]
+                background.cancel()
+                await asyncio.wait([background])
+        assert asyncio.current_task().cancelling() == 0
+
+    run_virtual(main())
+
+
+def test_a_second_run_begins_without_an_outage_and_with_a_first_connection_that_may_fail_the_only_time():
+    async def main():
+        connector = MemoryConnector()
+        client = client_of(connector, config=QUIET.replace(exit_on_first_failure=True))
+        for number in range(2):
+            stream = client.stream(markers=True)
+            async with client:
+                connector.wires[number].deliver("one")
+            assert [type(item).__name__ async for item in stream] == ["Message", "Down"]
+            assert stream.outages == 0
+        connector.script = [refused()]
+        with pytest.raises(RetriesExhausted, match="exit_on_first_failure"):
+            await client.run()
 
     run_virtual(main())

@@ -5,10 +5,11 @@ import asyncio
 import pytest
 
 import fastws
+from fastws._interrupt import InnerCancellation
 from fastws.events import Disconnected
 from fastws.handshakes import Handshaker
 from virtual_time import run_virtual
-from wires import MemoryConnector, MemoryWire
+from wires import MemoryConnector, MemoryWire, cancelled_inside, client_of
 
 URI = "ws://venue.example/feed"
 
@@ -102,5 +103,21 @@ def test_a_shutdown_while_a_session_closes_keeps_its_deadline():
         await client.shutdown(timeout=0.5)
         assert asyncio.get_running_loop().time() - began < 0.6
         await running
+
+    run_virtual(main())
+
+
+def test_what_is_cancelled_inside_of_a_connectors_own_connection_ends_the_client_with_a_cause():
+    async def main():
+        connector = MemoryConnector()
+        client = client_of(connector)
+        with pytest.raises(InnerCancellation) as raised:
+            async with client:
+                wire = connector.wires[0]
+                wire.recv = wire.close = cancelled_inside
+                wire.deliver("the last that it takes in the old way")
+                await asyncio.sleep(5)
+        assert isinstance(raised.value.__cause__, asyncio.CancelledError)
+        assert wire.closed_by_client == "abort"
 
     run_virtual(main())

@@ -5,6 +5,7 @@ import asyncio
 import pytest
 
 import fastws
+from fastws._interrupt import InnerCancellation
 from fastws.config import ClientConfig
 from fastws.errors import CertificateError, ClientStopped, DialError, OpenTimeout, RetriesExhausted
 from fastws.events import Connected, Connecting, Error, FatalError, ReconnectScheduled
@@ -12,7 +13,7 @@ from fastws.retry import ExponentialBackoff, Failure, FixedDelay, NoRetry
 from fastws.state import Status
 from fastws.supervisor import ConnectionSupervisor
 from virtual_time import run_virtual
-from wires import URI, MemoryConnector, refused
+from wires import URI, MemoryConnector, cancelled_inside, refused
 
 
 def supervisor(connector, retry=None, **options):
@@ -307,3 +308,41 @@ def test_a_failed_attempt_is_logged_the_first_of_a_row_as_a_warning_and_the_addr
         ("INFO", f"{URI}: a fault of my own connector; attempt 3 follows in 1 s"),
         ("INFO", f"{URI}: ConnectionResetError; attempt 4 follows in 1 s"),
     ]
+
+
+@pytest.mark.parametrize("name", ["uri", "headers"])
+@pytest.mark.parametrize("is_async", [True, False])
+def test_what_is_cancelled_inside_of_a_callable_is_final_and_chained(name, is_async):
+    def plain():
+        raise asyncio.CancelledError  # as result() of a task that was cancelled does
+
+    async def main():
+        asked = {"uri": URI, "headers": None, name: cancelled_inside if is_async else plain}
+        sup = ConnectionSupervisor(asked["uri"], connector=MemoryConnector(), headers=asked["headers"])
+        seen = kinds(sup)
+        with pytest.raises(fastws.ConfigError, match=f"callable given as {name}= raised") as raised:
+            await sup.connect()
+        assert isinstance(raised.value.__cause__.__cause__, asyncio.CancelledError)
+        assert type(seen[-1]) is FatalError
+
+    run_virtual(main())
+
+
+def test_what_is_cancelled_inside_of_a_connector_or_a_strategy_is_no_cancellation_of_ours():
+    class Asks:
+        def next_delay(self, failure):
+            raise asyncio.CancelledError
+
+        def reset(self):
+            raise asyncio.CancelledError
+
+    async def main():
+        with pytest.raises(InnerCancellation):
+            await supervisor(MemoryConnector(cancelled_inside)).connect()
+        sup = supervisor(MemoryConnector(refused()), Asks())
+        with pytest.raises(InnerCancellation) as raised:
+            await sup.connect()
+        assert "retry strategy" in raised.value.__notes__[0]
+        sup.mark_stable()
+
+    run_virtual(main())

@@ -260,6 +260,21 @@ def test_after_a_failure_everything_says_why():
     client.shutdown()
 
 
+def test_events_made_between_two_runs_have_the_second_unless_they_were_read_before():
+    client = fastws.sync.WebSocketClient("ws://localhost:1/", retry=fastws.NoRetry())
+    kinds = []
+    for _ in range(2):
+        events, read_before = client.events(), client.events()
+        if kinds:
+            assert isinstance(read_before.recv(timeout=0), fastws.events.Shutdown)
+        with pytest.raises(fastws.RetriesExhausted):
+            client.run()
+        kinds.append([type(event).__name__ for event in events])
+    assert kinds == [["Connecting", "Error", "FatalError", "Shutdown"]] * 2
+    with pytest.raises(fastws.ReceiveError, match="ended"):
+        read_before.recv(timeout=0)
+
+
 def test_types_say_what_a_stream_gives():
     def returned(kind):
         return [str(overload.__annotations__["return"]) for overload in typing.get_overloads(kind.stream)]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Iterable
 from datetime import timedelta
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, get_args
 
 from fastws._checks import choice, optional_duration
 from fastws._deadline import Deadline
+from fastws._interrupt import InnerCancellation, users_code
 from fastws.context import ConnectionContext
 from fastws.errors import ConfigError, ExtensionError
 
@@ -323,7 +323,8 @@ class ExtensionHost:
 
     async def _call(self, extension: Extension, hook: str, *arguments: object) -> Any:
         started = monotonic()
-        result = getattr(extension, hook)(*arguments)
+        with users_code:
+            result = getattr(extension, hook)(*arguments)
         self._watch(extension, hook, started)
         return await self._awaited(result) if isawaitable(result) else result
 
@@ -336,7 +337,8 @@ class ExtensionHost:
         context: ConnectionContext,
     ) -> Message | None:
         started = monotonic()
-        result: Any = function(message, context)
+        with users_code:
+            result: Any = function(message, context)
         self._watch(extension, hook, started)
         if result is None or isinstance(result, str | bytes):
             return result
@@ -348,17 +350,12 @@ class ExtensionHost:
         limit = self.deadline.limit(self.timeout)
         try:
             async with limit:
-                return await result
+                with users_code:
+                    return await result
         except TimeoutError as error:
             if limit.expired():
                 raise _Late(self._why_late()) from error
             raise
-        except asyncio.CancelledError as error:
-            task = asyncio.current_task()
-            if task is not None and task.cancelling():
-                raise
-            # Nobody cancels us: something that the hook waited for was cancelled.
-            raise _Cancelled("something that it waited for was cancelled") from error
 
     def _why_late(self) -> str:
         if self.deadline.is_over:
@@ -370,7 +367,7 @@ class ExtensionHost:
             self._name_slow(extension, hook)
 
     def _failure(self, extension: Extension, hook: str, error: Exception) -> ExtensionError:
-        what = str(error) if isinstance(error, _Late | _Cancelled | _WrongType) else f"it raised {error!r}"
+        what = str(error) if isinstance(error, _Late | InnerCancellation | _WrongType) else f"it raised {error!r}"
         return ExtensionError(what, name=extension.name, hook=hook)
 
     def _name_slow(self, extension: Extension, hook: str) -> None:
@@ -389,10 +386,6 @@ class ExtensionHost:
 
 class _Late(TimeoutError):
     """An async hook took too long."""
-
-
-class _Cancelled(RuntimeError):
-    """An async hook was cancelled from the inside."""
 
 
 class _WrongType(TypeError):

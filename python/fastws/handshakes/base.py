@@ -12,6 +12,7 @@ from typing import Any, Final, Protocol, Self, TypeVar, runtime_checkable
 import orjson
 
 from fastws._checks import is_async, optional_duration
+from fastws._interrupt import InnerCancellation, users_code
 from fastws.context import ConnectionContext
 from fastws.errors import ConnectionClosed, HandshakeError, HandshakeTimeout, is_retryable
 from fastws.redact import Redactor, printable
@@ -255,7 +256,8 @@ async def perform(handshaker: SupportsHandshake, channel: HandshakeChannel, cont
     deadline = channel.limit(handshaker.timeout)
     try:
         async with deadline:
-            await handshaker.handshake(channel, context)
+            with users_code:
+                await handshaker.handshake(channel, context)
     except HandshakeError as error:
         _judged(handshaker, error)
         raise
@@ -342,7 +344,8 @@ def _late(handshaker: SupportsHandshake, channel: HandshakeChannel) -> Handshake
 
 
 def _other(error: Exception) -> HandshakeError:
-    return HandshakeError(f"{type(error).__name__} was raised in it", retryable=is_retryable(error))
+    what = str(error) if isinstance(error, InnerCancellation) else f"{type(error).__name__} was raised in it"
+    return HandshakeError(what, retryable=is_retryable(error))
 
 
 def _message(message: Any) -> Message:

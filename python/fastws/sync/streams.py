@@ -329,7 +329,8 @@ class EventStream(Iterator[Event]):
     """The events of a client, in order: ``for event in client.events()``.
 
     Holds up to 256; when more wait, the oldest is dropped and counted. Ends after ``Shutdown``. Leaving ``with``,
-    ``close()``, or nobody holding the stream detaches it.
+    ``close()``, or nobody holding the stream detaches it. One that is made when the client is over holds that
+    ``Shutdown``, and instead of it the next run, if that begins before it is read.
     """
 
     __slots__ = ("_inbox", "_reader", "_thread")
@@ -412,7 +413,12 @@ class _Inbox(events.EventStream):
         self.bell = Bell()
 
     def next(self) -> Event | None:
-        return self._queue.popleft() if self._queue else None
+        try:
+            event = self._queue.popleft()
+        except IndexError:
+            return None
+        self._is_early = False
+        return event
 
     @property
     def is_over(self) -> bool:

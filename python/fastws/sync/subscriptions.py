@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import timedelta
 
 from fastws.subscriptions import Payload, Predicate, Subscription, SubscriptionState
 
@@ -28,9 +29,9 @@ class Subscriptions:
         unsubscribe: Payload | None = None,
         ack: Predicate | None = None,
         nack: Predicate | None = None,
-        ack_timeout: float = 10.0,
+        ack_timeout: float | timedelta = 10.0,
         match: Predicate | None = None,
-        data_timeout: float | None = None,
+        data_timeout: float | timedelta | None = None,
     ) -> Subscription:
         """Subscribes, now and after every reconnect, in the order of the first ``add``.
 
@@ -43,10 +44,10 @@ class Subscriptions:
             ack: Tells whether a message confirms it: gets the message decoded from JSON, or as it came if it is none.
                 None: it is confirmed as soon as it is sent.
             nack: Tells whether a message refuses it.
-            ack_timeout: Seconds until an unconfirmed one counts as failed.
+            ack_timeout: Seconds (or a ``timedelta``) until an unconfirmed one counts as failed.
             match: Tells whether a message belongs to it, for ``data_timeout``.
-            data_timeout: Seconds without such a message after which it is stale: it is then sent again, once; if that
-                does not help within the same time, the client reconnects. None for no limit.
+            data_timeout: Seconds (or a ``timedelta``) without such a message after which it is stale: it is then sent
+                again, once; if that does not help within the same time, the client reconnects. None for no limit.
 
         Raises:
             ConfigError: The arguments do not go together, or differ from those that the key has already (predicates

@@ -26,6 +26,7 @@ from fastws.handshakes import perform
 from support.connection import FakeConnection, closed
 from support.handshaking import failed, left, shake
 from virtual_time import run_virtual
+from wires import cancelled_inside
 
 
 def test_messages_are_sent_as_their_kind():
@@ -207,3 +208,16 @@ def test_tokens_are_in_no_log(caplog):
         error = failed(AuthHandshaker("hunter2").json(), answer)
         assert "hunter2" not in f"{error} {error!r}"
     assert "hunter2" not in caplog.text
+
+
+def test_what_is_cancelled_inside_of_a_handshake_fails_it():
+    class Waits(Handshaker):
+        name = "waits"
+
+        async def handshake(self, channel, context):
+            await cancelled_inside()
+
+    error = failed(Waits())
+    assert str(error) == "the handshake 'waits' failed: something that it waited for was cancelled"
+    assert isinstance(error.__cause__.__cause__, asyncio.CancelledError)
+    assert not error.is_retryable
