@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from ._account import Account, Item, Left, Message, Receipt, fail, succeed
 from ._interrupt import tell
+from ._policy import not_sendable
 from .connection import BytesLike, Connection
 from .errors import (
     ConnectionClosed,
@@ -156,6 +157,7 @@ class Outbox:
             # Before it is accepted: who gives up waiting, by a timeout or a cancellation, has sent nothing.
             native = self._native
             if native is not None and native._is_above_write_limit:
+                message = plain(message)  # what is none is refused at once
                 with contextlib.suppress(ConnectionClosed):  # what can be done then is decided below
                     await native._drain_future()
             try:
@@ -586,5 +588,10 @@ class Outbox:
 
 
 def plain(message: str | BytesLike) -> Message:
-    """A message that nobody can change any more."""
-    return message if isinstance(message, str | bytes) else bytes(message)
+    """A message that nobody can change any more. Raises TypeError of what is none."""
+    if isinstance(message, str | bytes):
+        return message
+    try:
+        return memoryview(message).tobytes()
+    except TypeError:
+        raise not_sendable(message) from None

@@ -12,7 +12,7 @@ import orjson
 
 from . import _core
 from ._account import fail
-from .connection import BytesLike
+from .connection import BytesLike, check_many
 from .errors import NotSent
 from .outbox import Receipt, plain
 
@@ -129,8 +129,7 @@ class Sending:
 
     async def send_many(self, messages: Iterable[str | BytesLike], text: bool | None = None) -> None:
         """Sends messages in order, waiting for room where there is none. They leave together, as in ``cork()``."""
-        if isinstance(messages, str | bytes | bytearray | memoryview):
-            raise TypeError("send_many() takes several messages, such as a list; send() takes one")
+        check_many(messages)
         with self._parts.outbox.corked():
             for message in messages:
                 await self.send(message, text)
