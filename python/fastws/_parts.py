@@ -66,7 +66,7 @@ class Parts:
     """The outage that is under way."""
     dials_at_down: int = 0
     unsent: tuple[Unsent, ...] = ()
-    """What the last session left unsent."""
+    """What the last session left unsent, while no other may follow."""
     open: tuple[Connection, ...] = ()
     """Connections whose counters are not yet in the supervisor's state."""
     received_otherwise: int = 0

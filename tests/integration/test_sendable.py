@@ -10,7 +10,7 @@ from peers import SMALL, Gate, Peer, ignoring_the_end, stalled
 from sendable import WAYS, WRONG, Passing, PassingAtOnce, refuses_all
 
 
-@pytest.mark.parametrize("options", [{}, {"extensions": [Passing()]}], ids=str)
+@pytest.mark.parametrize("options", [{}, {"extensions": [Passing()]}], ids=["plain", "looked at"])
 async def test_on_a_native_connection(fastws_server, options):
     client = fastws.WebSocketClient(fastws_server.url("/sink"), **options)
     async with client:
@@ -35,7 +35,7 @@ async def test_a_peer_that_reads_nothing_holds_up_no_refusal():
             gate.open()
 
 
-@pytest.mark.parametrize("options", [{}, {"extensions": [PassingAtOnce()]}], ids=str)
+@pytest.mark.parametrize("options", [{}, {"extensions": [PassingAtOnce()]}], ids=["plain", "looked at"])
 def test_by_calls_that_block(fastws_server, options):
     config = fastws.ClientConfig(on_disconnect_send="keep")
     client = fastws.sync.WebSocketClient(fastws_server.url("/sink"), config=config, **options)

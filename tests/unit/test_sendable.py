@@ -26,7 +26,9 @@ def test_without_a_connection(policy):
     run_virtual(main())
 
 
-@pytest.mark.parametrize("options", [{}, {"extensions": [Passing()]}, {"extensions": [PassingAtOnce()]}], ids=str)
+@pytest.mark.parametrize(
+    "options", [{}, {"extensions": [Passing()]}, {"extensions": [PassingAtOnce()]}], ids=["plain", "async", "looked at"]
+)
 def test_on_a_connection_of_a_connectors_own(options):
     async def main():
         connector = MemoryConnector()
@@ -66,7 +68,7 @@ def test_send_many_takes_several_in_order(many):
     run_virtual(main())
 
 
-@pytest.mark.parametrize("wrong", [5, None, 1.5, {1}, object()], ids=repr)
+@pytest.mark.parametrize("wrong", [5, None, 1.5, {1}, object()], ids=lambda wrong: type(wrong).__name__)
 def test_what_subscribes(wrong):
     subscriptions = fastws.Subscriptions()
     for arguments in ({"message": wrong}, {"message": "sub", "unsubscribe": wrong}):
