@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 from . import _arguments, _core, _policy
 from ._interrupt import tell
 from ._keywords import explains_unknown_keywords
-from ._parts import End, MessageKey, Parts, Tap
+from ._parts import End, MessageKey, Parts
+from ._tap import Tap, Tapping
 from .config import ClientConfig
 from .errors import (
     AlreadyRunning,
@@ -89,8 +90,9 @@ class WebSocketClient(Running, Requesting, Receiving):
         connector: Makes the connections; ``DefaultConnector()``.
         rate_limit: How much is sent at most: see ``RateLimit``.
         connect_limiter: How many connections are opened at most, shared by clients: see ``ConnectLimiter``.
-        tap: Called for each message, ``tap(direction, received_ns, data)``, such as a ``Recorder``. It makes messages
-            pass through Python.
+        tap: Called for each message, ``tap(direction, at_ns, data)``, such as a ``Recorder``: with ``"in"`` for one
+            received, ``"out"`` for one that a connection accepted (not those of handshakers), ``"open"`` for a
+            connection, its URI. What it raises is logged. It makes messages pass through Python.
         message_key: Tells messages apart: gets a message, gives something hashable, or None. With it a connection that
             has reached ``ClientConfig.max_connection_age`` is replaced without a loss and without repetition.
         metadata: What handshakers and extensions find in their context.
@@ -186,7 +188,9 @@ class WebSocketClient(Running, Requesting, Receiving):
             extensions, timeout=self.config.extension_timeout, policy=self.config.processor_error_policy
         )
         self._ring = make_ring(self.config)
-        self._outbox = Outbox(self.config, self._terminal, _max_send_bytes(self.config) if connector is None else None)
+        tapping = Tapping(tap) if tap is not None else None
+        max_bytes = _max_send_bytes(self.config) if connector is None else None
+        self._outbox = Outbox(self.config, self._terminal, max_bytes, tapping)
         self._parts = Parts(
             config=self.config,
             supervisor=self._supervisor,
@@ -196,7 +200,7 @@ class WebSocketClient(Running, Requesting, Receiving):
             handshaker=handshake if handshake is not None else NoOpHandshaker(),
             host=self._host,
             rate_limit=rate_limit,
-            tap=tap,
+            tap=tapping,
             metadata=dict(metadata or {}),
             message_key=message_key,
             rotate=self._rotate,
@@ -501,6 +505,8 @@ class WebSocketClient(Running, Requesting, Receiving):
         if session is None or not self.is_ready:
             raise NotConnected(self.uri)
         await session.wire.send(message)
+        if self._parts.tap is not None:
+            self._parts.tap.sent(message, None)
 
     def _stayed_silent(self, key: str, seconds: float) -> None:
         session = self._session

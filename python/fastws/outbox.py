@@ -31,6 +31,7 @@ from .errors import (
 from .rate import Pacer, Priority
 
 if TYPE_CHECKING:
+    from ._tap import Tapping
     from .config import ClientConfig
     from .connector import Wire
 
@@ -55,6 +56,7 @@ class Outbox:
         config: ``send_queue_capacity`` bounds what waits in either queue, ``on_disconnect_send`` chooses the policy.
         closed: The exception of sending when the client is over; None while it is not.
         max_bytes: What fits a connection's send queue, where that is known before there is one.
+        tap: Told of each message that a connection accepts.
     """
 
     __slots__ = (
@@ -75,6 +77,7 @@ class Outbox:
         "_pacer",
         "_policy",
         "_room",
+        "_tap",
         "_timer",
         "_waiting",
         "_wire",
@@ -90,6 +93,7 @@ class Outbox:
         config: ClientConfig,
         closed: Callable[[], BaseException | None],
         max_bytes: int | None = None,
+        tap: Tapping | None = None,
     ) -> None:
         self._capacity = config.send_queue_capacity
         self._keep_limit = config.keep_limit
@@ -97,6 +101,7 @@ class Outbox:
         self._pacer: Pacer | None = None
         self._closed = closed
         self._max_bytes = max_bytes
+        self._tap = tap
         self._wire: Wire | None = None
         self._native: Connection | None = None
         # An empty deque takes 760 bytes, and most clients wait for nothing: each is made when it is needed.
@@ -292,6 +297,8 @@ class Outbox:
         except ConnectionClosed as error:
             # It ended, and the session is about to hear of it.
             raise NotConnected(f"nothing was sent: {error}", message=plain(message)) from error
+        if self._tap is not None:
+            self._tap.sent(plain(message), text)
 
     def _all_left(self) -> bool:
         """Whether the kernel has taken everything that the connection accepted."""
@@ -423,6 +430,8 @@ class Outbox:
             raise MaybeSent(_CUT, message=item.message) from error
         else:
             self.sent_otherwise += 1
+            if self._tap is not None:
+                self._tap.sent(item.message, item.text)
         return True
 
     async def _while_there(self, sending: Coroutine[Any, Any, bool], item: Item) -> bool:

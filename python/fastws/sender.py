@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
-import time
 from collections.abc import Coroutine, Iterable
 from typing import TYPE_CHECKING, Any
 
@@ -59,8 +58,6 @@ class Sending:
                 return
             message = passed
         self._parts.outbox.send_nowait(message, text, urgent=urgent, expires=_moment(expires), key=key)
-        if (tap := self._parts.tap) is not None:
-            tap("out", time.time_ns(), plain(message))
 
     async def send(
         self,
@@ -102,8 +99,6 @@ class Sending:
             await sending
         else:
             await self._within(seconds, sending)
-        if (tap := self._parts.tap) is not None:
-            tap("out", time.time_ns(), plain(message))
         return future
 
     async def _within(self, seconds: float, sending: Coroutine[Any, Any, None]) -> None:

@@ -248,7 +248,10 @@ class Session:
         channel = HandshakeChannel(
             self.wire, pace=None if pacer is None else functools.partial(pacer.acquire, Priority.HANDSHAKE)
         )
+        if parts.tap is not None:
+            parts.tap("open", time.time_ns(), parts.supervisor.uri)
         await self._shake_hands(channel, context)
+        channel.tap = parts.tap
         if len(parts.subscriptions):
             self._restored = await parts.subscriptions.restore(channel, parts.config.restore_timeout)
         return channel.unclaimed

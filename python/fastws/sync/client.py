@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any, Literal, NoReturn, Self, TypeVar, Unpack,
 
 from fastws import _arguments, _core, builder, client
 from fastws._keywords import explains_unknown_keywords
-from fastws._parts import MessageKey, Tap
+from fastws._parts import MessageKey
+from fastws._tap import Tap
 from fastws.config import ClientConfig
 from fastws.connection import BytesLike
 from fastws.errors import AlreadyRunning, tell_unsent
