@@ -281,7 +281,8 @@ class Tapped:
     sent: list = field(default_factory=list)
 
     def __call__(self, direction, received_ns, data):
-        (self.received if direction == "in" else self.sent).append(data)
+        if direction != "open":
+            (self.received if direction == "in" else self.sent).append(data)
 
 
 class Looking(fastws.Extension):

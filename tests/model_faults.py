@@ -195,7 +195,7 @@ FAULTS = (
         (
             Edit("session.py", "await self._parts.outbox.flushed()", "pass"),
             Edit("session.py", "await self.wire.close(code, reason)", "self._abort(reason)"),
-            Edit("client.py", "if unsent:", "if False:"),
+            Edit("client.py", "if is_unsent(unsent):", "if False:"),
         ),
     ),
     Fault(

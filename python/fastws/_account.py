@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from collections.abc import Callable
 from typing import NamedTuple
 
 from .connection import Connection
@@ -56,6 +57,22 @@ class Account:
         written = accepted - not_begun - begun
         while self._items and self._items[0][0] <= written:
             succeed(self._items.popleft()[1].receipt)
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether the kernel has taken everything by now."""
+        self.settle()
+        return not self._items
+
+    def when_written(self, tell: Callable[[object], None]) -> None:
+        """Calls ``tell`` when the kernel has taken everything accepted by now, or the connection has ended."""
+
+        def written(future: asyncio.Future[None]) -> None:
+            if not future.cancelled():
+                future.exception()  # that it ended is no error here
+            tell(self)
+
+        self._native._written_future().add_done_callback(written)
 
     def close(self, *, keeps: bool) -> tuple[list[Unsent], list[Item]]:
         """The connection has ended: what was lost, and, if ``keeps``, what another one may send without a risk."""

@@ -19,6 +19,7 @@ from .retry import Failure
 if TYPE_CHECKING:
     from ._core import Ring
     from ._intake import Intake
+    from ._tap import Tapping
     from .config import ClientConfig
     from .connection import Connection
     from .extensions import ExtensionHost
@@ -30,10 +31,7 @@ if TYPE_CHECKING:
     from .subscriptions import Subscriptions
     from .supervisor import ConnectionSupervisor
 
-__all__ = ["End", "Gate", "MessageKey", "Over", "Parts", "Tap"]
-
-Tap = Callable[[str, int, str | bytes], Any]
-"""``tap(direction, received_ns, data)``: direction is ``"in"`` or ``"out"``."""
+__all__ = ["End", "Gate", "MessageKey", "Over", "Parts"]
 
 MessageKey = Callable[[str | bytes], Hashable | None]
 """Tells messages apart."""
@@ -54,7 +52,7 @@ class Parts:
     handshaker: SupportsHandshake
     host: ExtensionHost
     rate_limit: RateLimit | RateLimits | None
-    tap: Tap | None
+    tap: Tapping | None
     metadata: dict[str, Any]
     rotate: Callable[[], None]
     """The session has reached its age: another is to take over."""
@@ -66,7 +64,7 @@ class Parts:
     """The outage that is under way."""
     dials_at_down: int = 0
     unsent: tuple[Unsent, ...] = ()
-    """What the last session left unsent."""
+    """What the last session left unsent, while no other may follow."""
     open: tuple[Connection, ...] = ()
     """Connections whose counters are not yet in the supervisor's state."""
     received_otherwise: int = 0

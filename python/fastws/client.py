@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 from . import _arguments, _core, _policy
 from ._interrupt import tell, users_code
 from ._keywords import explains_unknown_keywords
-from ._parts import End, MessageKey, Parts, Tap
+from ._parts import End, MessageKey, Parts
+from ._tap import Tap, Tapping
 from .config import ClientConfig
 from .errors import (
     AlreadyRunning,
@@ -24,6 +25,9 @@ from .errors import (
     ReceiveError,
     ShutdownTimeout,
     Unsent,
+    is_unsent,
+    tell_unsent,
+    unsent_messages,
 )
 from .events import DisconnectReason, Event, EventStream
 from .extensions import Extension, ExtensionHost
@@ -85,8 +89,9 @@ class WebSocketClient(Running, Requesting, Receiving):
         connector: Makes the connections; ``DefaultConnector()``.
         rate_limit: How much is sent at most: see ``RateLimit``.
         connect_limiter: How many connections are opened at most, shared by clients: see ``ConnectLimiter``.
-        tap: Called for each message, ``tap(direction, received_ns, data)``, such as a ``Recorder``. It makes messages
-            pass through Python.
+        tap: Called for each message, ``tap(direction, at_ns, data)``, such as a ``Recorder``: with ``"in"`` for one
+            received, ``"out"`` for one that a connection accepted (not those of handshakers), ``"open"`` for a
+            connection, its URI. What it raises is logged. It makes messages pass through Python.
         message_key: Tells messages apart: gets a message, gives something hashable, or None. With it a connection that
             has reached ``ClientConfig.max_connection_age`` is replaced without a loss and without repetition.
         metadata: What handshakers and extensions find in their context.
@@ -182,7 +187,9 @@ class WebSocketClient(Running, Requesting, Receiving):
             extensions, timeout=self.config.extension_timeout, policy=self.config.processor_error_policy
         )
         self._ring = make_ring(self.config)
-        self._outbox = Outbox(self.config, self._terminal)
+        tapping = Tapping(tap) if tap is not None else None
+        max_bytes = _max_send_bytes(self.config) if connector is None else None
+        self._outbox = Outbox(self.config, self._terminal, max_bytes, tapping)
         self._parts = Parts(
             config=self.config,
             supervisor=self._supervisor,
@@ -192,7 +199,7 @@ class WebSocketClient(Running, Requesting, Receiving):
             handshaker=handshake if handshake is not None else NoOpHandshaker(),
             host=self._host,
             rate_limit=rate_limit,
-            tap=tap,
+            tap=tapping,
             metadata=dict(metadata or {}),
             message_key=message_key,
             rotate=self._rotate,
@@ -301,6 +308,8 @@ class WebSocketClient(Running, Requesting, Receiving):
     async def run(self) -> None:
         """Runs until ``shutdown``, or raises the cause of any other end.
 
+        What it raises has the messages that were not, or maybe not, sent in ``unsent``, a CancelledError too.
+
         Raises:
             AlreadyRunning: It runs already.
             RetriesExhausted: The retry strategy gave up; ``__cause__`` is the last failure.
@@ -348,11 +357,11 @@ class WebSocketClient(Running, Requesting, Receiving):
                 await session.let_former_go(at_once=True)
                 for connection in self._parts.open:
                     self._parts.settle(connection)
-            self._parts.unsent = ()  # Disconnected has told; they are no shutdown's
             assert over.failure is not None, "no session took over"
             if over.final:
                 assert over.failure.cause is not None, "a last session has a cause"
                 raise supervisor.fatal(over.failure.cause)
+            self._parts.unsent = ()  # Disconnected has told; they are no shutdown's
             if over.is_requested:
                 supervisor.renew()
             else:
@@ -362,7 +371,9 @@ class WebSocketClient(Running, Requesting, Receiving):
         """Everybody is told, whatever happened."""
         self._parts.hurry()
         self._conclude(error)
-        self._unsent = (*self._parts.unsent, *self._outbox.close())
+        untold = self._outbox.close()
+        self._unsent = (*self._parts.unsent, *untold)
+        self._tell_unsent(error)
         self._ring._end(None if error is None or isinstance(error, asyncio.CancelledError) else error)
         try:
             await self.subscriptions.aclose(error if isinstance(error, Exception) else None)
@@ -370,7 +381,7 @@ class WebSocketClient(Running, Requesting, Receiving):
         finally:
             self._is_running = False
             self._task = None
-            self._supervisor.ended()
+            self._supervisor.ended(untold)
             limit = self._parts.deadline.limit(self.config.extension_timeout)
             self._parts.deadline.clear()
             self._tell_over()
@@ -387,6 +398,15 @@ class WebSocketClient(Running, Requesting, Receiving):
                 self._observing = _nothing
                 tell((ending,))
 
+    def _tell_unsent(self, error: BaseException | None) -> None:
+        """What was not sent is on the exception that ended it, and in the log."""
+        if error is not None:
+            tell_unsent(error, self._unsent)
+            if self._cause is not None:
+                tell_unsent(self._cause, self._unsent)
+        if is_unsent(self._unsent):
+            log.warning("%s: the client has ended; %s", self.uri, unsent_messages(self._unsent))
+
     async def shutdown(self, timeout: Seconds = None) -> None:  # noqa: ASYNC109 - it has an end in any case
         """Ends the client: sends what is queued, then Close, and waits for the peer's.
 
@@ -397,22 +417,25 @@ class WebSocketClient(Running, Requesting, Receiving):
                 up.
 
         Raises:
-            ShutdownTimeout: Some messages were not sent by then; ``unsent`` has them.
+            ShutdownTimeout: Some messages were not sent by then, or could not be, as there was no connection;
+                ``unsent`` has them.
         """
         if not self._is_running:
             return
         self._parts.check_thread()
         seconds = _seconds(timeout, self.config.shutdown_timeout)
-        deadline = asyncio.get_running_loop().time() + seconds
-        self._parts.deadline.set(deadline)
+        now = asyncio.get_running_loop().time
+        began = now()
+        self._parts.deadline.set(began + seconds)
         self._supervisor.shutdown()
         session = self._session
         if asyncio.current_task() is self._task or (session is not None and session.intake.is_own_task()):
             return  # a callback of ours: run() goes on when it returns
         await self._until_over()
         unsent = self._unsent
-        if unsent:
-            raise ShutdownTimeout(f"{self.uri}: shut down after {seconds:g} s", timeout=seconds, unsent=unsent)
+        if is_unsent(unsent):
+            text = f"{self.uri}: shut down in {now() - began:.3f} s of {seconds:g} s"
+            raise ShutdownTimeout(text, timeout=seconds, unsent=unsent)
 
     def reconnect(self, reason: str = "requested") -> None:
         """Closes the present connection politely and opens another, at once: attempts are counted anew.
@@ -483,6 +506,8 @@ class WebSocketClient(Running, Requesting, Receiving):
             raise NotConnected(self.uri)
         with users_code:
             await session.wire.send(message)
+        if self._parts.tap is not None:
+            self._parts.tap.sent(message, None)
 
     def _stayed_silent(self, key: str, seconds: float) -> None:
         session = self._session
@@ -534,6 +559,12 @@ def _connect_options(config: ClientConfig) -> Mapping[str, Any]:
         "max_send_queue": config.send_queue_capacity,
         **config.ws_config,
     }
+
+
+def _max_send_bytes(config: ClientConfig) -> int | None:
+    """What fits the send queue of a connection, if it was said, and nothing is compressed before."""
+    limit = config.ws_config.get("max_send_bytes")
+    return limit if isinstance(limit, int) and config.ws_config.get("compression") is None else None
 
 
 def _seconds(value: Seconds, otherwise: float) -> float:

@@ -7,6 +7,7 @@ not meet again is said in one place, ``is_retryable``.
 
 from __future__ import annotations
 
+import contextlib
 import errno as _errno
 import os
 from dataclasses import dataclass
@@ -79,7 +80,13 @@ Outcome = Literal["not_sent", "maybe_sent", "failed"]
 
 
 class FastwsError(Exception):
-    """Base of every exception of fastws."""
+    """Base of every exception of fastws.
+
+    Attributes:
+        unsent: The messages that a client which ended so did not, or maybe not, send.
+    """
+
+    unsent: tuple[Unsent, ...] = ()
 
     def context(self, text: str) -> Self:
         """Adds a note that says what was under way, shown below the message in a traceback; returns the exception."""
@@ -683,7 +690,8 @@ class ShutdownTimeout(ClientError, TimeoutError):
 
     Attributes:
         timeout: The deadline in seconds.
-        unsent: The messages that were not, or maybe not, sent.
+        unsent: The messages that were not, or maybe not, sent; those too that failed before and no earlier session's
+            end has told of.
     """
 
     def __init__(self, message: str, *, timeout: float | None = None, unsent: tuple[Unsent, ...] = ()) -> None:
@@ -692,7 +700,7 @@ class ShutdownTimeout(ClientError, TimeoutError):
         self.unsent = unsent
 
     def __str__(self) -> str:
-        return f"{super().__str__()}; unsent messages: {len(self.unsent)}" if self.unsent else super().__str__()
+        return f"{super().__str__()}; {unsent_messages(self.unsent)}" if self.unsent else super().__str__()
 
 
 class RetriesExhausted(ClientError):
@@ -736,6 +744,28 @@ class Unsent:
 
     def __repr__(self) -> str:
         return f"Unsent({_sized(self.message)}, outcome={self.outcome!r}, why={self.why!r})"
+
+
+def unsent_messages(unsent: tuple[Unsent, ...]) -> str:
+    """How many there are, as errors, notes and the log say it."""
+    return f"unsent messages: {len(unsent)}"
+
+
+def is_unsent(unsent: tuple[Unsent, ...]) -> bool:
+    """Whether something is among them that its sender may still believe to have been sent, or to be sent yet."""
+    return any(each.outcome != "failed" for each in unsent)
+
+
+def tell_unsent(error: BaseException, unsent: tuple[Unsent, ...]) -> None:
+    """Lets ``error`` say what was not sent: its attribute ``unsent`` has it, and a note says how much. But once."""
+    own = getattr(error, "unsent", ())
+    if not unsent or own == unsent:
+        return
+    if isinstance(own, tuple):  # else it is something else of the user's exception
+        with contextlib.suppress(AttributeError):
+            error.unsent = (*own, *unsent)  # type: ignore[attr-defined]
+    if is_unsent(unsent) and not isinstance(error, ShutdownTimeout):
+        error.add_note(unsent_messages(unsent))
 
 
 def is_retryable(error: BaseException | None) -> bool:

@@ -143,14 +143,19 @@ class Error(Event):
 
 @dataclass(frozen=True, slots=True)
 class FatalError(Event):
-    """The client gives up. ``run()`` raises ``error``."""
+    """The client gives up. ``run()`` raises ``error``; what was not sent is told by ``Shutdown``, which follows."""
 
     error: BaseException
 
 
 @dataclass(frozen=True, slots=True)
 class Shutdown(Event):
-    """The client has ended, for whatever reason. The last event: streams of events end behind it."""
+    """The client has ended, for whatever reason. The last event: streams of events end behind it.
+
+    ``unsent`` are the messages that were not sent and of which no ``Disconnected`` has told.
+    """
+
+    unsent: tuple[Unsent, ...] = ()
 
 
 E = TypeVar("E", bound=Event)

@@ -27,6 +27,7 @@ class ClientStats:
         bytes_sent: Bytes sent, below TLS.
         messages_unsent: Messages that a session's end left unsent, or maybe sent.
         messages_expired: Messages that expired while they waited.
+        messages_failed: Messages that waited and that the connection refused then, such as too large ones.
         messages_dropped: Messages dropped as there was no connection (``on_disconnect_send="drop"``).
         waiting_messages: Gauge: messages that wait for a connection or the rate limit.
         retained_messages: Gauge: messages that the slowest stream has not taken.
@@ -49,6 +50,7 @@ class ClientStats:
     bytes_sent: int
     messages_unsent: int
     messages_expired: int
+    messages_failed: int
     messages_dropped: int
     waiting_messages: int
     retained_messages: int
@@ -110,6 +112,7 @@ def client_stats(parts: Parts) -> ClientStats:
         bytes_sent=state.bytes_sent + live.bytes_sent,
         messages_unsent=outbox.unsent,
         messages_expired=outbox.expired,
+        messages_failed=outbox.failed,
         messages_dropped=outbox.dropped,
         waiting_messages=outbox.waits,
         retained_messages=ring.retained,

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from ._account import Account, Item, Left, Message, Receipt, fail, succeed
 from ._interrupt import tell
+from ._policy import not_sendable
 from .connection import BytesLike, Connection
 from .errors import (
     ConnectionClosed,
@@ -30,6 +31,7 @@ from .errors import (
 from .rate import Pacer, Priority
 
 if TYPE_CHECKING:
+    from ._tap import Tapping
     from .config import ClientConfig
     from .connector import Wire
 
@@ -37,6 +39,9 @@ __all__ = ["Outbox", "Receipt"]
 
 _NONE: deque[Any] = deque(maxlen=0)
 """Nothing waits, for the many of whom that is true; nothing is put into it."""
+
+_MAX_HEADER = 14
+"""Bytes of a client's frame before its payload, at most (RFC 6455 §5.2)."""
 
 _CUT = "the connection ended while it was sending it"
 """What is said of a message that a connector's own connection waited for room with."""
@@ -50,10 +55,13 @@ class Outbox:
     Args:
         config: ``send_queue_capacity`` bounds what waits in either queue, ``on_disconnect_send`` chooses the policy.
         closed: The exception of sending when the client is over; None while it is not.
+        max_bytes: What fits a connection's send queue, where that is known before there is one.
+        tap: Told of each message that a connection accepts.
     """
 
     __slots__ = (
         "_account",
+        "_ahead",
         "_capacity",
         "_closed",
         "_cut",
@@ -64,10 +72,12 @@ class Outbox:
         "_keep_limit",
         "_left",
         "_lost",
+        "_max_bytes",
         "_native",
         "_pacer",
         "_policy",
         "_room",
+        "_tap",
         "_timer",
         "_waiting",
         "_wire",
@@ -82,17 +92,22 @@ class Outbox:
         self,
         config: ClientConfig,
         closed: Callable[[], BaseException | None],
+        max_bytes: int | None = None,
+        tap: Tapping | None = None,
     ) -> None:
         self._capacity = config.send_queue_capacity
         self._keep_limit = config.keep_limit
         self._policy: Literal["fail", "keep", "drop"] = config.on_disconnect_send
         self._pacer: Pacer | None = None
         self._closed = closed
+        self._max_bytes = max_bytes
+        self._tap = tap
         self._wire: Wire | None = None
         self._native: Connection | None = None
         # An empty deque takes 760 bytes, and most clients wait for nothing: each is made when it is needed.
         self._waiting: deque[Item] = _NONE
         self._account: Account | None = None
+        self._ahead: tuple[Left, ...] = ()
         self._lost: deque[Unsent] = _NONE
         self._room: deque[asyncio.Future[None]] = _NONE
         self._draining: asyncio.Task[None] | None = None
@@ -124,7 +139,8 @@ class Outbox:
         if expires is not None and self._has_expired(Item(plain(message), text, expires, receipt)):
             return  # it waited for room until then
         wire = self._wire
-        if wire is not None and not self._waiting and (self._pacer is None or self._pacer.try_acquire(key)):
+        may_go = wire is not None and not self._waiting and (urgent or not self._ahead)
+        if wire is not None and may_go and (self._pacer is None or self._pacer.try_acquire(key)):
             try:
                 self._hand_over(wire, message, text)
             except Exception as error:
@@ -156,6 +172,7 @@ class Outbox:
             # Before it is accepted: who gives up waiting, by a timeout or a cancellation, has sent nothing.
             native = self._native
             if native is not None and native._is_above_write_limit:
+                message = plain(message)  # what is none is refused at once
                 with contextlib.suppress(ConnectionClosed):  # what can be done then is decided below
                     await native._drain_future()
             try:
@@ -223,6 +240,7 @@ class Outbox:
         error = self._closed()
         if error is not None:
             raise error
+        self._check(item.message, item.text)
         if self._wire is None and self._policy != "keep":
             if self._policy == "drop":
                 self.dropped += 1
@@ -234,6 +252,8 @@ class Outbox:
                 message=item.message,
             )
         limit, name, why = self._capacity, "send_queue_capacity", "the rate limit lets no more through"
+        if self._ahead:
+            why = "the connection that was replaced has not sent what it accepted"
         if self._wire is None:
             limit, name, why = self._keep_limit, "keep_limit", "there is no connection"
         if len(self._waiting) >= limit:
@@ -253,6 +273,19 @@ class Outbox:
             self._look_at(item.expires)
         self._drain()
 
+    def _check(self, message: Message, text: bool | None) -> None:
+        """Raises what a connection would say of a message that none can send: it is not to wait for one first."""
+        if isinstance(message, str):
+            size = len(message.encode())
+        else:
+            size = len(message)
+            if text:
+                str(message, "utf-8")
+        if self._max_bytes is not None and size + _MAX_HEADER > self._max_bytes:
+            raise ValueError(
+                f"a message of {size + _MAX_HEADER} bytes can never fit a send queue of {self._max_bytes} bytes"
+            )
+
     def _hand_over(self, wire: Wire, message: str | BytesLike, text: bool | None) -> None:
         """Gives a message to the connection, which accepts it or raises."""
         try:
@@ -264,6 +297,8 @@ class Outbox:
         except ConnectionClosed as error:
             # It ended, and the session is about to hear of it.
             raise NotConnected(f"nothing was sent: {error}", message=plain(message)) from error
+        if self._tap is not None:
+            self._tap.sent(plain(message), text)
 
     def _all_left(self) -> bool:
         """Whether the kernel has taken everything that the connection accepted."""
@@ -298,15 +333,20 @@ class Outbox:
 
     def _drain(self) -> None:
         """Lets what waits go, as fast as the rate limit allows."""
-        if self._wire is None or not self._waiting or (self._draining is not None and not self._draining.done()):
+        if not self._has_due or (self._draining is not None and not self._draining.done()):
             return
         self._draining = asyncio.get_running_loop().create_task(self._send_waiting(), name="fastws outbox")
+
+    @property
+    def _has_due(self) -> bool:
+        """Whether something waits that is not to be behind what a connection before this one has still to send."""
+        return self._wire is not None and bool(self._waiting) and (not self._ahead or self._waiting[0].urgent)
 
     async def _send_waiting(self) -> None:
         pacer = self._pacer
         paid: tuple[str | None] | None = None  # the token that was taken, for this key, and not used yet
         try:
-            while self._waiting and self._wire is not None:
+            while self._has_due and self._wire is not None:
                 item = self._waiting[0]
                 if self._has_expired(item):
                     self._waiting.popleft()
@@ -326,7 +366,7 @@ class Outbox:
                     return
                 except Exception as error:  # noqa: BLE001 - a message that cannot be sent must not hold up the others
                     self.failed += 1
-                    fail(item.receipt, error)
+                    self._lose(item, "failed", str(error), error)
                     log.warning("a message that waited was not sent: %s", error)
                 else:
                     paid = None
@@ -390,6 +430,8 @@ class Outbox:
             raise MaybeSent(_CUT, message=item.message) from error
         else:
             self.sent_otherwise += 1
+            if self._tap is not None:
+                self._tap.sent(item.message, item.text)
         return True
 
     async def _while_there(self, sending: Coroutine[Any, Any, bool], item: Item) -> bool:
@@ -457,10 +499,11 @@ class Outbox:
         fail(item.receipt, MaybeSent(_CUT, message=item.message))
         self._cut += (Unsent(item.message, "maybe_sent", _CUT),)
 
-    def _lose(self, item: Item, outcome: Outcome, why: str) -> None:
+    def _lose(self, item: Item, outcome: Outcome, why: str, cause: BaseException | None = None) -> None:
         """It will not be sent again: who has its receipt hears so now, the others at the end of the session."""
-        kind = MaybeSent if outcome == "maybe_sent" else NotSent
-        fail(item.receipt, kind(why, message=item.message))
+        error = (MaybeSent if outcome == "maybe_sent" else NotSent)(why, message=item.message)
+        error.__cause__ = cause
+        fail(item.receipt, error)
         if self._lost is _NONE:
             self._lost = deque(maxlen=self._keep_limit)
         self._lost.append(Unsent(item.message, outcome, why))
@@ -500,7 +543,7 @@ class Outbox:
 
     def end(self) -> tuple[tuple[Unsent, ...], tuple[Unsent, ...]]:
         """The session is over: what of it was not sent, and what was given up meanwhile."""
-        lost = self.settle(self.detach())
+        lost = self.settle(self._detach())
         if self._policy != "keep":
             waited = self._give_up("the connection ended")
             self.unsent += len(waited)
@@ -510,7 +553,27 @@ class Outbox:
         return tuple(lost), tuple(earlier)
 
     def detach(self) -> Left:
-        """Nothing goes to this connection any more. Returns what is still to be known of it."""
+        """Nothing goes to this connection any more: another takes over. Returns what is still to be known of it.
+
+        Until it has sent what it accepted, or that is settled, only what is urgent goes to the other one: nothing
+        overtakes what may have to be sent again.
+        """
+        left = self._detach()
+        if left.account is not None and not left.account.is_settled:
+            self._ahead += (left,)
+            left.account.when_written(self._let_follow)
+        return left
+
+    def _let_follow(self, settled: object) -> None:
+        """What a connection was to send before others is sent, or it has ended and will be settled."""
+        if isinstance(settled, Account) and not settled.is_settled:
+            return
+        ahead = tuple(left for left in self._ahead if left is not settled and left.account is not settled)
+        if ahead != self._ahead:
+            self._ahead = ahead
+            self._drain()
+
+    def _detach(self) -> Left:
         account, self._account = self._account, None
         self._wire = self._native = self._pacer = None
         if self._left is not None:
@@ -537,7 +600,8 @@ class Outbox:
             for item in kept:
                 if item.expires is not None:
                     self._look_at(item.expires)
-            self._drain()
+        self._let_follow(left)
+        self._drain()
         return [*left.cut, *lost]
 
     def withdraw(self, receipt: Receipt) -> bool:
@@ -558,15 +622,16 @@ class Outbox:
         return lost
 
     def close(self) -> tuple[Unsent, ...]:
-        """The client is over: what waits is not sent."""
-        lost, _ = self.end()
-        waited = self._give_up("the client was shut down")
+        """The client is over: what waits is not sent. Returns what nobody has told of yet."""
+        early = [each for left in self._ahead for each in self.settle(left)]
+        lost, failed = self.end()
+        waited = self._give_up("the client has ended")
         self.unsent += len(waited)
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
         self._offer_room()
-        return (*lost, *waited)
+        return (*early, *lost, *waited, *failed)
 
     async def flushed(self) -> None:
         """Waits until nothing waits any more and the kernel has taken everything. Ends with the session."""
@@ -586,5 +651,10 @@ class Outbox:
 
 
 def plain(message: str | BytesLike) -> Message:
-    """A message that nobody can change any more."""
-    return message if isinstance(message, str | bytes) else bytes(message)
+    """A message that nobody can change any more. Raises TypeError of what is none."""
+    if isinstance(message, str | bytes):
+        return message
+    try:
+        return memoryview(message).tobytes()
+    except TypeError:
+        raise not_sendable(message) from None

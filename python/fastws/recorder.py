@@ -25,7 +25,8 @@ from .errors import ConfigError, RecordingError
 __all__ = ["Recorder", "TapDirection"]
 
 TapDirection = Literal["in", "out", "open"]
-"""What a tap is told: a message was received, the user sent one, a connection was opened (the data is its URI)."""
+"""What a tap is told: a message was received, a connection accepted one, a connection was opened (the data is its URI,
+with secrets masked)."""
 
 
 class Recorder:

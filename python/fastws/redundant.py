@@ -17,7 +17,7 @@ from ._merge import Line, Merger
 from .client import WebSocketClient, make_ring
 from .config import ClientConfig
 from .dedupe import Deduplicator, MessageKeys
-from .errors import AlreadyRunning, ClientStopped, ConfigError, ShutdownTimeout
+from .errors import AlreadyRunning, ClientStopped, ConfigError, ShutdownTimeout, tell_unsent
 from .events import Event, Ready, Shutdown
 from .markers import Down, Outage
 from .receiving import Receiving
@@ -253,7 +253,8 @@ class RedundantClient(Running, Receiving):
         """
         if not self._is_running:
             return
-        over = self._until_over()
+        now = asyncio.get_running_loop().time
+        began, over = now(), self._until_over()
         stops = asyncio.gather(*(line.client.shutdown(timeout) for line in self._lines), return_exceptions=True)
         late: list[ShutdownTimeout] = []
         for outcome in await asyncio.shield(stops):
@@ -265,7 +266,8 @@ class RedundantClient(Running, Receiving):
         if late:
             unsent = tuple(message for each in late for message in each.unsent)
             seconds = late[0].timeout
-            raise ShutdownTimeout(f"{self!r}: shut down after {seconds:g} s", timeout=seconds, unsent=unsent)
+            text = f"{self!r}: shut down in {now() - began:.3f} s of {seconds:g} s"
+            raise ShutdownTimeout(text, timeout=seconds, unsent=unsent)
 
     # ---- inside ----------------------------------------------------------------------------------------------------
 
@@ -345,6 +347,9 @@ class RedundantClient(Running, Receiving):
         for line in self._lines:
             self._merger.passed(line)
         self._conclude(error)
+        if error is not None:
+            others = (line.client for line in self._lines if line.client._cause is not error)
+            tell_unsent(error, tuple(message for client in others for message in client._unsent))
         self._ring._end(error if isinstance(error, Exception) else None)
         self._is_running = False
         self._tell_over()

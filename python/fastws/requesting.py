@@ -15,7 +15,7 @@ from .connection import BytesLike
 from .errors import ConnectionLost, DecodeError, MaybeSent, NotSent, RequestTimeout
 from .handshakes.channel import MISSHAPEN
 from .markers import Down
-from .outbox import Receipt
+from .outbox import Receipt, plain
 from .sender import Sending
 from .streams import Stream
 
@@ -72,6 +72,7 @@ class Requesting(Sending):
         parts, text = self._parts, None
         if isinstance(message, Mapping):
             message, text = orjson.dumps(message), True
+        message = plain(message)
         seconds = None if timeout is None else _core.seconds("timeout", timeout)
         limit, judge = asyncio.timeout(seconds), _Judge(match, decode is None)
         receipt: Receipt | None = None

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from abc import ABC, abstractmethod
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 from ._interrupt import ended, tell
-from .errors import AlreadyRunning, ClientStopped, NotConnected
+from .errors import AlreadyRunning, ClientStopped, NotConnected, tell_unsent
 
 if TYPE_CHECKING:
     from ._options import Seconds
@@ -59,20 +58,25 @@ class Running(ABC):
         self._background = asyncio.get_running_loop().create_task(self.run(), name=f"fastws client {self._name}")
         try:
             await self.wait_ready()
-        except BaseException:
-            with contextlib.suppress(Exception):  # it is what wait_ready() raised
-                await self._stop_background()
+        except BaseException as error:
+            await self._stop_background_for(error)
             raise
         return self
 
     async def __aexit__(
         self, exc_type: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None
     ) -> None:
+        if exc is None:
+            await self._stop_background()
+        else:
+            await self._stop_background_for(exc)
+
+    async def _stop_background_for(self, error: BaseException) -> None:
+        """Stops it because of ``error``, which is raised, whatever that ends with, and says what was not sent."""
         try:
             await self._stop_background()
-        except Exception:
-            if exc is None:
-                raise
+        except Exception as end:  # noqa: BLE001 - it may be the error itself
+            tell_unsent(error, getattr(end, "unsent", ()))
 
     async def _stop_background(self) -> None:
         task, self._background = self._background, None

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
-import time
 from collections.abc import Coroutine, Iterable
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +11,7 @@ import orjson
 
 from . import _core
 from ._account import fail
-from .connection import BytesLike
+from .connection import BytesLike, check_many
 from .errors import NotSent
 from .outbox import Receipt, plain
 
@@ -59,8 +58,6 @@ class Sending:
                 return
             message = passed
         self._parts.outbox.send_nowait(message, text, urgent=urgent, expires=_moment(expires), key=key)
-        if (tap := self._parts.tap) is not None:
-            tap("out", time.time_ns(), plain(message))
 
     async def send(
         self,
@@ -102,8 +99,6 @@ class Sending:
             await sending
         else:
             await self._within(seconds, sending)
-        if (tap := self._parts.tap) is not None:
-            tap("out", time.time_ns(), plain(message))
         return future
 
     async def _within(self, seconds: float, sending: Coroutine[Any, Any, None]) -> None:
@@ -129,8 +124,7 @@ class Sending:
 
     async def send_many(self, messages: Iterable[str | BytesLike], text: bool | None = None) -> None:
         """Sends messages in order, waiting for room where there is none. They leave together, as in ``cork()``."""
-        if isinstance(messages, str | bytes | bytearray | memoryview):
-            raise TypeError("send_many() takes several messages, such as a list; send() takes one")
+        check_many(messages)
         with self._parts.outbox.corked():
             for message in messages:
                 await self.send(message, text)

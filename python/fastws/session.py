@@ -251,7 +251,10 @@ class Session:
         channel = HandshakeChannel(
             self.wire, pace=None if pacer is None else functools.partial(pacer.acquire, Priority.HANDSHAKE)
         )
+        if parts.tap is not None:
+            parts.tap("open", time.time_ns(), parts.supervisor.uri)
         await self._shake_hands(channel, context)
+        channel.tap = parts.tap
         if len(parts.subscriptions):
             with users_code:  # the wire may be a connector's own
                 self._restored = await parts.subscriptions.restore(channel, parts.config.restore_timeout)
@@ -356,13 +359,13 @@ class Session:
         await self.intake.close()
         self._mark_down(end.reason)
         unsent, earlier = parts.outbox.end()
-        parts.unsent = unsent
+        parts.unsent = (*unsent, *earlier)
         if self._pacer is not None:
             self._pacer.close(end.cause)
         parts.subscriptions.session_ended()
         if self._native is not None:
             parts.settle(self._native)
-        parts.supervisor.mark_disconnected(end.reason, (*unsent, *earlier))
+        parts.supervisor.mark_disconnected(end.reason, parts.unsent)
         assert self.intake.context is not None, "it was prepared"
         await parts.host.notify_disconnect(self.intake.context, end.reason)
 
@@ -411,15 +414,16 @@ class Session:
         except Interrupted:
             self._abort("the connection that replaced it has ended")
         await self.let_former_go(at_once=True)
+        # Only now it is known: what was queued on the old connection left with its Close, or did not.
+        assert self.account is not None, "another session has taken over"
+        unsent = tuple(parts.outbox.settle(self.account))
+        unanswered = tuple(each for each in self.unanswered if not parts.outbox.holds(each[1]))
         await self.intake.close()
         if self._native is not None:
             parts.settle(self._native)
         if self._pacer is not None:
             self._pacer.close(end.cause)
-        # Only now it is known: what was queued on the old connection left with its Close, or did not.
-        assert self.account is not None, "another session has taken over"
-        unsent = tuple(parts.outbox.settle(self.account))
-        parts.requests.give_up(self.unanswered, parts.outbox)
+        parts.requests.give_up(unanswered, parts.outbox)
         parts.supervisor.hub.publish(Disconnected(end.reason, unsent), is_state=False)
         if self._retired is not None and not self._retired.done():
             self._retired.set_result(None)

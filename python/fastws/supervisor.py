@@ -307,11 +307,11 @@ class ConnectionSupervisor:
             self.state.mark_shutting_down()
         self._interrupt.request()
 
-    def ended(self) -> None:
-        """A run is over."""
+    def ended(self, unsent: tuple[Unsent, ...] = ()) -> None:
+        """A run is over, and this was not sent."""
         if self.state.status is not Status.DISCONNECTED:
             self.state.mark_disconnected(DisconnectReason("shutdown"))
-        self.hub.publish(Shutdown())
+        self.hub.publish(Shutdown(unsent))
 
     @property
     def is_shutdown_requested(self) -> bool:

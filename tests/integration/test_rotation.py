@@ -1,15 +1,17 @@
 """rotation.py over real sockets: a connection is replaced before the venue cuts it."""
 
 import asyncio
+import contextlib
+import socket
 
 import orjson
 import pytest
 
 import fastws
 from fastws import keys
-from fastws.events import Ready
+from fastws.events import Disconnected, Ready
 from fastws.testing import Server
-from peers import closed_again
+from peers import CLOSE, SMALL, Gate, Peer, closed_again, frame, text
 
 COUNT = 3000
 FEED = [(i * 0.0005, "text", f'{{"n":{i}}}'.encode()) for i in range(COUNT)]
@@ -110,3 +112,94 @@ async def test_a_line_that_answers_no_ping_proves_nothing(server):
 
 def client_tls(server):
     return fastws.TlsConfig(ca=server.ca_pem)
+
+
+class Lines:
+    """A venue whose first line reads nothing, so that what is sent on it stays with the client, until it is let go."""
+
+    def __init__(self):
+        self.gate, self.second, self.got = Gate(), Gate(), []
+        self.peer = Peer(self.stalled, self.reading, buffers=SMALL)
+
+    def stalled(self, wire):
+        self.second.wait()
+        wire.send(text("the same on both"))
+        self.gate.wait()
+        wire.reset()
+
+    def reading(self, wire):
+        self.second.open()
+        wire.send(text("the same on both"))
+        while (came := wire.read_frame()).opcode != CLOSE:
+            self.got.append(came.payload[:5].decode())
+        wire.send(frame(CLOSE, came.payload))
+        wire.end()
+
+    @contextlib.asynccontextmanager
+    async def client(self, **settings):
+        """A client whose second line takes over from the first one, which has not taken what was sent: how much."""
+        config = fastws.ClientConfig(
+            max_connection_age=3600,
+            rotation_overlap=1,
+            receive_timeout=None,
+            ping_interval=None,
+            ws_config={"sockopts": [(socket.SOL_SOCKET, socket.SO_SNDBUF, SMALL)]},
+            send_queue_capacity=64,
+            **settings,
+        )
+        with self.peer, contextlib.ExitStack() as stack:
+            stack.callback(self.gate.open)
+            client = fastws.WebSocketClient(self.peer.url, config=config, message_key=lambda message: message)
+            async with client, client.stream():
+                count = 0
+                with contextlib.suppress(TimeoutError):
+                    while True:
+                        await client.send(f"{count:05}{'x' * 4000}", timeout=0.05)
+                        count += 1
+                client._rotate()
+                await until(client, 2)
+                yield client, count
+
+
+@pytest.mark.parametrize("policy", ["keep", "fail"])
+async def test_what_the_old_line_has_not_sent_is_not_overtaken(policy):
+    lines, ends = Lines(), []
+    async with lines.client(on_disconnect_send=policy) as (client, count):
+        client.on(Disconnected, ends.append)
+        await client.send("99999", urgent=True)
+        for number in range(count, count + 10):
+            await client.send(f"{number:05}")
+        last = await client.send(f"{count + 10:05}", receipt=True)
+        assert client.stats().waiting_messages == 11
+        await last
+    first, *others = lines.got
+    assert first == "99999"
+    unsent = [each.message[:5] for each in ends[0].unsent]
+    assert others == [f"{number:05}" for number in range(count + 11 - len(others), count + 11)]
+    assert unsent == sorted(unsent)
+    if policy == "keep":
+        assert len(others) > 11
+        assert unsent == [f"{count + 10 - len(others):05}"] or not unsent
+    else:
+        assert len(others) == 11
+        assert unsent[-1] == f"{count - 1:05}"
+
+
+async def test_where_the_old_line_has_sent_everything_nothing_waits(fastws_server):
+    client = fastws.WebSocketClient(
+        fastws_server.url("/echo"),
+        config=fastws.ClientConfig(max_connection_age=0.1, rotation_overlap=0.1, on_disconnect_send="keep"),
+        message_key=lambda message: message,
+    )
+    waited = []
+
+    def ready(event):
+        client.send_nowait(f"hello {event.generation}")
+        waited.append(client.stats().waiting_messages)
+
+    client.on(Ready, ready)
+    async with client, client.stream() as stream:
+        for generation in (1, 2, 3):
+            assert await stream.recv() == f"hello {generation}"
+            assert client.snapshot().generation >= generation
+    assert waited[:3] == [0, 0, 0]

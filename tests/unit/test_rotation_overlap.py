@@ -176,7 +176,7 @@ def test_taps_and_extensions_see_what_the_new_line_brings_before_it_takes_over(m
 
     async def main():
         connector, tapped = MemoryConnector(), []
-        tap = lambda direction, received_ns, data: tapped.append(data)  # noqa: E731 - one line
+        tap = lambda direction, received_ns, data: direction == "in" and tapped.append(data)  # noqa: E731 - one line
         client = client_of(
             connector, config=YOUNG, message_key=message_key, extensions=[Seeing()], tap=tap, handshake=Slow()
         )

@@ -6,12 +6,15 @@ import asyncio
 import contextlib
 import time
 from collections.abc import Awaitable, Callable, Iterator
-from typing import Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import orjson
 
 from fastws._deadline import Limit
 from fastws.errors import ConnectionClosed, HandshakeError
+
+if TYPE_CHECKING:
+    from fastws._tap import Tapping
 
 __all__ = ["HandshakeChannel", "HandshakeMessage", "Predicate", "Source", "Unclaimed"]
 
@@ -83,6 +86,7 @@ class HandshakeChannel:
 
     Attributes:
         unclaimed: The messages received that nobody claimed, oldest first.
+        tap: Told of what is sent; None while handshakers speak, whose messages hold secrets.
     """
 
     __slots__ = (
@@ -93,6 +97,7 @@ class HandshakeChannel:
         "_source",
         "_unclaimed_bytes",
         "predicate_error",
+        "tap",
         "unclaimed",
     )
 
@@ -112,6 +117,7 @@ class HandshakeChannel:
         self._limits: list[asyncio.Timeout] = []
         self.unclaimed: list[HandshakeMessage] = []
         self.predicate_error: Exception | None = None
+        self.tap: Tapping | None = None
 
     async def send(self, message: str | bytes) -> None:
         """Sends a message: ``str`` as text, ``bytes`` as binary.
@@ -126,6 +132,8 @@ class HandshakeChannel:
             await self._source.send(message)
         except ConnectionClosed as error:
             raise _closed(error) from error
+        if self.tap is not None:
+            self.tap.sent(message, None)
 
     async def send_json(self, value: object) -> None:
         """Sends ``value`` as JSON text."""

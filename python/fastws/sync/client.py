@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from types import TracebackType
@@ -10,10 +9,11 @@ from typing import TYPE_CHECKING, Any, Literal, NoReturn, Self, TypeVar, Unpack,
 
 from fastws import _arguments, _core, builder, client
 from fastws._keywords import explains_unknown_keywords
-from fastws._parts import MessageKey, Tap
+from fastws._parts import MessageKey
+from fastws._tap import Tap
 from fastws.config import ClientConfig
 from fastws.connection import BytesLike
-from fastws.errors import AlreadyRunning
+from fastws.errors import AlreadyRunning, tell_unsent
 from fastws.events import Event
 from fastws.extensions import Extension, ExtensionHost
 from fastws.handshakes import SupportsHandshake
@@ -237,10 +237,12 @@ class WebSocketClient(Sending):
         except BaseException as error:
             if run.over.done():
                 raise
-            with contextlib.suppress(Exception):  # what ended it is raised
-                self._stop()
-            if isinstance(error, TimeoutError):
-                raise TimeoutError(f"{self.uri}: the client ran for {seconds:g} s, and was shut down") from None
+            is_late = isinstance(error, TimeoutError)
+            if is_late:
+                error = TimeoutError(f"{self.uri}: the client ran for {seconds:g} s, and was shut down")
+            self._stop_for(error)
+            if is_late:
+                raise error from None
             raise
         finally:
             self._thread.join(run)
@@ -263,9 +265,8 @@ class WebSocketClient(Sending):
             self.wait_ready(timeout)
         except AlreadyRunning:
             raise
-        except BaseException:
-            with contextlib.suppress(Exception):  # it is what wait_ready() raised
-                self._stop()
+        except BaseException as error:
+            self._stop_for(error)
             raise
         self._is_started = True
         return self
@@ -285,9 +286,10 @@ class WebSocketClient(Sending):
             self._stop()
             if run is not None:
                 run.over.result()
-        except Exception:
+        except Exception as end:
             if exc is None:
                 raise
+            tell_unsent(exc, getattr(end, "unsent", ()))
 
     def wait_ready(self, timeout: Seconds = None) -> None:
         """Waits for the application handshake.
@@ -430,6 +432,13 @@ class WebSocketClient(Sending):
             raise
         finally:
             thread.join(run)
+
+    def _stop_for(self, error: BaseException) -> None:
+        """Stops it because of ``error``, which is raised, whatever that ends with, and says what was not sent."""
+        try:
+            self._stop()
+        except Exception as end:  # noqa: BLE001 - as above
+            tell_unsent(error, getattr(end, "unsent", ()))
 
     def __repr__(self) -> str:
         return f"<fastws.sync.WebSocketClient {self.uri} {self.status}>"
