@@ -187,7 +187,7 @@ class Opening:
         context, self.progress.proxy = None, None
         if leg.tls is not None:
             self.progress.note("tls", "the trusted certificates were being loaded")
-            context = await self._io.context(leg.tls)
+            context = await leg.tls.context(self._io.wait)
         self.progress.note("dns")
         if self._plan.sock is not None:
             return await self._attempt(self._own(self._plan.sock), leg, context)
@@ -250,7 +250,7 @@ class Opening:
         shown, tls = leg.target.shown, None
         if chosen.scheme == "https":
             tell("was to be reached by TLS, and the trusted certificates were being loaded")
-            tls = (await self._io.context(self._plan.proxy_tls), self._plan.proxy_tls.name(chosen.host))
+            tls = (await self._plan.proxy_tls.context(self._io.wait), self._plan.proxy_tls.name(chosen.host))
         tunnel = Tunnel(self._io, chosen, self._plan.dialling, headers, shown, tell, tls)
         sock, outer = await tunnel.open(leg.host, leg.port)
         progress.note("upgrade")
