@@ -243,3 +243,7 @@ _contexts: dict[Material, _core.TlsContext | Context] = {}
 
 _reading = Calls("fastws-tls-files", most=8)
 _making = Calls("fastws-tls", most=4)
+
+if hasattr(os, "register_at_fork"):
+    # A ticket is used once, and two processes with the same ones would use each twice.
+    os.register_at_fork(after_in_child=_contexts.clear)
