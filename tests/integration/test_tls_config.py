@@ -180,7 +180,16 @@ def test_secrets_are_logged_where_that_is_asked_for(backend, by, tmp_path, monke
     assert accepted(GOOD, backend=backend, **({"keylog": path} if by == "setting" else {}))
     labels = {line.split()[0] for line in path.read_text().splitlines() if not line.startswith("#")}
     assert {"CLIENT_HANDSHAKE_TRAFFIC_SECRET", "SERVER_TRAFFIC_SECRET_0"} <= labels
-    assert backend == "openssl" or path.stat().st_mode & 0o077 == 0
+    assert path.stat().st_mode & 0o077 == 0
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_a_key_log_of_the_environments_that_cannot_be_written_is_a_wrong_setting(backend, tmp_path, monkeypatch):
+    monkeypatch.setenv("SSLKEYLOGFILE", str(tmp_path / "no/such/folder"))
+    with pytest.raises(ValueError, match=r"the key log .*folder. cannot be written: No such file"):
+        asyncio.run(context_for(TlsConfig(backend=backend)))
+    for verify in (True, False):
+        asyncio.run(context_for(TlsConfig(backend=backend, verify=verify, keylog=tmp_path / "keys")))
 
 
 @pytest.mark.parametrize("backend", BACKENDS)

@@ -10,16 +10,16 @@ from fastws.tls import context_for
 from tls_peers import GOOD, ROOT, Answering, opened
 
 begun, gate = Gate(), Gate()
-create = ssl.create_default_context
+load = ssl.SSLContext.load_default_certs
 
 def slow(*args, **given):
-    # As one does that reads a large store from a slow disk.
+    # As a large store on a slow disk is.
     begun.open()
     gate.wait()
-    return create(*args, **given)
+    return load(*args, **given)
 
 def making():
-    ssl.create_default_context = slow
+    ssl.SSLContext.load_default_certs = slow
     thread = threading.Thread(target=lambda: asyncio.run(context_for(fastws.TlsConfig(backend="openssl"))))
     thread.start()
     begun.wait()
@@ -89,7 +89,7 @@ def test_a_child_that_is_forked_meanwhile_makes_its_own(process):
             thread = making()
 
             def child():
-                ssl.create_default_context = create
+                ssl.SSLContext.load_default_certs = load
                 reached("sync")
                 try:
                     fastws.sync.connect("wss://127.0.0.1:1/", tls="openssl", open_timeout=20)
