@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 if TYPE_CHECKING:
-    from . import _core
+    from ._aside import Call
     from ._opening import Progress, Upgrade
-    from ._openssl import Context
     from .dial import Address, Dialling
     from .proxy import Proxy
-    from .tls import Security
 
 __all__ = ["Io"]
+
+T = TypeVar("T")
 
 
 class Io(Protocol):
@@ -28,12 +28,8 @@ class Io(Protocol):
         """Whether ``upgrade`` takes a socket that is still connecting."""
         ...
 
-    async def context(self, security: Security) -> _core.TlsContext | Context:
-        """The context of its TLS."""
-        ...
-
-    async def lookup(self, host: str, port: int, family: int, timeout: float | None) -> Sequence[tuple[Any, ...]]:
-        """``socket.getaddrinfo``, of streams; TimeoutError if it takes longer than ``timeout`` seconds."""
+    async def wait(self, call: Call[T], within: float | None = None) -> T:
+        """What a call returns that blocks; TooLate if it takes longer than ``within`` seconds."""
         ...
 
     async def race(

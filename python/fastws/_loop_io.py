@@ -8,22 +8,23 @@ import inspect
 import os
 import socket
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import aiohappyeyeballs
 
 from . import _core, _policy
+from ._aside import Call, on_loop
 from ._opening import Opening, Plan, Progress, Upgrade
 from .connection import Connection
 from .dial import Address, Dialling
 from .errors import ConnectError, DialError
-from .tls import Security, context_for
 
 if TYPE_CHECKING:
-    from ._openssl import Context
     from .proxy import Proxy
 
 __all__ = ["open_on_loop"]
+
+T = TypeVar("T")
 
 
 async def open_on_loop(plan: Plan, request: _core.Request | None) -> Connection:
@@ -68,12 +69,8 @@ class _LoopIo:
     def takes_connecting(self) -> bool:
         return not self._by_transport
 
-    async def context(self, security: Security) -> _core.TlsContext | Context:
-        return security.own or await context_for(security.config)
-
-    async def lookup(self, host: str, port: int, family: int, timeout: float | None) -> Sequence[tuple[Any, ...]]:
-        async with asyncio.timeout(timeout):
-            return await self._loop.getaddrinfo(host, port, family=family, type=socket.SOCK_STREAM)
+    async def wait(self, call: Call[T], within: float | None = None) -> T:
+        return await on_loop(call, within)
 
     async def race(
         self,

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from . import _core, _options, dial, proxy, redirects
 from ._openssl import Context, Layered, Secured, Stream, ToProxy
+from .cookies import Cookies
 from .errors import ConnectError, DialError, InvalidStatus, OpenTimeout, Phase, SocketOptionError
 from .http import HeadersLike, Response
 from .listener import Callbacks
@@ -71,11 +72,14 @@ class Plan:
         """What is tried first."""
         return Leg(self.target, self.host, self.port, list(self.headers), self.tls)
 
-    def request(self, leg: Leg) -> _core.Request:
-        """The upgrade request of ``leg``. Raises ValueError."""
+    def request(self, leg: Leg, cookies: Cookies | None = None) -> _core.Request:
+        """The upgrade request of ``leg``, with what was set on the way to it. Raises ValueError."""
         offer = self.settings.offer
         extensions = [] if offer is None else [offer]
-        return _core.Request(leg.target.uri, leg.headers, self.subprotocols, self.origin, self.user_agent, extensions)
+        headers = leg.headers
+        if cookies is not None:
+            headers = cookies.added_to(headers, leg.target, given_hold="cookie" in leg.answered)
+        return _core.Request(leg.target.uri, headers, self.subprotocols, self.origin, self.user_agent, extensions)
 
 
 @dataclass(slots=True)
@@ -133,12 +137,13 @@ class Opening:
         io: Who waits.
     """
 
-    __slots__ = ("_io", "_plan", "_request", "progress")
+    __slots__ = ("_cookies", "_io", "_plan", "_request", "progress")
 
     def __init__(self, plan: Plan, request: _core.Request | None, io: Io) -> None:
         self._plan = plan
         self._request = request
         self._io = io
+        self._cookies: Cookies | None = None
         self.progress = Progress()
 
     def late(self) -> OpenTimeout:
@@ -157,6 +162,8 @@ class Opening:
                 return await self._leg(leg)
             except InvalidStatus as error:
                 answer = error.response
+                self._cookies = self._cookies or Cookies()
+                self._cookies.take(leg.target, answer)
                 if self._plan.sock is not None:
                     raise  # it is used up
                 if redirects.is_redirect(answer) and self._plan.max_redirects:
@@ -187,7 +194,7 @@ class Opening:
         context, self.progress.proxy = None, None
         if leg.tls is not None:
             self.progress.note("tls", "the trusted certificates were being loaded")
-            context = await self._io.context(leg.tls)
+            context = await leg.tls.context(self._io.wait)
         self.progress.note("dns")
         if self._plan.sock is not None:
             return await self._attempt(self._own(self._plan.sock), leg, context)
@@ -250,7 +257,7 @@ class Opening:
         shown, tls = leg.target.shown, None
         if chosen.scheme == "https":
             tell("was to be reached by TLS, and the trusted certificates were being loaded")
-            tls = (await self._io.context(self._plan.proxy_tls), self._plan.proxy_tls.name(chosen.host))
+            tls = (await self._plan.proxy_tls.context(self._io.wait), self._plan.proxy_tls.name(chosen.host))
         tunnel = Tunnel(self._io, chosen, self._plan.dialling, headers, shown, tell, tls)
         sock, outer = await tunnel.open(leg.host, leg.port)
         progress.note("upgrade")
@@ -268,7 +275,7 @@ class Opening:
         plan, shown = self._plan, leg.target.shown
         name = leg.tls.name(leg.target.host) if leg.tls is not None else ""
         try:
-            request, self._request = self._request or plan.request(leg), None
+            request, self._request = self._request or plan.request(leg, self._cookies), None
             upgrade = Upgrade(plan, sock, request, shown, _secured(context, name, outer), name)
         except BaseException:
             sock.close()

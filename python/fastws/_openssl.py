@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import ssl
+import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -220,15 +221,15 @@ def context_of(material: Material) -> Context:
         ValueError: A part of it cannot be used; the text names the setting.
     """
     authorities = None if material.ca is None else _text("ca", material.ca)
-    if material.verify:
-        with _naming("ca"):
-            context = ssl.create_default_context(cadata=authorities if material.ca_only else None)
-            if authorities is not None and not material.ca_only:
-                context.load_verify_locations(cadata=authorities)
-    else:
-        context = ssl.create_default_context()
+    context = _new_context()
+    if not material.verify:
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE
+    elif not material.ca_only:
+        context.load_default_certs()
+    if authorities is not None:
+        with _naming("ca"):
+            context.load_verify_locations(cadata=authorities)
     context.minimum_version = _VERSIONS[material.minimum_version]
     context.maximum_version = _VERSIONS[material.maximum_version]
     if material.alpn:
@@ -236,16 +237,30 @@ def context_of(material: Material) -> Context:
     _add_identity(context, material)
     _add_revocation_lists(context, material)
     if material.keylog is not None:
-        try:
-            context.keylog_filename = material.keylog
-        except OSError as error:
-            raise ValueError(f"the key log {material.keylog!r} cannot be written: {error.strerror}") from error
+        _log_keys(context, material.keylog)
     return Context(
         context,
         pins=frozenset(material.pins),
         resumption=material.resumption,
         shows_certificate=material.certificate is not None,
     )
+
+
+def _new_context() -> ssl.SSLContext:
+    """What ``ssl.create_default_context()`` makes, but for roots, and what it does about SSLKEYLOGFILE by itself."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    if sys.version_info >= (3, 13):
+        context.verify_flags |= ssl.VerifyFlags.VERIFY_X509_PARTIAL_CHAIN | ssl.VerifyFlags.VERIFY_X509_STRICT
+    return context
+
+
+def _log_keys(context: ssl.SSLContext, path: str) -> None:
+    try:
+        # Its owner's alone, if it is new: OpenSSL would make it as the umask has it.
+        os.close(os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600))
+        context.keylog_filename = path
+    except OSError as error:
+        raise ValueError(f"the key log {path!r} cannot be written: {error.strerror}") from error
 
 
 def _add_identity(context: ssl.SSLContext, material: Material) -> None:

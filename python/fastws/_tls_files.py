@@ -16,6 +16,10 @@ if TYPE_CHECKING:
 __all__ = ["Material", "gather", "native_options", "needs_files"]
 
 
+Identity = tuple[str | None, tuple[int, ...]]
+"""A path, and what tells one content of it from another."""
+
+
 class Material(NamedTuple):
     """All that a context is made of. Equal material makes contexts that can stand for each other."""
 
@@ -33,8 +37,8 @@ class Material(NamedTuple):
     crls: tuple[bytes, ...]
     keylog: str | None
     resumption: bool
-    roots: tuple[str | None, ...]
-    """Where the environment says that the system's roots are."""
+    roots: tuple[Identity, ...]
+    """What the environment says that the system's roots are in, as it is now."""
 
     def __repr__(self) -> str:
         return "Material(...)"  # a key is part of it
@@ -66,7 +70,7 @@ def gather(config: TlsConfig) -> Material:
         crls=tuple(_content("crls", crl) or b"" for crl in config.crls),
         keylog=os.fspath(config.keylog) if config.keylog is not None else _environment("SSLKEYLOGFILE"),
         resumption=config.resumption,
-        roots=(os.environ.get("SSL_CERT_FILE"), os.environ.get("SSL_CERT_DIR")),
+        roots=() if config.backend == "webpki" else _roots(),
     )
 
 
@@ -125,6 +129,23 @@ def _content(name: str, given: Any) -> bytes | None:
         return Path(given).read_bytes()
     except OSError as error:
         raise ValueError(f"TlsConfig.{name}: the file {given!r} cannot be read: {error.strerror}") from error
+
+
+def _roots() -> tuple[Identity, ...]:
+    folders = os.environ.get("SSL_CERT_DIR")
+    paths = folders.split(os.pathsep) if folders is not None else []
+    return tuple(_identity_of(path) for path in (os.environ.get("SSL_CERT_FILE"), *paths))
+
+
+def _identity_of(path: str | None) -> Identity:
+    """Of a file that is renewed it is another one; of a directory, whenever a file comes or goes in it."""
+    if path is None:
+        return None, ()
+    try:
+        now = Path(path).stat()
+    except (OSError, ValueError):
+        return path, ()
+    return path, (now.st_dev, now.st_ino, now.st_size, now.st_mtime_ns)
 
 
 def _environment(name: str) -> str | None:

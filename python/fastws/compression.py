@@ -33,8 +33,8 @@ class Deflate:
         client_max_window_bits: The largest window that we use. 12.
         level: From 0 (nothing) over 1 (fast) to 9 (small). 6.
         memory_level: Of the compressor, 1 to 9. 5.
-        threshold: Messages of fewer bytes are sent as they are. 32: with a window that lasts, short messages become a few
-            bytes too.
+        threshold: Messages of fewer bytes are sent as they are. 32: with a window that lasts, short messages become a
+            few bytes too.
         max_ratio: A message may be so many times as large as what came for it, above 1 MiB; 1032 is the most that the
             format can say. More closes the connection with 1009, before memory is taken for it. 256.
         offload: Frames of at least so many bytes are worked on in another thread, without the interpreter's lock, while

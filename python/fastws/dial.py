@@ -9,6 +9,7 @@ import socket
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from ._aside import Call, Calls, TooLate
 from .errors import DialError, SocketOptionError
 
 if TYPE_CHECKING:
@@ -77,19 +78,25 @@ async def resolve(io: Io, host: str, port: int, uri: str, dialling: Dialling) ->
             with contextlib.suppress(OSError, ValueError):
                 socket.inet_pton(known, host)
                 return [Address(known, (host, port, *rest))]
+    call = _lookup(host, port, family)
     try:
-        found = await io.lookup(host, port, family, dialling.dns_timeout)
+        found = await io.wait(call, dialling.dns_timeout)
         if not found:
             raise OSError("it has no address")
-    except TimeoutError as error:
-        # What open_timeout raises is none on an event loop, and not this in a thread.
+    except TooLate as error:
         late = f"{uri}: the host {host!r} was not found within dns_timeout={dialling.dns_timeout:g} s"
-        raise DialError(f"{late}: no name server has answered", uri=uri, phase="dns") from error
+        why = "no name server has answered" if call.has_begun else f"{_lookups.most} other lookups were under way"
+        raise DialError(f"{late}: {why}", uri=uri, phase="dns") from error
     except (OSError, UnicodeError) as error:
         why = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
         of = "" if family == socket.AF_UNSPEC else f" with family={socket.AddressFamily(family).name}"
         raise DialError(f"{uri}: the host {host!r} was not found{of}: {why}", uri=uri, phase="dns") from error
     return list(dict.fromkeys(Address(kind, sockaddr) for kind, _, _, _, sockaddr in found))
+
+
+def _lookup(host: str, port: int, family: int) -> Call[Sequence[tuple[Any, ...]]]:
+    """Also where a loop has one of its own: it would be of the threads that the user's calls are in, or files'."""
+    return _lookups.ask((host, port, family), lambda: socket.getaddrinfo(host, port, family, socket.SOCK_STREAM))
 
 
 async def local_addresses(io: Io, dialling: Dialling, uri: str) -> Local:
@@ -254,6 +261,8 @@ def name(address: Address) -> str:
     host, port = address.sockaddr[:2]
     return f"[{host}]:{port}" if address.family == socket.AF_INET6 else f"{host}:{port}"
 
+
+_lookups = Calls("fastws-dns", most=64)
 
 _AF_UNIX: int = getattr(socket, "AF_UNIX", -1)
 

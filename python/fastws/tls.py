@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import asyncio
 import base64
 import binascii
 import os
-import threading
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal, NamedTuple, Self
 
 from . import _core, _openssl, _tls_files
+from ._aside import Calls, Wait, on_loop
 from ._openssl import Context
 from ._tls_files import Material
 
@@ -201,6 +200,10 @@ class Security(NamedTuple):
         """The name that the certificate of ``host`` must have."""
         return self.config.server_hostname or host
 
+    async def context(self, wait: Wait) -> _core.TlsContext | Context:
+        """What makes its connections."""
+        return self.own or await context_for(self.config, wait)
+
     def elsewhere(self) -> Self:
         """The same for another server: what is trusted stays, what we show and what it is called do not.
 
@@ -211,36 +214,36 @@ class Security(NamedTuple):
         )
 
 
-async def context_for(config: TlsConfig) -> _core.TlsContext | Context:
-    """The context of ``config``: made once, off the event loop, and shared (with its session tickets)."""
+async def context_for(config: TlsConfig, wait: Wait = on_loop) -> _core.TlsContext | Context:
+    """The context of ``config``: made once, in another thread, and shared (with its session tickets)."""
     if _tls_files.needs_files(config):
-        material = await asyncio.to_thread(_tls_files.gather, config)
+        material = await wait(_reading.ask(config, lambda: _tls_files.gather(config)))
     else:
         material = _tls_files.gather(config)
     known = _contexts.get(material)
-    return known if known is not None else await asyncio.to_thread(_make, material)
-
-
-def context_for_blocking(config: TlsConfig) -> _core.TlsContext | Context:
-    """The same, where no event loop waits."""
-    return _make(_tls_files.gather(config))
-
-
-_MAX_CONTEXTS = 64
-_contexts: dict[Material, _core.TlsContext | Context] = {}
-_making = threading.Lock()
+    return known if known is not None else await wait(_making.ask(material, lambda: _make(material)))
 
 
 def _make(material: Material) -> _core.TlsContext | Context:
     """The context of this material. Takes long the first time: those who need the same wait for that one."""
-    with _making:
-        context = _contexts.get(material)
-        if context is None:
-            if material.backend == "openssl":
-                context = _openssl.context_of(material)
-            else:
-                context = _core.TlsContext(_tls_files.native_options(material))
-            if len(_contexts) == _MAX_CONTEXTS:
-                del _contexts[next(iter(_contexts))]
-            _contexts[material] = context
-        return context
+    context: _core.TlsContext | Context | None = _contexts.get(material)
+    if context is None:
+        if material.backend == "openssl":
+            context = _openssl.context_of(material)
+        else:
+            context = _core.TlsContext(_tls_files.native_options(material))
+        while len(_contexts) >= _MAX_CONTEXTS:
+            _contexts.pop(next(iter(_contexts)), None)
+        _contexts[material] = context
+    return context
+
+
+_MAX_CONTEXTS = 64
+_contexts: dict[Material, _core.TlsContext | Context] = {}
+
+_reading = Calls("fastws-tls-files", most=8)
+_making = Calls("fastws-tls", most=4)
+
+if hasattr(os, "register_at_fork"):
+    # A ticket is used once, and two processes with the same ones would use each twice.
+    os.register_at_fork(after_in_child=_contexts.clear)

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import errno
 import os
 import socket
 import subprocess
@@ -12,8 +13,6 @@ import threading
 import pytest
 
 import fastws
-from fastws import _loop_io
-from fastws.sync import _io as sync_io
 from peers import Peer, Wire, authority_pem, no_descriptor_left, request_of, server_context
 from programs import run_program
 
@@ -85,18 +84,52 @@ def resolved(monkeypatch):
     """Lets the resolver find these addresses of every name."""
 
     def resolved(*addresses):
-        async def lookup(_self, host, port, family, _timeout):
+        def getaddrinfo(host, port, family, kind):
             found = ((socket.AF_INET6 if ":" in address[0] else socket.AF_INET, address) for address in addresses)
             return [
-                (kind, socket.SOCK_STREAM, 6, "", (*address, 0, 0) if kind == socket.AF_INET6 else address)
-                for kind, address in found
-                if family in (0, kind)
+                (of, kind, 6, "", (*address, 0, 0) if of == socket.AF_INET6 else address)
+                for of, address in found
+                if family in (0, of)
             ]
 
-        for kind in (_loop_io._LoopIo, sync_io._BlockingIo):
-            monkeypatch.setattr(kind, "lookup", lookup)
+        monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
 
     return resolved
+
+
+async def test_a_time_out_of_the_systems_own_is_an_error_of_looking_up(monkeypatch):
+    def getaddrinfo(*_):
+        raise TimeoutError(errno.ETIMEDOUT, "Connection timed out")  # EAI_SYSTEM, and that is errno
+
+    monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
+    for given in ({}, {"dns_timeout": 20}):
+        with pytest.raises(fastws.DialError) as caught:
+            await fastws.connect("ws://h.example/", **given)
+        assert str(caught.value) == "ws://h.example/: the host 'h.example' was not found: Connection timed out"
+        assert caught.value.is_retryable
+
+
+@pytest.mark.also_sync(False)
+def test_lookups_that_hang_keep_neither_the_users_threads_nor_the_end_of_the_program(loop_name):
+    run_program(
+        loop_name,
+        """
+        import socket
+
+        gate = Gate()  # nobody opens it
+        socket.getaddrinfo = lambda *_: gate.wait()
+
+        async def main():
+            for number in range(os.cpu_count() + 5):  # more than asyncio's executor has threads
+                try:
+                    await fastws.connect(f"ws://h{number}.example/", dns_timeout=0.01)
+                except fastws.DialError as error:
+                    assert "no name server has answered" in str(error), error
+            return await asyncio.wait_for(asyncio.to_thread(lambda: "ok"), 10)
+
+        print(run(main()))
+        """,
+    )
 
 
 @contextlib.contextmanager

@@ -78,6 +78,35 @@ async def test_secrets_go_to_their_origin_only():
         assert fields["Host"] == f"127.0.0.1:{other.port}"
 
 
+async def test_cookies_that_are_set_on_the_way_go_to_their_origin_only():
+    with Peer(accepting, upgrade=False) as other:
+        heads = (
+            to("/in/gate") + "\r\nSet-Cookie: sid=1; Path=/; HttpOnly\r\nSet-Cookie: step=1; Path=/in",
+            "401 Unauthorized\r\nSet-Cookie: nonce=x; Path=/",
+            to(other.url),
+        )
+        with Peer(*answering(*heads), upgrade=False) as peer:
+            opening = peer.connect(
+                additional_headers={"Cookie": "sid=0; theme=dark"}, on_auth_challenge=lambda _: {"X-Answer": "42"}
+            )
+            async with opening:
+                pass
+            assert [fields_of(wire)["Cookie"] for wire in peer._wires] == [
+                "sid=0; theme=dark",
+                "theme=dark; step=1; sid=1",
+                "theme=dark; step=1; sid=1; nonce=x",
+            ]
+        assert "Cookie" not in fields_of(other._wires[0])
+
+
+async def test_a_cookie_that_answers_a_challenge_holds():
+    head = "401 Unauthorized\r\nSet-Cookie: sid=theirs\r\nSet-Cookie: node=7"
+    with Peer(*answering(head), upgrade=False) as peer:
+        async with peer.connect(on_auth_challenge=lambda _: {"Cookie": "sid=ours"}):
+            pass
+        assert fields_of(peer._wires[1])["Cookie"] == "sid=ours; node=7"
+
+
 @pytest.mark.parametrize("given", ["uri", "auth"])
 async def test_user_and_password_go_to_their_origin_only(given):
     credentials = "Basic " + base64.b64encode("usér:p@ss".encode()).decode()

@@ -18,15 +18,15 @@ from proxies import proxy
 # A program that can hang in each phase.
 HANGS = """
 import fastws.sync, socket, time
-from fastws.tls import context_for_blocking
+from fastws.tls import context_for
 from proxies import proxy
 
 stack = contextlib.ExitStack()
 gate = Gate()
 trusting = fastws.TlsConfig(ca=authority_pem())
-for config in (fastws.TlsConfig(), fastws.TlsConfig(backend="openssl"), trusting):
-    context_for_blocking(config)  # which takes long the first time
 getaddrinfo, threads = socket.getaddrinfo, threading.active_count()
+for config in (fastws.TlsConfig(), fastws.TlsConfig(backend="openssl"), trusting):
+    asyncio.run(context_for(config))  # which takes long the first time
 waits = lambda wire: gate.wait()
 
 def over():

@@ -71,15 +71,40 @@ def test_the_environment_says_where_the_systems_roots_are(certificates, monkeypa
     monkeypatch.delenv("SSL_CERT_FILE")
     folder = certificates / "hashed"
     folder.mkdir()
-    hashed = subprocess.run(
-        ["openssl", "x509", "-hash", "-noout", "-in", "root.pem"], check=True, capture_output=True, text=True
-    )
-    folder.joinpath(hashed.stdout.strip() + ".0").write_bytes(ROOT.pem)
+    folder.joinpath(hashed("root.pem")).write_bytes(ROOT.pem)
     monkeypatch.setenv("SSL_CERT_DIR", str(folder))
     assert accepted(GOOD, ca=None)
     monkeypatch.setenv("SSL_CERT_DIR", str(certificates / "nowhere"))
     with pytest.raises(ValueError, match=r"no trusted certificates.*SSL_CERT_FILE"):
         asyncio.run(context_for(TlsConfig()))
+
+
+@pytest.mark.parametrize("by", ["SSL_CERT_FILE", "SSL_CERT_DIR"])
+@pytest.mark.parametrize("backend", ["system", "openssl"])
+def test_roots_of_the_environments_that_were_renewed_are_taken_with_the_next_connection(
+    backend, by, certificates, monkeypatch
+):
+    folder = certificates / "hashed"
+    folder.mkdir()
+    bundle = folder / hashed("other.pem") if by == "SSL_CERT_DIR" else certificates / "bundle.pem"
+    bundle.write_bytes(OTHER.pem)
+    monkeypatch.setenv(by, str(folder if by == "SSL_CERT_DIR" else bundle))
+    config = TlsConfig(backend=backend)
+    assert re.search("unknown issuer|local issuer", str(refusal(GOOD.server_context(), config)))
+    first = asyncio.run(context_for(config))
+    assert asyncio.run(context_for(config)) is first
+    renewed = folder / hashed("root.pem") if by == "SSL_CERT_DIR" else bundle
+    renewed.write_bytes(ROOT.pem)
+    assert accepted(GOOD, backend=backend, ca=None)
+    assert asyncio.run(context_for(config)) is not first
+
+
+def hashed(name):
+    """What OpenSSL looks for in a directory."""
+    shown = subprocess.run(
+        ["openssl", "x509", "-hash", "-noout", "-in", name], check=True, capture_output=True, text=True
+    )
+    return shown.stdout.strip() + ".0"
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
@@ -180,7 +205,16 @@ def test_secrets_are_logged_where_that_is_asked_for(backend, by, tmp_path, monke
     assert accepted(GOOD, backend=backend, **({"keylog": path} if by == "setting" else {}))
     labels = {line.split()[0] for line in path.read_text().splitlines() if not line.startswith("#")}
     assert {"CLIENT_HANDSHAKE_TRAFFIC_SECRET", "SERVER_TRAFFIC_SECRET_0"} <= labels
-    assert backend == "openssl" or path.stat().st_mode & 0o077 == 0
+    assert path.stat().st_mode & 0o077 == 0
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_a_key_log_of_the_environments_that_cannot_be_written_is_a_wrong_setting(backend, tmp_path, monkeypatch):
+    monkeypatch.setenv("SSLKEYLOGFILE", str(tmp_path / "no/such/folder"))
+    with pytest.raises(ValueError, match=r"the key log .*folder. cannot be written: No such file"):
+        asyncio.run(context_for(TlsConfig(backend=backend)))
+    for verify in (True, False):
+        asyncio.run(context_for(TlsConfig(backend=backend, verify=verify, keylog=tmp_path / "keys")))
 
 
 @pytest.mark.parametrize("backend", BACKENDS)

@@ -35,6 +35,13 @@ def test_an_error_says_what_it_means(reason, shows, says):
     assert says in _openssl._words(failed(reason), shows)
 
 
+def test_a_context_is_as_python_makes_them(monkeypatch):
+    monkeypatch.delenv("SSLKEYLOGFILE", raising=False)
+    theirs, ours = ssl.create_default_context(), _openssl._new_context()
+    for name in ("protocol", "options", "verify_mode", "verify_flags", "check_hostname", "minimum_version"):
+        assert getattr(ours, name) == getattr(theirs, name), name
+
+
 def test_what_is_no_error_of_tls_is_the_contexts_own():
     assert _openssl._words(LookupError("card"), None) == "the context's own code raised LookupError('card')"
 

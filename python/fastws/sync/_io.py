@@ -2,28 +2,25 @@
 
 from __future__ import annotations
 
-import concurrent.futures
 import inspect
 import itertools
 import os
 import selectors
 import socket
-import threading
 import time
 from collections.abc import Callable, Coroutine, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from fastws import dial
+from fastws._aside import Call, TooLate, in_thread
 from fastws._opening import Opening, Plan, Progress, Upgrade
 from fastws.errors import ConnectError
-from fastws.tls import Security, context_for_blocking
 
 from . import _policy
 from .connection import Connection
 
 if TYPE_CHECKING:
     from fastws import _core
-    from fastws._openssl import Context
     from fastws.dial import Address, Dialling
     from fastws.proxy import Proxy
 
@@ -81,28 +78,13 @@ class _BlockingIo:
     def takes_connecting(self) -> bool:
         return True
 
-    async def context(self, security: Security) -> _core.TlsContext | Context:
-        context = security.own or context_for_blocking(security.config)
-        self._left()
-        return context
-
-    async def lookup(self, host: str, port: int, family: int, timeout: float | None) -> Sequence[tuple[Any, ...]]:
-        answer: concurrent.futures.Future[Any] = concurrent.futures.Future()
-
-        def ask() -> None:
-            try:
-                answer.set_result(socket.getaddrinfo(host, port, family, socket.SOCK_STREAM))
-            except BaseException as error:  # noqa: BLE001 - whatever it is, it is the caller's
-                answer.set_exception(error)
-
-        # Nothing ends the system's call; when the time is over it goes on in a thread that keeps nobody.
-        threading.Thread(target=ask, name="fastws-dns", daemon=True).start()
-        until = None if timeout is None else time.monotonic() + timeout
-        done, _ = concurrent.futures.wait([answer], self._until(until))
-        if not done:
+    async def wait(self, call: Call[T], within: float | None = None) -> T:
+        until = None if within is None else time.monotonic() + within
+        try:
+            return in_thread(call, self._until(until))
+        except TooLate:
             self._left()
-            raise TimeoutError
-        return cast("Sequence[tuple[Any, ...]]", answer.result())
+            raise
 
     async def race(
         self,
