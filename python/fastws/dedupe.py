@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections import deque
 from collections.abc import Callable, Hashable
 
-from ._interrupt import users_code
 from .errors import ConfigError
 
 __all__ = ["Deduplicator", "MessageKeys"]
@@ -33,15 +33,14 @@ class MessageKeys:
     def __call__(self, payload: str | bytes) -> Hashable | None:
         """The key of a message; None if it has none."""
         try:
-            with users_code:
-                key = self._key(payload)
-                hash(key)
-        except Exception as error:  # noqa: BLE001 - the user's; it is logged
+            key = self._key(payload)
+            hash(key)
+        except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 - the user's; it is logged
             self._failed(error)
             return None
         return key
 
-    def _failed(self, error: Exception) -> None:
+    def _failed(self, error: BaseException) -> None:
         if self._has_failed:
             return
         self._has_failed = True

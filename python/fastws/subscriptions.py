@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import orjson
 
 from . import _checks
-from ._interrupt import tell, users_code
+from ._interrupt import tell
 from .errors import ClientError, ConfigError
 from .handshakes import HandshakeMessage
 from .handshakes.base import masked
@@ -554,12 +554,11 @@ def _says(item: Subscription, predicate: Predicate | None, message: Any) -> bool
     if predicate is None:
         return False
     try:
-        with users_code:
-            return bool(predicate(message))
+        return bool(predicate(message))
     except MISSHAPEN as error:
         item._misjudged = type(error).__name__
         return False
-    except Exception as error:  # noqa: BLE001 - a mistake in it must not end the watch over the others
+    except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 - a mistake in it must not end the watch over the others
         item._misjudged = type(error).__name__
         if not item._has_complained:
             item._has_complained = True

@@ -1,5 +1,6 @@
 """Which messages came before (dedupe.py)."""
 
+import asyncio
 import json
 
 import pytest
@@ -45,9 +46,18 @@ def test_a_message_is_new_again_when_everything_was_forgotten():
     assert not dedupe.is_new("a")
 
 
+def cancelled(message):
+    raise asyncio.CancelledError  # as result() of a task that was cancelled does
+
+
 @pytest.mark.parametrize(
     ("key", "shown"),
-    [(json.loads, "JSONDecodeError"), (lambda message: [message], "unhashable"), (lambda: None, "TypeError")],
+    [
+        (json.loads, "JSONDecodeError"),
+        (lambda message: [message], "unhashable"),
+        (lambda: None, "TypeError"),
+        (cancelled, "CancelledError"),
+    ],
 )
 def test_a_message_whose_key_fails_is_new_and_the_first_failure_is_logged(key, shown, caplog):
     dedupe = Deduplicator(key, name="line 1")

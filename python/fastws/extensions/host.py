@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Iterable
 from datetime import timedelta
@@ -337,8 +338,10 @@ class ExtensionHost:
         context: ConnectionContext,
     ) -> Message | None:
         started = monotonic()
-        with users_code:
+        try:  # at less than the price of `users_code`, as it is for each message
             result: Any = function(message, context)
+        except asyncio.CancelledError as error:
+            raise InnerCancellation from error
         self._watch(extension, hook, started)
         if result is None or isinstance(result, str | bytes):
             return result
