@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import time
 from collections.abc import Callable
@@ -37,7 +38,7 @@ class Tapping:
         """Tells it."""
         try:
             self._tap(direction, at_ns, data)
-        except Exception as error:  # noqa: BLE001 - whatever it is, the message goes its way
+        except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 - whatever it is, the message goes its way
             self._failed(error)
 
     def sent(self, message: str | bytes, text: bool | None) -> None:
@@ -48,7 +49,7 @@ class Tapping:
             message = message.encode("utf-8", "replace")
         self("out", time.time_ns(), message)
 
-    def _failed(self, error: Exception) -> None:
+    def _failed(self, error: BaseException) -> None:
         self._failures += 1
         now = time.monotonic()
         if now >= self._quiet_until:
