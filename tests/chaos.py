@@ -11,6 +11,8 @@ import asyncio
 import gc
 import logging
 import random
+import re
+from collections import Counter
 
 import chaos_checks
 import fastws
@@ -32,6 +34,15 @@ from fastws.session import Session
 from virtual_time import run_virtual
 
 URI = "ws://venue.example/feed"
+
+INNER = re.compile(r"fastws\.(?!errors|events|markers|_core\.Message)|_asyncio\.Task|builtins\.(frame|coroutine)")
+"""What belongs to the client alone: whoever reads it keeps messages, markers, events and errors."""
+
+WAITING = ("fastws._account.Item", "fastws.handshakes.channel.HandshakeMessage")
+"""What waits to be sent, and what came before a session was ready: as many as there are at that moment."""
+
+FEW = 30
+"""Objects of a kind that may be more at one moment than at another: there are more connections in between."""
 
 LATE = 0.1
 """Seconds that a shutdown may end after its deadline."""
@@ -124,13 +135,18 @@ class Chaos:
         reading = [asyncio.create_task(reader.run()) for reader in readers]
         using = [asyncio.create_task(user.run()) for user in users]
         running = asyncio.create_task(client.run())
-        await asyncio.sleep(self.seconds)
-        self.check_leaks()
+        # When every kind of session has been, nothing of them may pile up any more.
+        await asyncio.sleep(self.seconds / 3)
+        before = self.alive()
+        await asyncio.sleep(self.seconds * 2 / 3)
+        self.check_leaks(before)
         await self.shut_down(running, using)
         venue.close()
         await asyncio.sleep(0)
         async with asyncio.timeout(600):
             await asyncio.gather(*reading)
+        left = {kind: count for kind, count in self.alive().items() if kind in WAITING and count > FEW}
+        assert not left, f"it is over, and these live on: {left}"
         self.history = chaos_checks.check(self)
 
     def branch(self):
@@ -150,8 +166,8 @@ class Chaos:
         self.decoded = reader(markers=True, decode=decoded, filter=b"0")
         return [self.full, *self.others, self.batches, self.dropping, self.conflating, self.failing, self.decoded]
 
-    def check_leaks(self):
-        """Only the present session lives, and one that takes its place."""
+    def alive(self):
+        """How many objects there are of each kind that users of the client are not given to keep."""
         # The tracebacks of errors hold what failed, for as long as somebody holds the errors.
         causes = [event.reason.cause for _, event in self.events if isinstance(event, Disconnected)]
         for error in (*causes, *(event.error for _, event in self.events if isinstance(event, Error))):
@@ -159,9 +175,21 @@ class Chaos:
         for asked in self.asker.asked:
             forget_frames(asked.error)
         gc.collect()
+        kinds = Counter(f"{type(each).__module__}.{type(each).__qualname__}" for each in gc.get_objects())
+        return Counter({kind: count for kind, count in kinds.items() if INNER.match(kind)})
+
+    def check_leaks(self, before):
+        """Only the present session lives, and one that takes its place; and nothing else of those that are over."""
+        after = self.alive()
         parts = self.client._parts
         left = [each for each in gc.get_objects() if isinstance(each, Session) and each._parts is parts]
         assert len(left) <= 2, f"sessions that nobody needs any more live on: {left}"
+        grown = {
+            kind: (before[kind], count)
+            for kind, count in after.items()
+            if count > before[kind] + FEW and kind not in WAITING and self.seconds > 600
+        }
+        assert not grown, f"{len(self.venue.wires)} connections, and these pile up: {grown}"
 
     async def shut_down(self, running, using):
         """At this very moment, whatever goes on; users notice only later."""

@@ -1,8 +1,9 @@
 """Real time, real sockets: every fault of the embedded server and of a link, checked against the server's own report.
 
-Three kinds of clients run at once against one server: one at a venue with all its faults, behind a link that is cut,
+Four kinds of clients run at once against one server: one at a venue with all its faults, behind a link that is cut,
 closed, truncated and delayed, and it sends orders with receipts (``Watched``); one that meets every fault of a step,
-without a link (chaos_steps.py); and others that come and are shut down at any moment.
+without a link (chaos_steps.py); one that changes connections, limited and with an extension, and one with two lines
+(chaos_lines.py); and others that come and are shut down at any moment.
 
 How much of what the venue wrote has to come depends on the end of the session:
 
@@ -30,6 +31,7 @@ from dataclasses import dataclass, field
 
 import orjson
 
+import chaos_lines
 import chaos_steps
 import fastws
 from fastws.errors import MaybeSent, NotSent, SendError
@@ -74,11 +76,15 @@ class Result:
     steps: int = 0
     """Sessions that met a step's fault and gave exactly what was sent before."""
     cases: int = 0
+    changes: int = 0
+    """Connections that were replaced by their age without a mark."""
     orders: dict = field(default_factory=dict)
     """By what their receipts said."""
     shutdowns: int = 0
     latest: float = 0.0
     """The worst lateness of a shutdown, in seconds."""
+    sessions_alive: list = field(default_factory=list)
+    """How many ``Session`` objects there were at those moments."""
     memory: list = field(default_factory=list)
     """MiB resident after each sixth of the run and at its end, without what the check and the server's report keep."""
 
@@ -92,7 +98,8 @@ class Result:
         orders = ", ".join(f"{count} {said}" for said, count in sorted(self.orders.items()))
         return (
             f"{self.sessions} sessions, {self.messages:,} messages, {self.outages} outages; whole: {exact}; "
-            f"{self.cases} faults of steps, {self.steps} sessions of them whole; orders: {orders}; "
+            f"{self.cases} faults of steps, {self.steps} sessions of them whole; "
+            f"{self.changes} seamless changes; orders: {orders}; "
             f"{self.shutdowns} shutdowns, the latest {self.latest * 1e3:+.1f} ms from its deadline; "
             f"memory {self.grown:+.1f} MiB since a third ({', '.join(f'{each:.1f}' for each in self.memory)})"
         )
@@ -255,17 +262,22 @@ class _Run:
         self.plain = Numbers(client.stream(start="oldest"), rng, 0.0005)
         self.decoded = Numbers(client.stream(start="oldest", decode=number_or_less), rng, 0.0)
         self.steps = chaos_steps.Steps(rng, self.server, self.config, self.tls)
+        self.lines = chaos_lines.Lines(rng, self.server, self.venue, self.config, self.tls, FRESH)
         self.trader = Trader(client, rng, self.link)
         readers = [self.marked, self.plain, self.decoded]
-        reading = [asyncio.create_task(work) for work in (*[r.run() for r in readers], self.steps.read())]
-        running = [asyncio.create_task(each.run()) for each in (client, self.steps.client)]
+        lines = self.lines
+        works = [*[reader.run() for reader in readers], self.steps.read(), *map(lines.read, lines.clients)]
+        reading = [asyncio.create_task(work) for work in works]
+        clients = [client, self.steps.client, *lines.clients.values()]
+        running = [asyncio.create_task(each.run()) for each in clients]
         self.venue.start()
         until = time.monotonic() + seconds
-        using = [asyncio.create_task(work) for work in (self.disturb(), self.trader.run())]
+        using = [asyncio.create_task(work) for work in (self.disturb(), self.trader.run(), lines.talk())]
         coming = asyncio.create_task(self.come_and_go(until))
-        samples = []
+        samples, alive = [], []
         for _ in range(6):
             await asyncio.sleep(seconds / 6)
+            alive.append(sessions_alive())
             samples.append(resident() - self.kept())
         await coming
         for task in using:
@@ -275,20 +287,26 @@ class _Run:
             if not task.cancelled():
                 task.result()
         self.link.delay = 0.0
-        self.lateness += [await shut_down(each, 0.5) for each in (client, self.steps.client)]
+        self.lateness += [await shut_down(each, 0.5) for each in clients]
         await asyncio.gather(*running, *reading)
         samples.append(resident() - self.kept())
         left = asyncio.all_tasks() - tasks
         assert not left, left
         late = max(self.lateness)
-        assert late < LATE, f"a shutdown ended {late:.3f} s after its deadline"
+        ends = [f"{each:+.3f}" for each in self.lateness[-len(clients) :]]
+        assert late < LATE, f"a shutdown ended {late:.3f} s after its deadline; the last ones {ends}"
         result = Result(len(watched.ready), len(self.plain.numbers), shutdowns=len(self.lateness), latest=late)
+        result.sessions_alive = alive
+        # Of each client one, of those that change connections another, and what came and went a moment ago.
+        assert max(alive) <= 2 * (len(clients) + 2), f"sessions pile up: {alive}"
         result.memory = [sample / 2**20 for sample in samples]
         self.check_messages(result)
         self.check_orders(result)
+        result.changes = lines.check()
         result.steps, result.cases = self.steps.check(), len(chaos_steps.CASES) - len(self.steps.missing)
         if seconds >= 60:
             self.check_coverage()
+            assert result.changes
         return result
 
     # ---- what goes on
@@ -337,7 +355,7 @@ class _Run:
     def kept(self):
         """Bytes that the check and the server's recording keep."""
         numbers = (self.marked, self.plain, self.decoded, self.steps)
-        return self.trader.bytes + sum(each.numbers.buffer_info()[1] * 8 for each in numbers)
+        return self.trader.bytes + self.lines.kept + sum(each.numbers.buffer_info()[1] * 8 for each in numbers)
 
     # ---- what must be so
 
@@ -513,9 +531,13 @@ def open_descriptors():
     return len(os.listdir("/proc/self/fd"))
 
 
+def sessions_alive():
+    gc.collect()
+    return sum(isinstance(each, Session) for each in gc.get_objects())
+
+
 def resident():
     gc.collect()
-    assert sum(isinstance(each, Session) for each in gc.get_objects()) < 50, "sessions pile up"
     with open("/proc/self/statm") as file:
         return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 

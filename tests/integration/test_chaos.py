@@ -14,3 +14,5 @@ async def test_seconds_of_real_chaos_lose_repeat_and_reorder_nothing(loop_name):
     assert result.shutdowns > 10
     assert result.steps > 3
     assert result.orders["written"] > 20
+    # What the allocators keep goes up and down; a session that is not let go has its queues with it.
+    assert result.grown < 8

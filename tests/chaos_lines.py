@@ -1,0 +1,153 @@
+"""Clients of the venue that have more than one connection: one that changes them by age, and one with two lines.
+
+They have what the others have not: a rate limit, an extension, a key. There is no link, so that what the venue wrote
+to a session that it did not reset has arrived. None of it may be missing where no outage is marked, and nothing comes
+twice.
+"""
+
+import asyncio
+import itertools
+from array import array
+
+import orjson
+
+import fastws
+from fastws.errors import SendError
+
+RATE, BURST = 50, 5
+MARK = -1
+
+AGE = 0.8
+"""Seconds after which a connection is replaced."""
+
+
+class Counts(fastws.Extension):
+    """Sees what comes and what goes, and passes it on."""
+
+    name = "counts"
+    handles_messages = True
+    handles_outgoing = True
+
+    def __init__(self):
+        self.seen = array("q")
+        self.begun = self.ended = self.sent = 0
+
+    def on_connect(self, context):
+        self.begun += 1
+
+    def on_disconnect(self, context, reason):
+        self.ended += 1
+
+    def on_message(self, message, context):
+        number = orjson.loads(message).get("n")
+        if number is not None:
+            self.seen.append(number)
+        return message
+
+    def on_send(self, message, context):
+        self.sent += 1
+        return message
+
+
+class Lines:
+    """Both clients, and what they gave."""
+
+    def __init__(self, rng, server, venue, config, tls, tokens):
+        self.rng, self.server, self.venue = rng, server, venue
+        self.tokens = tokens
+        self.counts = Counts()
+        self.sent = 0
+
+        def options(name):
+            return {
+                "handshake": fastws.AuthHandshaker(lambda: next(tokens)).json(),
+                "headers": {"X-Line": name},
+                "tls": tls,
+                "retry": fastws.ExponentialBackoff(0.02, 0.3, 2.0, jitter=0.5),
+            }
+
+        self.rotating = fastws.WebSocketClient(
+            server.url("/venue"),
+            config=config.replace(max_connection_age=AGE, rotation_overlap=0.5),
+            rate_limit=fastws.RateLimit(RATE, 1.0, burst=BURST),
+            extensions=[self.counts],
+            message_key=number_of,
+            **options("rotating"),
+        )
+        self.redundant = fastws.RedundantClient(
+            server.url("/venue"), 2, key=number_of, config=config, **options("redundant")
+        )
+        for subscribe in (self.rotating.subscriptions.add, self.redundant.add):
+            subscribe(
+                "all",
+                message={"type": "subscribe", "channel": "all"},
+                ack=lambda m: isinstance(m, dict) and m.get("type") == "subscribed",
+            )
+        self.clients = {"rotating": self.rotating, "redundant": self.redundant}
+        self.streams = {name: each.stream(markers=True) for name, each in self.clients.items()}
+        self.items = {name: array("q") for name in self.clients}
+        """Numbers of the feed, and MARK for a marker of an outage."""
+
+    async def read(self, name):
+        async for item in self.streams[name]:
+            if isinstance(item, fastws.Down | fastws.Outage):
+                self.items[name].append(MARK)
+            elif isinstance(item, fastws.Message) and (number := number_of(item.data)) is not None:
+                self.items[name].append(number)
+
+    async def talk(self):
+        """Says more than the limit allows."""
+        while True:
+            await asyncio.sleep(self.rng.expovariate(2 * RATE))
+            try:
+                self.rotating.send_nowait(b'{"said":%d}' % self.sent, text=True)
+            except SendError:
+                continue
+            self.sent += 1
+
+    @property
+    def kept(self):
+        """Bytes that the check keeps."""
+        return sum(each.buffer_info()[1] * 8 for each in (*self.items.values(), self.counts.seen))
+
+    def check(self):
+        """Raises AssertionError if anything is not as it must be. Returns how many changes nobody noticed."""
+        names = {
+            report.id: value
+            for report in self.server.connections()
+            for header, value in report.headers
+            if header.lower() == "x-line"
+        }
+        for name in self.clients:
+            written = set()
+            for session in self.venue.report().sessions:
+                if names.get(session.connection_id) == name and not {"reset", "cut"} & set(session.faults):
+                    written.update(self.venue.indexes(session))
+            self.check_one(name, written)
+        for report in self.server.connections():
+            if names.get(report.id) == "rotating":
+                said = sum(b'"said"' in bytes(frame.payload) for frame in report.frames)
+                seconds = ((report.ended_ns or report.accepted_ns) - report.accepted_ns) / 1e9
+                assert said <= BURST + RATE * (seconds + 1), f"{said} messages in {seconds:.1f} s"
+        counts = self.counts
+        assert counts.begun == counts.ended
+        assert set(self.items["rotating"]) <= {*counts.seen, MARK}
+        assert counts.sent >= self.sent
+        return counts.begun - 1 - self.items["rotating"].count(MARK) // 2
+
+    def check_one(self, name, written):
+        items = self.items[name]
+        numbers = [number for number in items if number != MARK]
+        assert len(numbers) == len(set(numbers)), f"{name}: messages came twice"
+        for is_mark, chain in itertools.groupby(items, key=lambda number: number == MARK):
+            if is_mark:
+                continue
+            # Of two lines, messages may change places.
+            got = sorted(chain)
+            missing = set(range(got[0], got[-1])) - set(got)
+            assert not missing & written, f"{name}: without a mark, {sorted(missing & written)[:9]} did not come"
+
+
+def number_of(data):
+    number = orjson.loads(data).get("n")
+    return number if number is not None and number >= 0 else None
