@@ -321,7 +321,11 @@ class Session:
             await self._shut_down(stop)
             raise
         if end.successor is not None:
-            await self._retire(end)
+            try:
+                await self._retire(end)
+            except asyncio.CancelledError as stop:
+                await end.successor._shut_down(stop)
+                raise
             return Over(None, successor=end.successor)
         if end.reason.kind in ("requested", "rotation") or end.final:
             # The peer lives: what it has on the way is still received.
