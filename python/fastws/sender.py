@@ -11,9 +11,10 @@ import orjson
 
 from . import _core
 from ._account import fail
+from ._sendable import plain
 from .connection import BytesLike, check_many
 from .errors import NotSent
-from .outbox import Receipt, plain
+from .outbox import Receipt
 
 if TYPE_CHECKING:
     from ._options import Seconds

@@ -207,7 +207,6 @@ async def test_where_the_old_line_has_sent_everything_nothing_waits(fastws_serve
 
 async def test_a_cancellation_while_the_old_line_closes_loses_no_account_and_closes_the_new_one():
     lines = Lines()
-    config = {"on_disconnect_send": "keep"}
     async with lines.client(on_disconnect_send="keep") as (client, count):
         await client.send("behind")
         assert client.stats().waiting_messages == 1

@@ -8,9 +8,9 @@ from collections.abc import Iterable
 import orjson
 
 from fastws._account import Receipt as LoopReceipt
+from fastws._sendable import plain
 from fastws.connection import BytesLike, check_many
 from fastws.errors import NotConnected
-from fastws.outbox import plain
 
 from ._thread import ClientThread
 from .connection import Seconds
