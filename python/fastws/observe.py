@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from ._parts import Parts
 
-__all__ = ["ClientStats"]
+__all__ = ["ClientStats", "as_prometheus"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,19 +63,46 @@ class ClientStats:
     def as_prometheus(self, prefix: str = "fastws_client", **labels: str) -> str:
         """The counters in Prometheus' text format, ``prefix_name_total`` each (gauges without ``_total``).
 
+        Those of several clients are to be one text: ``fastws.observe.as_prometheus`` makes it.
+
         Args:
             prefix: What the names begin with.
             labels: Labels of every sample, such as ``venue="x"``.
+
+        Raises:
+            ValueError: The prefix or the name of a label is none in Prometheus.
         """
-        shown = ",".join(f'{name}="{_escaped(value)}"' for name, value in labels.items())
-        shown = f"{{{shown}}}" if shown else ""
-        lines = []
-        for field in fields(self):
-            is_gauge = field.name in _GAUGES
-            name = f"{prefix}_{field.name}" + ("" if is_gauge else "_total")
-            lines.append(f"# TYPE {name} {'gauge' if is_gauge else 'counter'}")
-            lines.append(f"{name}{shown} {getattr(self, field.name)}")
-        return "\n".join(lines) + "\n"
+        return as_prometheus([(self, labels)], prefix)
+
+
+def as_prometheus(clients: Iterable[tuple[ClientStats, Mapping[str, str]]], prefix: str = "fastws_client") -> str:
+    """The counters of several clients as one text in Prometheus' format, which allows each name's ``# TYPE`` once.
+
+    ::
+
+        text = as_prometheus((client.stats(), {"venue": name}) for name, client in clients.items())
+
+    Args:
+        clients: What each has counted, with the labels of its samples.
+        prefix: What the names begin with.
+
+    Raises:
+        ValueError: Two have the same labels, or the prefix or the name of a label is none in Prometheus.
+    """
+    shown: dict[str, ClientStats] = {}
+    for stats, labels in clients:
+        key = ",".join(f'{_named(name)}="{_escaped(labels[name])}"' for name in sorted(labels))
+        if key in shown:
+            raise ValueError(f"two clients have the same labels: {{{key}}}")
+        shown[key] = stats
+    lines = []
+    for field in fields(ClientStats) if shown else ():
+        is_gauge = field.name in _GAUGES
+        name = f"{_named(prefix, ':')}_{field.name}" + ("" if is_gauge else "_total")
+        lines.append(f"# TYPE {name} {'gauge' if is_gauge else 'counter'}\n")
+        for key, stats in shown.items():
+            lines.append(f"{name}{f'{{{key}}}' if key else ''} {getattr(stats, field.name)}\n")
+    return "".join(lines)
 
 
 class LiveTraffic(NamedTuple):
@@ -122,8 +151,15 @@ def client_stats(parts: Parts) -> ClientStats:
     )
 
 
-def _escaped(value: str) -> str:
-    return value.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
+def _named(name: str, more: str = "") -> str:
+    """A name that Prometheus takes."""
+    if not re.fullmatch(f"[a-zA-Z_{more}][a-zA-Z0-9_{more}]*", name):
+        raise ValueError(f"{name!r} is no name in Prometheus: letters of ASCII, digits and underscores")
+    return name
+
+
+def _escaped(value: object) -> str:
+    return str(value).replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
 
 
 _GAUGES = frozenset({"waiting_messages", "retained_messages", "streams", "ready", "generation"})

@@ -14,9 +14,9 @@ from collections import deque
 from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any, Literal
 
-from ._account import Account, Item, Left, Message, Receipt, fail, succeed
+from ._account import Account, Item, Left, Receipt, fail, succeed
 from ._interrupt import tell
-from ._policy import not_sendable
+from ._sendable import check, plain
 from .connection import BytesLike, Connection
 from .errors import (
     ConnectionClosed,
@@ -39,9 +39,6 @@ __all__ = ["Outbox", "Receipt"]
 
 _NONE: deque[Any] = deque(maxlen=0)
 """Nothing waits, for the many of whom that is true; nothing is put into it."""
-
-_MAX_HEADER = 14
-"""Bytes of a client's frame before its payload, at most (RFC 6455 §5.2)."""
 
 _CUT = "the connection ended while it was sending it"
 """What is said of a message that a connector's own connection waited for room with."""
@@ -240,7 +237,7 @@ class Outbox:
         error = self._closed()
         if error is not None:
             raise error
-        self._check(item.message, item.text)
+        check(item.message, item.text, self._max_bytes)
         if self._wire is None and self._policy != "keep":
             if self._policy == "drop":
                 self.dropped += 1
@@ -272,19 +269,6 @@ class Outbox:
         if item.expires is not None:
             self._look_at(item.expires)
         self._drain()
-
-    def _check(self, message: Message, text: bool | None) -> None:
-        """Raises what a connection would say of a message that none can send: it is not to wait for one first."""
-        if isinstance(message, str):
-            size = len(message.encode())
-        else:
-            size = len(message)
-            if text:
-                str(message, "utf-8")
-        if self._max_bytes is not None and size + _MAX_HEADER > self._max_bytes:
-            raise ValueError(
-                f"a message of {size + _MAX_HEADER} bytes can never fit a send queue of {self._max_bytes} bytes"
-            )
 
     def _hand_over(self, wire: Wire, message: str | BytesLike, text: bool | None) -> None:
         """Gives a message to the connection, which accepts it or raises."""
@@ -648,13 +632,3 @@ class Outbox:
                 await native._written_future()
             except FastwsError:
                 return
-
-
-def plain(message: str | BytesLike) -> Message:
-    """A message that nobody can change any more. Raises TypeError of what is none."""
-    if isinstance(message, str | bytes):
-        return message
-    try:
-        return memoryview(message).tobytes()
-    except TypeError:
-        raise not_sendable(message) from None

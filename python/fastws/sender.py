@@ -11,9 +11,10 @@ import orjson
 
 from . import _core
 from ._account import fail
+from ._sendable import plain
 from .connection import BytesLike, check_many
 from .errors import NotSent
-from .outbox import Receipt, plain
+from .outbox import Receipt
 
 if TYPE_CHECKING:
     from ._options import Seconds
@@ -44,7 +45,8 @@ class Sending:
             message: ``str`` is sent as text, bytes-like as binary.
             text: True sends bytes-like as text, False sends ``str`` as binary.
             urgent: Pass those that wait for the rate limit or a connection.
-            expires: Seconds after which a message that still waits is not sent any more.
+            expires: Seconds after which a message that still waits is not sent any more. What a connection has accepted
+                leaves: where the peer stopped reading, up to ``send_queue_capacity`` messages do so after their time.
             key: The rate limit that it falls under.
 
         Raises:
@@ -122,12 +124,33 @@ class Sending:
         """``send(message, timeout=timeout)``, as the model crate spells it."""
         await self.send(message, timeout=timeout)
 
-    async def send_many(self, messages: Iterable[str | BytesLike], text: bool | None = None) -> None:
-        """Sends messages in order, waiting for room where there is none. They leave together, as in ``cork()``."""
+    async def send_many(
+        self,
+        messages: Iterable[str | BytesLike],
+        text: bool | None = None,
+        *,
+        timeout: Seconds = None,  # noqa: ASYNC109 - as above
+        expires: Seconds = None,
+        key: str | None = None,
+    ) -> None:
+        """Sends messages in order, waiting for room where there is none. They leave together, as in ``cork()``.
+
+        Args:
+            messages: Each as for ``send``.
+            text: As for ``send``.
+            timeout: Seconds that each may wait for room; None for no limit.
+            expires: As for ``send``, for each of them, from this call on.
+            key: As for ``send``.
+
+        Raises:
+            TimeoutError, NotConnected, …: As for ``send``; the messages before were sent.
+        """
         check_many(messages)
+        moment = _moment(expires)
         with self._parts.outbox.corked():
             for message in messages:
-                await self.send(message, text)
+                left = None if moment is None else max(moment - asyncio.get_running_loop().time(), 0.0)
+                await self.send(message, text, timeout=timeout, expires=left, key=key)
 
     def send_threadsafe(
         self, message: str | BytesLike, text: bool | None = None, *, urgent: bool = False, key: str | None = None
@@ -152,17 +175,48 @@ class Sending:
 
         return asyncio.run_coroutine_threadsafe(send(), loop)
 
-    async def send_json(self, value: object) -> None:
-        """Sends ``value`` as JSON text (by orjson)."""
-        await self.send(orjson.dumps(value), text=True)
+    async def send_json(
+        self,
+        value: object,
+        *,
+        timeout: Seconds = None,  # noqa: ASYNC109 - as above
+        receipt: bool = False,
+        urgent: bool = False,
+        expires: Seconds = None,
+        key: str | None = None,
+    ) -> Receipt | None:
+        """Sends ``value`` as JSON text (by orjson); all else is as for ``send``."""
+        return await self.send(
+            orjson.dumps(value), True, timeout=timeout, receipt=receipt, urgent=urgent, expires=expires, key=key
+        )
 
-    async def send_text(self, message: str) -> None:
-        """Sends text."""
-        await self.send(message, text=True)
+    async def send_text(
+        self,
+        message: str,
+        *,
+        timeout: Seconds = None,  # noqa: ASYNC109 - as above
+        receipt: bool = False,
+        urgent: bool = False,
+        expires: Seconds = None,
+        key: str | None = None,
+    ) -> Receipt | None:
+        """Sends text; all else is as for ``send``."""
+        return await self.send(message, True, timeout=timeout, receipt=receipt, urgent=urgent, expires=expires, key=key)
 
-    async def send_binary(self, message: BytesLike) -> None:
-        """Sends binary."""
-        await self.send(message, text=False)
+    async def send_binary(
+        self,
+        message: BytesLike,
+        *,
+        timeout: Seconds = None,  # noqa: ASYNC109 - as above
+        receipt: bool = False,
+        urgent: bool = False,
+        expires: Seconds = None,
+        key: str | None = None,
+    ) -> Receipt | None:
+        """Sends binary; all else is as for ``send``."""
+        return await self.send(
+            message, False, timeout=timeout, receipt=receipt, urgent=urgent, expires=expires, key=key
+        )
 
     async def ping(self, data: str | BytesLike | None = None) -> float:
         """Sends a Ping; returns its latency in seconds. Raises NotConnected, ConnectionClosed."""

@@ -203,3 +203,19 @@ async def test_where_the_old_line_has_sent_everything_nothing_waits(fastws_serve
             assert await stream.recv() == f"hello {generation}"
             assert client.snapshot().generation >= generation
     assert waited[:3] == [0, 0, 0]
+
+
+async def test_a_cancellation_while_the_old_line_closes_loses_no_account_and_closes_the_new_one():
+    lines = Lines()
+    async with lines.client(on_disconnect_send="keep") as (client, count):
+        await client.send("behind")
+        assert client.stats().waiting_messages == 1
+        client._background.cancel()
+        await asyncio.wait([client._background])
+        with pytest.raises(asyncio.CancelledError) as raised:
+            client._background.result()
+        client._background = None
+        *kept, last = raised.value.unsent
+        assert last.message == "behind"
+        assert kept[-1].message[:5] == f"{count - 1:05}"
+        assert len(kept) > 2

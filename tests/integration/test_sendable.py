@@ -1,4 +1,4 @@
-"""What is no message is refused at the call, on native connections and by calls that block (outbox.py: plain)."""
+"""What is no message is refused at the call, on native connections and by calls that block (_sendable.py)."""
 
 import asyncio
 

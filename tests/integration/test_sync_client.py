@@ -333,10 +333,10 @@ def test_everything_that_sends_sends(server):
         client.send("a")
         client.send(b"b", text=True)
         client.send_nowait(b"c")
-        client.send_many(["d", b"e"])
-        client.send_json({"f": 1})
-        client.send_text("g")
-        client.send_binary(b"h")
+        client.send_many(["d", b"e"], timeout=PATIENCE, expires=PATIENCE)
+        assert client.send_json({"f": 1}, receipt=True).result(PATIENCE) is None
+        assert client.send_text("g", receipt=True, expires=PATIENCE).result(PATIENCE) is None
+        assert client.sender().send_binary(b"h", receipt=True, urgent=True).result(PATIENCE) is None
         client.send_timeout("i", 5)
         client.send_threadsafe("j").result(PATIENCE)
         client.sender().send("k")

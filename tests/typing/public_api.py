@@ -260,7 +260,7 @@ def errors(error: Exception) -> None:
             assert_type(error.suggested_delay, float | None)
             assert_type(error.is_retryable, bool)
             raise error.context("while opening")
-        case fastws.ShutdownTimeout():
+        case fastws.ShutdownTimeout() | fastws.RetriesExhausted():
             assert_type(error.unsent, tuple[fastws.Unsent, ...])
         case fastws.DecodeError():
             assert_type(error.data, str | bytes)
@@ -288,6 +288,8 @@ async def told(hub: fastws.events.EventHub) -> None:
                 assert_type(event.unsent, tuple[fastws.Unsent, ...])
             case fastws.events.Error():
                 assert_type(event.error, BaseException)
+            case fastws.Shutdown():
+                assert_type(event.unsent, tuple[fastws.Unsent, ...])
             case _:
                 assert_type(event, fastws.Event)
 

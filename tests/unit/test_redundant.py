@@ -529,3 +529,24 @@ def test_nothing_happens_to_one_that_does_not_run():
             assert stream.lag == (0, 0)
 
     run_virtual(main())
+
+
+def test_a_cancelled_run_tells_what_every_line_left_unsent():
+    async def main():
+        lines = Lines(a=MemoryConnector(None, then=refused("a")), b=MemoryConnector(None, then=refused("b")))
+        feed = redundant(lines, "a", "b", config=KEEPING)
+        running = asyncio.create_task(feed.run())
+        await feed.wait_ready()
+        await turns()
+        for number in (0, 1):
+            lines.wire("ab"[number]).reset()
+            await turns()
+            feed.lines[number].send_nowait(f"order {number}")
+        running.cancel()
+        with pytest.raises(asyncio.CancelledError) as raised:
+            await running
+        assert [unsent.message for unsent in raised.value.unsent] == ["order 0", "order 1"]
+        assert raised.value.__notes__ == ["unsent messages: 2"]
+        assert is_nothing_open(lines)
+
+    run_virtual(main())

@@ -1,4 +1,4 @@
-"""What is no message is refused at the call, on every way to send (outbox.py: plain)."""
+"""What is no message is refused at the call, on every way to send (_sendable.py)."""
 
 import array
 import asyncio

@@ -41,24 +41,13 @@ WITH_DEADLINE = {
     ("client", "ping"),
     ("client", "register_extension"),
     ("client", "run"),
-    ("client", "send_binary"),
-    ("client", "send_json"),
-    ("client", "send_many"),
-    ("client", "send_text"),
     ("client", "wait_connected"),
     ("client", "wait_ready"),
     ("sender", "ping"),
-    ("sender", "send_binary"),
-    ("sender", "send_json"),
-    ("sender", "send_many"),
-    ("sender", "send_text"),
     ("stream", "recv"),
     ("subscriptions", "confirmed"),
 }
 """Have ``timeout=`` beside the arguments of the other class, where ``asyncio.timeout`` is one for everything."""
-
-DEADLINES_THERE = {("client", "send"), ("client", "send_timeout"), ("client", "shutdown"), ("client", "request")}
-"""Have it in both classes."""
 
 
 def names(kind):
@@ -94,6 +83,13 @@ def test_methods_have_the_same_arguments(pair, name):
     if (pair, name) in WITH_DEADLINE:
         assert here.pop("timeout")[1] is None
     assert here == there
+
+
+@pytest.mark.parametrize("kind", [kind for pair in ("client", "sender") for kind in PAIRS[pair]])
+@pytest.mark.parametrize("name", ["send_json", "send_text", "send_binary"])
+def test_whatever_is_sent_has_all_that_send_has(kind, name):
+    (_, *of_send), (_, *mine) = parameters(kind.send).items(), parameters(getattr(kind, name)).items()
+    assert mine == [parameter for parameter in of_send if parameter[0] != "text"]
 
 
 @pytest.mark.parametrize(("pair", "name"), BOTH)

@@ -8,9 +8,9 @@ from collections.abc import Iterable
 import orjson
 
 from fastws._account import Receipt as LoopReceipt
+from fastws._sendable import plain
 from fastws.connection import BytesLike, check_many
 from fastws.errors import NotConnected
-from fastws.outbox import plain
 
 from ._thread import ClientThread
 from .connection import Seconds
@@ -43,7 +43,8 @@ class Sending:
             message: ``str`` is sent as text, bytes-like as binary.
             text: True sends bytes-like as text, False sends ``str`` as binary.
             urgent: Pass those that wait for the rate limit or a connection.
-            expires: Seconds after which a message that still waits is not sent any more.
+            expires: Seconds after which a message that still waits is not sent any more. What a connection has accepted
+                leaves: where the peer stopped reading, up to ``send_queue_capacity`` messages do so after their time.
             key: The rate limit that it falls under.
 
         Raises:
@@ -105,7 +106,13 @@ class Sending:
         self.send(message, timeout=timeout)
 
     def send_many(
-        self, messages: Iterable[str | BytesLike], text: bool | None = None, *, timeout: Seconds = None
+        self,
+        messages: Iterable[str | BytesLike],
+        text: bool | None = None,
+        *,
+        timeout: Seconds = None,
+        expires: Seconds = None,
+        key: str | None = None,
     ) -> None:
         """Sends messages in order, waiting for room where there is none. They leave together, and change threads once.
 
@@ -113,19 +120,16 @@ class Sending:
             messages: Each as for ``send``.
             text: As for ``send``.
             timeout: Seconds (or a ``timedelta``) that each may wait for room; None for no limit.
+            expires: As for ``send``, for each of them, from this call on.
+            key: As for ``send``.
 
         Raises:
             TimeoutError, NotConnected, …: As for ``send``; the messages before were sent.
         """
         check_many(messages)
-        mine = list(messages)
-
-        async def send_many() -> None:
-            with self._thread.client._parts.outbox.corked():
-                for message in mine:
-                    await self._thread.client.send(message, text, timeout=timeout)
-
-        self._thread.wait(send_many)
+        self._thread.wait(
+            self._thread.client.send_many, list(messages), text, timeout=timeout, expires=expires, key=key
+        )
 
     def send_threadsafe(
         self, message: str | BytesLike, text: bool | None = None, *, urgent: bool = False, key: str | None = None
@@ -147,17 +151,46 @@ class Sending:
             raise self._thread.stopped()
         return accepted
 
-    def send_json(self, value: object, *, timeout: Seconds = None) -> None:
-        """Sends ``value`` as JSON text (by orjson); ``timeout`` and exceptions are those of ``send``."""
-        self.send(orjson.dumps(value), text=True, timeout=timeout)
+    def send_json(
+        self,
+        value: object,
+        *,
+        timeout: Seconds = None,
+        receipt: bool = False,
+        urgent: bool = False,
+        expires: Seconds = None,
+        key: str | None = None,
+    ) -> Receipt | None:
+        """Sends ``value`` as JSON text (by orjson); all else is as for ``send``."""
+        return self.send(
+            orjson.dumps(value), True, timeout=timeout, receipt=receipt, urgent=urgent, expires=expires, key=key
+        )
 
-    def send_text(self, message: str, *, timeout: Seconds = None) -> None:
-        """Sends text; ``timeout`` and exceptions are those of ``send``."""
-        self.send(message, text=True, timeout=timeout)
+    def send_text(
+        self,
+        message: str,
+        *,
+        timeout: Seconds = None,
+        receipt: bool = False,
+        urgent: bool = False,
+        expires: Seconds = None,
+        key: str | None = None,
+    ) -> Receipt | None:
+        """Sends text; all else is as for ``send``."""
+        return self.send(message, True, timeout=timeout, receipt=receipt, urgent=urgent, expires=expires, key=key)
 
-    def send_binary(self, message: BytesLike, *, timeout: Seconds = None) -> None:
-        """Sends binary; ``timeout`` and exceptions are those of ``send``."""
-        self.send(message, text=False, timeout=timeout)
+    def send_binary(
+        self,
+        message: BytesLike,
+        *,
+        timeout: Seconds = None,
+        receipt: bool = False,
+        urgent: bool = False,
+        expires: Seconds = None,
+        key: str | None = None,
+    ) -> Receipt | None:
+        """Sends binary; all else is as for ``send``."""
+        return self.send(message, False, timeout=timeout, receipt=receipt, urgent=urgent, expires=expires, key=key)
 
     def ping(self, data: str | BytesLike | None = None, *, timeout: Seconds = None) -> float:
         """Sends a Ping; returns its latency in seconds.
