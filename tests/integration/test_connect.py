@@ -5,7 +5,6 @@ import base64
 import contextlib
 import gc
 import socket
-import sys
 import time
 import warnings
 
@@ -284,18 +283,6 @@ async def test_open_timeout_names_the_phase_tls():
             await fastws.connect(peer.url.replace("ws:", "wss:"), tls=tls, open_timeout=0.2)
         assert caught.value.phase == "tls"
         gate.open()
-
-
-async def test_open_timeout_says_that_certificates_were_being_loaded(monkeypatch):
-    module = sys.modules["fastws._loop_io"]
-
-    async def never(_):
-        await asyncio.Event().wait()
-
-    monkeypatch.setattr(module, "context_for", never)
-    with pytest.raises(fastws.OpenTimeout, match="trusted certificates were being loaded") as caught:
-        await fastws.connect("wss://127.0.0.1/", open_timeout=0.05)
-    assert caught.value.phase == "tls"
 
 
 async def test_open_timeout_names_the_phase_tcp():
