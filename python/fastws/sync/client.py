@@ -13,7 +13,7 @@ from fastws._keywords import explains_unknown_keywords
 from fastws._parts import MessageKey, Tap
 from fastws.config import ClientConfig
 from fastws.connection import BytesLike
-from fastws.errors import AlreadyRunning
+from fastws.errors import AlreadyRunning, RequestTimeout
 from fastws.events import Event
 from fastws.extensions import Extension, ExtensionHost
 from fastws.handshakes import SupportsHandshake
@@ -235,15 +235,16 @@ class WebSocketClient(Sending):
         try:
             run.over.result(seconds)
         except BaseException as error:
-            if run.over.done():
+            if not run.over.done():
+                with contextlib.suppress(Exception):  # what ended it is raised
+                    self._stop()
+                if isinstance(error, TimeoutError):
+                    fate = "was" if run.over.done() else "is being"  # a callback holds its thread
+                    raise TimeoutError(f"{self.uri}: the client ran for {seconds:g} s, and {fate} shut down") from None
                 raise
-            with contextlib.suppress(Exception):  # what ended it is raised
-                self._stop()
-            if isinstance(error, TimeoutError):
-                raise TimeoutError(f"{self.uri}: the client ran for {seconds:g} s, and was shut down") from None
-            raise
-        finally:
             self._thread.join(run)
+            raise
+        self._thread.join(run)
 
     def start(self, timeout: Seconds = None) -> Self:
         """Runs in the background; returns at the first Ready, or raises what makes that impossible.
@@ -263,9 +264,12 @@ class WebSocketClient(Sending):
             self.wait_ready(timeout)
         except AlreadyRunning:
             raise
-        except BaseException:
+        except BaseException as error:
             with contextlib.suppress(Exception):  # it is what wait_ready() raised
-                self._stop()
+                if isinstance(error, TimeoutError) and not self._thread.answers():
+                    self._thread.give_up()  # when its callback returns
+                else:
+                    self._stop()
             raise
         self._is_started = True
         return self
@@ -316,6 +320,7 @@ class WebSocketClient(Sending):
 
         Raises:
             ShutdownTimeout: Some messages were not sent by then; ``unsent`` has them.
+            TimeoutError: A callback holds the client's thread; the client ends when that returns.
         """
         seconds = _seconds(timeout)
         if not self.is_running:
@@ -370,7 +375,21 @@ class WebSocketClient(Sending):
             NotSent: An extension stopped it, or it was dropped: ``on_disconnect_send`` is ``"drop"``.
             NotConnected, …: As for ``send``.
         """
-        return self._thread.wait(self._thread.client.request, message, match=match, timeout=timeout, decode=decode)
+
+        def late(held: str, is_withdrawn: bool) -> RequestTimeout:
+            outcome: Literal["not_sent", "maybe_sent"] = "not_sent" if is_withdrawn else "maybe_sent"
+            return RequestTimeout(held, timeout=_seconds(timeout), outcome=outcome)
+
+        return self._thread.wait_at_most(
+            timeout,
+            "no answer",
+            late,
+            self._thread.client.request,
+            message,
+            match=match,
+            timeout=timeout,
+            decode=decode,
+        )
 
     # ---- receiving -------------------------------------------------------------------------------------------------
 
@@ -420,16 +439,22 @@ class WebSocketClient(Sending):
         thread = self._thread
         thread.refuse_callbacks()
         run = thread.last
+        most = self.config.shutdown_timeout if seconds is None else seconds
+        over = None
         try:
             over = thread.submit(thread.shutdown, seconds)
             if over is not None:
-                over.result()
-        except BaseException as error:
-            if not isinstance(error, Exception):
-                thread.give_up()
+                thread.outcome(over, most, "the client was not shut down", None)
+        except Exception:
+            if over is not None and over.done():
+                thread.join(run)
+            raise  # else a callback holds the thread
+        except BaseException:
+            thread.give_up()
+            with contextlib.suppress(TimeoutError):
+                thread.join(run)
             raise
-        finally:
-            thread.join(run)
+        thread.join(run)
 
     def __repr__(self) -> str:
         return f"<fastws.sync.WebSocketClient {self.uri} {self.status}>"
