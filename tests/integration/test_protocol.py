@@ -3,6 +3,8 @@
 import asyncio
 import contextlib
 import gc
+import select
+import socket
 import threading
 import weakref
 
@@ -10,18 +12,20 @@ import pytest
 
 import fastws
 from fastws import _core
+from fastws.errors import NotSent
 from fastws.runner import loop_factory
 from fastws.testing import End, Send, Server
-from peers import Gate, Peer, binary, closed_again, stalled
+from peers import SMALL, Gate, Peer, binary, closed_again, stalled
 
 
 class Watchless(asyncio.SelectorEventLoop):
-    """A loop as asyncio's default on Windows is one: with transports, and without ``add_reader``."""
+    """A loop as asyncio's default on Windows is one: with transports, and without ``add_reader``.
+
+    Its ``sock_connect()`` has need of the others.
+    """
 
     add_reader = asyncio.AbstractEventLoop.add_reader
-    remove_reader = asyncio.AbstractEventLoop.remove_reader
     add_writer = asyncio.AbstractEventLoop.add_writer
-    remove_writer = asyncio.AbstractEventLoop.remove_writer
 
 
 @pytest.fixture(params=["watchless", "asyncio", "uvloop"])
@@ -43,6 +47,23 @@ def play(request):
 
 def options(play, **more):
     return {"driver": "protocol" if play.watches else "auto", **more}
+
+
+def resetting(gate):
+    """A script that reads nothing, and resets the connection when `gate` is open."""
+
+    def script(wire):
+        gate.wait()
+        wire.reset()
+
+    return script
+
+
+def wait_for_reset(fd):
+    """Until the kernel knows, and the loop has not looked."""
+    poll = select.poll()
+    poll.register(fd, 0)
+    assert poll.poll(20_000)
 
 
 @pytest.mark.parametrize("tls", [False, True], ids=["tcp", "tls"])
@@ -98,6 +119,101 @@ def test_what_a_slow_peer_has_not_taken_waits_in_our_queue_and_arrives(play):
         assert [len(frame.payload) for frame in frames[:50]] == [100_000] * 50
 
     play(main())
+
+
+def test_what_a_transport_refuses_was_not_sent(play, caplog):
+    gate = Gate()
+
+    async def main():
+        with Peer(resetting(gate)) as peer:
+            ws = await peer.connect(**options(play))
+            gate.open()
+            wait_for_reset(ws.fileno())
+            for number in range(1, 13):
+                ws.send_nowait(b"x" * 70_000)
+                ws.flush()
+                assert ws._unsent == (number, number, 0)
+                assert ws._has_unsent
+            written = ws._written_future()
+            assert not written.done()
+            with pytest.raises(fastws.ConnectionClosedError, match=r"errno|os error|reset|[Bb]roken"):
+                await written
+            await ws.wait_closed()
+            assert ws._unsent == (12, 12, 0)
+
+    play(main())
+    assert caplog.records == []
+
+
+def test_what_a_transport_refuses_of_tls_is_not_written(play):
+    gate = Gate()
+
+    async def main():
+        with Peer(resetting(gate), tls=True) as peer:
+            ws = await peer.connect(**options(play))
+            gate.open()
+            wait_for_reset(ws.fileno())
+            for _ in range(3):
+                ws.send_nowait("order")
+                ws.flush()
+            accepted, not_begun, begun = ws._unsent
+            assert (accepted, not_begun + begun) == (3, 3)
+            with pytest.raises(fastws.ConnectionClosedError):
+                await ws._written_future()
+            assert ws._unsent == (accepted, not_begun, begun)
+
+    play(main())
+
+
+def test_what_a_transport_kept_when_it_was_lost_is_maybe_written(play):
+    gate = Gate()
+
+    async def main():
+        with Peer(resetting(gate), buffers=SMALL) as peer:
+            sockopts = ((socket.SOL_SOCKET, socket.SO_SNDBUF, SMALL),)
+            ws = await peer.connect(**options(play, sockopts=sockopts))
+            while ws._unsent[1:] == (0, 0):
+                ws.send_nowait(b"x" * 1000)
+                ws.flush()
+            assert ws._has_unsent
+            assert ws.stats().send_queue_bytes == 0
+            accepted, not_begun, begun = ws._unsent
+            assert (not_begun, begun) == (0, 1)
+            gate.open()
+            with pytest.raises(fastws.ConnectionClosedError):
+                await ws._written_future()
+            assert ws._unsent == (accepted, 0, 1)
+
+    play(main())
+
+
+@pytest.mark.parametrize("policy", ["fail", "keep"])
+def test_a_client_knows_what_a_transport_refused(play, policy):
+    gate = Gate()
+
+    def collecting(wire):
+        return [frame.payload.decode() for frame in wire.answer_close()[:-1]]
+
+    async def main():
+        with Peer(resetting(gate), collecting) as peer:
+            config = fastws.ClientConfig(on_disconnect_send=policy, ws_config={"driver": "protocol"})
+            client = fastws.WebSocketClient(peer.url, retry=fastws.ExponentialBackoff(0.001, 0.002), config=config)
+            async with client:
+                gate.open()
+                wait_for_reset(client._parts.open[0].fileno())
+                receipts = [await client.send(f"order {number}", receipt=True) for number in range(3)]
+                outcomes = await asyncio.gather(*receipts, return_exceptions=True)
+                await client.wait_ready()
+                await client.send("last")
+        return outcomes, peer.results[1]
+
+    outcomes, received = play(main())
+    if policy == "keep":
+        assert outcomes == [None] * 3
+        assert received == ["order 0", "order 1", "order 2", "last"]
+    else:
+        assert [type(outcome) for outcome in outcomes] == [NotSent] * 3
+        assert received == ["last"]
 
 
 def test_timers_fire_without_a_descriptor(play):
@@ -230,6 +346,32 @@ def test_what_ends_the_program_ends_it(play):
 
     with pytest.raises(SystemExit, match="enough"), contextlib.suppress(asyncio.CancelledError):
         play(main())
+
+
+# The loop ends with its transport open, as the program does.
+@pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
+def test_what_ends_the_program_ends_it_on_a_loop_made_of_uvloops():
+    uvloop = pytest.importorskip("uvloop")
+
+    class Mine(uvloop.Loop):
+        pass
+
+    class Listener:
+        def on_message(self, ws, message):
+            raise SystemExit("enough")
+
+    async def main():
+        with Peer(lambda wire: (wire.send(binary(b"x")), wire.read_to_end())) as peer:
+            ws = await peer.connect(listener=Listener(), driver="protocol")
+            async with asyncio.timeout(20):
+                await ws.wait_closed()
+
+    with (
+        pytest.raises(SystemExit, match="enough"),
+        contextlib.suppress(asyncio.CancelledError),
+        asyncio.Runner(loop_factory=Mine) as runner,
+    ):
+        runner.run(main())
 
 
 def test_a_loop_that_watches_nothing_says_so_where_it_is_asked_to():

@@ -123,6 +123,40 @@ print("ok")
 """)
 
 
+def test_a_forked_child_ends_its_own_helpers_and_leaves_those_that_its_parent_had():
+    """A thread of the child's may have the number of one that ended in the parent."""
+    process("""
+import atexit
+
+def opened():
+    ws = fastws.sync.connect(peer.url)
+    ws.send("a")
+    assert ws.recv() == "a"
+    return ws
+
+def name(task):
+    with contextlib.suppress(OSError), open(f"/proc/self/task/{task}/comm") as file:
+        return file.read().strip()
+
+def ended():
+    while any(name(task) == "fastws-sync" for task in os.listdir("/proc/self/task")):
+        pass
+
+def child():
+    for ws in [opened() for _ in range(4)]:
+        ws.close()
+    ended()
+    atexit._run_exitfuncs()
+
+with Peer(answering(lambda payload: text(payload.decode()))) as peer:
+    for _ in range(3):
+        opened().close()
+    ended()
+    in_a_child(child)
+print("ok")
+""")
+
+
 def test_a_forked_child_is_refused_every_call_and_the_parent_goes_on():
     process("""
 def script(wire):

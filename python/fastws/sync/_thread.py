@@ -9,11 +9,15 @@ from __future__ import annotations
 import asyncio
 import atexit
 import concurrent.futures
+import contextlib
 import os
+import sys
 import threading
 import traceback
 import warnings
 from collections.abc import Callable, Coroutine
+from pathlib import Path
+from types import FrameType
 from typing import Any, NamedTuple, Protocol, TypeVar
 
 from fastws import _core
@@ -30,6 +34,16 @@ T = TypeVar("T")
 
 Future = concurrent.futures.Future
 
+TURN_LIMIT = 30.0
+"""Seconds that a call without a deadline waits for a turn of the client's thread. Only a callback that holds it takes
+so long."""
+
+GRACE = 0.25
+"""Seconds beyond a deadline in which the client's thread may still keep it itself: it knows more of what is late."""
+
+Late = Callable[[str, bool], TimeoutError]
+"""What a call raises that the client's thread did not come to: gets the text, and whether it was withdrawn."""
+
 
 class Guest(Protocol):
     """What lives in the thread beside the client: a stream."""
@@ -39,6 +53,18 @@ class Guest(Protocol):
 
     async def finish(self) -> None:
         """The client is over: what is there is taken now, as there will be no thread."""
+
+
+class Call(concurrent.futures.Future[T]):
+    """The outcome of what is done in the client's thread."""
+
+    has_begun = False
+    """Cancelled before, it is never done."""
+
+    def withdraw(self) -> bool:
+        """Cancels it. True: nothing of it was done, nor will be."""
+        self.cancel()
+        return not self.has_begun
 
 
 class Run(NamedTuple):
@@ -101,11 +127,18 @@ class ClientThread:
             self.join(ending)
 
     def join(self, run: Run | None) -> None:
-        """Waits until a run is over and its thread has ended."""
+        """Waits until a run is over and its thread has ended.
+
+        Raises:
+            TimeoutError: A callback holds it.
+        """
         self.refuse_callbacks()
-        if run is not None:
-            concurrent.futures.wait((run.over,))  # a signal's handler may end this
-            run.thread.join()
+        if run is None:
+            return
+        most = TURN_LIMIT + (self.client.config.extension_timeout or 0.0)  # that of what is under way at the end
+        if concurrent.futures.wait((run.over,), most).not_done:  # a signal's handler may end this
+            raise TimeoutError(f"{self._held('it had not ended', most)}. It ends when that returns")
+        run.thread.join()
 
     def give_up(self) -> None:
         """Lets the client end at once, without asking its peer. Does not wait for it."""
@@ -131,22 +164,26 @@ class ClientThread:
             )
 
     def now(self, function: Callable[..., T], *args: Any) -> T:
-        """The result of a function that does not wait, called where the client runs; here, where it does not."""
+        """The result of a function that does not wait, called where the client runs; here, where it does not.
+
+        Raises:
+            TimeoutError: A callback holds that thread.
+        """
         if self.is_here:
             return function(*args)
-        future: Future[T] = concurrent.futures.Future()
+        call: Call[T] = Call()
         while True:
-            if self._hand_over(_settle, future, function, args):
-                return future.result()
+            if self._hand_over(_settle, call, function, args):
+                return self._in_time(call, TURN_LIMIT, "the call was not done", TURN_LIMIT)
             with self._lock:
                 if self._thread is None:
                     return function(*args)
 
     def ask(self, function: Callable[[], object]) -> None:
-        """As ``nudge``, and waits until it was called."""
-        future: Future[object] = concurrent.futures.Future()
-        if self._hand_over(_settle, future, function, ()):
-            future.result()
+        """As ``nudge``, and waits until it was called; not for long, if a callback holds the thread."""
+        call: Call[object] = Call()
+        if self._hand_over(_settle, call, function, ()):
+            concurrent.futures.wait((call,), GRACE)
 
     def nudge(self, function: Callable[[], object]) -> None:
         """Lets a function be called where the client runs, soon; nowhere, where it does not."""
@@ -164,16 +201,36 @@ class ClientThread:
             ClientStopped, …: The client is over; the cause.
             NotConnected: It does not run.
         """
+        result: T = self.wait_at_most(None, "", _late, function, *args, **keywords)
+        return result
+
+    def wait_at_most(
+        self,
+        timeout: Seconds,
+        what: str,
+        late: Late,
+        function: Callable[..., Coroutine[Any, Any, T]],
+        /,
+        *args: Any,
+        **keywords: Any,
+    ) -> T:
+        """As ``wait``, of a function that keeps the deadline ``timeout`` itself.
+
+        Raises:
+            TimeoutError: What ``late`` makes of it if a callback holds the thread, so that it cannot: ``what`` says
+                what was not done.
+        """
         self.refuse_callbacks()
-        future = self.submit(function, *args, **keywords)
-        if future is None:
+        seconds = None if timeout is None else _core.seconds("timeout", timeout)
+        call = self.submit(function, *args, **keywords)
+        if call is None:
             raise self.stopped()
         try:
-            return future.result()
+            return self.outcome(call, seconds, what, late)
         except concurrent.futures.CancelledError:
             raise self.stopped() from None
         finally:
-            future.cancel()
+            call.cancel()
 
     def wait_for(self, timeout: Seconds, what: str, function: Callable[..., Coroutine[Any, Any, T]], *args: Any) -> T:
         """As ``wait``, for so many seconds at most.
@@ -181,10 +238,36 @@ class ClientThread:
         Raises:
             TimeoutError: It was not done by then: ``what`` says what.
         """
-        result: T = self.wait(self._limited, timeout, what, function, *args)
+        result: T = self.wait_at_most(timeout, what, _late, self._limited, timeout, what, function, *args)
         return result
 
-    def submit(self, function: Callable[..., Coroutine[Any, Any, T]], *args: Any, **keywords: Any) -> Future[T] | None:
+    def outcome(self, call: Call[T], seconds: float | None, what: str, late: Late | None) -> T:
+        """What became of a call. If its time is over and a callback holds the thread, that is not waited for.
+
+        Raises:
+            TimeoutError: What ``late`` makes of that. Without it, the call is not withdrawn.
+        """
+        left = None if seconds is None else min(seconds + GRACE, threading.TIMEOUT_MAX)
+        while True:
+            with contextlib.suppress(TimeoutError):  # its own is raised below
+                return call.result(left)
+            if call.done():
+                return call.result()
+            assert seconds is not None, "else there is no limit"
+            if not self.answers():
+                return self._give_up(call, what, seconds, late)
+            left = GRACE
+
+    def answers(self) -> bool:
+        """Whether the thread comes to what it is given, or ends: no callback holds it."""
+        turn: Call[None] = Call()
+        with self._lock:
+            if self._loop is None:
+                return True
+            self._loop.call_soon_threadsafe(_settle, turn, lambda: None, ())
+        return not concurrent.futures.wait((turn,), GRACE).not_done
+
+    def submit(self, function: Callable[..., Coroutine[Any, Any, T]], *args: Any, **keywords: Any) -> Call[T] | None:
         """A future of the result of a coroutine function that is called where the client runs. None: it does not."""
 
         async def call() -> T:
@@ -196,12 +279,12 @@ class ClientThread:
             finally:
                 self._calls.discard(task)
 
-        future: Future[T] = concurrent.futures.Future()
+        outcome: Call[T] = Call()
         calling = call()
-        if not self._hand_over(_begin, future, calling):
+        if not self._hand_over(_begin, outcome, calling):
             calling.close()
             return None
-        return future
+        return outcome
 
     def stopped(self) -> BaseException:
         """Why nothing can be asked of the client."""
@@ -211,25 +294,52 @@ class ClientThread:
 
     def errand_for(self, timeout: Seconds, what: str, function: Callable[..., Coroutine[Any, Any, T]], *args: Any) -> T:
         """As ``errand``, for so many seconds at most; see ``wait_for``."""
-        result: T = self.errand(self._limited, timeout, what, function, *args)
+        result: T = self._errand(timeout, what, self._limited, timeout, what, function, *args)
         return result
 
     def errand(self, function: Callable[..., Coroutine[Any, Any, T]], *args: Any) -> T:
         """The result of a coroutine function that does not need the client to run: then a thread does nothing else."""
+        return self._errand(None, "", function, *args)
+
+    # ---- inside ----------------------------------------------------------------------------------------------------
+
+    def _errand(self, timeout: Seconds, what: str, function: Callable[..., Coroutine[Any, Any, T]], *args: Any) -> T:
         self.refuse_callbacks()
-        future: Future[T] = concurrent.futures.Future()
+        seconds = None if timeout is None else _core.seconds("timeout", timeout)
+        call: Call[T] = Call()
         errand: Run | None = None
         while errand is None:
             with self._lock:
                 if self._thread is None:
-                    errand = self._begin_thread(None, self._run_errand, future, function, args)
+                    errand = self._begin_thread(None, self._run_errand, call, function, args)
                 ending = self.last if self._loop is None else None
             if ending is None:
-                return self.wait(function, *args)
+                result: T = self.wait_at_most(timeout, what, _late, function, *args)
+                return result
             self.join(ending)
-        return future.result()
+        if seconds is None:
+            return call.result()
+        return self._in_time(call, seconds + GRACE, what, seconds)
 
-    # ---- inside ----------------------------------------------------------------------------------------------------
+    def _in_time(self, call: Call[T], most: float, what: str, seconds: float) -> T:
+        with contextlib.suppress(TimeoutError):  # its own is raised below
+            return call.result(min(most, threading.TIMEOUT_MAX))
+        return call.result() if call.done() else self._give_up(call, what, seconds, _late)
+
+    def _give_up(self, call: Call[T], what: str, seconds: float, late: Late | None) -> T:
+        """The thread is not waited for any more."""
+        held = self._held(what, seconds)
+        if late is None:
+            raise TimeoutError(f"{held}. It is done when that returns")
+        is_withdrawn = call.withdraw()
+        if call.done() and not call.cancelled():
+            return call.result()  # it came just now
+        raise late(held, is_withdrawn)
+
+    def _held(self, what: str, seconds: float) -> str:
+        thread = self._thread
+        frame = sys._current_frames().get(thread.ident or 0) if thread is not None else None
+        return f"{self.client.uri}: {what} within {seconds:g} s: {_holder(frame)} holds the client's thread"
 
     def _hand_over(self, function: Callable[..., object], *args: Any) -> bool:
         """Lets a function be called in the loop. False: it does not run. What is handed over is called in any case."""
@@ -247,7 +357,7 @@ class ClientThread:
             self.join(ending)
 
     def _run_errand(
-        self, future: Future[T], function: Callable[..., Coroutine[Any, Any, T]], args: tuple[Any, ...]
+        self, call: Call[T], function: Callable[..., Coroutine[Any, Any, T]], args: tuple[Any, ...]
     ) -> None:
         async def errand() -> T:
             try:
@@ -255,7 +365,7 @@ class ClientThread:
             finally:
                 self.client._parts.leave()
 
-        _settle(future, asyncio.run, (errand(),))
+        _settle(call, asyncio.run, (errand(),))
 
     async def _limited(
         self, most: Seconds, what: str, function: Callable[..., Coroutine[Any, Any, T]], *args: Any
@@ -353,37 +463,64 @@ class ClientThread:
             self._running.cancel()
 
 
-def _begin(future: Future[T], calling: Coroutine[Any, Any, T]) -> None:
-    """Runs a coroutine as a task, whose result the future gets, and which ends when that is cancelled."""
+def _begin(call: Call[T], calling: Coroutine[Any, Any, T]) -> None:
+    """Runs a coroutine as a task, whose result the call gets, and which ends when that is cancelled."""
+    call.has_begun = True  # first: whoever cancels looks at it afterwards
+    if call.cancelled():
+        calling.close()
+        return
     task = asyncio.ensure_future(calling)
     loop = asyncio.get_running_loop()
 
     def done(task: asyncio.Task[T]) -> None:
         if task.cancelled():
-            future.cancel()
+            call.cancel()
             return
         error = task.exception()  # whoever waited may be gone
-        if future.set_running_or_notify_cancel():
+        if call.set_running_or_notify_cancel():
             if error is not None:
-                future.set_exception(error)
+                call.set_exception(error)
             else:
-                future.set_result(task.result())
+                call.set_result(task.result())
 
     def cancelled(_: object) -> None:
-        if future.cancelled() and not loop.is_closed():
+        if call.cancelled() and not loop.is_closed():
             loop.call_soon_threadsafe(task.cancel)
 
     task.add_done_callback(done)
-    future.add_done_callback(cancelled)
+    call.add_done_callback(cancelled)
 
 
-def _settle(future: Future[T], function: Callable[..., T], args: tuple[Any, ...]) -> None:
+def _settle(call: Call[T], function: Callable[..., T], args: tuple[Any, ...]) -> None:
+    call.has_begun = True
+    if not call.set_running_or_notify_cancel():
+        return
     try:
         result = function(*args)
     except BaseException as error:  # noqa: BLE001 - it is the caller's
-        future.set_exception(error)
+        call.set_exception(error)
     else:
-        future.set_result(result)
+        call.set_result(result)
+
+
+def _late(held: str, is_withdrawn: bool) -> TimeoutError:
+    fate = "was withdrawn: nothing of it was done" if is_withdrawn else "had begun: it may be done, or have been"
+    return TimeoutError(f"{held}. The call {fate}")
+
+
+def _holder(frame: FrameType | None) -> str:
+    """What holds a thread that is there: what was called last by code of ours or of the event loop's."""
+    held: FrameType | None = None
+    while frame is not None and _package(frame) not in {"asyncio", "fastws", "uvloop"}:
+        held, frame = frame, frame.f_back
+    if held is None or _package(held) == "selectors":
+        return "something"
+    code = held.f_code
+    return f"{code.co_qualname} ({Path(code.co_filename).name}:{held.f_lineno})"
+
+
+def _package(frame: FrameType) -> str:
+    return str(frame.f_globals.get("__name__", "")).partition(".")[0]
 
 
 _threads: set[ClientThread] = set()

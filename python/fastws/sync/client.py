@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from types import TracebackType
@@ -13,7 +14,7 @@ from fastws._parts import MessageKey
 from fastws._tap import Tap
 from fastws.config import ClientConfig
 from fastws.connection import BytesLike
-from fastws.errors import AlreadyRunning, tell_unsent
+from fastws.errors import AlreadyRunning, RequestTimeout, Unsent, tell_unsent
 from fastws.events import Event
 from fastws.extensions import Extension, ExtensionHost
 from fastws.handshakes import SupportsHandshake
@@ -236,16 +237,17 @@ class WebSocketClient(Sending):
             run.over.result(seconds)
         except BaseException as error:
             if run.over.done():
+                self._thread.join(run)
                 raise
-            is_late = isinstance(error, TimeoutError)
-            if is_late:
-                error = TimeoutError(f"{self.uri}: the client ran for {seconds:g} s, and was shut down")
-            self._stop_for(error)
-            if is_late:
-                raise error from None
-            raise
-        finally:
-            self._thread.join(run)
+            unsent = self._stop_anyway()
+            if not isinstance(error, TimeoutError):
+                tell_unsent(error, unsent)
+                raise
+            fate = "was" if run.over.done() else "is being"  # a callback holds its thread
+            late = TimeoutError(f"{self.uri}: the client ran for {seconds:g} s, and {fate} shut down")
+            tell_unsent(late, unsent)
+            raise late from None
+        self._thread.join(run)
 
     def start(self, timeout: Seconds = None) -> Self:
         """Runs in the background; returns at the first Ready, or raises what makes that impossible.
@@ -266,7 +268,11 @@ class WebSocketClient(Sending):
         except AlreadyRunning:
             raise
         except BaseException as error:
-            self._stop_for(error)
+            if isinstance(error, TimeoutError) and not self._thread.answers():
+                with contextlib.suppress(Exception):  # it is what wait_ready() raised
+                    self._thread.give_up()  # when its callback returns
+            else:
+                self._stop_for(error)
             raise
         self._is_started = True
         return self
@@ -318,6 +324,7 @@ class WebSocketClient(Sending):
 
         Raises:
             ShutdownTimeout: Some messages were not sent by then; ``unsent`` has them.
+            TimeoutError: A callback holds the client's thread; the client ends when that returns.
         """
         seconds = _seconds(timeout)
         if not self.is_running:
@@ -372,7 +379,21 @@ class WebSocketClient(Sending):
             NotSent: An extension stopped it, or it was dropped: ``on_disconnect_send`` is ``"drop"``.
             NotConnected, …: As for ``send``.
         """
-        return self._thread.wait(self._thread.client.request, message, match=match, timeout=timeout, decode=decode)
+
+        def late(held: str, is_withdrawn: bool) -> RequestTimeout:
+            outcome: Literal["not_sent", "maybe_sent"] = "not_sent" if is_withdrawn else "maybe_sent"
+            return RequestTimeout(held, timeout=_seconds(timeout), outcome=outcome)
+
+        return self._thread.wait_at_most(
+            timeout,
+            "no answer",
+            late,
+            self._thread.client.request,
+            message,
+            match=match,
+            timeout=timeout,
+            decode=decode,
+        )
 
     # ---- receiving -------------------------------------------------------------------------------------------------
 
@@ -422,23 +443,35 @@ class WebSocketClient(Sending):
         thread = self._thread
         thread.refuse_callbacks()
         run = thread.last
+        most = self.config.shutdown_timeout if seconds is None else seconds
+        over = None
         try:
             over = thread.submit(thread.shutdown, seconds)
             if over is not None:
-                over.result()
-        except BaseException as error:
-            if not isinstance(error, Exception):
-                thread.give_up()
+                thread.outcome(over, most, "the client was not shut down", None)
+        except Exception:
+            if over is not None and over.done():
+                thread.join(run)
+            raise  # else a callback holds the thread
+        except BaseException:
+            thread.give_up()
+            with contextlib.suppress(TimeoutError):
+                thread.join(run)
             raise
-        finally:
-            thread.join(run)
+        thread.join(run)
 
     def _stop_for(self, error: BaseException) -> None:
-        """Stops it because of ``error``, which is raised, whatever that ends with, and says what was not sent."""
+        """Stops it because of ``error``, which is raised, and says what was not sent."""
+        tell_unsent(error, self._stop_anyway())
+
+    def _stop_anyway(self) -> tuple[Unsent, ...]:
+        """Stops it, whatever that ends with. Returns what was not sent."""
         try:
             self._stop()
-        except Exception as end:  # noqa: BLE001 - as above
-            tell_unsent(error, getattr(end, "unsent", ()))
+        except Exception as end:  # noqa: BLE001 - something else is raised
+            unsent: tuple[Unsent, ...] = getattr(end, "unsent", ())
+            return unsent
+        return ()
 
     def __repr__(self) -> str:
         return f"<fastws.sync.WebSocketClient {self.uri} {self.status}>"

@@ -51,6 +51,8 @@ class Sending:
             NotConnected: There is no ready connection, and ``on_disconnect_send`` is ``"fail"``.
             SendQueueFull: There is no room; nothing was accepted.
             ClientStopped, …: The client is over; the cause.
+            TimeoutError: A callback has held the client's thread for 30 s; the text says whether the message was
+                withdrawn.
         """
         self._thread.now(
             lambda: self._thread.client.send_nowait(message, text, urgent=urgent, expires=expires, key=key)
@@ -78,7 +80,8 @@ class Sending:
 
         Raises:
             TimeoutError: There was no room within ``timeout``: nothing was sent. (The connection of a ``Connector`` of
-                your own may have sent it: then the text says so.)
+                your own may have sent it: then the text says so.) Or a callback holds the client's thread: the text
+                says whether the message was withdrawn, or may be sent yet.
             MaybeSent: Only of such a connection: the session ended while it was sending.
             NotConnected, ClientStopped, …: As for ``send_nowait``.
             RuntimeError: It is called in the client's own thread, by a callback.
@@ -98,7 +101,7 @@ class Sending:
             if given is not None and sent is not None:
                 sent.add_done_callback(lambda sent: _pass_on(sent, given))
 
-        self._thread.wait(send)
+        self._thread.wait_at_most(timeout, "the message was not accepted", _late, send)
         return given
 
     def send_timeout(self, message: str | BytesLike, timeout: Seconds) -> None:
@@ -124,12 +127,17 @@ class Sending:
             key: As for ``send``.
 
         Raises:
-            TimeoutError, NotConnected, …: As for ``send``; the messages before were sent.
+            TimeoutError, NotConnected, …: As for ``send``; the messages before were sent. Where a callback holds the
+                client's thread, the text says whether all were withdrawn.
         """
         check_many(messages)
-        self._thread.wait(
-            self._thread.client.send_many, list(messages), text, timeout=timeout, expires=expires, key=key
-        )
+        mine = list(messages)
+
+        async def send_many() -> None:
+            await self._thread.client.send_many(mine, text, timeout=timeout, expires=expires, key=key)
+
+        most = None if timeout is None else timeout * len(mine)
+        self._thread.wait_at_most(most, "not all messages were accepted", _late, send_many)
 
     def send_threadsafe(
         self, message: str | BytesLike, text: bool | None = None, *, urgent: bool = False, key: str | None = None
@@ -225,6 +233,11 @@ class Sender(Sending):
 
     def __repr__(self) -> str:
         return f"<fastws.sync.Sender {self._thread.client.uri} {self._thread.client.status}>"
+
+
+def _late(held: str, is_withdrawn: bool) -> TimeoutError:
+    fate = "Nothing was sent, nor will be" if is_withdrawn else "It may be sent, or have been"
+    return TimeoutError(f"{held}. {fate}")
 
 
 def _pass_on(sent: LoopReceipt, given: Receipt) -> None:

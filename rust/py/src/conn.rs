@@ -444,8 +444,7 @@ impl Conn {
     /// Whether the kernel has not taken everything that was accepted.
     #[getter]
     fn _has_unsent(&self) -> PyResult<bool> {
-        let inner = self.borrow()?;
-        Ok(inner.core.queued_bytes() > 0 || inner.has_ciphertext())
+        Ok(self.borrow()?.has_unsent())
     }
 
     /// Pings and Pongs that were queued, whoever asked for them.

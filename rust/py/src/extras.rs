@@ -64,6 +64,11 @@ impl Extras {
         self.wire.as_ref()?.kept()
     }
 
+    /// See `Wire::is_writing`.
+    pub fn is_writing(&self) -> bool {
+        self.wire.as_ref().is_some_and(|wire| wire.is_writing())
+    }
+
     /// Whether a wire has something to be read.
     pub fn has_more(&self) -> bool {
         self.wire.as_ref().is_some_and(|wire| wire.has_more())

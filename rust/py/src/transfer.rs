@@ -474,7 +474,7 @@ impl Inner {
             || self.core.wants_write()
             || self.blocked
             || self.broken.is_some()
-            || self.extras.as_ref().is_some_and(|extras| extras.kept().is_some())
+            || self.extras.as_ref().is_some_and(|extras| extras.is_writing())
             || self.core.state() != State::Open
             || !self.rare.pings.is_empty()
             || !self.rare.closing.is_empty()
@@ -494,6 +494,13 @@ impl Inner {
             hub.set_strong(slf.py(), token, Some(slf));
         }
         self.broken.is_some().then_some(token)
+    }
+
+    /// Whether the kernel has not taken everything that was accepted.
+    pub(crate) fn has_unsent(&self) -> bool {
+        self.core.queued_bytes() > 0
+            || self.has_ciphertext()
+            || self.extras.as_ref().is_some_and(|extras| extras.kept().is_some())
     }
 
     /// Whether encrypted bytes wait for the kernel.
@@ -522,8 +529,10 @@ impl Inner {
     /// Messages accepted since the connection opened; and those of them of which the kernel has taken nothing, and
     /// maybe a part.
     pub(crate) fn accepted(&self) -> (u64, usize, usize) {
-        let (accepted, unsent) = self.core.accepted_messages();
-        (accepted, unsent.not_begun, unsent.begun + self.messages_in_records())
+        let (accepted, not_begun, begun) = self.in_core();
+        let begun = begun + self.messages_in_records();
+        let left = self.rare.refused_behind.map_or(begun, |left| left.min(begun));
+        (accepted, not_begun + begun - left, left)
     }
 
     /// Those who waited for what has happened now: the send queue is at its low-water mark, their messages are written,
@@ -587,7 +596,7 @@ impl Inner {
             {
                 return false;
             }
-            _ if self.extras.as_ref().is_some_and(|extras| extras.kept().is_some()) && !self.is_lost() => return false,
+            _ if self.extras.as_ref().is_some_and(|extras| extras.is_writing()) && !self.is_lost() => return false,
             Teardown::HalfClose => self.half_close(),
             Teardown::Close => return true,
         }

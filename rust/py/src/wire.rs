@@ -8,7 +8,7 @@ use pyo3::exceptions::{PyKeyboardInterrupt, PyOSError, PySystemExit};
 use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::{PyByteArray, PyBytes, PyWeakrefMethods, PyWeakrefReference};
+use pyo3::types::{PyByteArray, PyBytes, PyType, PyWeakrefMethods, PyWeakrefReference};
 
 use crate::conn::{Conn, Inner};
 use crate::hub::Hub;
@@ -32,15 +32,16 @@ pub struct Wire {
     taken: usize,
     end: Option<End>,
     outbox: Vec<u8>,
-    /// The transport holds what the kernel did not take: it is given nothing more.
+    /// The transport holds what the kernel did not take, or has dropped it: it is given nothing more.
     is_full: bool,
     /// The transport was told to stop reading.
     is_stopped: bool,
     /// Nothing more will be written: to be said, and said.
     ends: bool,
     has_ended: bool,
-    /// Messages that were wholly written when the transport had got rid of everything.
+    /// Messages that were wholly written when the transport had got rid of everything, and those written in part.
     left_messages: u64,
+    left_begun: usize,
 }
 
 /// How what comes ended.
@@ -77,6 +78,7 @@ impl Wire {
             ends: false,
             has_ended: false,
             left_messages: 0,
+            left_begun: 0,
         }
     }
 
@@ -119,9 +121,14 @@ impl Wire {
         self.ends = true;
     }
 
-    /// Whether the transport keeps some of what it was given, or will be given it; and the messages before that.
+    /// Whether the transport keeps some of what it was given, lost it, or will be given it; and the messages before that.
     pub fn kept(&self) -> Option<u64> {
         (self.is_full || !self.outbox.is_empty()).then_some(self.left_messages)
+    }
+
+    /// Whether what is kept may still leave.
+    pub fn is_writing(&self) -> bool {
+        self.kept().is_some() && !matches!(self.end, Some(End::Lost(_)))
     }
 
     /// Whether something is there to be read, an end included.
@@ -200,8 +207,20 @@ impl Inner {
         let Some(wire) = self.wire() else { return };
         if !wire.is_full && wire.outbox.is_empty() {
             wire.left_messages = accepted.saturating_sub((not_begun + begun) as u64);
+            wire.left_begun = begun;
             self.blocked = false;
             self.flush();
+        }
+    }
+
+    /// The transport dropped what it was given, all of it, and tells why in a turn to come.
+    fn refused(&mut self) {
+        let is_plain = self.tls.is_none();
+        let Some(wire) = self.wire() else { return };
+        wire.is_full = true;
+        let begun = wire.left_begun;
+        if is_plain {
+            self.rare.refused_behind = Some(begun);
         }
     }
 
@@ -210,6 +229,7 @@ impl Inner {
         let wants_read = self.wanted().read;
         let has_begun = self.token.is_some();
         let wire = self.wire()?;
+        let transport = wire.transport.as_ref()?.clone_ref(py);
         let call = if !wire.outbox.is_empty() && !wire.is_full {
             Call::Write(std::mem::take(&mut wire.outbox))
         } else if wire.ends && !wire.has_ended && wire.outbox.is_empty() {
@@ -224,7 +244,7 @@ impl Inner {
             wire.is_stopped = stops;
             if stops { Call::Stop } else { Call::GoOn }
         };
-        wire.transport.as_ref().map(|transport| (transport.clone_ref(py), call))
+        Some((transport, call))
     }
 }
 
@@ -236,15 +256,19 @@ enum Call {
 }
 
 impl Call {
-    fn make(self, transport: &Bound<'_, PyAny>) -> PyResult<()> {
+    /// False: it was refused. A transport that failed says so later, and ends at once.
+    fn make(self, transport: &Bound<'_, PyAny>) -> PyResult<bool> {
         let py = transport.py();
         let done = match self {
-            Self::Write(bytes) => transport.call_method1(intern!(py, "write"), (PyBytes::new(py, &bytes),)),
+            Self::Write(bytes) => {
+                transport.call_method1(intern!(py, "write"), (PyBytes::new(py, &bytes),))?;
+                return Ok(!transport.call_method0(intern!(py, "is_closing"))?.is_truthy()?);
+            }
             Self::End => transport.call_method0(intern!(py, "write_eof")),
             Self::Stop => transport.call_method0(intern!(py, "pause_reading")),
             Self::GoOn => transport.call_method0(intern!(py, "resume_reading")),
         };
-        done.map(|_| ())
+        done.map(|_| true)
     }
 }
 
@@ -260,13 +284,20 @@ impl Conn {
             let Some((transport, call)) = this.inner.borrow_mut().next_call(py) else { return Ok(()) };
             let outcome = call.make(transport.bind(py));
             let inner = &mut *this.inner.borrow_mut();
-            if let Err(error) = outcome {
-                // What the transport was to be given may be lost: nothing can follow it.
-                inner.broken.get_or_insert_with(|| error.to_string().into());
-                let ends = error.is_instance_of::<PyKeyboardInterrupt>(py) || error.is_instance_of::<PySystemExit>(py);
-                return if ends { Err(error) } else { Ok(()) };
+            match outcome {
+                Ok(true) => inner.go_on_writing(),
+                Ok(false) => inner.refused(),
+                Err(error) => {
+                    // What the transport was to be given may be lost: nothing can follow it.
+                    inner.broken.get_or_insert_with(|| error.to_string().into());
+                    if let Some(wire) = inner.wire() {
+                        wire.is_full = true;
+                    }
+                    let ends =
+                        error.is_instance_of::<PyKeyboardInterrupt>(py) || error.is_instance_of::<PySystemExit>(py);
+                    return if ends { Err(error) } else { Ok(()) };
+                }
             }
-            inner.go_on_writing();
         }
     }
 
@@ -302,9 +333,8 @@ impl Protocol {
     #[new]
     fn new(conn: &Bound<'_, Conn>) -> PyResult<Self> {
         let py = conn.py();
-        let module: String = conn.get().hub.get().event_loop(py).get_type().getattr("__module__")?.extract()?;
         Ok(Self {
-            swallows: ["uvloop", "winloop"].iter().any(|name| module.starts_with(name)),
+            swallows: swallows(&conn.get().hub.get().event_loop(py).get_type())?,
             conn: PyWeakrefReference::new(conn)?.unbind(),
             hub: conn.get().hub.clone_ref(py),
             landing: PyByteArray::new_with(py, LANDING, |_| Ok(()))?.unbind(),
@@ -355,7 +385,6 @@ impl Protocol {
             if let Some(wire) = inner.wire() {
                 wire.end = Some(End::Lost(error));
                 wire.transport = None;
-                wire.is_full = false;
             }
             inner.hung_up();
             if inner.core.has_stream_ended() {
@@ -396,6 +425,17 @@ impl Protocol {
     fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
         visit.call(&self.hub)
     }
+}
+
+/// Whether loops of this kind, or one that it is made of, are libuv's.
+fn swallows(kind: &Bound<'_, PyType>) -> PyResult<bool> {
+    for class in kind.mro() {
+        let module: String = class.getattr("__module__")?.extract()?;
+        if ["uvloop", "winloop"].iter().any(|name| module.starts_with(name)) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 impl Protocol {

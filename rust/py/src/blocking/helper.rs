@@ -45,10 +45,15 @@ enum Turn {
     Sleep(Plan),
 }
 
-type Started = (u32, Weak<Helper>, JoinHandle<()>);
-
-/// All helpers, each with the process that it belongs to, to be ended with the interpreter.
+/// All helpers, to be ended with the interpreter.
 static ALL: Mutex<Vec<Started>> = Mutex::new(Vec::new());
+
+struct Started {
+    helper: Weak<Helper>,
+    thread: JoinHandle<()>,
+    /// The process that it belongs to.
+    fork: u32,
+}
 
 impl Helper {
     pub fn new() -> Arc<Self> {
@@ -73,8 +78,10 @@ impl Helper {
         *lock(&self.bell) = Some(Arc::clone(&bell));
         let thread = std::thread::Builder::new().name("fastws-sync".to_owned()).spawn(move || this.run(weak, &bell))?;
         let mut all = lock(&ALL);
-        all.retain(|(_, _, thread)| !thread.is_finished());
-        all.push((self.fork, Arc::downgrade(self), thread));
+        for over in all.extract_if(.., |started| !started.is_ours() || started.thread.is_finished()) {
+            drop(over.thread());
+        }
+        all.push(Started { helper: Arc::downgrade(self), thread, fork: self.fork });
         Ok(())
     }
 
@@ -200,6 +207,22 @@ impl Helper {
     }
 }
 
+impl Started {
+    fn is_ours(&self) -> bool {
+        self.fork == fork::generation()
+    }
+
+    /// Its thread, if it is of this process. Another's is not even to be dropped: that detaches a thread by its number,
+    /// which one of ours may have.
+    fn thread(self) -> Option<JoinHandle<()>> {
+        if self.is_ours() {
+            return Some(self.thread);
+        }
+        std::mem::forget(self.thread);
+        None
+    }
+}
+
 impl Drop for Call<'_> {
     #[inline]
     fn drop(&mut self) {
@@ -220,18 +243,13 @@ impl Drop for Call<'_> {
 #[pyo3(name = "_end_helpers")]
 pub fn end_helpers(py: Python<'_>) {
     let all = std::mem::take(&mut *lock(&ALL));
-    for (_, helper, _) in &all {
-        if let Some(helper) = helper.upgrade() {
-            helper.stop();
-        }
+    for helper in all.iter().filter_map(|started| started.helper.upgrade()) {
+        helper.stop();
     }
-    for (owner, _, thread) in all {
-        if owner == fork::generation() {
-            let _ = py.detach(|| thread.join());
-        } else {
-            // A thread of the parent's.
-            std::mem::forget(thread);
-        }
+    for thread in all.into_iter().filter_map(Started::thread) {
+        // One that cannot be joined does not keep the others.
+        let join = std::panic::AssertUnwindSafe(|| thread.join());
+        let _ = py.detach(|| std::panic::catch_unwind(join));
     }
 }
 

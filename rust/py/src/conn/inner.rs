@@ -125,6 +125,8 @@ pub(crate) struct Seldom {
     pub tls: Option<Tls>,
     /// Messages in TLS records that had not left when the connection ended.
     pub in_records: usize,
+    /// A transport dropped all that it was given, behind so many messages that had begun to leave.
+    pub refused_behind: Option<usize>,
 }
 
 /// Has storage only while there is something in it: most connections wait for a message, and for nothing else.
@@ -151,6 +153,7 @@ impl Deref for Rare {
             overs: Vec::new(),
             tls: None,
             in_records: 0,
+            refused_behind: None,
         };
         self.0.as_deref().unwrap_or(&NOTHING)
     }
@@ -186,6 +189,7 @@ impl Seldom {
             && self.overs.is_empty()
             && self.tls.is_none()
             && self.in_records == 0
+            && self.refused_behind.is_none()
     }
 }
 
