@@ -42,6 +42,19 @@ pub(super) struct Inflater {
     became: usize,
 }
 
+/// A frame that is being inflated.
+pub(super) struct Inflating {
+    input: Vec<u8>,
+    fin: bool,
+    limit: usize,
+    allowed: usize,
+    used: usize,
+    /// Of which `have` bytes are there.
+    output: Vec<u8>,
+    have: usize,
+    finals: usize,
+}
+
 /// A stream in memory, and its right to stay there until the next message.
 struct Live<T> {
     stream: T,
@@ -74,22 +87,30 @@ impl Inflater {
         }
     }
 
-    /// Inflates one frame. `limit` is what it may become; above [`FREE`] so is `max_ratio` times what came.
-    pub(super) fn run(
-        &mut self,
-        mut input: Vec<u8>,
-        fin: bool,
-        limit: usize,
-        max_ratio: usize,
-    ) -> Result<Vec<u8>, Error> {
+    /// Begins with a frame. `limit` is what it may become; above [`FREE`] so is `max_ratio` times what came.
+    pub(super) fn begin(&mut self, mut input: Vec<u8>, fin: bool, limit: usize, max_ratio: usize) -> Inflating {
         self.came += input.len();
         let allowed = self.came.saturating_mul(max_ratio).max(FREE).saturating_sub(self.became);
         if fin {
             input.extend_from_slice(&TAIL);
         }
-        let result = self.inflate(&input, limit, allowed);
+        Inflating { input, fin, limit, allowed, used: 0, output: Vec::new(), have: 0, finals: 0 }
+    }
+
+    /// Inflates a frame to its end.
+    pub(super) fn finish(&mut self, frame: &mut Inflating) -> Result<Vec<u8>, Error> {
+        loop {
+            if let Some(result) = self.go_on(frame, usize::MAX) {
+                return result;
+            }
+        }
+    }
+
+    /// Goes on with a frame, to its end or (none) until it has become so many bytes and there is more.
+    pub(super) fn go_on(&mut self, frame: &mut Inflating, pause: usize) -> Option<Result<Vec<u8>, Error>> {
+        let result = self.inflate(frame, pause).transpose()?;
         match &result {
-            Ok(output) if !fin => self.became += output.len(),
+            Ok(output) if !frame.fin => self.became += output.len(),
             _ => (self.came, self.became) = (0, 0),
         }
         let stays = self.live.as_ref().is_some_and(|live| live.seat.is_some());
@@ -99,31 +120,33 @@ impl Inflater {
         if !stays {
             self.park();
         }
-        result
+        Some(result)
     }
 
-    fn inflate(&mut self, input: &[u8], limit: usize, allowed: usize) -> Result<Vec<u8>, Error> {
+    fn inflate(&mut self, frame: &mut Inflating, pause: usize) -> Result<Option<Vec<u8>>, Error> {
         let (bits, window) = (self.window_bits, &self.window);
         let stream = &mut self.live.get_or_insert_with(|| live_behind(bits, window.last())).stream;
-        let most = limit.min(allowed);
-        let mut output = Vec::new();
-        let (mut used, mut have, mut finals) = (0, 0, 0);
+        let Inflating { input, limit, allowed, used, output, have, finals, .. } = frame;
+        let most = (*limit).min(*allowed);
         loop {
-            if have == output.len() {
+            if *have == output.len() {
+                if *have >= pause {
+                    return Ok(None);
+                }
                 // One byte more than is allowed tells that there is more.
-                let room = if have == 0 { FIRST_ROOM.0.max(input.len().saturating_mul(FIRST_ROOM.1)) } else { have };
+                let room = if *have == 0 { FIRST_ROOM.0.max(input.len().saturating_mul(FIRST_ROOM.1)) } else { *have };
                 let size = have.saturating_add(room).min(most.saturating_add(1));
-                if output.try_reserve_exact(size - have).is_err() {
+                if output.try_reserve_exact(size - *have).is_err() {
                     return Err(Limit::Memory { size }.into());
                 }
                 output.resize(size, 0);
             }
             let (before_in, before_out) = (stream.total_in(), stream.total_out());
-            let status = stream.decompress(&input[used..], &mut output[have..], InflateFlush::SyncFlush);
-            used += (stream.total_in() - before_in) as usize;
-            have += (stream.total_out() - before_out) as usize;
-            if have > most {
-                return Err(self.too_much(have as u64, limit, allowed));
+            let status = stream.decompress(&input[*used..], &mut output[*have..], InflateFlush::SyncFlush);
+            *used += (stream.total_in() - before_in) as usize;
+            *have += (stream.total_out() - before_out) as usize;
+            if *have > most {
+                return Err(self.too_much(*have as u64, *limit, *allowed));
             }
             match status {
                 Err(_) => {
@@ -132,24 +155,24 @@ impl Inflater {
                 }
                 Ok(Status::StreamEnd) => {
                     // §7.2.3.4: a final block; what follows, if only the tail, is another stream. It may refer back.
-                    finals += 1;
-                    if finals > MOST_FINAL {
+                    *finals += 1;
+                    if *finals > MOST_FINAL {
                         let text = format!("{}: more than {MOST_FINAL} final blocks in one frame", super::NAME);
                         return Err(Violation::Extension(text).into());
                     }
                     stream.reset(false);
-                    see(stream, bits, &end_of(window.last(), &output[..have], 1 << bits));
-                    if used == input.len() {
+                    see(stream, bits, &end_of(window.last(), &output[..*have], 1 << bits));
+                    if *used == input.len() {
                         break;
                     }
                 }
                 // Room is left: nothing more can be made of what came.
-                Ok(_) if have < output.len() => break,
+                Ok(_) if *have < output.len() => break,
                 Ok(_) => {}
             }
         }
-        output.truncate(have);
-        Ok(output)
+        output.truncate(*have);
+        Ok(Some(std::mem::take(output)))
     }
 
     fn too_much(&self, have: u64, limit: usize, allowed: usize) -> Error {
@@ -354,6 +377,13 @@ mod tests {
 
     fn deflater(window_bits: u8) -> Deflater {
         Deflater::new(window_bits, &Tuning::default())
+    }
+
+    impl Inflater {
+        fn run(&mut self, input: Vec<u8>, fin: bool, limit: usize, max_ratio: usize) -> Result<Vec<u8>, Error> {
+            let mut frame = self.begin(input, fin, limit, max_ratio);
+            self.finish(&mut frame)
+        }
     }
 
     fn inflate(inflater: &mut Inflater, input: &[u8]) -> Result<Vec<u8>, Error> {
