@@ -123,6 +123,8 @@ impl Conn {
         }
         Self::handle_events(slf)?;
         Self::deliver(slf)?;
+        // What is read next may be work again, whose result comes whether or not there is room.
+        slf.get().inner.borrow_mut().pause_if_full(slf.get().listener.get().is_some());
         Self::receive(slf)?;
         Self::sync(slf)
     }
