@@ -210,8 +210,9 @@ async def test_messages_that_are_not_marked_are_plain_and_do_not_touch_the_windo
         (frame(PING, b"", rsv=RSV1), 1002, "reserved"),
         (frame(TEXT, b"x", rsv=2), 1002, "reserved"),
         (frame(TEXT, zlib.compress(b"\xff\xfe", wbits=-15) + b"\x00", rsv=RSV1), 1007, "UTF-8"),
+        (frame(TEXT, b"\x03\x00" * 120_000 + b"\x00", rsv=RSV1), 1002, "more than 16 final blocks in one frame"),
     ],
-    ids=["garbage", "rsv1 on a continuation", "rsv1 on a ping", "rsv2", "utf-8"],
+    ids=["garbage", "rsv1 on a continuation", "rsv1 on a ping", "rsv2", "utf-8", "final blocks"],
 )
 async def test_what_breaks_rfc_7692_closes_the_connection(sent, code, match):
     def script(codec):

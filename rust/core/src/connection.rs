@@ -104,6 +104,8 @@ struct FilterSlot {
     close_waits: bool,
     /// When the filter is to be asked to rest.
     rest_at: Option<Nanos>,
+    /// Bytes that may still be made of what came, in this call.
+    share: usize,
 }
 
 /// Frames of one direction that wait for [`Work`] to be done.
@@ -173,6 +175,7 @@ impl<B: crate::PayloadBuf> Connection<B> {
             draining: false,
             close_waits: false,
             rest_at: None,
+            share: 0,
         }));
     }
 
@@ -326,6 +329,12 @@ impl FilterSlot {
         }
     }
 
+    /// So many bytes were made of a received frame. False: that is enough for one call.
+    fn spend(&mut self, made: usize) -> bool {
+        self.share = self.share.saturating_sub(made.max(LEAST_SHARE));
+        self.share > 0
+    }
+
     fn parked(&mut self, direction: Direction) -> &mut Parked {
         match direction {
             Direction::Receive => &mut self.receiving,
@@ -357,8 +366,16 @@ impl Parked {
     }
 }
 
-/// Received data that may wait behind a job; then reading pauses. As much as a driver reads ahead of its consumer.
-const MAX_PARKED: usize = 1 << 20;
+/// Received data that may wait behind a job; then reading pauses, until the job is done. Little, since all of it is
+/// decoded at once behind the job, and may become a thousand times as much.
+const MAX_PARKED: usize = 1 << 10;
 
 /// Empty frames wait in numbers, not in bytes.
-const MAX_PARKED_FRAMES: usize = 4096;
+const MAX_PARKED_FRAMES: usize = 64;
+
+/// What a wire extension may make of the input of one call of `receive`, and one frame more: as much as a driver reads at
+/// once. So what a queue overshoots by is the same with and without an extension.
+const SHARE: usize = 256 << 10;
+
+/// A frame counts as so many bytes at least: the work on an empty one is some.
+const LEAST_SHARE: usize = 1 << 10;

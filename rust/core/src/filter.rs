@@ -46,7 +46,7 @@ pub enum Filtered {
     /// Done.
     Ready(FilterFrame, Vec<u8>),
     /// Too long for this thread: run it elsewhere, then call `job_done`. Until then that direction's data waits; control
-    /// frames are still answered.
+    /// frames are still answered, unless they are behind more data than may wait.
     Work(Box<dyn FnOnce() -> WorkDone + Send>),
     /// It cannot be done.
     Failed(Error),

@@ -179,7 +179,7 @@ fn received_work_parks_the_data_and_its_order_is_kept() {
 #[test]
 fn what_waits_for_work_is_bounded_in_bytes_and_in_frames() {
     for role in ROLES {
-        for (length, most) in [(100_000, 12), (0, 4097)] {
+        for (length, most) in [(100_000, 2), (100, 12), (0, 65)] {
             let mut end = filtered(role);
             end.feed(&coded(role, 0x82, b"Job"));
             let one = coded(role, 0x82, &vec![b'x'; length]);
@@ -303,6 +303,24 @@ fn the_peers_close_or_end_waits_for_received_data_that_is_worked_on() {
         work(&mut end);
         assert_eq!(end.items(), [text("Job"), Item::Over]);
         assert_eq!(end.conn.close_info().cause, Some(Cause::Eof));
+    }
+}
+
+/// What a filter makes of little may be much: the driver looks after itself in between.
+#[test]
+fn one_call_makes_so_many_bytes_of_what_came_and_a_small_frame_counts_as_some() {
+    for role in ROLES {
+        for (length, fin, expected) in [(100_000, true, 3), (1025, true, 256), (0, true, 256), (0, false, 256)] {
+            let mut end = filtered(role);
+            let rest = coded(role, if fin { 0x82 } else { 0 }, &vec![b'x'; length]);
+            let wire = [coded(role, if fin { 0x82 } else { 2 }, &vec![b'x'; length]), rest.repeat(999)].concat();
+            let used = end.conn.receive(&mut wire.clone(), 0, &mut end.sink);
+            assert_eq!(used, wire.len() / 1000 * expected);
+            assert_eq!(end.items().len(), if fin { expected } else { 0 });
+            end.feed(&wire[used..]);
+            assert!(end.unread.is_empty());
+            assert_eq!(end.conn.stats().frames_received, 1000);
+        }
     }
 }
 

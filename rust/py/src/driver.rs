@@ -12,6 +12,7 @@ use crate::payload;
 use crate::poller::Ready;
 use crate::secured::receive_secured;
 use crate::transfer::Read;
+use crate::workers;
 
 /// How far the connection has come. The phases before `Open` name what a deadline or an error struck.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -122,6 +123,8 @@ impl Conn {
         }
         Self::handle_events(slf)?;
         Self::deliver(slf)?;
+        // What is read next may be work again, whose result comes whether or not there is room.
+        slf.get().inner.borrow_mut().pause_if_full(slf.get().listener.get().is_some());
         Self::receive(slf)?;
         Self::sync(slf)
     }
@@ -254,7 +257,7 @@ impl Conn {
             Self::work_outside(slf)?;
         }
         while let Some(work) = this.next_work() {
-            Self::run_work(slf, work)?;
+            Self::run_work(slf, work);
         }
         let (ended, again) = {
             let inner = &mut *this.inner.borrow_mut();
@@ -392,17 +395,20 @@ impl Conn {
         self.inner.borrow_mut().core.take_work()
     }
 
-    /// Runs a wire extension's work on a thread of its own; the result comes back through the hub.
-    fn run_work(slf: &Bound<'_, Self>, work: fastws_core::filter::Work) -> PyResult<()> {
+    /// Has a wire extension's work done by another thread, or here where there can be none; the result comes back through
+    /// the hub.
+    fn run_work(slf: &Bound<'_, Self>, work: fastws_core::filter::Work) {
         let (conn, hub) = (slf.clone().unbind(), slf.get().hub.clone_ref(slf.py()));
         let direction = work.direction;
-        let spawned = std::thread::Builder::new().name("fastws-work".to_owned()).spawn(move || {
+        let task = move || {
             // A panic is a fault of ours; the connection that waits is told.
             let done = std::panic::catch_unwind(std::panic::AssertUnwindSafe(work.run));
             // Where the interpreter has ended, there is nobody to tell.
             let _ = Python::try_attach(|py| Hub::post(hub.bind(py), Mail::Worked(conn, direction, done)));
-        });
-        spawned.map(|_| ()).map_err(PyErr::from)
+        };
+        if let Err(task) = workers::submit(Box::new(task)) {
+            slf.py().detach(task);
+        }
     }
 
     /// Writes what a call queued: at once if it is the first of the turn and nobody collects, else at the turn's end.
@@ -448,7 +454,7 @@ impl Conn {
             Hub::run_soon(hub, token)?;
         }
         if let Some(work) = work {
-            Self::run_work(slf, work)?;
+            Self::run_work(slf, work);
         }
         if outside {
             Self::send_outside(slf)?;

@@ -44,6 +44,7 @@ mod venue;
 mod view;
 mod waiter;
 mod wire;
+mod workers;
 
 use pyo3::exceptions::PyImportError;
 use pyo3::ffi;

@@ -41,6 +41,10 @@ pub(crate) enum Read {
 /// A payload with more to come than this is received straight into its storage.
 const LANDING_MIN: usize = 16 << 10;
 
+/// What the last compressed messages of a peer that is gone may become while nobody takes them, above what the queue is
+/// to hold: as much as a kernel holds of plain ones.
+const ENDING_BYTES: usize = 8 << 20;
+
 /// Plaintext given to TLS at once: four records.
 pub(crate) const TLS_CHUNK: usize = 64 << 10;
 
@@ -169,12 +173,22 @@ impl Inner {
     }
 
     /// The peer ended its half or reset while we did not read: what is left in the kernel is bounded, and behind it is
-    /// the end.
+    /// the end. What it becomes where it is compressed is not, so that has a bound of its own.
     pub(crate) fn hung_up(&mut self) {
-        if self.paused.is_some() {
+        if self.paused.is_some() && !self.is_ending {
             self.is_ending = true;
             self.resume_reading();
         }
+    }
+
+    /// Whether an end that is known has to wait for the consumer: too much is before it.
+    pub(crate) fn is_ending_late(&self) -> bool {
+        let held = match &self.ring {
+            None => self.queue.bytes() as u64,
+            Some(attached) => attached.ring.get().store.borrow().retained_bytes(),
+        };
+        let high = self.settings.water.high_bytes.saturating_add(ENDING_BYTES);
+        self.is_ending && self.core.compression().is_some() && held >= high as u64
     }
 
     /// Our own queue does not keep us from reading any more.
@@ -376,7 +390,8 @@ impl Inner {
             None => self.queue.len() >= water.high_messages || self.queue.bytes() >= water.high_bytes,
             Some(attached) => attached.ring.get().store.borrow().is_full(),
         };
-        let full = self.paused.is_none() && !self.is_ending && has_enough && !self.core.data_over();
+        let goes_on = self.is_ending && !self.is_ending_late();
+        let full = self.paused.is_none() && !goes_on && has_enough && !self.core.data_over();
         if full && !listening && self.core.state() == State::Closing {
             let newest = self.queue.newest();
             self.rare.discards_behind.get_or_insert(newest);

@@ -1,6 +1,6 @@
 //! The receiving half: bytes → frames → (filter) → messages → sink.
 
-use super::{Connection, OpeningSide};
+use super::{Connection, OpeningSide, SHARE};
 use crate::Nanos;
 use crate::close::Close;
 use crate::config::{Delivery, Role};
@@ -52,7 +52,8 @@ impl Reading {
 
 impl<B: PayloadBuf> Connection<B> {
     /// Takes in what arrived and returns how much of it was consumed: all, unless the sink said stop or received data
-    /// waits for [`Work`] or the connection [`is_failing`](Connection::is_failing). Bytes are unmasked in place. Errors of
+    /// waits for [`Work`] or the connection [`is_failing`](Connection::is_failing) or a wire extension has made much of
+    /// little: the rest is for the next call. Bytes are unmasked in place. Errors of
     /// the peer's making end the connection, and are found in [`Connection::close_info`].
     #[inline]
     pub fn receive<S: Sink<Buf = B>>(&mut self, input: &mut [u8], now: Nanos, sink: &mut S) -> usize {
@@ -65,6 +66,7 @@ impl<B: PayloadBuf> Connection<B> {
         self.keepalive.on_bytes(now);
         if let Some(slot) = &mut self.filter {
             slot.look(now);
+            slot.share = SHARE;
         }
         self.stats.bytes_received += input.len() as u64;
         let simple = self.config.role == Role::Client
@@ -524,7 +526,11 @@ impl<B: PayloadBuf> Connection<B> {
             return Ok(Flow::Continue);
         }
         match slot.filter.decode(frame, payload, limit) {
-            Filtered::Ready(frame, payload) => self.filtered(frame, opcode, &payload, sink),
+            Filtered::Ready(frame, payload) => {
+                let goes_on = slot.spend(payload.len());
+                let flow = self.filtered(frame, opcode, &payload, sink)?;
+                Ok(if goes_on { flow } else { Flow::Stop })
+            }
             Filtered::Work(run) => {
                 slot.receiving.busy = Some(opcode);
                 slot.receiving.work = Some(Work { direction: Direction::Receive, run });

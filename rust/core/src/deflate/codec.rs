@@ -1,5 +1,6 @@
 //! One direction each: raw deflate streams cut into messages (RFC 7692 §7.2).
 
+use std::borrow::Cow;
 use std::cell::RefCell;
 use std::thread::LocalKey;
 
@@ -14,6 +15,10 @@ const TAIL: [u8; 4] = [0x00, 0x00, 0xff, 0xff];
 
 /// zlib makes no window of 8 bits; one of 9 refers to 250 bytes at most, since it keeps 262 for looking ahead.
 const LEAST_WINDOW: u8 = 9;
+
+/// Final blocks in one frame (§7.2.3.4). A sender that ends its stream with each message has one, and no peer is known
+/// that has two; each costs us a new stream and its window, and the peer two bytes.
+const MOST_FINAL: usize = 16;
 
 /// What a message is first given room for: bytes, and times what came for it.
 const FIRST_ROOM: (usize, usize) = (512, 4);
@@ -35,6 +40,19 @@ pub(super) struct Inflater {
     /// Compressed bytes of the message so far, and what they became.
     came: usize,
     became: usize,
+}
+
+/// A frame that is being inflated.
+pub(super) struct Inflating {
+    input: Vec<u8>,
+    fin: bool,
+    limit: usize,
+    allowed: usize,
+    used: usize,
+    /// Of which `have` bytes are there.
+    output: Vec<u8>,
+    have: usize,
+    finals: usize,
 }
 
 /// A stream in memory, and its right to stay there until the next message.
@@ -69,22 +87,30 @@ impl Inflater {
         }
     }
 
-    /// Inflates one frame. `limit` is what it may become; above [`FREE`] so is `max_ratio` times what came.
-    pub(super) fn run(
-        &mut self,
-        mut input: Vec<u8>,
-        fin: bool,
-        limit: usize,
-        max_ratio: usize,
-    ) -> Result<Vec<u8>, Error> {
+    /// Begins with a frame. `limit` is what it may become; above [`FREE`] so is `max_ratio` times what came.
+    pub(super) fn begin(&mut self, mut input: Vec<u8>, fin: bool, limit: usize, max_ratio: usize) -> Inflating {
         self.came += input.len();
         let allowed = self.came.saturating_mul(max_ratio).max(FREE).saturating_sub(self.became);
         if fin {
             input.extend_from_slice(&TAIL);
         }
-        let result = self.inflate(&input, limit, allowed);
+        Inflating { input, fin, limit, allowed, used: 0, output: Vec::new(), have: 0, finals: 0 }
+    }
+
+    /// Inflates a frame to its end.
+    pub(super) fn finish(&mut self, frame: &mut Inflating) -> Result<Vec<u8>, Error> {
+        loop {
+            if let Some(result) = self.go_on(frame, usize::MAX) {
+                return result;
+            }
+        }
+    }
+
+    /// Goes on with a frame, to its end or (none) until it has become so many bytes and there is more.
+    pub(super) fn go_on(&mut self, frame: &mut Inflating, pause: usize) -> Option<Result<Vec<u8>, Error>> {
+        let result = self.inflate(frame, pause).transpose()?;
         match &result {
-            Ok(output) if !fin => self.became += output.len(),
+            Ok(output) if !frame.fin => self.became += output.len(),
             _ => (self.came, self.became) = (0, 0),
         }
         let stays = self.live.as_ref().is_some_and(|live| live.seat.is_some());
@@ -94,31 +120,33 @@ impl Inflater {
         if !stays {
             self.park();
         }
-        result
+        Some(result)
     }
 
-    fn inflate(&mut self, input: &[u8], limit: usize, allowed: usize) -> Result<Vec<u8>, Error> {
+    fn inflate(&mut self, frame: &mut Inflating, pause: usize) -> Result<Option<Vec<u8>>, Error> {
         let (bits, window) = (self.window_bits, &self.window);
         let stream = &mut self.live.get_or_insert_with(|| live_behind(bits, window.last())).stream;
-        let most = limit.min(allowed);
-        let mut output = Vec::new();
-        let (mut used, mut have) = (0, 0);
+        let Inflating { input, limit, allowed, used, output, have, finals, .. } = frame;
+        let most = (*limit).min(*allowed);
         loop {
-            if have == output.len() {
+            if *have == output.len() {
+                if *have >= pause {
+                    return Ok(None);
+                }
                 // One byte more than is allowed tells that there is more.
-                let room = if have == 0 { FIRST_ROOM.0.max(input.len().saturating_mul(FIRST_ROOM.1)) } else { have };
+                let room = if *have == 0 { FIRST_ROOM.0.max(input.len().saturating_mul(FIRST_ROOM.1)) } else { *have };
                 let size = have.saturating_add(room).min(most.saturating_add(1));
-                if output.try_reserve_exact(size - have).is_err() {
+                if output.try_reserve_exact(size - *have).is_err() {
                     return Err(Limit::Memory { size }.into());
                 }
                 output.resize(size, 0);
             }
             let (before_in, before_out) = (stream.total_in(), stream.total_out());
-            let status = stream.decompress(&input[used..], &mut output[have..], InflateFlush::SyncFlush);
-            used += (stream.total_in() - before_in) as usize;
-            have += (stream.total_out() - before_out) as usize;
-            if have > most {
-                return Err(self.too_much(have as u64, limit, allowed));
+            let status = stream.decompress(&input[*used..], &mut output[*have..], InflateFlush::SyncFlush);
+            *used += (stream.total_in() - before_in) as usize;
+            *have += (stream.total_out() - before_out) as usize;
+            if *have > most {
+                return Err(self.too_much(*have as u64, *limit, *allowed));
             }
             match status {
                 Err(_) => {
@@ -127,19 +155,24 @@ impl Inflater {
                 }
                 Ok(Status::StreamEnd) => {
                     // §7.2.3.4: a final block; what follows, if only the tail, is another stream. It may refer back.
+                    *finals += 1;
+                    if *finals > MOST_FINAL {
+                        let text = format!("{}: more than {MOST_FINAL} final blocks in one frame", super::NAME);
+                        return Err(Violation::Extension(text).into());
+                    }
                     stream.reset(false);
-                    see(stream, bits, &[window.last(), &output[..have]].concat());
-                    if used == input.len() {
+                    see(stream, bits, &end_of(window.last(), &output[..*have], 1 << bits));
+                    if *used == input.len() {
                         break;
                     }
                 }
                 // Room is left: nothing more can be made of what came.
-                Ok(_) if have < output.len() => break,
+                Ok(_) if *have < output.len() => break,
                 Ok(_) => {}
             }
         }
-        output.truncate(have);
-        Ok(output)
+        output.truncate(*have);
+        Ok(Some(std::mem::take(output)))
     }
 
     fn too_much(&self, have: u64, limit: usize, allowed: usize) -> Error {
@@ -180,6 +213,14 @@ fn see(stream: &mut Inflate, window_bits: u8, before: &[u8]) {
     if !before.is_empty() {
         // A raw stream takes any dictionary.
         let _ = stream.set_dictionary(&before[before.len().saturating_sub(1 << window_bits)..]);
+    }
+}
+
+/// The last bytes, so many at most, of what was before and what came behind it.
+fn end_of<'a>(before: &[u8], behind: &'a [u8], most: usize) -> Cow<'a, [u8]> {
+    match most.checked_sub(behind.len()) {
+        None | Some(0) => behind[behind.len() - most..].into(),
+        Some(missing) => [&before[before.len().saturating_sub(missing)..], behind].concat().into(),
     }
 }
 
@@ -338,6 +379,13 @@ mod tests {
         Deflater::new(window_bits, &Tuning::default())
     }
 
+    impl Inflater {
+        fn run(&mut self, input: Vec<u8>, fin: bool, limit: usize, max_ratio: usize) -> Result<Vec<u8>, Error> {
+            let mut frame = self.begin(input, fin, limit, max_ratio);
+            self.finish(&mut frame)
+        }
+    }
+
     fn inflate(inflater: &mut Inflater, input: &[u8]) -> Result<Vec<u8>, Error> {
         inflater.run(input.to_vec(), true, usize::MAX - 1, usize::MAX)
     }
@@ -426,6 +474,46 @@ mod tests {
         let again = deflater.run(long, true).unwrap();
         assert!(again.len() < 20);
         assert_eq!(inflate(&mut inflater, &again).unwrap(), long);
+    }
+
+    #[test]
+    fn what_is_before_a_final_block_is_shown_to_the_stream_behind_it_and_no_more_than_a_window() {
+        let (before, long) = (noise(), vec![7; 5000]);
+        for (window, output) in [(0, 0), (10, 0), (512, 0), (512, 100), (100, 100), (512, 512), (0, 5000), (512, 5000)]
+        {
+            let (window, output) = (&before[..window], &long[..output]);
+            let all = [window, output].concat();
+            assert_eq!(*end_of(window, output, 512), all[all.len().saturating_sub(512)..]);
+        }
+        // A final block that holds nothing is two bytes.
+        let long = &before[..3000];
+        for finals in [0, 1, MOST_FINAL] {
+            let (mut inflater, mut deflater) = (Inflater::new(13), deflater(13));
+            let first = deflater.run(long, true).unwrap();
+            let wire = [deflater.run(&long[..2000], false).unwrap(), [0x03, 0x00].repeat(finals), vec![0]].concat();
+            assert_eq!(inflate(&mut inflater, &first).unwrap(), long);
+            assert_eq!(inflate(&mut inflater, &wire).unwrap(), &long[..2000]);
+            let again = deflater.run(&long[1000..], true).unwrap();
+            assert!(again.len() < 50);
+            assert_eq!(inflate(&mut inflater, &again).unwrap(), &long[1000..]);
+        }
+    }
+
+    #[test]
+    fn final_blocks_are_bounded_by_the_frame() {
+        let (mut inflater, mut deflater) = (Inflater::new(15), deflater(15));
+        let large = deflater.run(&vec![0; 1 << 20], false).unwrap();
+        let finals = |count| [&large[..], &[0x03, 0x00].repeat(count)].concat();
+        let outcome = inflater.run(finals(120_000), true, usize::MAX - 1, usize::MAX);
+        let error = outcome.unwrap_err();
+        assert_eq!(error.to_string(), "permessage-deflate: more than 16 final blocks in one frame");
+        assert_eq!(error.close_code(), Some(crate::CloseCode::PROTOCOL_ERROR));
+        let mut inflater = Inflater::new(15);
+        for fin in [false, false, true] {
+            let wire = [finals(MOST_FINAL), vec![0; usize::from(fin)]].concat();
+            let output = inflater.run(wire, fin, usize::MAX - 1, usize::MAX).unwrap();
+            assert_eq!(output.len(), 1 << 20);
+        }
     }
 
     #[test]

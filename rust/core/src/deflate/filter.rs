@@ -12,6 +12,9 @@ use crate::frame::Opcode;
 /// RSV1 says that a message is compressed (RFC 7692 §6).
 const RSV1: u8 = 4;
 
+/// A received frame that becomes so many times `offload`, and is not over, is large too: the rest is inflated elsewhere.
+const LARGE: usize = 4;
+
 /// permessage-deflate on one connection. Each direction's memory is taken when the first compressed message comes or goes.
 pub struct PerMessageDeflate {
     tuning: Tuning,
@@ -35,31 +38,31 @@ impl<T: Send + 'static> Way<T> {
         Self { codec: None, window_bits, forgets, is_compressed: false, is_used: false }
     }
 
-    /// Lets `run` make the payload of `frame` with the codec: here, or elsewhere if it is large.
-    fn carry_out(
-        &mut self,
-        mut codec: T,
-        frame: FilterFrame,
-        is_large: bool,
-        run: impl FnOnce(&mut T) -> Result<Vec<u8>, Error> + Send + 'static,
-    ) -> Filtered {
-        let forgets = self.forgets && frame.fin;
-        let work = move || {
-            let result = run(&mut codec).map(|payload| (frame, payload));
-            (result, (!forgets).then_some(codec))
-        };
-        if is_large {
-            return Filtered::Work(Box::new(move || {
-                let (result, codec) = work();
-                WorkDone { result, state: codec.map(|codec| Box::new(codec) as Box<dyn Any + Send>) }
-            }));
-        }
-        let (result, codec) = work();
-        self.codec = codec;
+    /// What is left of the codec behind a frame, and what became of that.
+    fn done(&mut self, codec: T, frame: FilterFrame, result: Result<Vec<u8>, Error>) -> Filtered {
+        self.codec = (!self.forgets_behind(frame)).then_some(codec);
         match result {
-            Ok((frame, payload)) => Filtered::Ready(frame, payload),
+            Ok(payload) => Filtered::Ready(frame, payload),
             Err(error) => Filtered::Failed(error),
         }
+    }
+
+    /// Has `run` make the payload of `frame` with the codec elsewhere.
+    fn elsewhere(
+        &self,
+        mut codec: T,
+        frame: FilterFrame,
+        run: impl FnOnce(&mut T) -> Result<Vec<u8>, Error> + Send + 'static,
+    ) -> Filtered {
+        let forgets = self.forgets_behind(frame);
+        Filtered::Work(Box::new(move || {
+            let result = run(&mut codec).map(|payload| (frame, payload));
+            WorkDone { result, state: (!forgets).then(|| Box::new(codec) as Box<dyn Any + Send>) }
+        }))
+    }
+
+    fn forgets_behind(&self, frame: FilterFrame) -> bool {
+        self.forgets && frame.fin
     }
 
     fn restore(&mut self, state: Box<dyn Any + Send>) {
@@ -100,10 +103,15 @@ impl FrameFilter for PerMessageDeflate {
             return Filtered::Ready(plain, payload);
         }
         let (is_large, max_ratio) = (self.is_large(payload.len()), self.tuning.max_ratio);
+        let most_here = self.tuning.offload.saturating_mul(LARGE);
         let way = &mut self.receiving;
         way.is_used = true;
-        let codec = way.codec.take().unwrap_or_else(|| Inflater::new(way.window_bits));
-        way.carry_out(codec, plain, is_large, move |codec| codec.run(payload, plain.fin, limit, max_ratio))
+        let mut codec = way.codec.take().unwrap_or_else(|| Inflater::new(way.window_bits));
+        let mut inflating = codec.begin(payload, plain.fin, limit, max_ratio);
+        if !is_large && let Some(result) = codec.go_on(&mut inflating, most_here) {
+            return way.done(codec, plain, result);
+        }
+        way.elsewhere(codec, plain, move |codec| codec.finish(&mut inflating))
     }
 
     fn encode(&mut self, frame: FilterFrame, payload: Vec<u8>) -> Filtered {
@@ -119,8 +127,12 @@ impl FrameFilter for PerMessageDeflate {
         let marked = FilterFrame { rsv, ..frame };
         let is_large = self.is_large(payload.len());
         let way = &mut self.sending;
-        let codec = way.codec.take().unwrap_or_else(|| Deflater::new(way.window_bits, &self.tuning));
-        way.carry_out(codec, marked, is_large, move |codec| codec.run(&payload, marked.fin))
+        let mut codec = way.codec.take().unwrap_or_else(|| Deflater::new(way.window_bits, &self.tuning));
+        if is_large {
+            return way.elsewhere(codec, marked, move |codec| codec.run(&payload, marked.fin));
+        }
+        let result = codec.run(&payload, marked.fin);
+        way.done(codec, marked, result)
     }
 
     fn restore(&mut self, direction: Direction, state: Box<dyn Any + Send>) {
@@ -299,5 +311,33 @@ mod tests {
             }
         }
         assert!(client.sending.codec.is_some() && server.receiving.codec.is_some());
+    }
+
+    #[test]
+    fn what_becomes_large_is_inflated_elsewhere_from_there_on() {
+        for forgets in [false, true] {
+            let terms = Terms { client_no_context_takeover: forgets, ..Terms::default() };
+            let tuning = Tuning { offload: 2000, max_ratio: 1032, ..ALL };
+            let (mut client, _) = pair(terms, ALL);
+            let (_, mut server) = pair(terms, tuning);
+            for (size, is_large) in [(100, false), (3000, false), (1 << 20, true), (100, false)] {
+                let text = vec![b'a'; size];
+                let (head, wire) = ready(client.encode(frame(Opcode::Text, 0, true), text.clone()));
+                assert!(wire.len() < tuning.offload);
+                let payload = match server.decode(head, wire, 1 << 20) {
+                    Filtered::Work(run) if is_large => {
+                        let done = run();
+                        assert_eq!(done.state.is_none(), forgets);
+                        if let Some(state) = done.state {
+                            server.restore(Direction::Receive, state);
+                        }
+                        done.result.unwrap().1
+                    }
+                    filtered if !is_large => ready(filtered).1,
+                    _ => panic!("inflated here"),
+                };
+                assert_eq!(payload, text);
+            }
+        }
     }
 }

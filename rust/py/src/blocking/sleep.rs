@@ -159,7 +159,9 @@ impl Blocking {
             (Some(a), Some(b)) => Some(a.min(b)),
             (a, b) => a.or(b),
         };
-        Plan { fd: inner.fd, events, until }
+        // An end is told by poll(2) whether or not it is asked for; one that has to wait would be told again and again.
+        let is_late = inner.is_ending && inner.paused.is_some();
+        Plan { fd: if is_late { -1 } else { inner.fd }, events, until }
     }
 }
 

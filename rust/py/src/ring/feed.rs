@@ -346,11 +346,12 @@ impl crate::conn::Inner {
         });
     }
 
-    /// Parses what was read, whether or not there is room for it.
+    /// Parses what was read, whether or not there is room for it; but not what compressed messages become without one.
     fn parse_all(&mut self, py: Python<'_>) -> PyResult<()> {
         while let Some(before) = self.input.as_ref().map(|input| input.start).filter(|_| self.has_unparsed()) {
             self.parse(py)?;
-            if self.input.as_ref().is_none_or(|input| input.start == before) {
+            let has_enough = self.core.compression().is_some() && self.queue.bytes() >= self.settings.water.high_bytes;
+            if has_enough || self.input.as_ref().is_none_or(|input| input.start == before) {
                 break;
             }
         }
