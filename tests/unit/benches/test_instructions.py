@@ -92,3 +92,21 @@ print(time.monotonic() - mono)
     environment = os.environ | {"LD_PRELOAD": str(counting.slow_clock())}
     done = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=True)
     assert 0.0001 < float(done.stdout) < 0.1
+
+
+@pytest.mark.skipif(bool(counting.needed()), reason="needs valgrind and a C compiler")
+def test_a_timer_that_is_set_to_a_moment_of_that_clock_does_not_fire_at_once():
+    program = """
+import ctypes, os, select, time
+libc = ctypes.CDLL(None)
+start = time.time()
+while time.time() < start + 0.2: pass
+fd = libc.timerfd_create(time.CLOCK_MONOTONIC, 0)
+at = time.monotonic() + 0.1
+spec = (ctypes.c_long * 4)(0, 0, int(at), int(at % 1 * 1e9))
+assert libc.timerfd_settime(fd, 1, spec, None) == 0
+print(select.select([fd], [], [], 0.2)[0])
+"""
+    environment = os.environ | {"LD_PRELOAD": str(counting.slow_clock())}
+    done = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"
