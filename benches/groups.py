@@ -29,7 +29,8 @@ GROUPS = (
         "Round trips",
         "One message out, its echo back, the next one out. *fastws* is `await ws.send()` and `await ws.recv()`;"
         " *busy poll* and *spin* do not sleep between the two. Where the server thinks for 50 µs, a client gains little"
-        " by never sleeping.",
+        " by never sleeping. The server sleeps between two messages, and its waking up is a part of each round trip;"
+        " where it is *punctual* it never does.",
     ),
     Group(
         "ingest",

@@ -1,14 +1,12 @@
 """Instructions of an operation, counted by valgrind, against a committed budget.
 
-Time drifts on a machine that others use; the number of instructions hardly does. Each case runs twice in a process of
-its own, with fewer and with more operations; the difference, divided by theirs, is what one operation takes, without
-the start of the interpreter and of the connection. The kernel's instructions are not counted, and valgrind knows no
-AVX-512: the budget is that of the AVX2 path.
+Time drifts on a machine that others use; the number of instructions hardly does. How they are counted: ``counting.py``.
 
 ``instructions.py`` prints a table and fails if a case takes more than its budget and the slack, or so much less that
 the budget holds nothing any more; ``--update`` writes what was counted as the new budget. The committed budget is that
 of one interpreter and one compiler. Elsewhere two commits are compared: ``--record FILE`` writes what was counted,
-``--against FILE`` takes that for the budget.
+``--against FILE`` takes that for the budget, and fails only if a case takes more. ``--try-slow`` shows that the gate
+holds: it slows a copy of the sources on purpose, and fails if a slowed case is not over budget.
 """
 
 from __future__ import annotations
@@ -17,108 +15,44 @@ import argparse
 import json
 import os
 import platform
-import re
-import shutil
 import subprocess
 import sys
 import sysconfig
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import clients
+import counting
 import peer
-import scenarios
+import slow_paths
+from counting import CASES, CannotCount, Case
 
-HERE = Path(__file__).resolve().parent
-BUDGET = HERE / "instructions.json"
+BUDGET = Path(__file__).resolve().with_suffix(".json")
 SLACK = 0.03
 STALE = 0.06
 """A case that takes so much less than its budget could get slower unseen."""
-TIMEOUT = 600.0
 TRIES = 3
 """How many messages arrive together depends on the machine's mood: the best of so many counts is held to the budget."""
+CLOCK = "slowed"
+"""What time a program is told while it is counted: figures that were counted otherwise are not comparable."""
 
 
-@dataclass(frozen=True)
-class Case:
-    """What is counted: a client, a scenario, and two numbers of operations."""
-
-    client: type[clients.Client]
-    scenario: str
-    fewer: int
-    more: int
-
-    @property
-    def name(self) -> str:
-        return f"{self.scenario}, {self.client.name}"
-
-
-ITERATE, LISTENER, BATCHES = clients.FastwsIterate, clients.FastwsListener, clients.FastwsBatches
-NOWAIT = clients.FastwsSendNowait
-STREAM, MARKERS, THREE = clients.FastwsStream, clients.FastwsStreamMarkers, clients.FastwsStreams
-CASES = (
-    Case(ITERATE, "round-trip 256 B TCP", 1_000, 5_000),
-    Case(LISTENER, "round-trip 256 B TCP", 1_000, 5_000),
-    Case(ITERATE, "round-trip 256 B TLS", 500, 2_500),
-    Case(ITERATE, "ingest 128 B TCP", 100_000, 500_000),
-    Case(LISTENER, "ingest 128 B TCP", 100_000, 500_000),
-    Case(BATCHES, "ingest 128 B TCP", 100_000, 500_000),
-    Case(STREAM, "ingest 128 B TCP", 100_000, 500_000),
-    Case(MARKERS, "ingest 128 B TCP", 100_000, 500_000),
-    Case(THREE, "ingest 128 B TCP", 50_000, 250_000),
-    Case(ITERATE, "ingest 128 B TLS", 50_000, 250_000),
-    Case(ITERATE, "send 128 B TCP", 20_000, 100_000),
-    Case(ITERATE, "send 16 KiB TCP", 2_000, 10_000),
-    Case(NOWAIT, "send-each-turn 128 B TCP", 5_000, 25_000),
-)
-
-
-class CannotCount(Exception):
-    """Why an operation could not be counted."""
-
-
-def instructions(case: Case, operations: int, server: peer.Peer) -> int:
-    """Of a whole process that does so many operations."""
-    scenario = next(scenario for scenario in scenarios.ALL if scenario.name == case.scenario)
-    command = ["valgrind", "--tool=cachegrind", "--cache-sim=no", "--cachegrind-out-file=/dev/null"]
-    command += [sys.executable, str(HERE / "measure.py"), case.client.name, case.scenario]
-    command += ["--scale", repr(operations / scenario.count)]
-    environment = os.environ | {"PYTHONHASHSEED": "0", "PYTHONDONTWRITEBYTECODE": "1"}
-    try:
-        done = subprocess.run(
-            command,
-            input=json.dumps(asdict(server)),
-            capture_output=True,
-            text=True,
-            timeout=TIMEOUT,
-            env=environment,
-            check=False,
-        )
-    except subprocess.TimeoutExpired:
-        raise CannotCount(f"{case.name}: not done within {TIMEOUT:.0f} s") from None
-    counted = re.search(r"I\s+refs:\s+([\d,]+)", done.stderr)
-    if done.returncode != 0 or counted is None:
-        lines = done.stderr.strip().splitlines() or [f"exit status {done.returncode}"]
-        raise CannotCount(f"{case.name}: {lines[-1]}")
-    return int(counted[1].replace(",", ""))
-
-
-def each(case: Case, server: peer.Peer) -> float:
-    """Instructions of one operation."""
-    fewer, more = (instructions(case, operations, server) for operations in (case.fewer, case.more))
-    return (more - fewer) / (case.more - case.fewer)
-
-
-def best(case: Case, server: peer.Peer, budget: float | None) -> float:
+def best(case: Case, server: peer.Peer, budget: float | None, package: Path | None = None) -> float:
     """The count, taken again while it is over the budget."""
-    found = each(case, server)
+    found = counting.each(case, server, package)
     for _ in range(1, TRIES):
         if budget is None or found <= budget * (1 + SLACK):
             break
-        found = min(found, each(case, server))
+        found = min(found, counting.each(case, server, package))
     return found
+
+
+def count(cases: Sequence[Case], budget: dict[str, float], package: Path | None = None) -> dict[str, float]:
+    """What each case takes, by its name."""
+    with peer.running(feed=False) as server, ThreadPoolExecutor(os.cpu_count()) as pool:
+        counts = pool.map(lambda case: best(case, server, budget.get(case.name), package), cases)
+        return {case.name: count for case, count in zip(cases, counts, strict=True)}
 
 
 def here() -> dict[str, str]:
@@ -130,6 +64,7 @@ def here() -> dict[str, str]:
         "compiler": platform.python_compiler(),
         "rustc": rustc[1] if len(rustc) > 1 else "unknown",
         "machine": platform.machine(),
+        "clock": CLOCK,
     }
 
 
@@ -147,65 +82,102 @@ def table(found: dict[str, float], budget: dict[str, float]) -> str:
         if name in budget:
             change = count / budget[name] - 1
             line += f"  {budget[name]:9,.0f}  {change:+7.1%}{'  OVER' if change > SLACK else ''}"
+        elif budget:
+            line += f"  {'new':>9}"
         lines.append(line)
     return "\n".join(lines)
 
 
-def judged(found: dict[str, float], budget: dict[str, float]) -> list[str]:
-    """What is wrong with the counts, a line each; nothing where there is no budget."""
+def over(found: dict[str, float], budget: dict[str, float]) -> list[str]:
+    """The cases that take more than their budget and the slack. One without a budget is new, and does not."""
+    return [name for name, count in found.items() if name in budget and count > budget[name] * (1 + SLACK)]
+
+
+def judged(found: dict[str, float], budget: dict[str, float], *, committed: bool) -> list[str]:
+    """What is wrong with the counts, a line each; nothing where there is no budget.
+
+    The committed budget has every case and is tight; another commit's counts may be beaten, and may lack a case.
+    """
+    update = "make bench-instructions ARGS=--update"
     faults = []
     for name, count in found.items() if budget else ():
-        if name not in budget:
-            faults.append(f"no budget: {name}. make bench-instructions ARGS=--update sets one")
-        elif count > budget[name] * (1 + SLACK):
-            faults.append(f"over budget: {name}. If the cost is worth it: make bench-instructions ARGS=--update")
-        elif count < budget[name] * (1 - STALE):
-            faults.append(f"far below budget: {name}. Keep what was won: make bench-instructions ARGS=--update")
+        if name in over({name: count}, budget):
+            faults.append(f"over budget: {name}" + (f". If the cost is worth it: {update}" if committed else ""))
+        elif committed and name not in budget:
+            faults.append(f"no budget: {name}. {update} sets one")
+        elif committed and count < budget[name] * (1 - STALE):
+            faults.append(f"far below budget: {name}. Keep what was won: {update}")
     return faults
 
 
-def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--update", action="store_true", help="write what was counted as the new budget")
-    parser.add_argument("--only", default="", metavar="TEXT", help="cases whose name has this text")
-    parser.add_argument("--record", type=Path, metavar="FILE", help="write what was counted there; nothing is judged")
-    parser.add_argument(
-        "--against", type=Path, metavar="FILE", help="the budget is what --record wrote, of another commit"
+def try_slow() -> int:
+    """Whether the slow paths that are put in on purpose are seen."""
+    names = [name for path in slow_paths.SLOW_PATHS for name in path.cases]
+    cases = [case for case in CASES if case.name in names]
+    print("counted as it is, then with slow paths put in on purpose, which takes a build", flush=True)
+    budget = count(cases, {})
+    slow = count(cases, budget, slow_paths.slowed_package(sys.executable))
+    print(table(slow, budget))
+    unseen = sorted(set(names) - set(over(slow, budget)))
+    for name in unseen:
+        print(f"NOT SEEN: {name} goes through a slow path and is not over budget", file=sys.stderr)
+    if not unseen:
+        print("every slow path is seen")
+    return 1 if unseen else 0
+
+
+def write(path: Path, counts: dict[str, float]) -> None:
+    rounded = {name: round(count) for name, count in counts.items()}
+    path.write_text(json.dumps({**here(), "instructions": rounded}, indent=2) + "\n")
+
+
+def options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="make bench-instructions ARGS=…", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
+    what = parser.add_mutually_exclusive_group()
+    what.add_argument("--update", action="store_true", help="write what was counted as the new budget")
+    what.add_argument("--record", type=Path, metavar="FILE", help="write what was counted there; nothing is judged")
+    what.add_argument("--against", type=Path, metavar="FILE", help="judge by what --record wrote of another commit")
+    what.add_argument("--try-slow", action="store_true", help="put slow paths in on purpose: the gate must see them")
+    parser.add_argument("--only", default="", metavar="TEXT", help="cases whose name has this text")
     args = parser.parse_args()
-    if shutil.which("valgrind") is None:
-        print("no valgrind found, which counts the instructions (Debian/Ubuntu: apt install valgrind)", file=sys.stderr)
+    args.cases = [case for case in CASES if args.only in case.name]
+    if not args.cases:
+        parser.error(f"no case has {args.only!r} in its name; there are: {'; '.join(c.name for c in CASES)}")
+    return args
+
+
+def main() -> int:
+    args = options()
+    if missing := counting.needed():
+        print(missing, file=sys.stderr)
         return 2
-    cases = [case for case in CASES if args.only in case.name]
-    if not cases:
-        print(f"no case has {args.only!r} in its name; there are: {'; '.join(c.name for c in CASES)}", file=sys.stderr)
-        return 2
+    try:
+        return try_slow() if args.try_slow else count_and_judge(args)
+    except (CannotCount, slow_paths.CannotSlow) as error:
+        print(error, file=sys.stderr)
+        return 1
+
+
+def count_and_judge(args: argparse.Namespace) -> int:
     source = args.against or BUDGET
     kept: dict[str, Any] = json.loads(source.read_text()) if source.exists() else {}
-    same = {key: kept.get(key) for key in here()} == here()
+    comparable = {key: kept.get(key) for key in here()} == here()
     judges = not (args.update or args.record)
-    budget: dict[str, float] = kept.get("instructions", {}) if same and judges else {}
-    if not same and args.against:
-        print(f"{source} is of {budget_of(kept)}; this is {budget_of(here())}: not to be compared", file=sys.stderr)
-        return 2
-    if not same and judges:
-        print(f"the budget is of {budget_of(kept)}; this is {budget_of(here())}: counted only, nothing judged")
-    with peer.running() as server, ThreadPoolExecutor(os.cpu_count()) as pool:
-        counts = pool.map(lambda case: best(case, server, budget.get(case.name)), cases)
-        try:
-            found = {case.name: count for case, count in zip(cases, counts, strict=True)}
-        except CannotCount as error:
-            print(error, file=sys.stderr)
-            return 1
+    budget: dict[str, float] = kept.get("instructions", {}) if comparable and judges else {}
+    found = count(args.cases, budget)
     print(table(found, budget))
     if args.update:
-        old = kept.get("instructions", {}) if same else {}
-        new = {case.name: round((old | found)[case.name]) for case in CASES if case.name in old | found}
-        BUDGET.write_text(json.dumps({**here(), "instructions": new}, indent=2) + "\n")
+        old = kept.get("instructions", {}) if comparable else {}
+        write(BUDGET, {case.name: (old | found)[case.name] for case in CASES if case.name in old | found})
     if args.record:
-        new = {name: round(count) for name, count in found.items()}
-        args.record.write_text(json.dumps({**here(), "instructions": new}, indent=2) + "\n")
-    faults = judged(found, {} if args.against and not budget else budget)
+        write(args.record, found)
+    if judges and not budget:
+        print(
+            f"NOTHING WAS JUDGED: {source.name} is of {budget_of(kept)}; this is {budget_of(here())}", file=sys.stderr
+        )
+    faults = judged(found, budget, committed=args.against is None)
     for fault in faults:
         print(fault, file=sys.stderr)
     return 1 if faults else 0

@@ -44,8 +44,9 @@ SETTLE = 0.3
 
 
 def is_possible(client: type[clients.Client], scenario: scenarios.Scenario) -> bool:
-    """Whether the client has a way of its own to do this."""
-    return scenario.kind in client.kinds and (client.has_tls or not scenario.tls)
+    """Whether the client has a way of its own to do this, and is to be measured."""
+    chosen = not scenario.clients or client.name in scenario.clients
+    return chosen and scenario.kind in client.kinds and (client.has_tls or not scenario.tls)
 
 
 async def measure(client: clients.Client, scenario: scenarios.Scenario, peer: Peer) -> meter.Sample:

@@ -4,7 +4,8 @@ The server runs on another core. Rounds go A B C, A B C, …, so that whatever t
 alike. Of each client the table shows the median, its spread over the rounds, how many times better it is than picows'
 callback and websockets, and CPU time (user and system together) and voluntary context switches for an operation; of
 latencies the percentiles, of sends that nobody awaits what was refused and what was lost besides. A client that never
-sleeps looks fast only while the server answers at once; the row with a server that thinks for 50 µs shows it.
+sleeps looks fast only while the server answers at once; the row with a server that thinks for 50 µs shows it. A server
+that sleeps is late itself, which hides what clients do: *punctual* rows are against one that never does.
 """
 
 from __future__ import annotations
@@ -88,6 +89,7 @@ def chosen(args: argparse.Namespace, server: peer.Peer) -> list[scenarios.Scenar
         and not (scenario.kind == "decode" and not server.feed_messages)
         and not (scenario.is_compressed and not server.recorded_messages)
         and not (scenario.kind in scenarios.OURS and not server.counts)
+        and not (scenario.punctual and not server.punctual_ws)
         and (offers_thought or not scenario.think_us)
     ]
 

@@ -4,8 +4,9 @@
 second, and CPU per message of busy connections, whose messages are numbered. Then keepalive of all the idle ones, and
 an hour's worth of messages (20 a second on each of 100) as fast as they come, beside them: nothing lost, memory flat.
 
-It fails if a message is lost, a connection ends, a ping is not answered, memory grows by more than ``--growth`` MiB, or
-a message beside all the idle connections takes more than ``--flat`` times the CPU that it takes beside ten.
+It fails if a message is lost, a connection ends, a ping is not answered, memory grows by more than ``--growth`` MiB, a
+message beside all the idle connections takes more than ``--flat`` times the CPU that it takes beside ten, or an idle
+connection takes more than ``--kib-tcp`` or ``--kib-tls``, or more among many than among few.
 """
 
 from __future__ import annotations
@@ -43,6 +44,13 @@ WINDOWS = 3
 """CPU is taken in so many windows; the best counts, since others use the machine too."""
 
 
+ENOUGH = 90
+"""Connections of a step whose memory can be told: of fewer, it is lost in what the heap takes at a time."""
+
+FLAT_MEMORY = 1.25
+"""What a connection among many may take, times one among few."""
+
+
 class Failed(SystemExit):
     """What was not as it has to be."""
 
@@ -58,6 +66,8 @@ class Step:
     """CPU of a message, in microseconds."""
     worst_gap: float
     """Longest time between two turns of the loop, in seconds."""
+    opened: int = 0
+    """Connections that this step opened."""
 
 
 @dataclass
@@ -173,11 +183,11 @@ async def ladder(args: argparse.Namespace, peers: Sequence[peer.Peer], *, tls: b
     for count in steps_to(args.idle):
         before = settled()
         rate = await idle.grow(count)
-        each = (settled() - before) / (count - reached)
-        reached = count
+        opened, reached = count - reached, count
+        each = (settled() - before) / opened
         gaps = Gaps()
         cpu = min([await cost_of(busy, args.seconds / WINDOWS) for _ in range(WINDOWS)])
-        steps.append(Step(count, each, rate, cpu, await gaps.stop()))
+        steps.append(Step(count, each, rate, cpu, await gaps.stop(), opened))
         idle.check()
         busy.check()
         say(f"  {row(steps[-1])}")
@@ -297,6 +307,22 @@ async def climb(args: argparse.Namespace, peers: Sequence[peer.Peer], *, tls: bo
     if factor > args.flat:
         raise Failed(f"FAILED: {name}: {text}; {args.flat:g} times are allowed")
     say(f"  {text} ({args.flat:g} are allowed)")
+    check_memory(name, steps, args.kib_tls if tls else args.kib_tcp)
+
+
+def check_memory(name: str, steps: Sequence[Step], allowed: float) -> None:
+    """Raises Failed if a connection takes more KiB than are allowed, or more among many than among few."""
+    told = [(step.idle, step.bytes_each / 1024) for step in steps if step.opened >= ENOUGH]
+    if not told:
+        return
+    (few, first), (many, last) = told[0], told[-1]
+    most = max(kib for _, kib in told)
+    if most > allowed:
+        raise Failed(f"FAILED: {name}: an idle connection takes {most:.1f} KiB; {allowed:g} are allowed")
+    text = f"an idle connection takes {last:.1f} KiB among {many:,}"
+    if last > first * FLAT_MEMORY:
+        raise Failed(f"FAILED: {name}: {text}, {first:.1f} among {few}; {FLAT_MEMORY:g} times that are allowed")
+    say(f"  {text} ({allowed:g} are allowed)")
 
 
 async def stay(args: argparse.Namespace, peers: Sequence[peer.Peer]) -> None:
@@ -372,6 +398,8 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--rate", type=float, default=100.0, help="messages a second on each of them (default: 100)")
     parser.add_argument("--seconds", type=float, default=6.0, help="how long CPU is measured at a step (default: 6)")
     parser.add_argument("--flat", type=float, default=1.25, help="allowed factor of a message's CPU (default: 1.25)")
+    parser.add_argument("--kib-tcp", type=float, default=4.0, help="allowed KiB of a connection, TCP (default: 4)")
+    parser.add_argument("--kib-tls", type=float, default=24.0, help="allowed KiB of a connection, TLS (default: 24)")
     parser.add_argument("--ping-interval", type=float, default=2.0, help="seconds between pings (default: 2)")
     parser.add_argument("--messages", type=int, default=7_200_000, help="messages of the long run (default: an hour's)")
     parser.add_argument("--growth", type=float, default=4.0, help="MiB that memory may grow meanwhile (default: 4)")

@@ -74,6 +74,10 @@ class Scenario:
     rate: int = 0
     """Messages per second that the server sends on a connection."""
     connections: int = 1
+    punctual: bool = False
+    """Whether the server never sleeps, so that its own waking up is no part of a round trip."""
+    clients: tuple[str, ...] = ()
+    """Those that are measured; none: all that can do it."""
     rounds: int = 0
     """The most rounds, of what takes long and hardly varies; 0: as many as of the others."""
 
@@ -89,6 +93,8 @@ class Scenario:
         parts.append("TLS" if self.tls else "TCP")
         if self.think_us:
             parts.append(f"think {self.think_us} µs")
+        if self.punctual:
+            parts.append("punctual")
         return " ".join(parts)
 
     @property
@@ -103,7 +109,7 @@ class Scenario:
     @property
     def is_punctual(self) -> bool:
         """Whether the server must do things at their time, so that it may not sleep meanwhile."""
-        return self.act == "latency" or self.think_us > 0
+        return self.punctual or self.act == "latency" or self.think_us > 0
 
     def target(self, count: int) -> str:
         match self.act:
@@ -153,6 +159,17 @@ ROUND_TRIPS = tuple(
     for size, count in ((256, 20_000), (8 << 10, 20_000), (100 << 10, 8_000), (1 << 20, 800))
 )
 THOUGHTFUL = (Scenario("round-trip", 256, think_us=50, count=10_000),)
+PUNCTUAL_CLIENTS = ("fastws", "fastws callback", "fastws busy poll", "picows callback", "websocket-rs callback")
+"""One of each way: what is to be seen is the client's own part, which the server's sleep hides elsewhere."""
+PUNCTUAL = tuple(
+    Scenario("round-trip", size, tls, count=count, punctual=True, clients=PUNCTUAL_CLIENTS)
+    for size, tls, count in (
+        (256, False, 40_000),
+        (256, True, 20_000),
+        (8 << 10, False, 20_000),
+        (100 << 10, False, 8_000),
+    )
+)
 INGEST = tuple(
     Scenario("ingest", size, tls, count=count // 2 if tls else count)
     for tls in TCP_AND_TLS
@@ -186,6 +203,7 @@ WITHOUT_LOOP = (
 ALL = (
     ROUND_TRIPS
     + THOUGHTFUL
+    + PUNCTUAL
     + INGEST
     + DECODE
     + SEND

@@ -5,8 +5,8 @@ Turns of the loop are counted, not time: where the loop has no turn, somebody po
 
 import asyncio
 import itertools
-import statistics
 import time
+from dataclasses import dataclass
 
 import pytest
 
@@ -130,13 +130,21 @@ async def test_a_feed_without_pause_gives_the_loop_its_turns():
     assert turns.count > seconds / 0.020
 
 
+@dataclass
+class Gap:
+    """Between two calls of a timer: the time, and that in which this thread ran."""
+
+    seconds: float
+    ran: float
+
+
 async def gaps_of_a_timer(number):
-    """How long after each other the calls of a timer come that asks for 1 ms."""
+    """The gaps between the calls of a timer that asks for 1 ms."""
     loop = asyncio.get_running_loop()
     done, moments = loop.create_future(), []
 
     def fire():
-        moments.append(time.perf_counter())
+        moments.append((time.perf_counter(), time.thread_time()))
         if len(moments) <= number:
             loop.call_later(0.001, fire)
         else:
@@ -144,7 +152,7 @@ async def gaps_of_a_timer(number):
 
     fire()
     await done
-    return [later - earlier for earlier, later in itertools.pairwise(moments)]
+    return [Gap(later[0] - earlier[0], later[1] - earlier[1]) for earlier, later in itertools.pairwise(moments)]
 
 
 async def gaps_beside_two_feeds(server, feed, number, **bounds):
@@ -164,26 +172,29 @@ async def gaps_beside_two_feeds(server, feed, number, **bounds):
     return gaps
 
 
+WORST = 0.01
+"""Seconds that this thread may run between two calls of a timer of 1 ms. A turn beside a flood takes 1.5 to 4 ms:
+`busy_poll_max` is 1 of them, the rest is what both connections may take besides."""
+
+
 @pytest.mark.timing
 @pytest.mark.parametrize("feed", ["/blast?size=128", "/paced?rate=20000&size=128"], ids=["flood", "steady"])
-async def test_a_timer_beside_two_polled_feeds_is_kept_within_the_bound(feed):
+async def test_no_gap_of_a_timer_beside_two_polled_feeds_is_beyond_the_bound(feed):
     """Neither feed is silent for `busy_poll`: only `busy_poll_max` gives the loop its turns.
 
-    A turn beside the flood takes that and what both connections may take besides. On a machine that others use some
-    gaps are longer for reasons that are not the client's: of up to five rounds, one in which hardly any is.
+    The worst gap counts, in time that this thread ran: how long others had the core is not the client's doing. A
+    hypervisor's part is not told apart from ours, so a worse gap has to come again.
     """
     with Server() as server:
-        for _ in range(5):
-            gaps = await gaps_beside_two_feeds(server, feed, 200, busy_poll=0.0005, busy_poll_max=0.001)
-            median, late = statistics.median(gaps), sum(gap > 0.01 for gap in gaps)
-            if median < 0.005 and late <= 4:
+        for _ in range(3):
+            gaps = await gaps_beside_two_feeds(server, feed, 300, busy_poll=0.001, busy_poll_max=0.001)
+            worst = max(gap.ran for gap in gaps)
+            if worst < WORST:
                 break
-        assert (median < 0.005, late <= 4) == (True, True), (median, late, max(gaps))
-        if feed.startswith("/blast"):
-            # It is the bound that keeps the timer: with a larger one the gaps are larger. A flood is never silent, as
-            # the steady feed may be on a busy machine.
-            gaps = await gaps_beside_two_feeds(server, feed, 40, busy_poll=0.0005, busy_poll_max=0.02)
-            assert statistics.median(gaps) > 0.015
+        assert worst < WORST, sorted(gap.ran for gap in gaps)[-5:]
+        # It is the bound that keeps the timer: with a larger one the gaps are larger.
+        gaps = await gaps_beside_two_feeds(server, feed, 40, busy_poll=0.02, busy_poll_max=0.02)
+        assert max(gap.seconds for gap in gaps) > 0.015
 
 
 async def test_timers_of_the_connections_are_kept_while_one_is_polled(fastws_server):

@@ -1,6 +1,7 @@
 """benches/scale.py with fewer connections: what holds for ten thousand holds for a thousand."""
 
 import os
+import re
 import resource
 import subprocess
 import sys
@@ -29,12 +30,14 @@ def soak(*arguments, descriptors=None):
 @pytest.mark.slow
 @pytest.mark.timeout(120)
 def test_a_thousand_idle_connections_beside_busy_ones():
-    # Other tests run beside this one: what a message costs is not judged strictly.
-    options = ["--idle=1000", "--busy=20", "--seconds=1", "--messages=200000", "--ping-interval=0.5", "--flat=4"]
-    result = soak(*options, "--growth=16")
+    # Other tests run beside this one: what a message costs is not judged strictly, memory is.
+    options = ["--idle=1000", "--busy=20", "--seconds=1", "--messages=200000", "--ping-interval=0.5", "--flat=2"]
+    result = soak(*options, "--growth=8")
     assert result.returncode == 0, result.stdout + result.stderr
     for expected in ("1,000 idle:", "TLS: up to 1,000", "200,000 messages in order", "passed in"):
         assert expected in result.stdout, result.stdout
+    for allowed in (4, 24):
+        assert re.search(rf"an idle connection takes .* among 1,000 \({allowed} are allowed\)", result.stdout)
 
 
 @pytest.mark.skipif(os.geteuid() == 0 and not sys.platform.startswith("linux"), reason="root may raise any limit")
@@ -47,6 +50,13 @@ def test_too_few_descriptors_are_refused_with_what_is_needed_and_how_to_get_it()
     assert "Allowed are 4,096, and 4,096 if asked for" in result.stderr
     assert "prlimit" in result.stderr
     assert "Traceback" not in result.stderr
+
+
+@pytest.mark.parametrize("phase", ["tcp", "tls"])
+def test_a_connection_that_takes_more_memory_than_is_allowed_fails(phase):
+    result = soak(f"--phases={phase}", "--idle=150", "--busy=1", "--seconds=0.3", "--flat=99", f"--kib-{phase}=0.5")
+    assert result.returncode == 1, result.stdout
+    assert re.search(r"an idle connection takes [0-9.]+ KiB; 0\.5 are allowed", result.stderr), result.stderr
 
 
 def test_a_cost_above_what_is_allowed_fails():

@@ -246,3 +246,25 @@ def test_a_consumer_that_stops_gets_every_message_in_its_order(bench_peer, monke
     flood = Scenario("stopped-consumer", 1 << 10, count=500)
     taken = measure.run(measure.measure(clients.FastwsIterate(""), flood, bench_peer), "asyncio")
     assert taken.operations == 500
+
+
+def test_rows_against_a_punctual_server_are_named_so_and_of_few_clients():
+    rows = {scenario.name: scenario for scenario in scenarios.PUNCTUAL}
+    assert list(rows) == [
+        "round-trip 256 B TCP punctual",
+        "round-trip 256 B TLS punctual",
+        "round-trip 8 KiB TCP punctual",
+        "round-trip 100 KiB TCP punctual",
+    ]
+    for row in rows.values():
+        assert row.is_punctual
+        assert row.target(10) == "/echo"
+        measured = {client.name for client in clients.ALL if measure.is_possible(client, row)}
+        assert measured == set(scenarios.PUNCTUAL_CLIENTS)
+
+
+def test_rows_against_a_punctual_server_are_left_out_where_there_is_none():
+    args = argparse.Namespace(only=["punctual"])
+    assert rivals.chosen(args, peer.Peer("ws://x", "wss://x")) == []
+    served = peer.Peer("ws://x", "wss://x", punctual_ws="ws://y", punctual_wss="wss://y")
+    assert rivals.chosen(args, served) == list(scenarios.PUNCTUAL)
