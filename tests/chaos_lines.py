@@ -71,11 +71,11 @@ class Lines:
             config=config.replace(max_connection_age=AGE, rotation_overlap=0.5),
             rate_limit=fastws.RateLimit(RATE, 1.0, burst=BURST),
             extensions=[self.counts],
-            message_key=number_of,
+            message_key=fastws.keys.json("n"),
             **options("rotating"),
         )
         self.redundant = fastws.RedundantClient(
-            server.url("/venue"), 2, key=number_of, config=config, **options("redundant")
+            server.url("/venue"), 2, key=fastws.keys.json("n"), config=config, **options("redundant")
         )
         for subscribe in (self.rotating.subscriptions.add, self.redundant.add):
             subscribe(
