@@ -115,9 +115,27 @@ def only(backend, **given):
     )
 
 
+def roots_are_trusted(backend, tmp_path, monkeypatch, **given):
+    """Whether the backend's roots are, besides a ``ca``."""
+    tmp_path.joinpath("root.pem").write_bytes(ROOT.pem)
+    with monkeypatch.context() as patch:
+        patch.setenv("SSL_CERT_FILE", str(tmp_path / "root.pem"))
+        return works(GOOD.server_context(), TlsConfig(backend=backend, ca=OTHER.pem, **given))
+
+
+def besides_the_roots(backend, **given):
+    # Of Mozilla's roots nobody here has a key.
+    return only(backend, ca=(OTHER.pem, ROOT.pem)) and (backend == "webpki" or roots_are_trusted(backend, **given))
+
+
+def instead_of_the_roots(backend, **given):
+    taken = only(backend, ca_only=True, ca=(OTHER.pem, ROOT.pem))
+    return taken and not roots_are_trusted(backend, ca_only=True, **given)
+
+
 CHECKS = {
-    "authorities besides the roots": lambda backend, **_: only(backend, ca=(OTHER.pem, ROOT.pem)),
-    "authorities instead of the roots": lambda backend, **_: only(backend, ca_only=True, ca=(OTHER.pem, ROOT.pem)),
+    "authorities besides the roots": besides_the_roots,
+    "authorities instead of the roots": instead_of_the_roots,
     "roots by": by_environment,
     "another name": another_name,
     "client certificate, PEM": lambda backend, **_: with_identity(backend, certificate=MINE.pem, key=MINE.key_pem()),
