@@ -714,6 +714,8 @@ class Protocol:
 @final
 class TlsContext:
     def __new__(cls, options: dict[str, Any]) -> Self: ...
+    @property
+    def anchors(self) -> int | None: ...
 
 @final
 class TlsTunnel:

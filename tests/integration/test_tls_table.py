@@ -11,6 +11,7 @@ import fastws
 from certificates import CLIENT, pin, self_signed
 from fastws import TlsConfig
 from fastws.testing import Server as Embedded
+from fastws.tls import context_for
 from tls_peers import GOOD, OTHER, ROOT, Answering, asking, opened
 
 PAGE = (Path(__file__).parents[2] / "docs/howto/tls.md").read_text(encoding="utf-8")
@@ -115,9 +116,33 @@ def only(backend, **given):
     )
 
 
+def roots_are_trusted(backend, tmp_path, monkeypatch, **given):
+    """Whether the backend's roots are, besides a ``ca``."""
+    given |= {"backend": backend, "ca": OTHER.pem}
+    if backend != "webpki":
+        tmp_path.joinpath("root.pem").write_bytes(ROOT.pem)
+        with monkeypatch.context() as patch:
+            patch.setenv("SSL_CERT_FILE", str(tmp_path / "root.pem"))
+            return works(GOOD.server_context(), TlsConfig(**given))
+    # Nobody here has a key of one of these.
+    alone, together = (asyncio.run(context_for(config)) for config in (TlsConfig(backend=backend), TlsConfig(**given)))
+    assert alone.anchors > 100
+    assert together.anchors in {1, alone.anchors + 1}
+    return together.anchors > 1
+
+
+def besides_the_roots(backend, **given):
+    return only(backend, ca=(OTHER.pem, ROOT.pem)) and roots_are_trusted(backend, **given)
+
+
+def instead_of_the_roots(backend, **given):
+    taken = only(backend, ca_only=True, ca=(OTHER.pem, ROOT.pem))
+    return taken and not roots_are_trusted(backend, ca_only=True, **given)
+
+
 CHECKS = {
-    "authorities besides the roots": lambda backend, **_: only(backend, ca=(OTHER.pem, ROOT.pem)),
-    "authorities instead of the roots": lambda backend, **_: only(backend, ca_only=True, ca=(OTHER.pem, ROOT.pem)),
+    "authorities besides the roots": besides_the_roots,
+    "authorities instead of the roots": instead_of_the_roots,
     "roots by": by_environment,
     "another name": another_name,
     "client certificate, PEM": lambda backend, **_: with_identity(backend, certificate=MINE.pem, key=MINE.key_pem()),

@@ -21,6 +21,7 @@ use super::verify::{NoVerification, PIN_SIZE, Pins, Verifier};
 #[pyclass(frozen, module = "fastws._core")]
 pub struct TlsContext {
     config: Arc<ClientConfig>,
+    anchors: Option<usize>,
 }
 
 /// See `fastws.TlsConfig`.
@@ -54,8 +55,15 @@ impl TlsContext {
     #[new]
     #[pyo3(signature = (options))]
     fn new(py: Python<'_>, options: Options) -> PyResult<Self> {
-        let config = py.detach(move || build(&options)).map_err(PyValueError::new_err)?;
-        Ok(Self { config: Arc::new(config) })
+        let (config, anchors) = py.detach(move || build(&options)).map_err(PyValueError::new_err)?;
+        Ok(Self { config: Arc::new(config), anchors })
+    }
+
+    /// How many authorities are trusted: the roots, and those of `ca`. None where the platform's own verifier judges, or
+    /// nothing is verified.
+    #[getter]
+    fn anchors(&self) -> Option<usize> {
+        self.anchors
     }
 }
 
@@ -69,7 +77,7 @@ impl TlsContext {
     }
 }
 
-fn build(options: &Options) -> Result<ClientConfig, String> {
+fn build(options: &Options) -> Result<(ClientConfig, Option<usize>), String> {
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let versions: Vec<_> = [("TLSv1.2", &version::TLS12), ("TLSv1.3", &version::TLS13)]
         .into_iter()
@@ -80,11 +88,12 @@ fn build(options: &Options) -> Result<ClientConfig, String> {
         Some((chain, key)) => Identity::from_pem(chain, key, &provider)?,
         None => Identity::none(),
     };
-    let mut config = ClientConfig::builder_with_provider(Arc::clone(&provider))
+    let (verifier, anchors) = verifier(options, Arc::clone(&provider))?;
+    let mut config = ClientConfig::builder_with_provider(provider)
         .with_protocol_versions(&versions)
         .map_err(|e| e.to_string())?
         .dangerous()
-        .with_custom_certificate_verifier(verifier(options, provider)?)
+        .with_custom_certificate_verifier(verifier)
         .with_client_cert_resolver(Arc::new(identity));
     config.resumption =
         if options.resumption { Resumption::in_memory_sessions(MAX_SESSIONS) } else { Resumption::disabled() };
@@ -92,18 +101,22 @@ fn build(options: &Options) -> Result<ClientConfig, String> {
     if let Some(path) = &options.keylog {
         config.key_log = Arc::new(KeyLogTo::open(path)?);
     }
-    Ok(config)
+    Ok((config, anchors))
 }
 
-fn verifier(options: &Options, provider: Arc<CryptoProvider>) -> Result<Arc<dyn ServerCertVerifier>, String> {
+/// Who judges certificates, and by how many authorities, if that is known.
+fn verifier(
+    options: &Options,
+    provider: Arc<CryptoProvider>,
+) -> Result<(Arc<dyn ServerCertVerifier>, Option<usize>), String> {
     if !options.verify {
-        return Ok(Arc::new(NoVerification(provider)));
+        return Ok((Arc::new(NoVerification(provider)), None));
     }
     let authorities = options.ca.as_deref().map_or(Ok(Vec::new()), authorities)?;
     if options.backend == "system" && !options.ca_only && asks_the_platform(options) {
         let verifier = rustls_platform_verifier::Verifier::new_with_extra_roots(authorities, provider)
             .map_err(|e| format!("the system's certificate verifier cannot be used: {e}"))?;
-        return Ok(Arc::new(Verifier::new(Arc::new(verifier), None)));
+        return Ok((Arc::new(Verifier::new(Arc::new(verifier), None)), None));
     }
     let mut store = RootCertStore::empty();
     for certificate in authorities {
@@ -118,6 +131,7 @@ fn verifier(options: &Options, provider: Arc<CryptoProvider>) -> Result<Arc<dyn 
         "webpki" => store.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned()),
         _ => add_the_systems(&mut store)?,
     }
+    let anchors = store.len();
     let (store, crls) = (Arc::new(store), options.crls.as_deref().map_or(Ok(Vec::new()), revocation_lists)?);
     let mut builder = WebPkiServerVerifier::builder_with_provider(Arc::clone(&store), Arc::clone(&provider));
     if !crls.is_empty() {
@@ -126,7 +140,7 @@ fn verifier(options: &Options, provider: Arc<CryptoProvider>) -> Result<Arc<dyn 
     }
     let verifier = builder.build().map_err(|e| format!("TlsConfig.crls cannot be used: {e}"))?;
     let pins = Pins::new(options.pins.clone(), store, &crls, &provider)?;
-    Ok(Arc::new(Verifier::new(verifier, pins)))
+    Ok((Arc::new(Verifier::new(verifier, pins)), Some(anchors)))
 }
 
 /// Whether the platform's own verifier judges. Elsewhere, and for what it cannot do, its roots are loaded into rustls'.
