@@ -11,7 +11,8 @@ DRAWN = """<svg version="1.1" width="860" height="400" onload="init(evt)" xmlns=
 <svg id="frames" total_samples="10">
 <g><title>all (10 samples, 100%)</title><rect fill="rgb(1,2,3)" fg:x="0"/><text>all</text></g>
 <g><title>::look (10 samples, 100%)</title><rect fill="rgb(1,2,3)" fg:x="0"/><text>::look</text></g>
-<g><title>kernel: recvfrom (5 samples, 50%)</title><rect fill="rgb(1,2,3)" fg:x="0"/><text>kern..</text></g></svg></svg>"""
+<g><title>kernel: recvfrom (5 samples, 50%)</title><rect fill="rgb(1,2,3)" fg:x="0"/><text>kern..</text></g>
+</svg></svg>"""
 
 
 def tidied(*frames):
