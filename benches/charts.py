@@ -9,6 +9,7 @@ that are committed.
 from __future__ import annotations
 
 import argparse
+import json
 import re
 import sys
 from collections.abc import Iterator
@@ -26,6 +27,7 @@ PAGE = ROOT / "docs" / "benchmarks.md"
 CHARTS = ROOT / "docs" / "benchmarks"
 README = ROOT / "README.md"
 FLAME = "async-for.svg"
+BUDGET = ROOT / "benches" / "instructions.json"
 ENOUGH = 5
 """Rounds of a run whose figures may be quoted."""
 CROWDED = 4
@@ -245,7 +247,14 @@ def pictures(record: Record) -> str:
     return "\n\n".join(parts)
 
 
-PARTS = {"machine": machine, "charts": pictures, "losses": losses, "table": table, **sides.PARTS}
+def budget(_record: Record) -> str:
+    """The committed instructions of an operation: what the page tells of them has one source."""
+    kept = json.loads(BUDGET.read_text(encoding="utf-8"))
+    lines = ["| instructions of an operation, in user space | |", "| --- | ---: |"]
+    return "\n".join(lines + [f"| {name} | {count:,} |" for name, count in kept["instructions"].items()])
+
+
+PARTS = {"machine": machine, "budget": budget, "charts": pictures, "losses": losses, "table": table, **sides.PARTS}
 
 
 def written(page: str, record: Record) -> str:

@@ -174,7 +174,7 @@ def draw(stacks: Counter[tuple[str, ...]], title: str, subtitle: str) -> str:
         "--fontwidth",
         "0.62",
         "--countname",
-        "ns",
+        "samples",
     ]
     done = subprocess.run(command, input=lines.encode(), capture_output=True, check=False)
     if done.returncode != 0:

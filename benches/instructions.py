@@ -171,6 +171,7 @@ def count_and_judge(args: argparse.Namespace) -> int:
     if args.update:
         old = kept.get("instructions", {}) if comparable else {}
         write(BUDGET, {case.name: (old | found)[case.name] for case in CASES if case.name in old | found})
+        print("docs/benchmarks.md shows the budget: make charts")
     if args.record:
         write(args.record, found)
     if judges and not budget:

@@ -9,9 +9,10 @@ DRAWN = """<svg version="1.1" width="860" height="400" onload="init(evt)" xmlns=
  xmlns:fg="http://example.com/fg"><defs/><style>text {}</style><script>alert()</script><rect fill="url(#background)"/>
 <text id="title">T</text><text id="subtitle">S</text><text id="search">Search</text>
 <svg id="frames" total_samples="10">
-<g><title>all (10 ns, 100%)</title><rect fill="rgb(1,2,3)" fg:x="0"/><text>all</text></g>
-<g><title>::look (10 ns, 100%)</title><rect fill="rgb(1,2,3)" fg:x="0"/><text>::look</text></g>
-<g><title>kernel: recvfrom (5 ns, 50%)</title><rect fill="rgb(1,2,3)" fg:x="0"/><text>kern..</text></g></svg></svg>"""
+<g><title>all (10 samples, 100%)</title><rect fill="rgb(1,2,3)" fg:x="0"/><text>all</text></g>
+<g><title>::look (10 samples, 100%)</title><rect fill="rgb(1,2,3)" fg:x="0"/><text>::look</text></g>
+<g><title>kernel: recvfrom (5 samples, 50%)</title><rect fill="rgb(1,2,3)" fg:x="0"/><text>kern..</text></g>
+</svg></svg>"""
 
 
 def tidied(*frames):
@@ -62,3 +63,10 @@ def test_the_picture_runs_nothing_and_has_its_colours_from_whose_code_it_is():
     assert "onload" not in root.attrib
     assert root.findtext(f"{SVG}title") == "a title"
     assert root.findtext(f"{SVG}desc") == "a subtitle. Frames: look, kernel: recvfrom."
+
+
+def test_the_committed_picture_counts_samples():
+    picture = (flamegraph.ROOT / "docs" / "benchmarks" / "async-for.svg").read_text(encoding="utf-8")
+    titles = [title.text for title in ET.fromstring(picture).iter(f"{SVG}title") if "%)" in (title.text or "")]
+    assert len(titles) > 10
+    assert all(" samples, " in title for title in titles), titles[:3]
