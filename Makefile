@@ -166,10 +166,13 @@ test-python: $(TEST)/.stamps/fastws ## the Python tests
 		$(PYTEST) -m "timing$(if $(MARK), and ($(MARK)))" $(PYTEST_ARGS) $(TESTS) || [ $$? -eq 5 ]; \
 	fi
 
-test-network: $(TEST)/.stamps/fastws ## the tests against programs of others (nginx, HAProxy, node's ws, Dante, …), also the slow ones; none may be missing
+test-network: $(TEST)/.stamps/fastws ## the tests against programs of others (nginx, HAProxy, node's ws, Dante, …), also the slow ones, by both drivers; none may be missing
 	@$(call say,Python $(PYVER): tests against programs of others)
 	@$(TEST)/bin/python tests/daemons.py
 	@FASTWS_TEST_NETWORK=1 $(PYTEST) -n $(JOBS) --dist worksteal -m "network$(if $(MARK), and ($(MARK)))" $(PYTEST_ARGS) $(TESTS)
+	@$(call say,Python $(PYVER): the same by the protocol driver)
+	@FASTWS_TEST_NETWORK=1 $(PYTEST) -n $(JOBS) --dist worksteal --driver protocol -m "network$(if $(MARK), and ($(MARK)))" \
+		$(PYTEST_ARGS) $(TESTS)
 
 # What does not go by a driver, or has a pass of its own, is left out.
 test-protocol: $(TEST)/.stamps/fastws ## the integration tests again, by the protocol driver

@@ -15,7 +15,7 @@ from fastws import _core
 from fastws.errors import NotSent
 from fastws.runner import loop_factory
 from fastws.testing import End, Send, Server
-from peers import SMALL, Gate, Peer, binary, closed_again, stalled
+from peers import SMALL, Gate, Peer, binary, close, closed_again, stalled, text
 
 
 class Watchless(asyncio.SelectorEventLoop):
@@ -183,6 +183,34 @@ def test_what_a_transport_kept_when_it_was_lost_is_maybe_written(play):
             with pytest.raises(fastws.ConnectionClosedError):
                 await ws._written_future()
             assert ws._unsent == (accepted, 0, 1)
+
+    play(main())
+
+
+@pytest.mark.parametrize("fills", [False, True], ids=["refused", "kept"])
+def test_what_came_before_a_write_failed_is_received(play, fills):
+    gate = Gate()
+
+    def script(wire):
+        gate.wait()
+        wire.send(text("last words"), close(1009, "too big"))
+        wire.reset()
+
+    async def main():
+        with Peer(script, buffers=SMALL) as peer:
+            sockopts = ((socket.SOL_SOCKET, socket.SO_SNDBUF, SMALL),)
+            ws = await peer.connect(**options(play, sockopts=sockopts))
+            while fills and ws._unsent[1:] == (0, 0):
+                ws.send_nowait(b"x" * 1000)
+                ws.flush()
+            gate.open()
+            wait_for_reset(ws.fileno())
+            ws.send_nowait(b"order")
+            assert await ws.recv() == "last words"
+            with pytest.raises(fastws.ConnectionClosedError) as raised:
+                await ws.recv()
+            assert (raised.value.rcvd.code, raised.value.rcvd.reason) == (1009, "too big")
+            assert ws._unsent[1] > 0
 
     play(main())
 

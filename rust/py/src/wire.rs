@@ -13,6 +13,7 @@ use pyo3::types::{PyByteArray, PyBytes, PyType, PyWeakrefMethods, PyWeakrefRefer
 use crate::conn::{Conn, Inner};
 use crate::hub::Hub;
 use crate::secured::secure;
+use crate::syscall;
 
 /// Bytes given to the transport at once: what it cannot get rid of, it keeps, and is given nothing until it has.
 const CHUNK: usize = 64 << 10;
@@ -158,12 +159,33 @@ impl Wire {
 
     /// The transport closes its socket in the loop's next turn; the peer is told now.
     fn shut(transport: &Bound<'_, PyAny>) -> PyResult<()> {
-        let py = transport.py();
-        let socket = transport.call_method1(intern!(py, "get_extra_info"), ("socket",))?;
-        let fd = if socket.is_none() { -1 } else { socket.call_method0("fileno")?.extract()? };
+        let fd = Self::descriptor(transport)?;
         // SAFETY: a plain call; a socket that is gone says so.
         unsafe { libc::shutdown(fd, libc::SHUT_RDWR) };
         Ok(())
+    }
+
+    /// What came, and a transport that failed will not give any more: its socket is open as long as it says so.
+    fn unread(transport: &Bound<'_, PyAny>) -> PyResult<Vec<u8>> {
+        let fd = Self::descriptor(transport)?;
+        let mut bytes = Vec::new();
+        loop {
+            let end = bytes.len();
+            bytes.resize(end + LANDING, 0);
+            // SAFETY: so many bytes may be written there.
+            let got = unsafe { syscall::receive_raw(fd, bytes[end..].as_mut_ptr(), LANDING) }.unwrap_or(0);
+            bytes.truncate(end + got);
+            if got == 0 {
+                return Ok(bytes);
+            }
+        }
+    }
+
+    /// -1: it is closed.
+    fn descriptor(transport: &Bound<'_, PyAny>) -> PyResult<i32> {
+        let py = transport.py();
+        let socket = transport.call_method1(intern!(py, "get_extra_info"), ("socket",))?;
+        if socket.is_none() { Ok(-1) } else { socket.call_method0("fileno")?.extract() }
     }
 
     pub fn traverse(&self, visit: &PyVisit<'_>) -> Result<(), PyTraverseError> {
@@ -377,12 +399,21 @@ impl Protocol {
     }
 
     fn connection_lost(&self, py: Python<'_>, error: Option<&Bound<'_, PyAny>>) -> PyResult<()> {
+        let transport = self.conn(py).and_then(|conn| {
+            let inner = &mut *conn.get().inner.borrow_mut();
+            inner.wire()?.transport.as_ref().map(|transport| transport.clone_ref(py))
+        });
+        let unread = match transport {
+            Some(transport) if error.is_some() => Wire::unread(transport.bind(py))?,
+            _ => Vec::new(),
+        };
         let error = error.map(|error| {
             let number = error.cast::<PyOSError>().ok().and_then(|error| error.getattr("errno").ok()?.extract().ok());
             number.map_or_else(|| Why::Other(error.to_string()), Why::System)
         });
         self.tell(py, |inner| {
             if let Some(wire) = inner.wire() {
+                wire.inbox.extend_from_slice(&unread);
                 wire.end = Some(End::Lost(error));
                 wire.transport = None;
             }
