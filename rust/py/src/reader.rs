@@ -31,7 +31,7 @@ impl Source for Conn {
             || (inner.paused.is_some() && inner.queue.len() <= inner.settings.water.low_messages + 1)
             || inner.batch.is_some()
             || inner.run.left <= 1
-            || self.is_forked()
+            || !self.is_at_home()
             || self.listener.get().is_some()
         {
             return None;
@@ -42,6 +42,8 @@ impl Source for Conn {
 
     fn poll<'py>(slf: &Bound<'py, Self>, want: Want, resumed: bool, started: bool) -> PyResult<Polled<'py>> {
         let (py, this) = (slf.py(), slf.get());
+        // It may be awaited elsewhere than it was made.
+        this.check()?;
         let mut inner = this.inner.borrow_mut();
         fault::point(fault::Place::Poll);
         if !started {
@@ -58,11 +60,6 @@ impl Source for Conn {
             if inner.ring.is_some() {
                 drop(inner);
                 return Err(this.error(py, "has_streams", ()));
-            }
-            if this.is_forked() {
-                drop(inner);
-                this.check()?;
-                inner = this.inner.borrow_mut();
             }
             inner.forget_batch();
         }

@@ -49,7 +49,7 @@ impl Source for Cursor {
         let ring = self.ring.get();
         let mut store = ring.store.borrow_mut();
         fault::point(fault::Place::Poll);
-        if ring.is_forked() {
+        if !ring.is_at_home() {
             return None;
         }
         store.take_at_once(py, self.index.get())
@@ -59,9 +59,8 @@ impl Source for Cursor {
         let (py, this) = (slf.py(), slf.get());
         let ring = this.ring.bind(py);
         fault::point(fault::Place::Poll);
-        if !started {
-            ring.get().check_fork()?;
-        }
+        // It may be awaited elsewhere than it was made.
+        ring.get().check(py)?;
         let turn = ring.get().turn(py);
         {
             let mut store = ring.get().store.borrow_mut();
