@@ -48,7 +48,7 @@ impl Source for Conn {
         fault::point(fault::Place::Poll);
         if !started {
             if let Some(waiter) = &inner.waiter
-                && waiter.get().is_live()
+                && Waiter::of(waiter).is_live()
             {
                 drop(inner);
                 return Err(this.error(py, "concurrent", ()));
@@ -146,7 +146,7 @@ impl Conn {
             inner = this.inner.borrow_mut();
         }
         let _paused = gc::pause(py);
-        let waiter = Waiter::new(py, hub.get().event_loop_ref(), done)?;
+        let waiter = Waiter::new(py, hub.get(), done)?;
         inner.waiter = Some(waiter.clone().unbind());
         if let Want::Batch { messages, bytes, wait } = want {
             let due = inner.batch.as_ref().and_then(|batch| batch.due);

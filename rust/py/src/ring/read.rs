@@ -66,7 +66,7 @@ impl Source for Cursor {
             let mut store = ring.get().store.borrow_mut();
             if let Some(state) = store.state(this.index.get()) {
                 if !started {
-                    if state.waiter.as_ref().is_some_and(|waiter| waiter.get().is_live()) {
+                    if state.waiter.as_ref().is_some_and(|waiter| Waiter::of(waiter).is_live()) {
                         drop(store);
                         return Err(ring.get().error(py, "concurrent_stream", ()));
                     }
@@ -277,7 +277,7 @@ impl Cursor {
         let hub = Ring::hub_here(ring)?;
         let waiter = {
             let _paused = gc::pause(py);
-            Waiter::new(py, hub.get().event_loop_ref(), done)?
+            Waiter::new(py, hub.get(), done)?
         };
         let (old, conns, delay) = {
             let mut store = ring.get().store.borrow_mut();
@@ -308,7 +308,7 @@ impl Cursor {
             conn.drop_ref(py);
         }
         if let Some(delay) = delay {
-            let wake = waiter.getattr("_wake")?;
+            let wake = waiter.as_any().getattr("_wake")?;
             hub.get().event_loop(py).call_method1("call_later", (clock::to_seconds(delay), wake))?;
         }
         Ok(Polled::Wait(waiter))
