@@ -40,6 +40,26 @@ async def test_what_other_threads_may_do_is_send_and_the_rest_says_so(fastws_ser
     await asyncio.to_thread(afterwards)
 
 
+async def test_a_stream_read_here_and_awaited_in_another_thread_takes_no_message(fastws_server):
+    client = fastws.WebSocketClient(fastws_server.url("/echo"))
+    async with client:
+        stream = client.stream()
+        for number in range(3):
+            await client.send(str(number))
+        assert await stream.recv() == "0"
+        while stream.lag[0] < 2:
+            await asyncio.sleep(0)
+        awaitables = [stream.recv(), anext(stream), anext(stream.batches())]
+
+        def elsewhere():
+            for awaitable in awaitables:
+                with pytest.raises(RuntimeError, match="belongs to the event loop of the thread"):
+                    awaitable.send(None)
+
+        await asyncio.to_thread(elsewhere)
+        assert [await stream.recv(), await stream.recv()] == ["1", "2"]
+
+
 def test_a_thread_cannot_send_before_the_client_runs_or_when_its_loop_is_closed(fastws_server, run):
     client = fastws.WebSocketClient(fastws_server.url("/echo"))
     with pytest.raises(RuntimeError, match="has not run yet"):

@@ -9,7 +9,7 @@ import pytest
 
 import fastws
 from fastws import ConnectionClosedError, State
-from peers import BINARY, PING, PONG, TEXT, Frame, Gate, Peer, binary, frame, text
+from peers import BINARY, PING, PONG, TEXT, Frame, Gate, Peer, binary, frame, numbered, text
 
 
 async def test_text_is_str_and_binary_is_bytes():
@@ -239,6 +239,41 @@ async def test_every_call_from_another_thread_is_refused_and_names_the_owner():
                 assert repr(threading.current_thread().name) in error
                 assert "send_threadsafe" in error
             assert ws.stats().messages_sent == 0
+
+
+async def test_a_recv_called_here_and_awaited_in_another_thread_takes_no_message():
+    def elsewhere(awaitables):
+        errors = []
+        for awaitable in awaitables:
+            with pytest.raises(RuntimeError, match="belongs to the event loop of the thread") as caught:
+                awaitable.send(None)
+            errors.append(str(caught.value))
+        return errors
+
+    with Peer(lambda wire: (wire.send(numbered(range(3))), wire.answer_close())) as peer:
+        async with peer.connect() as ws:
+            assert await ws.recv() == "0"
+            while ws.stats().receive_queue_messages < 2:
+                await asyncio.sleep(0)
+            awaitables = [ws.recv(), anext(ws), ws.recv(decode=False), anext(ws.batches())]
+            for error in await asyncio.to_thread(elsewhere, awaitables):
+                assert repr(threading.current_thread().name) in error
+            assert [await ws.recv(), await ws.recv()] == ["1", "2"]
+
+
+async def test_a_recv_awaited_in_another_thread_while_nothing_is_there_does_not_become_the_reader():
+    gate = Gate()
+    with Peer(lambda wire: (gate.wait(), wire.send(text("late")), wire.answer_close())) as peer:
+        async with peer.connect() as ws:
+            awaitable = ws.recv()
+
+            def elsewhere():
+                with pytest.raises(RuntimeError, match="belongs to the event loop of the thread"):
+                    asyncio.run(asyncio.wait_for(awaitable, 20))
+
+            await asyncio.to_thread(elsewhere)
+            gate.open()
+            assert await ws.recv() == "late"
 
 
 @pytest.mark.parametrize(

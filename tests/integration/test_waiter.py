@@ -2,8 +2,10 @@
 
 import asyncio
 import contextvars
+import gc
 import random
 import threading
+import weakref
 
 import pytest
 
@@ -425,3 +427,141 @@ async def test_a_reader_that_was_woken_and_is_stepped_late_is_not_overtaken():
             with pytest.raises(StopIteration) as caught:
                 awaitable.send(None)
             assert caught.value.value == "0"
+
+
+def task_of_python(coroutine):
+    """A task of asyncio's Python code, as debuggers and other loops have them."""
+    return asyncio.tasks._PyTask(coroutine, loop=asyncio.get_running_loop())
+
+
+async def test_a_task_of_pythons_waits_is_woken_and_is_cancelled_with_its_message():
+    with Peer(send_on_request(3)) as peer:
+        async with peer.connect() as ws:
+
+            async def reader():
+                return [await ws.recv(), await ws.recv()]
+
+            task = task_of_python(reader())
+            await asyncio.sleep(0)
+            await ws.send("go")
+            await ws.send("on")
+            assert await task == ["0", "1"]
+            task = task_of_python(reader())
+            await asyncio.sleep(0)
+            task.cancel("because")
+            with pytest.raises(asyncio.CancelledError) as caught:
+                await task
+            assert caught.value.args == ("because",)
+            await ws.send("go")
+            assert await ws.recv() == "2"
+
+
+async def test_the_waiter_has_what_a_future_has_by_names_that_are_not_interned_too():
+    with Peer(lambda wire: wire.answer_close()) as peer:
+        async with peer.connect() as ws:
+            awaitable = ws.recv()
+            waiter = awaitable.send(None)
+            assert asyncio.isfuture(waiter)
+            loop = asyncio.get_running_loop()
+            for name in ("get_loop", " get_loop".strip()):
+                assert getattr(waiter, name)() is loop
+            blocking = " _asyncio_future_blocking".strip()
+            assert getattr(waiter, blocking) is waiter._asyncio_future_blocking is True
+            waiter._asyncio_future_blocking = False
+            assert getattr(waiter, blocking) is waiter._asyncio_future_blocking is False
+            setattr(waiter, blocking, [1])
+            assert waiter._asyncio_future_blocking is True
+            with pytest.raises(TypeError):
+                del waiter._asyncio_future_blocking
+            with pytest.raises(AttributeError):
+                waiter.other = 1
+            with pytest.raises(AttributeError):
+                waiter.other  # noqa: B018
+            with pytest.raises(TypeError):
+                type(waiter)()
+            awaitable.close()
+
+
+async def test_callbacks_of_a_waiter_run_in_their_contexts_and_in_their_order():
+    variable = contextvars.ContextVar("variable", default="none")
+    called = []
+
+    def callback(name):
+        return lambda waiter: called.append((name, variable.get(), waiter))
+
+    with Peer(lambda wire: wire.answer_close()) as peer:
+        async with peer.connect() as ws:
+            awaitable = ws.recv()
+            waiter = awaitable.send(None)
+            context = contextvars.copy_context()
+            context.run(variable.set, "theirs")
+            gone = callback("gone")
+            waiter.add_done_callback(callback("first"), context=context)
+            waiter.add_done_callback(gone)
+            getattr(waiter, " add_done_callback".strip())(callback("second"), context=None)
+            assert waiter.remove_done_callback(gone) == 1
+            for arguments, keywords in [
+                ((), {}),
+                ((gone, context), {}),
+                ((gone,), {"loop": 1}),
+                ((), {"callback": gone}),
+            ]:
+                with pytest.raises(TypeError, match="takes a callback and context="):
+                    waiter.add_done_callback(*arguments, **keywords)
+            with pytest.raises(TypeError, match="takes msg="):
+                waiter.cancel(message="no")
+            assert not waiter.cancelled()
+            assert waiter.cancel(msg="because")
+            assert not waiter.cancel()
+            assert waiter.cancelled()
+            assert waiter.done()
+            with pytest.raises(asyncio.CancelledError) as caught:
+                waiter.exception()
+            assert caught.value.args == ("because",)
+            await asyncio.sleep(0)
+            assert called == [("first", "theirs", waiter), ("second", "none", waiter)]
+            awaitable.close()
+
+
+async def test_a_comparison_that_fails_loses_no_callback():
+    class Strange:
+        def __eq__(self, other):
+            raise ZeroDivisionError
+
+        __hash__ = None
+
+    called = []
+    with Peer(lambda wire: wire.answer_close()) as peer:
+        async with peer.connect() as ws:
+            awaitable = ws.recv()
+            waiter = awaitable.send(None)
+            waiter.add_done_callback(called.append)
+            waiter.add_done_callback(called.append)
+            with pytest.raises(ZeroDivisionError):
+                waiter.remove_done_callback(Strange())
+            waiter.cancel()
+            await asyncio.sleep(0)
+            assert called == [waiter, waiter]
+            awaitable.close()
+
+
+async def test_a_waiter_in_a_cycle_with_its_callbacks_is_collected():
+    class Callback:
+        def __call__(self, waiter):
+            pass
+
+    with Peer(lambda wire: wire.answer_close()) as peer:
+        async with peer.connect() as ws:
+            witnesses = []
+            for _ in range(10):
+                awaitable = ws.recv()
+                waiter = awaitable.send(None)
+                for _ in range(2):
+                    callback = Callback()
+                    callback.waiter = waiter
+                    witnesses.append(weakref.ref(callback))
+                    waiter.add_done_callback(callback)
+                awaitable.close()
+                del awaitable, waiter, callback
+            gc.collect()
+            assert [witness() for witness in witnesses] == [None] * 20

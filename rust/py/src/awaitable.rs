@@ -1,13 +1,13 @@
 //! `await ws.recv()` without a Future: native awaitables whose slots the interpreter calls directly.
 //!
-//! This is the one place of raw type objects. CPython up to 3.11 awaits by `am_send`; from 3.12 the SEND instruction calls
-//! `tp_iternext` and takes the value out of a StopIteration, so one of those is kept and used again while nobody else has
-//! it. A source (a connection, a stream) keeps one awaitable and hands it out while
-//! nobody else has it; two readers never share one.
+//! Here and in `waiter` are the raw type objects, and nowhere else. CPython up to 3.11 awaits by `am_send`; from 3.12 the
+//! SEND instruction calls `tp_iternext` and takes the value out of a StopIteration, so one of those is kept and used again
+//! while nobody else has it. A source (a connection, a stream) keeps one awaitable and hands it out while nobody else has
+//! it; two readers never share one.
 
 mod done;
 mod iteration;
-mod slots;
+pub(crate) mod slots;
 mod stop;
 
 use std::ffi::{CStr, c_int, c_void};
@@ -214,11 +214,10 @@ unsafe fn step<S: Source>(
         let source = source.cast_unchecked::<S>();
         let resumed = !(*this).waiter.is_null();
         if resumed {
-            let waiter = Bound::from_borrowed_ptr(py, (*this).waiter);
-            if waiter.cast_unchecked::<Waiter>().get().is_pending() {
+            let waiter = Borrowed::from_ptr(py, (*this).waiter);
+            if Waiter::of(waiter.cast_unchecked::<Waiter>().as_unbound()).is_pending() {
                 return Err(PyRuntimeError::new_err("this awaitable is being awaited already"));
             }
-            drop(waiter);
             leave(this, py, source, false);
         }
         let polled = S::poll(source, (*this).want, resumed, (*this).started);

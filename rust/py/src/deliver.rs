@@ -268,7 +268,7 @@ impl Inner {
     /// When a reader that waits for more than the first message of a batch is to be woken.
     pub(crate) fn batch_deadline(&self) -> Option<Nanos> {
         // One that was woken or cancelled comes back by itself.
-        self.batch.as_ref()?.due.filter(|_| self.waiter.as_ref().is_some_and(|waiter| waiter.get().is_pending()))
+        self.batch.as_ref()?.due.filter(|_| self.waiter.as_ref().is_some_and(|waiter| Waiter::of(waiter).is_pending()))
     }
 
     /// Whether the reader that waits has something to come back for.

@@ -12,6 +12,7 @@ use crate::payload;
 use crate::poller::Ready;
 use crate::secured::receive_secured;
 use crate::transfer::Read;
+use crate::waiter::Waiter;
 use crate::workers;
 
 /// How far the connection has come. The phases before `Open` name what a deadline or an error struck.
@@ -75,7 +76,7 @@ impl Conn {
             && inner.paused.is_none()
             && inner.queue.is_empty()
             && (self.listener.get().is_some()
-                || inner.waiter.as_ref().is_some_and(|waiter| waiter.get().is_pending())
+                || inner.waiter.as_ref().is_some_and(|waiter| Waiter::of(waiter).is_pending())
                 || inner.ring.as_ref().is_some_and(|attached| attached.ring.get().store.borrow().is_awaited()))
     }
 

@@ -23,6 +23,7 @@ use crate::clock;
 use crate::conn::Conn;
 use crate::fork;
 use crate::poller::Interest;
+use crate::waiter;
 
 pub use busy::BusyPoll;
 use busy::Verdict;
@@ -37,6 +38,8 @@ const COARSE: f64 = 0.001;
 #[pyclass(frozen, weakref, module = "fastws._core")]
 pub struct Hub {
     event_loop: Py<PyAny>,
+    /// See [`waiter::loop_getter`].
+    get_loop: Py<PyAny>,
     /// A future of the loop's that is done, see [`Hub::done_future`].
     done: OnceCell<Py<PyAny>>,
     state: RefCell<State>,
@@ -102,6 +105,7 @@ impl Hub {
             py,
             Hub {
                 event_loop: event_loop.clone().unbind(),
+                get_loop: waiter::loop_getter(py, event_loop)?,
                 done: OnceCell::new(),
                 state: RefCell::new(State::new()?),
                 turn: Cell::new(1),
@@ -128,8 +132,10 @@ impl Hub {
         self.event_loop.bind(py)
     }
 
-    pub fn event_loop_ref(&self) -> &Py<PyAny> {
-        &self.event_loop
+    /// What the `get_loop` of its waiters is.
+    #[inline]
+    pub fn get_loop(&self) -> &Py<PyAny> {
+        &self.get_loop
     }
 
     /// A future that is done, without a result: what wakes a task whose message waits.
@@ -558,6 +564,7 @@ impl Hub {
 
     fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
         visit.call(&self.event_loop)?;
+        visit.call(&self.get_loop)?;
         if let Some(future) = self.done.get() {
             visit.call(future)?;
         }

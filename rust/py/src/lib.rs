@@ -73,8 +73,8 @@ fn _core(m: &Bound<'_, PyModule>) -> PyResult<()> {
     m.add_class::<tunnel::TlsTunnel>()?;
     m.add_class::<venue::TestVenue>()?;
     m.add_class::<view::MessageView>()?;
-    m.add_class::<waiter::Waiter>()?;
     m.add_class::<wire::Protocol>()?;
+    m.add("Waiter", waiter::prepare(py)?)?;
     m.add_function(wrap_pyfunction!(clock::seconds, m)?)?;
     m.add_function(wrap_pyfunction!(fault::panic_at, m)?)?;
     m.add_function(wrap_pyfunction!(fault::work_elsewhere, m)?)?;

@@ -31,7 +31,7 @@ impl Source for Conn {
             || (inner.paused.is_some() && inner.queue.len() <= inner.settings.water.low_messages + 1)
             || inner.batch.is_some()
             || inner.run.left <= 1
-            || self.is_forked()
+            || !self.is_at_home()
             || self.listener.get().is_some()
         {
             return None;
@@ -42,11 +42,13 @@ impl Source for Conn {
 
     fn poll<'py>(slf: &Bound<'py, Self>, want: Want, resumed: bool, started: bool) -> PyResult<Polled<'py>> {
         let (py, this) = (slf.py(), slf.get());
+        // It may be awaited elsewhere than it was made.
+        this.check()?;
         let mut inner = this.inner.borrow_mut();
         fault::point(fault::Place::Poll);
         if !started {
             if let Some(waiter) = &inner.waiter
-                && waiter.get().is_live()
+                && Waiter::of(waiter).is_live()
             {
                 drop(inner);
                 return Err(this.error(py, "concurrent", ()));
@@ -58,11 +60,6 @@ impl Source for Conn {
             if inner.ring.is_some() {
                 drop(inner);
                 return Err(this.error(py, "has_streams", ()));
-            }
-            if this.is_forked() {
-                drop(inner);
-                this.check()?;
-                inner = this.inner.borrow_mut();
             }
             inner.forget_batch();
         }
@@ -149,7 +146,7 @@ impl Conn {
             inner = this.inner.borrow_mut();
         }
         let _paused = gc::pause(py);
-        let waiter = Waiter::new(py, hub.get().event_loop_ref(), done)?;
+        let waiter = Waiter::new(py, hub.get(), done)?;
         inner.waiter = Some(waiter.clone().unbind());
         if let Want::Batch { messages, bytes, wait } = want {
             let due = inner.batch.as_ref().and_then(|batch| batch.due);

@@ -58,13 +58,19 @@ impl Ring {
     /// Refuses another thread than the loop's, and a forked child.
     #[inline]
     pub(crate) fn check(&self, py: Python<'_>) -> PyResult<()> {
-        // SAFETY: a plain call.
-        let here = unsafe { libc::pthread_self() };
-        if self.thread.get().is_none_or(|thread| thread == here) && !self.is_forked() {
+        if self.is_at_home() {
             return Ok(());
         }
         self.check_fork()?;
         Err(self.error(py, "wrong_thread", (self.thread.get().unwrap_or_default(), "client")))
+    }
+
+    /// Whether this is the thread and process of the client, if it runs.
+    #[inline]
+    fn is_at_home(&self) -> bool {
+        // SAFETY: a plain call.
+        let here = unsafe { libc::pthread_self() };
+        self.thread.get().is_none_or(|thread| thread == here) && !self.is_forked()
     }
 
     fn check_fork(&self) -> PyResult<()> {

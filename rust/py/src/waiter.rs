@@ -1,61 +1,45 @@
 //! What a task waits on while a connection has nothing for it: as much of `asyncio.Future` as a task uses.
 //!
 //! Each wait has a waiter of its own, with its own cancellation: the awaitable that a connection hands out can be reused,
-//! this one never is.
+//! this one never is. What Python sees of it is in `protocol`.
 
-use std::cell::{Cell, RefCell};
+mod protocol;
 
-use pyo3::exceptions::asyncio::{CancelledError, InvalidStateError};
+use std::cell::Cell;
+use std::ptr::null_mut;
+
 use pyo3::ffi;
-use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
-use pyo3::types::PyDict;
 
 use crate::hub::Hub;
+pub use protocol::{loop_getter, prepare};
 
-/// A wait of one task.
-#[pyclass(frozen, module = "fastws._core")]
+/// A wait of one task. An object of Python's, of a raw type: a task asks each waiter for four attributes, which takes an
+/// object of PyO3's longer than all the rest of its wake-up.
+#[repr(C)]
 pub struct Waiter {
-    event_loop: Py<PyAny>,
-    callbacks: RefCell<Callbacks>,
+    base: ffi::PyObject,
+    /// What a call of it does: it is its own bound `add_done_callback`.
+    call: ffi::vectorcallfunc,
+    /// The `get_loop` of all waiters of a loop, whose `self` is that loop: a reference.
+    get_loop: *mut ffi::PyObject,
+    callback: Cell<Callback>,
+    /// A task has one callback; others are rare.
+    more: Cell<Vec<Callback>>,
+    /// A reference, or null.
+    cancel_message: Cell<*mut ffi::PyObject>,
     status: Cell<Status>,
     /// What a task's `cancel` asked for after the wake-up: then the task throws by itself, and the message stays.
     cancel_asked: Cell<bool>,
-    cancel_message: RefCell<Option<Py<PyAny>>>,
     blocking: Cell<bool>,
 }
 
-// SAFETY: every access happens with the interpreter attached; `RefCell` borrows never span a call into Python.
-unsafe impl Send for Waiter {}
-// SAFETY: as above.
-unsafe impl Sync for Waiter {}
-
-/// What is called when the wait is over, and the context that it is called in.
-type Callback = (Py<PyAny>, Option<Py<PyAny>>);
-
-/// A task has one; others are rare.
-#[derive(Default)]
-struct Callbacks {
-    first: Option<Callback>,
-    more: Vec<Callback>,
-}
-
-impl Callbacks {
-    fn push(&mut self, callback: Callback) {
-        match self.first {
-            None => self.first = Some(callback),
-            Some(_) => self.more.push(callback),
-        }
-    }
-
-    fn into_iter(self) -> impl Iterator<Item = Callback> {
-        self.first.into_iter().chain(self.more)
-    }
-
-    fn iter(&self) -> impl Iterator<Item = &Callback> {
-        self.first.iter().chain(&self.more)
-    }
+/// What is called when the wait is over, and the context that it is called in: references, or null.
+#[derive(Clone, Copy)]
+struct Callback {
+    call: *mut ffi::PyObject,
+    context: *mut ffi::PyObject,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -67,21 +51,33 @@ enum Status {
 
 static TASK: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
 static CURRENT_TASK: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+static CONTEXT: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+
+impl Callback {
+    const NONE: Self = Self { call: null_mut(), context: null_mut() };
+
+    /// # Safety
+    /// Attached; the references are the callback's, and it is not used again.
+    unsafe fn let_go(self) {
+        // SAFETY: the caller's promise.
+        unsafe {
+            ffi::Py_XDECREF(self.call);
+            ffi::Py_XDECREF(self.context);
+        }
+    }
+}
 
 impl Waiter {
-    pub fn new<'py>(py: Python<'py>, event_loop: &Py<PyAny>, done: bool) -> PyResult<Bound<'py, Self>> {
-        Bound::new(
-            py,
-            Self {
-                event_loop: event_loop.clone_ref(py),
-                callbacks: RefCell::default(),
-                status: Cell::new(if done { Status::Done } else { Status::Pending }),
-                cancel_asked: Cell::new(false),
-                cancel_message: RefCell::new(None),
-                // A task wants to see true when this is yielded to it.
-                blocking: Cell::new(true),
-            },
-        )
+    pub fn new<'py>(py: Python<'py>, hub: &Hub, done: bool) -> PyResult<Bound<'py, Self>> {
+        let status = if done { Status::Done } else { Status::Pending };
+        protocol::make(py, hub.get_loop(), status)
+    }
+
+    /// What is in it.
+    #[inline]
+    pub fn of(waiter: &Py<Self>) -> &Self {
+        // SAFETY: only `protocol::make` makes what is named so, of this struct; the reference keeps it.
+        unsafe { &*waiter.as_ptr().cast() }
     }
 
     /// Whether its task is still going to come back for a message.
@@ -94,202 +90,146 @@ impl Waiter {
         self.status.get() == Status::Pending
     }
 
-    /// Wakes the task: by stepping it here and now where `step` allows and the loop has no task of its own running, else
+    /// Wakes the task: by stepping it here and now where the hub allows and the loop has no task of its own running, else
     /// in the loop's next turn.
     pub fn wake(slf: &Bound<'_, Self>, hub: &Hub) -> PyResult<()> {
-        let this = slf.get();
+        let (py, this) = (slf.py(), Self::of(slf.as_unbound()));
         if this.status.get() != Status::Pending {
             return Ok(());
         }
         this.status.set(Status::Done);
-        let mut callbacks = this.callbacks.take();
+        let callback = this.callback.get();
+        // SAFETY: the field may be looked at: nothing runs meanwhile.
+        let is_only = unsafe { (*this.more.as_ptr()).is_empty() };
         if hub.may_step()
-            && callbacks.more.is_empty()
-            && callbacks.first.is_some()
-            && no_task_runs(slf.py(), &this.event_loop).unwrap_or(false)
-            && let Some((callback, context)) = callbacks.first.take()
+            && is_only
+            && !callback.context.is_null()
+            && no_task_runs(py, hub.event_loop(py)).unwrap_or(false)
         {
-            return this.step(slf, hub, callback, context);
+            this.callback.set(Callback::NONE);
+            // SAFETY: the references were the field's.
+            return unsafe { Self::step(slf, hub, callback) };
         }
-        this.schedule(slf, callbacks)
+        Self::schedule_all(slf)
     }
 
-    fn step(&self, slf: &Bound<'_, Self>, hub: &Hub, callback: Py<PyAny>, context: Option<Py<PyAny>>) -> PyResult<()> {
+    /// Calls back here and now.
+    ///
+    /// # Safety
+    /// The callback's references are given away with it; none is null.
+    unsafe fn step(slf: &Bound<'_, Self>, hub: &Hub, callback: Callback) -> PyResult<()> {
         let py = slf.py();
-        let Some(context) = context else {
-            return callback.bind(py).call1((slf,)).map(|_| ());
-        };
-        // A task of asyncio's C code asks what woke it for its result, and knows a Future of its own kind at once; of
-        // anything else it makes a string of the method's name first.
-        let argument = if is_of_a_task(callback.bind(py))? { hub.done_future(py)?.as_ptr() } else { slf.as_ptr() };
-        // SAFETY: attached; `context` came from the task and is checked by the call.
+        // SAFETY: attached; `context` came from the task and is checked by the call; both live until they are let go.
         unsafe {
-            if ffi::PyContext_Enter(context.as_ptr()) < 0 {
+            // A task of asyncio's C code asks what woke it for its result, and knows a Future of its own kind at once; of
+            // anything else it makes a string of the method's name first.
+            let argument =
+                match is_of_a_task(py, callback.call).and_then(|is| is.then(|| hub.done_future(py)).transpose()) {
+                    Ok(Some(done)) => done.as_ptr(),
+                    Ok(None) => slf.as_ptr(),
+                    Err(error) => {
+                        callback.let_go();
+                        return Err(error);
+                    }
+                };
+            if ffi::PyContext_Enter(callback.context) < 0 {
                 // Entered by somebody else already: the loop will manage.
                 ffi::PyErr_Clear();
-                return self.schedule(slf, Callbacks { first: Some((callback, Some(context))), more: Vec::new() });
+                return Self::schedule(slf, callback);
             }
-            let result = ffi::PyObject_CallOneArg(callback.as_ptr(), argument);
+            let result = ffi::PyObject_CallOneArg(callback.call, argument);
             let error = if result.is_null() { Some(PyErr::fetch(py)) } else { None };
             ffi::Py_XDECREF(result);
-            if ffi::PyContext_Exit(context.as_ptr()) < 0 && error.is_none() {
-                return Err(PyErr::fetch(py));
-            }
-            error.map_or(Ok(()), Err)
+            let left = if ffi::PyContext_Exit(callback.context) < 0 { Some(PyErr::fetch(py)) } else { None };
+            callback.let_go();
+            error.or(left).map_or(Ok(()), Err)
         }
     }
 
     /// Wakes the task in the loop's next turn.
     pub fn wake_later(slf: &Bound<'_, Self>) -> PyResult<()> {
-        let this = slf.get();
+        let this = Self::of(slf.as_unbound());
         if this.status.get() != Status::Pending {
             return Ok(());
         }
         this.status.set(Status::Done);
-        let callbacks = this.callbacks.take();
-        this.schedule(slf, callbacks)
+        Self::schedule_all(slf)
     }
 
-    fn schedule(&self, slf: &Bound<'_, Self>, callbacks: Callbacks) -> PyResult<()> {
-        let py = slf.py();
-        for (callback, context) in callbacks.into_iter() {
-            let kwargs = PyDict::new(py);
-            if let Some(context) = context {
-                kwargs.set_item("context", context)?;
-            }
-            self.event_loop.bind(py).call_method("call_soon", (callback, slf), Some(&kwargs))?;
+    fn schedule_all(slf: &Bound<'_, Self>) -> PyResult<()> {
+        let this = Self::of(slf.as_unbound());
+        let (first, more) = (this.callback.replace(Callback::NONE), this.more.take());
+        let mut outcome = Ok(());
+        for callback in std::iter::once(first).chain(more).filter(|callback| !callback.call.is_null()) {
+            // SAFETY: the references were the fields'.
+            outcome = outcome.and(unsafe { Self::schedule(slf, callback) });
         }
-        Ok(())
+        outcome
+    }
+
+    /// Has the loop call back in its next turn.
+    ///
+    /// # Safety
+    /// The callback's references are given away with it; its context may be null.
+    unsafe fn schedule(slf: &Bound<'_, Self>, callback: Callback) -> PyResult<()> {
+        let py = slf.py();
+        let context =
+            CONTEXT.get_or_try_init(py, || ("context",).into_pyobject(py).map(|names| names.into_any().unbind()))?;
+        let names = if callback.context.is_null() { null_mut() } else { context.as_ptr() };
+        // SAFETY: attached. The call borrows what is in the array, which has its three arguments and, if it is named, the
+        // context; the loop is there as long as the waiter.
+        unsafe {
+            let event_loop = ffi::PyCFunction_GetSelf(Self::of(slf.as_unbound()).get_loop);
+            let arguments = [event_loop, callback.call, slf.as_ptr(), callback.context];
+            let method = pyo3::intern!(py, "call_soon").as_ptr();
+            let handle = ffi::PyObject_VectorcallMethod(method, arguments.as_ptr(), 3, names);
+            callback.let_go();
+            Bound::from_owned_ptr_or_err(py, handle).map(|_| ())
+        }
     }
 }
 
 /// Whether this is the wake-up of a task that is written in C, as asyncio's own are.
-fn is_of_a_task(callback: &Bound<'_, PyAny>) -> PyResult<bool> {
-    let py = callback.py();
+///
+/// # Safety
+/// `callback` is a borrowed reference.
+unsafe fn is_of_a_task(py: Python<'_>, callback: *mut ffi::PyObject) -> PyResult<bool> {
     let task = TASK.get_or_try_init(py, || py.import("_asyncio")?.getattr("Task").map(Bound::unbind))?;
     // SAFETY: attached; a function of C's has a `self`, which may be null.
     unsafe {
-        if ffi::PyCFunction_CheckExact(callback.as_ptr()) == 0 {
+        if ffi::PyCFunction_CheckExact(callback) == 0 {
             return Ok(false);
         }
-        let owner = ffi::PyCFunction_GetSelf(callback.as_ptr());
+        let owner = ffi::PyCFunction_GetSelf(callback);
         Ok(!owner.is_null() && ffi::Py_TYPE(owner).cast() == task.as_ptr())
     }
 }
 
 /// Whether the loop runs no task at this moment.
-fn no_task_runs(py: Python<'_>, event_loop: &Py<PyAny>) -> PyResult<bool> {
+fn no_task_runs(py: Python<'_>, event_loop: &Bound<'_, PyAny>) -> PyResult<bool> {
+    if is_idle_everywhere(py)? {
+        return Ok(true);
+    }
     let current = CURRENT_TASK
         .get_or_try_init(py, || py.import("asyncio.tasks")?.getattr("current_task").map(Bound::unbind))?
         .bind(py);
     Ok(current.call1((event_loop,))?.is_none())
 }
 
-#[pymethods]
-impl Waiter {
-    /// The time of a wait is over.
-    fn _wake(slf: &Bound<'_, Self>) -> PyResult<()> {
-        Self::wake_later(slf)
-    }
+/// Whether no loop of the process runs a task, where asyncio has the tasks that run in a `dict` by their loops: an empty
+/// one says it for all.
+#[cfg(not(Py_3_14))]
+#[inline]
+fn is_idle_everywhere(py: Python<'_>) -> PyResult<bool> {
+    static CURRENT_TASKS: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+    let tasks = CURRENT_TASKS
+        .get_or_try_init(py, || py.import("asyncio.tasks")?.getattr("_current_tasks").map(Bound::unbind))?
+        .bind(py);
+    Ok(tasks.cast_exact::<pyo3::types::PyDict>().is_ok_and(PyDictMethods::is_empty))
+}
 
-    #[getter]
-    fn _asyncio_future_blocking(&self) -> bool {
-        self.blocking.get()
-    }
-
-    #[setter(_asyncio_future_blocking)]
-    fn set_blocking(&self, value: bool) {
-        self.blocking.set(value);
-    }
-
-    fn get_loop(&self, py: Python<'_>) -> Py<PyAny> {
-        self.event_loop.clone_ref(py)
-    }
-
-    #[pyo3(signature = (callback, *, context=None))]
-    fn add_done_callback(slf: &Bound<'_, Self>, callback: Py<PyAny>, context: Option<Py<PyAny>>) -> PyResult<()> {
-        let this = slf.get();
-        if this.status.get() == Status::Pending {
-            this.callbacks.borrow_mut().push((callback, context));
-            return Ok(());
-        }
-        this.schedule(slf, Callbacks { first: Some((callback, context)), more: Vec::new() })
-    }
-
-    fn remove_done_callback(&self, py: Python<'_>, callback: &Bound<'_, PyAny>) -> PyResult<usize> {
-        let callbacks = self.callbacks.take();
-        let (mut kept, mut removed) = (Callbacks::default(), 0);
-        for (known, context) in callbacks.into_iter() {
-            if known.bind(py).eq(callback)? {
-                removed += 1;
-            } else {
-                kept.push((known, context));
-            }
-        }
-        let mut callbacks = self.callbacks.borrow_mut();
-        kept.into_iter().for_each(|callback| callbacks.push(callback));
-        drop(callbacks);
-        Ok(removed)
-    }
-
-    fn result(&self, py: Python<'_>) -> PyResult<()> {
-        match self.status.get() {
-            Status::Done => Ok(()),
-            Status::Pending => Err(InvalidStateError::new_err("the wait is not over")),
-            Status::Cancelled => Err(match &*self.cancel_message.borrow() {
-                Some(message) => CancelledError::new_err((message.clone_ref(py),)),
-                None => CancelledError::new_err(()),
-            }),
-        }
-    }
-
-    fn exception(&self, py: Python<'_>) -> PyResult<()> {
-        self.result(py)
-    }
-
-    fn done(&self) -> bool {
-        self.status.get() != Status::Pending
-    }
-
-    fn cancelled(&self) -> bool {
-        self.status.get() == Status::Cancelled
-    }
-
-    #[pyo3(signature = (msg=None))]
-    fn cancel(slf: &Bound<'_, Self>, msg: Option<Py<PyAny>>) -> PyResult<bool> {
-        let this = slf.get();
-        if this.status.get() != Status::Pending {
-            this.cancel_asked.set(true);
-            return Ok(false);
-        }
-        this.status.set(Status::Cancelled);
-        let old = this.cancel_message.replace(msg.filter(|msg| !msg.is_none(slf.py())));
-        drop(old);
-        let callbacks = this.callbacks.take();
-        this.schedule(slf, callbacks)?;
-        Ok(true)
-    }
-
-    fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
-        visit.call(&self.event_loop)?;
-        if let Ok(callbacks) = self.callbacks.try_borrow() {
-            for (callback, context) in callbacks.iter() {
-                visit.call(callback)?;
-                if let Some(context) = context {
-                    visit.call(context)?;
-                }
-            }
-        }
-        if let Ok(message) = self.cancel_message.try_borrow()
-            && let Some(message) = &*message
-        {
-            visit.call(message)?;
-        }
-        Ok(())
-    }
-
-    fn __clear__(&self) {
-        let callbacks = self.callbacks.try_borrow_mut().map(|mut callbacks| std::mem::take(&mut *callbacks));
-        drop(callbacks);
-    }
+/// From CPython 3.14 on each thread has its own.
+#[cfg(Py_3_14)]
+fn is_idle_everywhere(_: Python<'_>) -> PyResult<bool> {
+    Ok(false)
 }

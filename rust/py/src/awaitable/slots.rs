@@ -11,7 +11,7 @@ use pyo3::prelude::*;
 
 /// Runs a slot's work. A panic, which would be a fault of ours, becomes an exception: it must not unwind into C.
 #[inline]
-pub(super) fn guarded<R>(failed: R, work: impl FnOnce() -> R) -> R {
+pub(crate) fn guarded<R>(failed: R, work: impl FnOnce() -> R) -> R {
     match catch_unwind(AssertUnwindSafe(work)) {
         Ok(result) => result,
         Err(panic) => {
@@ -31,10 +31,10 @@ pub(super) fn contained(work: impl FnOnce()) {
 }
 
 pub(super) const DEFAULT: c_ulong = ffi::Py_TPFLAGS_DEFAULT;
-pub(super) const COLLECTED: c_ulong = DEFAULT | ffi::Py_TPFLAGS_HAVE_GC;
-pub(super) const NOT_CALLABLE: c_ulong = ffi::Py_TPFLAGS_DISALLOW_INSTANTIATION;
+pub(crate) const COLLECTED: c_ulong = DEFAULT | ffi::Py_TPFLAGS_HAVE_GC;
+pub(crate) const NOT_CALLABLE: c_ulong = ffi::Py_TPFLAGS_DISALLOW_INSTANTIATION;
 
-pub(super) unsafe extern "C" fn itself(this: *mut ffi::PyObject) -> *mut ffi::PyObject {
+pub(crate) unsafe extern "C" fn itself(this: *mut ffi::PyObject) -> *mut ffi::PyObject {
     // SAFETY: attached.
     unsafe { ffi::Py_INCREF(this) };
     this
@@ -76,7 +76,7 @@ pub(super) unsafe fn instance<'py>(
 
 /// # Safety
 /// Attached; `this` is an untracked, cleared object of a heap type of ours.
-pub(super) unsafe fn free(this: *mut ffi::PyObject) {
+pub(crate) unsafe fn free(this: *mut ffi::PyObject) {
     // SAFETY: the caller's promise; a heap type's instances hold a reference to it.
     unsafe {
         let kind = ffi::Py_TYPE(this);
@@ -115,7 +115,7 @@ pub(super) fn coroutine_methods(send: Method, throw: FastMethod, close: Method) 
     Box::leak(table.into_boxed_slice()).as_mut_ptr().cast()
 }
 
-pub(super) fn make_type(
+pub(crate) fn make_type(
     py: Python<'_>,
     name: &'static CStr,
     size: usize,

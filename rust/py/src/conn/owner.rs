@@ -14,8 +14,14 @@ impl Conn {
     /// Refuses what the connection's owner does not do: another thread, a forked child.
     #[inline]
     pub(crate) fn check(&self) -> PyResult<()> {
+        if self.is_at_home() { Ok(()) } else { Err(self.stranger()) }
+    }
+
+    /// Whether this is the owner's thread and process.
+    #[inline]
+    pub(crate) fn is_at_home(&self) -> bool {
         // SAFETY: a plain call.
-        if unsafe { libc::pthread_self() } == self.thread && !self.is_forked() { Ok(()) } else { Err(self.stranger()) }
+        unsafe { libc::pthread_self() == self.thread && !self.is_forked() }
     }
 
     /// Refuses also another event loop than the connection's, and one that is closed: what is asked for must be done

@@ -35,7 +35,7 @@ impl Ring {
             if inner.delivery != fastws_core::Delivery::Messages {
                 return Err(PyValueError::new_err("a client takes whole messages, not frames or fragments"));
             }
-            if inner.ring.is_some() || inner.waiter.as_ref().is_some_and(|waiter| waiter.get().is_live()) {
+            if inner.ring.is_some() || inner.waiter.as_ref().is_some_and(|waiter| Waiter::of(waiter).is_live()) {
                 drop(inner);
                 return Err(this.error(py, "concurrent", ()));
             }

@@ -49,7 +49,7 @@ impl Source for Cursor {
         let ring = self.ring.get();
         let mut store = ring.store.borrow_mut();
         fault::point(fault::Place::Poll);
-        if ring.is_forked() {
+        if !ring.is_at_home() {
             return None;
         }
         store.take_at_once(py, self.index.get())
@@ -59,15 +59,14 @@ impl Source for Cursor {
         let (py, this) = (slf.py(), slf.get());
         let ring = this.ring.bind(py);
         fault::point(fault::Place::Poll);
-        if !started {
-            ring.get().check_fork()?;
-        }
+        // It may be awaited elsewhere than it was made.
+        ring.get().check(py)?;
         let turn = ring.get().turn(py);
         {
             let mut store = ring.get().store.borrow_mut();
             if let Some(state) = store.state(this.index.get()) {
                 if !started {
-                    if state.waiter.as_ref().is_some_and(|waiter| waiter.get().is_live()) {
+                    if state.waiter.as_ref().is_some_and(|waiter| Waiter::of(waiter).is_live()) {
                         drop(store);
                         return Err(ring.get().error(py, "concurrent_stream", ()));
                     }
@@ -278,7 +277,7 @@ impl Cursor {
         let hub = Ring::hub_here(ring)?;
         let waiter = {
             let _paused = gc::pause(py);
-            Waiter::new(py, hub.get().event_loop_ref(), done)?
+            Waiter::new(py, hub.get(), done)?
         };
         let (old, conns, delay) = {
             let mut store = ring.get().store.borrow_mut();
@@ -309,7 +308,7 @@ impl Cursor {
             conn.drop_ref(py);
         }
         if let Some(delay) = delay {
-            let wake = waiter.getattr("_wake")?;
+            let wake = waiter.as_any().getattr("_wake")?;
             hub.get().event_loop(py).call_method1("call_later", (clock::to_seconds(delay), wake))?;
         }
         Ok(Polled::Wait(waiter))

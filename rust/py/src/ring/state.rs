@@ -170,12 +170,12 @@ impl State {
 
     /// Whether a task waits that was neither woken nor cancelled.
     pub fn is_awaited(&self) -> bool {
-        self.waiter.as_ref().is_some_and(|waiter| waiter.get().is_pending())
+        self.waiter.as_ref().is_some_and(|waiter| Waiter::of(waiter).is_pending())
     }
 
     /// Whether a task waits, or was woken and is on its way.
     pub fn is_coming(&self) -> bool {
-        self.waiter.as_ref().is_some_and(|waiter| waiter.get().is_live())
+        self.waiter.as_ref().is_some_and(|waiter| Waiter::of(waiter).is_live())
     }
 
     /// Messages that were lost before it was there.
