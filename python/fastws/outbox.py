@@ -15,7 +15,7 @@ from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any, Literal
 
 from ._account import Account, Item, Left, Receipt, fail, succeed
-from ._interrupt import tell
+from ._interrupt import tell, users_code
 from ._sendable import check, plain
 from .connection import BytesLike, Connection
 from .errors import (
@@ -404,7 +404,8 @@ class Outbox:
         limit = asyncio.timeout_at(item.expires)
         try:
             async with limit:
-                await wire.send(item.message, item.text)
+                with users_code:  # the wire may be a connector's own
+                    await wire.send(item.message, item.text)
         except TimeoutError:
             if not limit.expired():
                 raise

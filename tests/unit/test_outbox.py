@@ -557,3 +557,28 @@ def test_what_is_urgent_leaves_in_order_and_waits_for_no_token_of_another_key():
         assert loop.time() == pytest.approx(1000, abs=1)
 
     run_virtual(main())
+
+
+def test_what_is_cancelled_inside_of_a_connectors_own_connection_fails_one_message_and_holds_up_none():
+    class Cancelled(FullWire):
+        async def send(self, message, text=None):
+            await self.room.wait()
+            if message == "first":
+                raise asyncio.CancelledError
+            MemoryWire.send_nowait(self, message, text)
+
+    async def main():
+        box, wire, receipt = outbox("keep"), Cancelled(), asyncio.get_running_loop().create_future()
+        box.send_nowait("first", receipt=receipt)
+        box.send_nowait("second")
+        box.begin(wire)
+        await asyncio.sleep(1)
+        wire.room.set()
+        await box.flushed()
+        assert wire.sent == ["second"]
+        with pytest.raises(NotSent, match="was cancelled"):
+            await receipt
+        (unsent,) = told(box)
+        assert (unsent.message, unsent.outcome) == ("first", "failed")
+
+    run_virtual(main())
