@@ -16,6 +16,7 @@ import re
 import shutil
 import subprocess
 import sys
+import threading
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -80,7 +81,8 @@ def slow_clock() -> Path:
     source, library = HERE / "slow_clock.c", BUILD / "slow_clock.so"
     if not library.exists() or library.stat().st_mtime < source.stat().st_mtime:
         BUILD.mkdir(parents=True, exist_ok=True)
-        new = library.with_suffix(f".{os.getpid()}")
+        # Several cases are counted at a time.
+        new = library.with_suffix(f".{os.getpid()}.{threading.get_ident()}")
         command = ["cc", "-O2", "-Wall", "-Wextra", "-shared", "-fPIC", "-o", str(new), str(source), "-ldl"]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         if done.returncode != 0:
