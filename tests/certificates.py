@@ -78,14 +78,14 @@ class Authority(Issued):
         certificate = _certificate(self.name, key, issuer, extensions, **dates)
         super().__init__(certificate, key)
 
-    def issue(self, *names, use=SERVER, key=None, above=(), subject=None, **dates):
+    def issue(self, *names, use=SERVER, key=None, above=(), subject=None, **others):
         key = key or new_key()
         extensions = [(x509.BasicConstraints(ca=False, path_length=None), True)]
         if names:
             extensions.append((x509.SubjectAlternativeName([_general(name) for name in names]), False))
         if use is not None:
             extensions.append((x509.ExtendedKeyUsage([use]), False))
-        certificate = _certificate(named(subject or names[0]), key, self, extensions, **dates)
+        certificate = _certificate(named(subject or names[0]), key, self, extensions, **others)
         return Issued(certificate, key, above)
 
     def revocation_list(self, *revoked, until=None):
@@ -125,13 +125,13 @@ _KEY_USAGE = x509.KeyUsage(
 )
 
 
-def _certificate(name, key, issuer, extensions, not_before=None, not_after=None):
+def _certificate(name, key, issuer, extensions, not_before=None, not_after=None, names_issuer=True):
     builder = x509.CertificateBuilder().subject_name(name).issuer_name(issuer.name).public_key(key.public_key())
     builder = builder.serial_number(x509.random_serial_number())
     builder = builder.not_valid_before(not_before or now() - DAY).not_valid_after(not_after or now() + DAY)
     known = x509.AuthorityKeyIdentifier.from_issuer_public_key(issuer.key.public_key())
     own = x509.SubjectKeyIdentifier.from_public_key(key.public_key())
-    for extension, critical in [*extensions, (known, False), (own, False)]:
+    for extension, critical in [*extensions, *([(known, False)] if names_issuer else []), (own, False)]:
         builder = builder.add_extension(extension, critical=critical)
     return builder.sign(issuer.key, hashes.SHA256())
 

@@ -9,6 +9,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Hashable
+from types import TracebackType
 from typing import Any, Generic, Protocol, TypeVar, cast
 
 __all__ = ["Call", "Calls", "TooLate", "Wait", "in_thread", "on_loop"]
@@ -23,7 +24,7 @@ class TooLate(Exception):
 class Call(Generic[T]):
     """One call, for all who ask for the same at the same time."""
 
-    __slots__ = ("_act", "_asking", "_began", "_calls", "_error", "_is_over", "_result", "key")
+    __slots__ = ("_act", "_asking", "_began", "_calls", "_error", "_from", "_is_over", "_result", "coming", "key")
 
     def __init__(self, calls: Calls, key: Hashable, act: Callable[[], T]) -> None:
         self.key = key
@@ -32,8 +33,12 @@ class Call(Generic[T]):
         self._asking: list[Callable[[], object]] = []
         self._began: float | None = None
         self._is_over = False
+        self.coming = 0
+        """So many have been given it and will ``tell`` it."""
         self._result: T | None = None
         self._error: BaseException | None = None
+        self._from: TracebackType | None = None
+        """Where it was raised: all who ask raise the same object, each from there."""
 
     @property
     def has_begun(self) -> bool:
@@ -48,6 +53,7 @@ class Call(Generic[T]):
     def tell(self, asking: Callable[[], object]) -> None:
         """Has ``asking`` called when it is over, in any thread."""
         with self._calls.lock:
+            self.coming -= 1
             if not self._is_over:
                 self._asking.append(asking)
                 return
@@ -58,8 +64,8 @@ class Call(Generic[T]):
         with self._calls.lock:
             if asking in self._asking:
                 self._asking.remove(asking)
-                if not self._asking and not self.has_begun:
-                    self._calls.waiting.pop(self.key, None)
+                if not self._asking and not self.coming and self._calls.waiting.get(self.key) is self:
+                    del self._calls.waiting[self.key]
 
     def begin(self) -> None:
         """Its turn has come."""
@@ -71,7 +77,8 @@ class Call(Generic[T]):
             self._result = self._act()
         except BaseException as error:  # noqa: BLE001 - whatever it is, it is the caller's
             own = error.__traceback__
-            self._error = error.with_traceback(own and own.tb_next)
+            self._from = own and own.tb_next
+            self._error = error
 
     def fail(self, error: Exception) -> None:
         """It cannot be called."""
@@ -87,7 +94,7 @@ class Call(Generic[T]):
         """What it returned, or raises what it raised. It is over."""
         try:
             if self._error is not None:
-                raise self._error
+                raise self._error.with_traceback(self._from)
             return cast("T", self._result)
         finally:
             del self  # which the error's traceback refers to
@@ -112,8 +119,10 @@ class Calls:
         with self.lock:
             call = self.waiting.get(key) or self._under_way.get(key)
             if call is not None and call.takes_more:
+                call.coming += 1
                 return call
             call = Call(self, key, act)
+            call.coming = 1
             if self._threads >= self.most:
                 self.waiting[key] = call
                 return call

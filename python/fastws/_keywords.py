@@ -8,24 +8,24 @@ import inspect
 from collections.abc import Callable, Iterable
 from typing import Any, TypeVar
 
-__all__ = ["closest", "connect_has_not", "explains_unknown_keywords"]
+__all__ = ["closest", "connect_has_not", "explains_unknown_keywords", "sync_connect_has_not"]
 
 F = TypeVar("F", bound=Callable[..., Any])
 
 
 def explains_unknown_keywords(explain: Callable[[str, Iterable[str]], str]) -> Callable[[F], F]:
-    """Lets the TypeError for a keyword that an ``__init__`` does not have say what to use instead.
+    """Lets the TypeError for a keyword that an ``__init__`` or a function does not have say what to use instead.
 
     ``explain`` gets the keyword, and those that there are.
     """
 
-    def decorate(init: F) -> F:
-        known = [name for name in inspect.signature(init).parameters if not name.startswith("_") and name != "self"]
+    def decorate(function: F) -> F:
+        known = [name for name in inspect.signature(function).parameters if not name.startswith("_") and name != "self"]
 
-        @functools.wraps(init)
-        def explaining(*args: Any, **kwargs: Any) -> None:
+        @functools.wraps(function)
+        def explaining(*args: Any, **kwargs: Any) -> Any:
             try:
-                init(*args, **kwargs)
+                return function(*args, **kwargs)
             except TypeError:
                 unknown = [name for name in kwargs if not name.startswith("_") and name not in known]
                 if not unknown:
@@ -49,6 +49,19 @@ def connect_has_not(name: str, known: Iterable[str]) -> str:
     return f"connect() has no argument {name!r}: {instead}"
 
 
+def sync_connect_has_not(name: str, known: Iterable[str]) -> str:
+    """A keyword that ``fastws.sync.connect()`` does not have."""
+    if name in _OF_LOOPS:
+        return f"fastws.sync.connect() has no argument {name!r}: {_OF_LOOPS[name]}"
+    return connect_has_not(name, known)
+
+
+_OF_LOOPS = {
+    "listener": "there are no callbacks without an event loop; receive by recv() or `for message in ws`",
+    "driver": "it is about event loops; leave it out",
+    "busy_poll_max": "it is about event loops; busy_poll= is all there is",
+}
+
 _CONTEXT = "use tls=, which takes an ssl.SSLContext, a fastws.TlsConfig or the name of a backend"
 _TLS = "use tls=, a fastws.TlsConfig: TlsConfig(ca=...) trusts an authority, TlsConfig(verify=False) anybody"
 _HEADERS = "use additional_headers="
@@ -64,7 +77,7 @@ _ADDRESS = "connect a socket yourself and give sock="
 _INSTEAD = {
     "ssl": _CONTEXT,
     "extra_headers": _HEADERS,
-    "extensions": "this version offers no wire extensions; leave it out",
+    "extensions": 'permessage-deflate is compression="deflate", or a fastws.Deflate; others are not spoken',
     "process_exception": "connect() opens one connection and does not reconnect; leave it out",
     "create_connection": _NO_CONNECTION,
     "create_protocol": _NO_CONNECTION,

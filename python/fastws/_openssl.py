@@ -114,7 +114,8 @@ class Stream:
         said = _core.certificate_fault(code, self._name, _unverified_chain(self._object))
         if said is None:
             why = error.verify_message.rstrip(".") or "the verification failed"
-            return f"certificate: the server's certificate is not accepted: {why}{_CLOCK if code in _OF_TIME else ''}"
+            hint = _CLOCK if code in _OF_TIME else _STRICTLY if code in _OF_FORM else ""
+            return f"certificate: the server's certificate is not accepted: {why}{hint}"
         return f"certificate: {said}{_OR_LOAD_IT if code in _OF_TRUST else ''}"
 
     def _read(self, received: list[bytes]) -> str | None:
@@ -376,6 +377,12 @@ _CLOCK = ", or this machine's clock is wrong"
 # X509_V_ERR_* of OpenSSL's x509_vfy.h.
 _OF_TIME = frozenset({9, 10, 11, 12})
 _OF_TRUST = frozenset({2, 18, 19, 20, 21})
+_OF_FORM = frozenset(range(80, 95))
+
+_STRICTLY = (
+    ": Python 3.13 and later ask for all that RFC 5280 does (ssl.VERIFY_X509_STRICT); make the certificate anew with "
+    'it, or use tls="system", which does not'
+)
 
 _NOT_OFFERED = (
     "alert handshake failure; the server wants what is not offered: a client certificate (TlsConfig(certificate=...)), "

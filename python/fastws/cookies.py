@@ -45,7 +45,8 @@ class Cookies:
         found = self._found(target)
         if not found:
             return fields
-        given = [each.strip() for name, value in fields if name.lower() == "cookie" for each in value.split(";")]
+        headers = ";".join(value for name, value in fields if name.lower() == "cookie")
+        given = [pair for each in headers.split(";") if (pair := each.strip())]
         if given_hold:
             found = {name: value for name, value in found.items() if name not in map(_name, given)}
         pairs = [pair for pair in given if _name(pair) not in found]

@@ -64,6 +64,7 @@ class Outbox:
         "_cut",
         "_direct",
         "_draining",
+        "_followed",
         "_in_hand",
         "_is_pacing",
         "_keep_limit",
@@ -105,6 +106,7 @@ class Outbox:
         self._waiting: deque[Item] = _NONE
         self._account: Account | None = None
         self._ahead: tuple[Left, ...] = ()
+        self._followed: asyncio.Future[None] | None = None
         self._lost: deque[Unsent] = _NONE
         self._room: deque[asyncio.Future[None]] = _NONE
         self._draining: asyncio.Task[None] | None = None
@@ -556,11 +558,18 @@ class Outbox:
         ahead = tuple(left for left in self._ahead if left is not settled and left.account is not settled)
         if ahead != self._ahead:
             self._ahead = ahead
+            self._tell_followers()
             self._drain()
+
+    def _tell_followers(self) -> None:
+        if self._followed is not None:
+            tell((self._followed,))
+            self._followed = None
 
     def _detach(self) -> Left:
         account, self._account = self._account, None
         self._wire = self._native = self._pacer = None
+        self._tell_followers()
         if self._left is not None:
             tell((self._left,))
             self._left = None
@@ -621,12 +630,17 @@ class Outbox:
     async def flushed(self) -> None:
         """Waits until nothing waits any more and the kernel has taken everything. Ends with the session."""
         while True:
-            under_way: list[asyncio.Task[Any]] = [*self._direct]
+            under_way: list[asyncio.Future[Any]] = [*self._direct]
             if self._waiting and self._draining is not None and not self._draining.done():
                 under_way.append(self._draining)
+            if self._waiting and self._ahead and self._wire is not None:
+                # A connection before this one has still to send, or to say that it did not.
+                if self._followed is None:
+                    self._followed = asyncio.get_running_loop().create_future()
+                under_way.append(self._followed)
             if not under_way:
                 break
-            await asyncio.wait(under_way)
+            await asyncio.wait(under_way, return_when=asyncio.FIRST_COMPLETED)
         native = self._native
         if native is not None and native._has_unsent:
             try:

@@ -81,6 +81,7 @@ class ConnectionSupervisor:
     __slots__ = (
         "_budget",
         "_connector",
+        "_has_warned",
         "_headers",
         "_interrupt",
         "_limiter",
@@ -124,6 +125,7 @@ class ConnectionSupervisor:
             exit_on_first_failure=self.config.exit_on_first_failure,
         )
         self._interrupt = Interrupt()
+        self._has_warned = False  # since it was ready, or made
 
     # ---- what can be read ------------------------------------------------------------------------------------------
 
@@ -163,6 +165,7 @@ class ConnectionSupervisor:
     def mark_ready(self) -> int:
         """The application handshake is done. Returns the generation; ``announce_ready`` tells everybody."""
         self._budget.ready()
+        self._has_warned = False
         return self.state.mark_ready()
 
     def announce_ready(self) -> None:
@@ -263,8 +266,10 @@ class ConnectionSupervisor:
             raise self._stopped() from None
 
     def _log(self, failure: Failure, attempt: int, delay: float) -> None:
-        """The first of a row is worth a warning: somebody may wait and wonder."""
-        level = logging.WARNING if attempt == 2 and failure.phase != "session" else logging.INFO
+        """The first failed attempt of a row is worth a warning: somebody may wait and wonder."""
+        level = logging.INFO
+        if failure.phase != "session" and not self._has_warned:
+            level, self._has_warned = logging.WARNING, True
         if log.isEnabledFor(level):
             what = str(failure.cause) or type(failure.cause).__name__
             if not what.startswith(self._shown):  # our own errors name it

@@ -232,8 +232,8 @@ def _make(material: Material) -> _core.TlsContext | Context:
             context = _openssl.context_of(material)
         else:
             context = _core.TlsContext(_tls_files.native_options(material))
-        while len(_contexts) >= _MAX_CONTEXTS:
-            _contexts.pop(next(iter(_contexts)), None)
+        for oldest in list(_contexts)[: max(0, len(_contexts) + 1 - _MAX_CONTEXTS)]:  # several threads may be here
+            _contexts.pop(oldest, None)
         _contexts[material] = context
     return context
 

@@ -354,7 +354,10 @@ _OTHER_CREDENTIALS = "it does not accept the user and password of its URL"
 
 _HINTS = {
     403: "its rules forbid this server or its port: ask who runs it",
+    400: "it does not understand CONNECT: is it a proxy?",
+    404: "it does not understand CONNECT: is it a proxy?",
     405: "it does not open ways (CONNECT): is it a proxy?",
+    426: "a WebSocket server listens there: is it a proxy?",
     502: "it cannot reach the server, or does not find its name",
     503: "it cannot reach the server, or is overloaded",
     504: "the server did not answer it",

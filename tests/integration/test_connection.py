@@ -372,6 +372,8 @@ async def test_several_messages_have_an_order(fastws_server):
         (lambda ws: ws.recv(decode=5), TypeError, "decode is True, False or None, not 5"),
         (lambda ws: ws.send("x", text="no"), TypeError, "text is True, False or None, not 'no'"),
         (lambda ws: ws.send_nowait("x", 1), TypeError, "text is True, False or None, not 1"),
+        (lambda ws: ws.send("x", compress="z"), TypeError, "compress is True, False or None, not 'z'"),
+        (lambda ws: ws.send_nowait("x", compress=1), TypeError, "compress is True, False or None, not 1"),
         (lambda ws: ws.batches("many"), TypeError, r"max_messages is a number \(int\); not 'many'"),
         (lambda ws: ws.batches(True), TypeError, r"max_messages is a number \(int\); not True"),
         (lambda ws: ws.batches(max_bytes=1.5), TypeError, r"max_bytes is a number \(int\), or None.*; not 1\.5"),

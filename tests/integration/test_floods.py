@@ -42,6 +42,11 @@ def flooding(end, sent=None):
     return script
 
 
+DRIVERS = pytest.mark.parametrize(
+    "driver", [pytest.param("loop", marks=pytest.mark.loop_driver("it is the loop driver's")), "protocol"]
+)
+
+
 async def paused(ws):
     while not ws.stats().receive_paused:
         await asyncio.sleep(0.01)
@@ -49,7 +54,7 @@ async def paused(ws):
 
 @offloading
 @pytest.mark.parametrize("tls", [False, True], ids=["tcp", "tls"])
-@pytest.mark.parametrize("driver", ["loop", "protocol"])
+@DRIVERS
 async def test_a_queue_is_bounded_by_what_messages_become(driver, tls, offload):
     deflate = fastws.Deflate(max_ratio=1032, offload=offload)
     with Peer(flooding(lambda wire: wire.answer_close()), upgrade=False, tls=tls) as peer:
@@ -63,7 +68,7 @@ async def test_a_queue_is_bounded_by_what_messages_become(driver, tls, offload):
         assert ws.stats().messages_received == COUNT
 
 
-@pytest.mark.parametrize("driver", ["loop", "protocol"])
+@DRIVERS
 @pytest.mark.parametrize("end", ["end", "reset"])
 async def test_what_a_peer_that_is_gone_has_left_is_bounded_too(driver, end):
     sent = Gate()
@@ -85,7 +90,7 @@ async def test_what_a_peer_that_is_gone_has_left_is_bounded_too(driver, end):
         await ws.wait_closed()
 
 
-@pytest.mark.parametrize("driver", ["loop", "protocol"])
+@DRIVERS
 async def test_a_ring_is_bounded_by_what_messages_become(driver):
     with Peer(flooding(lambda wire: wire.answer_close()), upgrade=False) as peer:
         messages = ring()

@@ -249,6 +249,7 @@ def saying(answer, *, end=True):
          r"HTTP 407 Auth; it wants credentials.*\(it knows Negotiate, Basic; we know Basic\)", True),
         ("http", b"HTTP/1.1 403 Forbidden\r\n\r\n", "did not connect us to h.example:80: HTTP 403 Forbidden; i", True),
         ("http", b"HTTP/1.1 405 No\r\n\r\n", "is it a proxy", True),
+        ("http", b"HTTP/1.1 404 Not Found\r\n\r\n", "does not understand CONNECT: is it a proxy", False),
         ("http", b"HTTP/1.1 502 Bad Gateway\r\n\r\n", "it cannot reach the server", False),
         ("http", b"HTTP/1.1 500 \x1b[31mred\r\n\r\n", r"HTTP 500 \\x1b\[31mred", False),
         ("http", b"HTTP/1.1 101 Switching\r\n\r\n", "HTTP 101 Switching", False),

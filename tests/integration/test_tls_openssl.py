@@ -4,6 +4,7 @@ import asyncio
 import gc
 import socket
 import ssl
+import sys
 import threading
 import weakref
 
@@ -12,7 +13,7 @@ import pytest
 import fastws
 from certificates import CLIENT
 from fastws import TlsConfig
-from tls_peers import GOOD, ROOT, Answering, opened
+from tls_peers import GOOD, ROOT, Answering, accepted, opened, refusal
 
 
 @pytest.fixture(params=[False, True], ids=["tls1.3", "tls1.2"])
@@ -259,3 +260,13 @@ async def test_no_verification_warns(server):
 def test_a_servers_context_is_refused():
     with pytest.raises(ValueError, match="PROTOCOL_TLS_SERVER"):
         fastws.connect("wss://h/", tls=ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER))
+
+
+@pytest.mark.skipif(sys.version_info < (3, 13), reason="Python's contexts are not that strict before 3.13")
+def test_a_certificate_that_python_finds_out_of_form_is_said_to_be_that_with_what_to_do():
+    shown = ROOT.issue("localhost", names_issuer=False)
+    error = refusal(shown.server_context(), TlsConfig(backend="openssl", ca=ROOT.pem))
+    assert type(error) is fastws.CertificateError
+    assert "Missing Authority Key Identifier: Python 3.13 and later ask for" in str(error)
+    assert 'or use tls="system"' in str(error)
+    assert accepted(shown, backend="system")

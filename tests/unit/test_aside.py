@@ -149,3 +149,27 @@ def test_a_forked_child_makes_its_own_calls():
         print("ok")
         """,
     )
+
+
+def test_who_was_given_a_call_is_answered_though_the_others_leave_it_before_it_begins():
+    calls, act = Calls("test", most=1), Act()
+    calls.ask("busy", act)
+    first, second = calls.ask("a", lambda: "answer"), calls.ask("a", lambda: "answer")
+    assert first is second
+    first.tell(print)
+    first.leave(print)  # the other one has not said yet how it waits
+    act.gate.open()
+    assert in_thread(second, 20) == "answer"
+
+
+def test_an_error_that_many_wait_for_keeps_none_of_them(calls):
+    def wrong():
+        raise LookupError("nothing there")
+
+    call = calls.ask("a", wrong)
+    depths = []
+    for _ in range(3):
+        with pytest.raises(LookupError) as caught:
+            in_thread(call, 20)
+        depths.append(len(caught.traceback))
+    assert depths == [depths[0]] * 3

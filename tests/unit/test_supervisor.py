@@ -310,6 +310,21 @@ def test_a_failed_attempt_is_logged_the_first_of_a_row_as_a_warning_and_the_addr
     ]
 
 
+def test_the_first_failed_attempt_behind_a_session_is_a_warning_however_short_that_was(caplog):
+    caplog.set_level("INFO", "fastws.client")
+
+    async def main():
+        sup = supervisor(MemoryConnector(refused(), refused(), None, refused()))
+        await sup.connect()
+        sup.mark_ready()
+        sup.mark_disconnected(None)
+        await sup.failed(sup.failure(ConnectionResetError(), "session", 0.1))
+        await sup.connect()
+
+    run_virtual(main())
+    assert [record.levelname for record in caplog.records] == ["WARNING", "INFO", "INFO", "WARNING"]
+
+
 @pytest.mark.parametrize("name", ["uri", "headers"])
 @pytest.mark.parametrize("is_async", [True, False])
 def test_what_is_cancelled_inside_of_a_callable_is_final_and_chained(name, is_async):

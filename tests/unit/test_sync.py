@@ -55,3 +55,24 @@ def test_connect_has_the_same_arguments():
     for of_the_loop in ("listener", "busy_poll_max", "driver"):
         del there[of_the_loop]
     assert here == there
+
+
+@pytest.mark.parametrize(
+    ("arguments", "reason"),
+    [
+        ({"ssl": None}, "'ssl': use tls=, which takes an ssl.SSLContext"),
+        ({"extra_headers": {}}, "'extra_headers': use additional_headers="),
+        ({"extensions": []}, "'extensions': permessage-deflate is compression=\"deflate\""),
+        ({"listener": None}, "'listener': there are no callbacks without an event loop"),
+        ({"busy_poll_max": 1}, "'busy_poll_max': it is about event loops"),
+        ({"open_timout": 1}, "did you mean open_timeout="),
+    ],
+)
+def test_an_argument_that_there_is_not_is_answered_with_what_there_is(arguments, reason):
+    with pytest.raises(TypeError, match=reason):
+        fastws.sync.connect("ws://h/", **arguments)
+
+
+def test_reconnect_takes_a_strategy_and_nothing_else():
+    with pytest.raises(fastws.ConfigError, match="retry is a RetryStrategy such as"):
+        fastws.sync.reconnect("ws://h/", retry=5)

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
 from fastws import _options
+from fastws._keywords import explains_unknown_keywords, sync_connect_has_not
 from fastws._options import Seconds, SocketOptions
 from fastws.compression import Compression
 from fastws.connect import MAX_SIZE, USER_AGENT
@@ -23,6 +24,7 @@ from .connection import Connection
 __all__ = ["connect", "unix_connect"]
 
 
+@explains_unknown_keywords(sync_connect_has_not)
 def connect(
     uri: str,
     *,

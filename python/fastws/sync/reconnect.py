@@ -9,6 +9,7 @@ from datetime import timedelta
 from typing import Any
 
 from fastws import _checks
+from fastws.config import strategy
 from fastws.retry import STABLE_AFTER, ExponentialBackoff, RetryBudget, RetryStrategy, as_close_policy
 
 from . import _policy
@@ -60,7 +61,7 @@ def reconnect(
     """
     seconds = _checks.optional_duration("timeout", timeout, "no limit")
     budget = RetryBudget(
-        retry if retry is not None else ExponentialBackoff.standard(),
+        strategy("retry", retry) if retry is not None else ExponentialBackoff.standard(),
         close_policy=as_close_policy(final_close_codes),
         stable_after=_checks.duration("stable_after", stable_after, zero=True),
     )

@@ -9,6 +9,11 @@ pub fn text(value: &Bound<'_, PyAny>) -> PyResult<Option<bool>> {
     switch("text", value)
 }
 
+/// `compress` of a call that sends.
+pub fn compress(value: &Bound<'_, PyAny>) -> PyResult<Option<bool>> {
+    switch("compress", value)
+}
+
 /// `decode` of `recv`.
 pub fn decode(value: &Bound<'_, PyAny>) -> PyResult<Option<bool>> {
     switch("decode", value)

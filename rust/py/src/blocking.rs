@@ -231,7 +231,7 @@ impl Blocking {
         message: &Bound<'_, PyAny>,
         #[pyo3(from_py_with = arguments::text)] text: Option<bool>,
         timeout: Option<&Bound<'_, PyAny>>,
-        compress: Option<bool>,
+        #[pyo3(from_py_with = arguments::compress)] compress: Option<bool>,
     ) -> PyResult<()> {
         let (py, this) = (slf.py(), slf.get());
         this.check()?;

@@ -224,7 +224,7 @@ impl Conn {
         message: &Bound<'_, PyAny>,
         #[pyo3(from_py_with = arguments::text)] text: Option<bool>,
         timeout: Option<&Bound<'_, PyAny>>,
-        compress: Option<bool>,
+        #[pyo3(from_py_with = arguments::compress)] compress: Option<bool>,
     ) -> PyResult<Py<PyAny>> {
         let (py, this) = (slf.py(), slf.get());
         let seconds = timeout.map(|timeout| clock::seconds("timeout", timeout)).transpose()?;
@@ -263,7 +263,7 @@ impl Conn {
         slf: &Bound<'_, Self>,
         message: &Bound<'_, PyAny>,
         #[pyo3(from_py_with = arguments::text)] text: Option<bool>,
-        compress: Option<bool>,
+        #[pyo3(from_py_with = arguments::compress)] compress: Option<bool>,
     ) -> PyResult<()> {
         let (py, this) = (slf.py(), slf.get());
         let send = |op, bytes: &[u8]| Self::send_bytes(slf, op, bytes, compress);
