@@ -3,10 +3,13 @@
 import asyncio
 import collections.abc
 import datetime as dt
+import random
 import time
+import zlib
 
 import pytest
 
+import fastws
 from fastws import ConnectionClosed
 from peers import BINARY, Gate, Peer, binary, frame, numbered, text
 
@@ -221,3 +224,52 @@ async def test_the_moment_of_a_message_costs_the_same_however_many_wait():
             assert moments == sorted(moments)
             assert moments[0] > 0
             assert ws.received_ns == moments[-1]
+
+
+def compressing(begun):
+    """One message, and when that has begun a batch, another that fills the queue."""
+
+    def script(wire):
+        wire.upgrade(headers="Sec-WebSocket-Extensions: permessage-deflate\r\n")
+        deflate = zlib.compressobj(wbits=-15)
+        for message in (b"first", random.Random(1).randbytes(1_500_000)):
+            data = (deflate.compress(message) + deflate.flush(zlib.Z_SYNC_FLUSH))[:-4]
+            wire.send(frame(BINARY, data, rsv=4))
+            if message == b"first":
+                begun.wait()
+        wire.answer_close()
+
+    return script
+
+
+offloading = pytest.mark.parametrize("offload", [1 << 40, 1000], ids=["here", "elsewhere"])
+
+
+@offloading
+async def test_a_batch_leaves_when_reading_pauses(offload):
+    begun = Gate()
+    with Peer(compressing(begun), upgrade=False) as peer:
+        async with peer.connect(compression=fastws.Deflate(offload=offload)) as ws:
+            reading = asyncio.ensure_future(anext(ws.batches(max_wait=20, max_messages=4096)))
+            while not ws.stats().messages_received:
+                await asyncio.sleep(0.01)
+            begun.open()
+            # Timers of others, 5 s the soonest, would wake the reader too.
+            async with asyncio.timeout(3):
+                assert [len(message) for message in await reading] == [5, 1_500_000]
+
+
+@offloading
+async def test_a_batch_of_a_stream_leaves_when_reading_pauses(offload):
+    begun = Gate()
+    with Peer(compressing(begun), upgrade=False) as peer:
+        config = fastws.ClientConfig(ws_config={"compression": fastws.Deflate(offload=offload)})
+        client = fastws.WebSocketClient(peer.url, config=config)
+        stream = client.stream()
+        async with client:
+            reading = asyncio.ensure_future(anext(stream.batches(max_wait=20, max_messages=4096)))
+            while not client.stats().messages_received:
+                await asyncio.sleep(0.01)
+            begun.open()
+            async with asyncio.timeout(3):
+                assert [len(message) for message in await reading] == [5, 1_500_000]

@@ -3,6 +3,7 @@ paused, and by those who wait and give up.
 """
 
 import asyncio
+import contextlib
 import gc
 import os
 import socket
@@ -11,6 +12,7 @@ import time
 import pytest
 
 import fastws
+from fastws import _loop_io
 from peers import CLOSE, Gate, Peer, frame, ignoring_the_end, numbered, text
 
 
@@ -320,3 +322,95 @@ async def test_those_who_gave_up_waiting_for_the_end_are_forgotten():
         assert not [held for held in gc.get_referents(ws) if asyncio.isfuture(held)]
         ws._abort("done")
         gate.open()
+
+
+class Passing:
+    """A transport of somebody's: another one, without its socket when that is lost."""
+
+    def __init__(self, transport, socket):
+        self._transport, self._socket, self.is_lost = transport, socket, False
+
+    def __getattr__(self, name):
+        return getattr(self._transport, name)
+
+    def get_extra_info(self, name, default=None):
+        return self._socket() if self.is_lost else self._transport.get_extra_info(name, default)
+
+
+def without_socket():
+    raise ZeroDivisionError
+
+
+class WithoutDescriptor:
+    def fileno(self):
+        raise ZeroDivisionError
+
+
+def lost_through(monkeypatch, socket):
+    class Lost(_loop_io._Protocol):
+        transport = None
+
+        def connection_made(self, transport):
+            Lost.transport = Passing(transport, socket)
+            super().connection_made(Lost.transport)
+
+        def connection_lost(self, error):
+            Lost.transport.is_lost = True
+            super().connection_lost(error or OSError("made up"))
+
+    monkeypatch.setattr(_loop_io, "_Protocol", Lost)
+
+
+@pytest.mark.parametrize("socket", [without_socket, WithoutDescriptor])
+async def test_a_transport_that_fails_as_it_is_lost_ends_the_connection(monkeypatch, socket):
+    lost_through(monkeypatch, socket)
+    errors = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: errors.append(context["exception"]))
+    gate = Gate()
+
+    @ignoring_the_end
+    def script(wire):
+        gate.wait()
+        wire.reset()
+
+    with Peer(script) as peer:
+        ws = await peer.connect(driver="protocol", ping_interval=None)
+        reading = asyncio.ensure_future(ws.recv())
+        await asyncio.sleep(0)
+        gate.open()
+        async with asyncio.timeout(10):
+            with pytest.raises(fastws.ConnectionClosed):
+                await reading
+            await ws.wait_closed()
+        assert [type(error) for error in errors] == [ZeroDivisionError]
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root may have a socket hold so much")
+async def test_of_a_transport_that_is_lost_no_more_is_read_than_a_socket_holds(monkeypatch):
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        theirs.setsockopt(socket.SOL_SOCKET, 32, 128 << 20)  # SO_SNDBUFFORCE
+        theirs.setblocking(False)
+        ours.setblocking(False)
+        held = 0
+        with contextlib.suppress(BlockingIOError):
+            while held < 40 << 20:
+                held += theirs.send(bytes(1 << 16))
+        lost_through(monkeypatch, lambda: ours)
+        gate = Gate()
+
+        @ignoring_the_end
+        def script(wire):
+            gate.wait()
+            wire.reset()
+
+        with Peer(script) as peer:
+            ws = await peer.connect(driver="protocol", ping_interval=None)
+            gate.open()
+            async with asyncio.timeout(10):
+                await ws.wait_closed()
+        left = 0
+        with contextlib.suppress(BlockingIOError):
+            while got := len(ours.recv(1 << 20)):
+                left += got
+        assert left >= held - (17 << 20) > 16 << 20

@@ -1,14 +1,18 @@
 """Keepalive over a real socket: rust/core/src/keepalive.rs has the rules and their tests under a fake clock."""
 
 import asyncio
+import base64
 import contextlib
+import functools
+import random
 import re
 import time
+import zlib
 
 import pytest
 
 import fastws
-from peers import PING, PONG, Gate, Peer, frame, ignoring_the_end, text
+from peers import PING, PONG, TEXT, Gate, Peer, binary, frame, ignoring_the_end, text
 
 
 async def test_a_peer_that_answers_stays_and_gives_the_latency(fastws_server):
@@ -161,3 +165,43 @@ async def test_a_user_ping_fails_with_the_connection(fastws_server):
     with pytest.raises(fastws.ConnectionClosedError, match="keepalive ping timeout"):
         await waiting
     await ws.wait_closed()
+
+
+@functools.cache
+def large_text():
+    """A compressed text whose inflating takes some tenths of a second."""
+    deflate = zlib.compressobj(1, wbits=-15)
+    data = base64.b64encode(random.Random(1).randbytes(18 << 20))
+    return frame(TEXT, (deflate.compress(data) + deflate.flush(zlib.Z_SYNC_FLUSH))[:-4], rsv=4)
+
+
+@pytest.mark.timing
+async def test_a_peer_that_is_not_read_while_work_is_waited_for_is_not_silent():
+    """The work of many connections waits for a few threads, and what is behind it, a Pong too, for the work."""
+    begin = Gate()
+
+    @ignoring_the_end
+    def script(wire):
+        wire.upgrade(headers="Sec-WebSocket-Extensions: permessage-deflate\r\n")
+        assert wire.read_frame().opcode == TEXT
+        begin.wait()
+        wire.send(large_text(), binary(bytes(3000)))
+        while (got := wire.read_frame()).opcode != 8:
+            if got.opcode == PING:
+                wire.send(frame(PONG, got.payload))
+        wire.send(frame(8, got.payload))
+
+    options = {"ping_interval": 0.1, "ping_timeout": 0.3, "max_size": None}
+    large_text()
+    with Peer(script, upgrade=False) as peer:
+        async with contextlib.AsyncExitStack() as stack:
+            connecting = [peer.connect(compression=fastws.Deflate(offload=1000), **options) for _ in range(10)]
+            opened = [await stack.enter_async_context(connect) for connect in connecting]
+            for ws in opened:
+                await ws.send("ready")
+            begin.open()
+
+            async def two(ws):
+                return len(await ws.recv()), len(await ws.recv())
+
+            assert await asyncio.gather(*map(two, opened)) == [(24 << 20, 3000)] * 10

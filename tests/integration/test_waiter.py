@@ -545,6 +545,27 @@ async def test_a_comparison_that_fails_loses_no_callback():
             awaitable.close()
 
 
+async def test_a_comparison_that_ends_the_wait_loses_no_callback():
+    class Strange:
+        def __eq__(self, other):
+            waiter.cancel()
+            return False
+
+        __hash__ = None
+
+    called = []
+    with Peer(lambda wire: wire.answer_close()) as peer:
+        async with peer.connect() as ws:
+            awaitable = ws.recv()
+            waiter = awaitable.send(None)
+            waiter.add_done_callback(called.append)
+            waiter.add_done_callback(called.append)
+            assert waiter.remove_done_callback(Strange()) == 0
+            await asyncio.sleep(0)
+            assert called == [waiter, waiter]
+            awaitable.close()
+
+
 async def test_a_waiter_in_a_cycle_with_its_callbacks_is_collected():
     class Callback:
         def __call__(self, waiter):

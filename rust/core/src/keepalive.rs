@@ -1,8 +1,9 @@
 //! Pings, their answers, and the verdict when none comes.
 //!
 //! Any byte from the peer is life. A peer is dead when a ping was not answered, and no byte came, for `timeout`; but
-//! not while it was us who did not listen: a full receive queue stops the clocks, and a blocked event loop gives the
-//! peer another chance. The verdict names which of the three it was.
+//! not while it was us who did not listen: a full receive queue stops the clocks, as does work on what was received that
+//! reading waits for, and a blocked event loop gives the peer another chance. The verdict names the queue, the loop or
+//! the peer.
 
 use std::collections::VecDeque;
 
@@ -27,6 +28,9 @@ pub struct Keepalive {
     /// Time since then in which reading was paused.
     unread: Nanos,
     paused_since: Option<Nanos>,
+    /// Since when our own queue is full, and whether work is under way that reading waits for: two causes of a pause.
+    full_since: Option<Nanos>,
+    is_working: bool,
     /// Time since the unanswered ping in which we did not listen, as our own queue was full.
     queue_full: Nanos,
     /// Time before `waiting_since` in which the event loop was blocked.
@@ -69,6 +73,8 @@ impl Keepalive {
             waiting_since: None,
             heard: 0,
             paused_since: None,
+            full_since: None,
+            is_working: false,
             unread: 0,
             queue_full: 0,
             blocked: 0,
@@ -127,11 +133,38 @@ impl Keepalive {
 
     /// Reading pauses: our own queue is full.
     pub fn pause(&mut self, now: Nanos) {
+        self.full_since.get_or_insert(now);
         self.paused_since.get_or_insert(now);
     }
 
-    /// Reading goes on: the clocks go on where they stood.
+    /// Our own queue has room: if nothing else is in the way, reading and the clocks go on.
     pub fn resume(&mut self, now: Nanos) {
+        let Some(since) = self.full_since.take() else { return };
+        if self.unanswered_since().is_some() {
+            self.queue_full += now.saturating_sub(since);
+        }
+        self.go_on(now);
+    }
+
+    /// Whether reading waits for work of ours on what was received.
+    #[inline]
+    pub fn set_working(&mut self, is_working: bool, now: Nanos) {
+        if self.is_working == is_working {
+            return;
+        }
+        self.is_working = is_working;
+        if is_working {
+            self.paused_since.get_or_insert(now);
+        } else {
+            self.go_on(now);
+        }
+    }
+
+    /// The clocks go on where they stood, unless there is another cause of the pause.
+    fn go_on(&mut self, now: Nanos) {
+        if self.is_working || self.full_since.is_some() {
+            return;
+        }
         let Some(since) = self.paused_since.take() else { return };
         let span = now.saturating_sub(since);
         self.due = self.due.map(|due| due.saturating_add(span));
@@ -139,7 +172,6 @@ impl Keepalive {
         // Life heard before the pause answers the ping; the shifted moment would forget it.
         if let Some(waiting) = self.unanswered_since() {
             self.waiting_since = Some(waiting.saturating_add(span));
-            self.queue_full += span;
         } else {
             self.waiting_since = None;
         }
@@ -309,6 +341,28 @@ mod tests {
         assert_eq!(keepalive.deadline(), Some(135 * SECOND));
         assert_eq!(keepalive.on_tick(134 * SECOND, 0), Action::Nothing);
         assert_eq!(keepalive.on_tick(135 * SECOND, 0), Action::Dead("receive queue full 100.0 s".to_owned()));
+    }
+
+    #[test]
+    fn work_that_reading_waits_for_stops_the_clocks_and_is_nobodys_silence() {
+        let mut keepalive = keepalive(20, 15);
+        ping_of(keepalive.on_tick(20 * SECOND, 0));
+        keepalive.set_working(true, 25 * SECOND);
+        keepalive.pause(35 * SECOND);
+        assert_eq!((keepalive.deadline(), keepalive.silence(35 * SECOND)), (None, 25 * SECOND));
+        keepalive.set_working(false, 85 * SECOND);
+        assert_eq!(keepalive.deadline(), None);
+        keepalive.set_working(true, 86 * SECOND);
+        keepalive.resume(87 * SECOND);
+        assert_eq!(keepalive.on_tick(100 * SECOND, 0), Action::Nothing);
+        keepalive.set_working(false, 125 * SECOND);
+        assert_eq!((keepalive.deadline(), keepalive.silence(126 * SECOND)), (Some(135 * SECOND), 26 * SECOND));
+        assert_eq!(keepalive.queue_full, 52 * SECOND);
+        keepalive.on_bytes(127 * SECOND);
+        ping_of(keepalive.on_tick(140 * SECOND, 0));
+        keepalive.set_working(true, 141 * SECOND);
+        keepalive.set_working(false, 241 * SECOND);
+        assert_eq!(keepalive.on_tick(255 * SECOND, 0), Action::Dead("peer silent 15.0 s".to_owned()));
     }
 
     #[test]

@@ -125,7 +125,7 @@ impl Conn {
         Self::handle_events(slf)?;
         Self::deliver(slf)?;
         // What is read next may be work again, whose result comes whether or not there is room.
-        slf.get().inner.borrow_mut().pause_if_full(slf.get().listener.get().is_some());
+        Self::pause_if_full(slf)?;
         Self::receive(slf)?;
         Self::sync(slf)
     }
@@ -180,10 +180,7 @@ impl Conn {
             let read = if by_python { receive_secured(py, &slf.get().inner, read)? } else { read };
             Self::handle_events(slf)?;
             Self::deliver(slf)?;
-            if this.inner.borrow_mut().pause_if_full(this.listener.get().is_some()) {
-                // A batch that waits for more gets no more.
-                Self::deliver(slf)?;
-            }
+            Self::pause_if_full(slf)?;
             let owes_a_turn = this.owes_a_turn();
             let again = {
                 let inner = this.inner.borrow();
@@ -203,6 +200,16 @@ impl Conn {
             break;
         }
         Ok(())
+    }
+
+    /// Reading pauses when our queue is full. A batch that waits for more gets no more then.
+    fn pause_if_full(slf: &Bound<'_, Self>) -> PyResult<()> {
+        let this = slf.get();
+        if !this.inner.borrow_mut().pause_if_full(this.listener.get().is_some()) {
+            return Ok(());
+        }
+        Self::deliver(slf)?;
+        Self::wake_ring(slf)
     }
 
     /// Acts on what the core told besides data.

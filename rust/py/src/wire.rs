@@ -24,6 +24,10 @@ const LANDING: usize = 64 << 10;
 /// Seconds that a transport of a connection that is over may take to get rid of what it was given.
 const LINGER: u32 = 10;
 
+/// What is read of the socket of a transport that failed: more than the kernel has received of a peer that is gone, which
+/// one that is not would go on to send.
+const MOST_UNREAD: usize = 16 << 20;
+
 /// A transport, and what lies between it and the connection.
 pub struct Wire {
     /// None when the connection is over.
@@ -175,7 +179,7 @@ impl Wire {
             // SAFETY: so many bytes may be written there.
             let got = unsafe { syscall::receive_raw(fd, bytes[end..].as_mut_ptr(), LANDING) }.unwrap_or(0);
             bytes.truncate(end + got);
-            if got == 0 {
+            if got == 0 || bytes.len() >= MOST_UNREAD {
                 return Ok(bytes);
             }
         }
@@ -404,8 +408,13 @@ impl Protocol {
             inner.wire()?.transport.as_ref().map(|transport| transport.clone_ref(py))
         });
         let unread = match transport {
-            Some(transport) if error.is_some() => Wire::unread(transport.bind(py))?,
-            _ => Vec::new(),
+            Some(transport) if error.is_some() => Wire::unread(transport.bind(py)),
+            _ => Ok(Vec::new()),
+        };
+        // The end is told also where a transport does not give its socket, and with what ends the program on its way.
+        let (unread, failed) = match unread {
+            Ok(bytes) => (bytes, Ok(())),
+            Err(error) => (Vec::new(), Err(error)),
         };
         let error = error.map(|error| {
             let number = error.cast::<PyOSError>().ok().and_then(|error| error.getattr("errno").ok()?.extract().ok());
@@ -424,6 +433,7 @@ impl Protocol {
                 inner.flush();
             }
         })
+        .and(failed)
     }
 
     /// The transport may say so within a write of ours.

@@ -107,6 +107,7 @@ impl<B: PayloadBuf> Connection<B> {
             }
         }
         self.stats.bytes_received -= (input.len() - at) as u64;
+        self.look_at_work(now);
         at
     }
 
@@ -404,10 +405,19 @@ impl<B: PayloadBuf> Connection<B> {
             let got = got + count as u64;
             self.advance(header, opcode, got, sink)
         });
+        self.look_at_work(now);
         outcome.unwrap_or_else(|error| {
             self.fail(error, now, sink);
             Flow::Continue
         })
+    }
+
+    /// The peer is not silent while reading waits for work: its answer may lie unread.
+    #[inline]
+    fn look_at_work(&mut self, now: Nanos) {
+        if self.filter.is_some() {
+            self.keepalive.set_working(self.is_parked(), now);
+        }
     }
 
     fn check_landed(&mut self, header: Header, opcode: Opcode, got: u64, count: usize) -> Result<(), Error> {
@@ -583,6 +593,7 @@ impl<B: PayloadBuf> Connection<B> {
             let Some((frame, opcode, payload)) = idle.and_then(|slot| slot.receiving.pop()) else { break };
             outcome = self.filter_received(frame, opcode, payload, sink);
         }
+        self.look_at_work(now);
         if let Err(error) = outcome {
             self.fail(error, now, sink);
         } else if self.filter.as_ref().is_some_and(|slot| slot.draining && slot.receiving.busy.is_none()) {

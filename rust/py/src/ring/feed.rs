@@ -281,6 +281,16 @@ impl Conn {
         outcome
     }
 
+    /// Wakes readers of its ring, if it has one, that have something to come back for.
+    pub(crate) fn wake_ring(slf: &Bound<'_, Self>) -> PyResult<()> {
+        let py = slf.py();
+        let ring = slf.get().inner.borrow().ring.as_ref().map(|attached| attached.ring.clone_ref(py));
+        let Some(ring) = ring else { return Ok(()) };
+        let outcome = Ring::wake(ring.bind(py));
+        ring.drop_ref(py);
+        outcome
+    }
+
     /// Whether readers of the ring wait for the loop's next turn.
     pub(crate) fn owes_a_turn(&self) -> bool {
         let inner = self.inner.borrow();
@@ -305,7 +315,8 @@ impl Conn {
             if let Some(attached) = &inner.ring {
                 attached.ring.get().store.borrow_mut().pause(clock::monotonic());
             }
-            return Ok(());
+            drop(inner);
+            return Self::wake_ring(slf);
         }
         if inner.pause_if_full(false)
             && let Some(token) = inner.token
@@ -314,6 +325,7 @@ impl Conn {
             inner.interest = interest;
             drop(inner);
             this.hub.get().set_interest(token, interest);
+            return Self::wake_ring(slf);
         }
         Ok(())
     }

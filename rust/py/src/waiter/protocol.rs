@@ -353,21 +353,28 @@ unsafe extern "C" fn remove_done_callback(
             let mut all = waiter.more.take();
             all.insert(0, waiter.callback.replace(Callback::NONE));
             let (mut removed, mut failed) = (0, None);
-            for known in all.into_iter().filter(|known| !known.call.is_null()) {
+            for added in all.into_iter().filter(|added| !added.call.is_null()) {
                 let equal =
-                    if failed.is_none() { ffi::PyObject_RichCompareBool(known.call, callback, ffi::Py_EQ) } else { 0 };
+                    if failed.is_none() { ffi::PyObject_RichCompareBool(added.call, callback, ffi::Py_EQ) } else { 0 };
                 if equal > 0 {
                     removed += 1;
-                    known.let_go();
+                    added.let_go();
                     continue;
                 }
                 if equal < 0 {
                     failed = Some(PyErr::fetch(py));
                 }
                 if waiter.callback.get().call.is_null() {
-                    waiter.callback.set(known);
+                    waiter.callback.set(added);
                 } else {
-                    (*waiter.more.as_ptr()).push(known);
+                    (*waiter.more.as_ptr()).push(added);
+                }
+            }
+            if waiter.status.get() != Status::Pending {
+                // A comparison ended the wait: those that are left were not there to be called.
+                let slf = Bound::from_borrowed_ptr(py, this).cast_into_unchecked::<Waiter>();
+                if let Err(error) = Waiter::schedule_all(&slf) {
+                    failed.get_or_insert(error);
                 }
             }
             match failed {
