@@ -131,6 +131,7 @@ class Chaos:
         self.asker = Asker(self.branch(), client)
         self.subscriber = Subscriber(self.branch(), client)
         users = [self.trader, self.asker, self.subscriber, Disturber(self.branch(), client)]
+        others = self.alive()  # of what ran before in this process
         venue.open()
         reading = [asyncio.create_task(reader.run()) for reader in readers]
         using = [asyncio.create_task(user.run()) for user in users]
@@ -145,7 +146,8 @@ class Chaos:
         await asyncio.sleep(0)
         async with asyncio.timeout(600):
             await asyncio.gather(*reading)
-        left = {kind: count for kind, count in self.alive().items() if kind in WAITING and count > FEW}
+        alive = {kind: count - others.get(kind, 0) for kind, count in self.alive().items() if kind in WAITING}
+        left = {kind: count for kind, count in alive.items() if count > FEW}
         assert not left, f"it is over, and these live on: {left}"
         self.history = chaos_checks.check(self)
 
