@@ -7,7 +7,7 @@ import pytest
 
 import fastws
 from fastws.testing import Server
-from peers import Gate, Peer, ignoring_the_end, numbered, text
+from peers import Gate, Peer, binary, ignoring_the_end, numbered, text
 
 
 def flood(count, blocked):
@@ -209,3 +209,22 @@ async def test_the_end_of_a_peer_that_waits_is_told_behind_its_messages():
                 count += 1
         assert count >= 100
         await ws.wait_closed()
+
+
+async def test_what_a_full_queue_left_unparsed_came_when_it_was_read():
+    count = 2500  # more than one call parses, in one segment
+
+    def script(wire):
+        wire.read_frame()
+        wire.send(binary(b"x") * count)
+        wire.answer_close()
+
+    with Peer(script) as peer:
+        async with peer.connect(max_queue=16) as ws:
+            await ws.send("begin")
+            while not ws.stats().receive_paused:
+                await asyncio.sleep(0.001)
+            full = time.time_ns()
+            for _ in range(count):
+                await ws.recv()
+                assert ws.received_ns <= full

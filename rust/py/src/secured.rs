@@ -110,7 +110,7 @@ impl Inner {
                 buffers::give(input.buffer);
             }
             let end = received.len();
-            self.input = Some(Input { buffer: received.into_boxed_slice(), start: 0, end });
+            self.input = Some(Input::of(received.into_boxed_slice(), end));
             self.parse(py)?;
         }
         // An end among the records is told by the next read, when what came before it was parsed.

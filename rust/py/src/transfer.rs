@@ -25,6 +25,18 @@ pub(crate) struct Input {
     pub buffer: Box<[u8]>,
     pub start: usize,
     pub end: usize,
+    /// When it was read, by the calendar and by the clock, of what a call of `parse` left for the next.
+    pub since: Option<(Nanos, Nanos)>,
+}
+
+impl Input {
+    pub fn of(buffer: Box<[u8]>, end: usize) -> Self {
+        Self { buffer, start: 0, end, since: None }
+    }
+
+    fn empty() -> Self {
+        Self::of(buffers::take(), 0)
+    }
 }
 
 /// What a read brought.
@@ -322,7 +334,7 @@ impl Inner {
             }
         };
         self.reads = self.reads.wrapping_add(1);
-        let mut input = self.input.take().unwrap_or_else(|| Input { buffer: buffers::take(), start: 0, end: 0 });
+        let mut input = self.input.take().unwrap_or_else(|| Input::empty());
         let now = clock::monotonic();
         let (core, plain) = (&mut self.core, &mut input.buffer);
         let mut sink = QueueSink::new(py, &mut self.queue, &mut self.events, self.delivery);
@@ -364,20 +376,28 @@ impl Inner {
         let mut sink = QueueSink::new(py, &mut self.queue, &mut self.events, self.delivery);
         input.start += self.core.receive(&mut input.buffer[input.start..input.end], now, &mut sink);
         let outcome = sink.outcome();
-        self.arrived(py, now);
+        let since = input.since.take().unwrap_or_else(|| (clock::realtime(), now));
+        if input.start < input.end {
+            input.since = Some(since);
+        }
+        self.arrived_at(py, since);
         outcome
     }
 
-    /// What came is in the queue: it gets its moment.
+    /// What came just now is in the queue: it gets its moment.
     pub(crate) fn arrived(&mut self, py: Python<'_>, now: Nanos) {
-        self.queue.mark(clock::realtime(), now);
+        self.arrived_at(py, (clock::realtime(), now));
+    }
+
+    fn arrived_at(&mut self, py: Python<'_>, (moment, now): (Nanos, Nanos)) {
+        self.queue.mark(moment, now);
         if let Some(last) = self.rare.discards_behind {
             self.rare.discarded += self.queue.drop_behind(py, last);
         }
     }
 
     fn take_input(&mut self) -> Input {
-        self.input.take().unwrap_or_else(|| Input { buffer: buffers::take(), start: 0, end: 0 })
+        self.input.take().unwrap_or_else(|| Input::empty())
     }
 
     /// Reading pauses when the consumer has left more than our queue is to hold. True: it does from now on.
@@ -437,7 +457,7 @@ impl Inner {
             if !rest.is_empty() {
                 let mut buffer = buffers::take();
                 buffer[..rest.len()].copy_from_slice(&rest);
-                self.input = Some(Input { buffer, start: 0, end: rest.len() });
+                self.input = Some(Input { since: input.since, ..Input::of(buffer, rest.len()) });
             }
         }
         Ok(())
