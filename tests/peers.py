@@ -421,14 +421,20 @@ async def no_descriptor_left(open_fds):
 
 
 async def closed_again(open_fds, before):
-    """Waits until there are no more descriptors than before: a server closes its ends in threads of its own.
+    """Waits until there are no more descriptors than before."""
+    for pause in while_open(open_fds, before):
+        await asyncio.sleep(pause)
+
+
+def while_open(open_fds, before):
+    """Pauses to make until there are no more descriptors than before: a server closes its ends in threads of its own.
 
     There may be fewer: one of an earlier test's may have been open still.
     """
     until = time.monotonic() + PATIENCE
     while (now := open_fds()) > before:
         assert time.monotonic() < until, f"{now} descriptors, {before} before: {descriptors()}"
-        await asyncio.sleep(0.001)
+        yield 0.001
 
 
 def descriptors():

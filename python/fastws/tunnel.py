@@ -352,10 +352,12 @@ _SOCKS_WANTS = {
 _NO_CREDENTIALS = "it wants credentials: put them into its URL, http://user:password@host:port"
 _OTHER_CREDENTIALS = "it does not accept the user and password of its URL"
 
+_NO_CONNECT = "it does not understand CONNECT: is it a proxy?"
+
 _HINTS = {
+    400: _NO_CONNECT,
     403: "its rules forbid this server or its port: ask who runs it",
-    400: "it does not understand CONNECT: is it a proxy?",
-    404: "it does not understand CONNECT: is it a proxy?",
+    404: _NO_CONNECT,
     405: "it does not open ways (CONNECT): is it a proxy?",
     426: "a WebSocket server listens there: is it a proxy?",
     502: "it cannot reach the server, or does not find its name",
