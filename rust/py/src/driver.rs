@@ -419,8 +419,8 @@ impl Conn {
         }
     }
 
-    /// Writes what a call queued: at once if it is the first of the turn and nobody collects, else at the turn's end.
-    /// True: the queue is above its limit.
+    /// Writes what a call queued: at once if it is the first of the turn, as far as is known, and nobody collects, else at
+    /// the turn's end. True: the queue is above its limit.
     #[inline]
     pub(crate) fn after_send(slf: &Bound<'_, Self>) -> PyResult<bool> {
         let this = slf.get();
@@ -433,8 +433,10 @@ impl Conn {
             if !inner.blocked {
                 let queued = inner.core.queued_bytes();
                 if inner.sent_turn != turn && inner.corks == 0 {
-                    inner.sent_turn = turn;
-                    first = true;
+                    first = hub.get().awaits_turn_end();
+                    if first {
+                        inner.sent_turn = turn;
+                    }
                     flushed = true;
                     inner.flush();
                 } else if queued >= COALESCE || queued > inner.settings.write_high {
