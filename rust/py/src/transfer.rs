@@ -163,7 +163,15 @@ impl Inner {
     }
 
     /// Writes what is to be written, as far as the kernel takes it.
+    #[inline]
     pub(crate) fn flush(&mut self) {
+        // TLS has what the core does not know of.
+        if self.core.wants_write() || self.tls.is_some() || self.core.queue_mut().has_storage() {
+            self.write_out();
+        }
+    }
+
+    fn write_out(&mut self) {
         if self.blocked || self.broken.is_some() || self.fd < 0 || matches!(self.phase, Phase::New | Phase::Tcp) {
             return;
         }
