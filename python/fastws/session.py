@@ -487,7 +487,12 @@ class Session:
             return  # it ends as another one wants it to
         info = self.wire.close_info
         cause = info.cause if info is not None else None
-        kind = "keepalive" if isinstance(cause, KeepaliveTimeout) else "error"
+        kind = "error"
+        if isinstance(cause, KeepaliveTimeout):
+            kind, silence = "keepalive", self._watch.found_silent(cause)
+            if silence is not None:
+                self.silent(silence)
+                return
         if info is not None and info.rcvd is not None:
             kind = "normal" if info.rcvd.code in OK_CODES else "server_closed"
         info = self._masked(info)
