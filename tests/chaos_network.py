@@ -236,7 +236,8 @@ async def chaos(seconds, seed, *, tls=False):
     with no_secret_logged(), chaos_server.peer_elsewhere(tls=tls, feed=feed, tokens=TOKENS, faults=faults) as peer:
         del feed
         # Another connection holds what all connections of a loop share, which has descriptors too.
-        async with fastws.connect(peer.url("/sink"), ping_interval=None):
+        own = fastws.TlsConfig(ca=peer.ca_pem) if peer.ca_pem else None
+        async with fastws.connect(peer.url("/sink"), tls=own, ping_interval=None):
             descriptors = open_descriptors()
             with Link(peer.port, buffer=16 << 10) as link:
                 result = await _Run(seconds, rng, peer, faults, link).main()
