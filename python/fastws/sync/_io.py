@@ -24,17 +24,17 @@ if TYPE_CHECKING:
     from fastws.dial import Address, Dialling
     from fastws.proxy import Proxy
 
-__all__ = ["finish", "open_in_thread"]
+__all__ = ["BlockingIo", "Late", "finish", "open_in_thread"]
 
 T = TypeVar("T")
 
 
-def open_in_thread(plan: Plan, request: _core.Request | None, *, background: bool) -> Connection:
-    """The connection that ``plan`` describes, open. Raises what ``connect()`` does."""
-    opening = Opening(plan, request, _BlockingIo(plan.open_timeout, background=background))
+def open_in_thread(plan: Plan, request: _core.Request | None, *, background: bool, policy: Any = _policy) -> Connection:
+    """The connection that ``plan`` describes, open. Raises what ``connect()`` does, or what ``policy`` makes."""
+    opening = Opening(plan, request, BlockingIo(plan.open_timeout, background=background, policy=policy))
     try:
         return cast("Connection", finish(opening.run()))
-    except _Late as error:
+    except Late as error:
         raise opening.late() from error
     except ConnectError as error:
         opening.progress.noted(error)
@@ -53,25 +53,26 @@ def finish(coroutine: Coroutine[Any, Any, T]) -> T:
     raise AssertionError("an opening without an event loop waited for one")
 
 
-class _Late(Exception):
+class Late(Exception):
     """The time is over. No TimeoutError: the system has such errors of its own."""
 
 
-class _BlockingIo:
-    """See ``Io``. Everything raises ``_Late`` when ``timeout`` seconds are over."""
+class BlockingIo:
+    """See ``Io``. Everything raises ``Late`` when ``timeout`` seconds are over."""
 
-    __slots__ = ("_background", "_deadline")
+    __slots__ = ("_background", "_deadline", "_policy")
 
-    def __init__(self, timeout: float | None, *, background: bool) -> None:
+    def __init__(self, timeout: float | None, *, background: bool, policy: Any = _policy) -> None:
         self._deadline = None if timeout is None else time.monotonic() + timeout
         self._background = background
+        self._policy = policy
 
     def _left(self) -> float | None:
         if self._deadline is None:
             return None
         left = self._deadline - time.monotonic()
         if left <= 0:
-            raise _Late
+            raise Late
         return left
 
     @property
@@ -154,7 +155,7 @@ class _BlockingIo:
         except TimeoutError as error:
             if error.errno is not None:
                 raise  # the system's
-            raise _Late from error
+            raise Late from error
         finally:
             sock.setblocking(False)
 
@@ -173,7 +174,7 @@ class _BlockingIo:
 
     async def upgrade(self, upgrade: Upgrade, progress: Progress) -> Connection:
         try:
-            ws = Connection(_policy, upgrade.plan.settings, self._background)
+            ws = Connection(self._policy, upgrade.plan.settings, self._background)
         except BaseException:
             upgrade.sock.close()
             raise
@@ -186,7 +187,7 @@ class _BlockingIo:
                 os.close(fd)
             raise
         if not is_open:
-            raise _Late
+            raise Late
         progress.ws = None
         return ws
 
@@ -194,7 +195,7 @@ class _BlockingIo:
 class _Connected:
     """For python-socks a proxy in front of the proxy, and the socket that is connected to it, whose waits end."""
 
-    def __init__(self, io: _BlockingIo, sock: socket.socket) -> None:
+    def __init__(self, io: BlockingIo, sock: socket.socket) -> None:
         self._io = io
         self._sock = sock
 
