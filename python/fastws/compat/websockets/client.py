@@ -5,11 +5,15 @@ from __future__ import annotations
 import os
 import random
 from collections.abc import Generator
+from typing import TYPE_CHECKING, Any
 
-from ._adopt import lazily
+from ._adopt import lazily, original
 from .exceptions import InvalidMessage, InvalidStatus
 
-__all__ = ["backoff", "process_exception"]
+if TYPE_CHECKING:
+    from websockets.client import ClientProtocol
+
+__all__ = ["ClientProtocol", "backoff", "process_exception"]
 
 BACKOFF_INITIAL_DELAY = float(os.environ.get("WEBSOCKETS_BACKOFF_INITIAL_DELAY", "5"))
 BACKOFF_MIN_DELAY = float(os.environ.get("WEBSOCKETS_BACKOFF_MIN_DELAY", "3.1"))
