@@ -25,11 +25,14 @@ if TYPE_CHECKING:
 
     Native = Connection | BlockingConnection
 
-__all__ = ["Leg", "OnAuthChallenge", "Opening", "Plan", "Progress", "Upgrade"]
+__all__ = ["Leg", "Make", "OnAuthChallenge", "Opening", "Plan", "Progress", "Upgrade"]
 
 TlsContext = _core.TlsContext | Context
 
 Driver = Literal["auto", "loop", "protocol"]
+
+Make = Callable[[Any, "Upgrade"], Any]
+"""Makes the connection for an upgrade; the first argument is its event loop."""
 
 OnAuthChallenge = Callable[[Response], HeadersLike | Awaitable[HeadersLike | None] | None]
 
@@ -61,6 +64,8 @@ class Plan:
     polls: bool
     """It is to look for messages instead of sleeping."""
     kernel_timestamps: bool
+    make: Make | None = None
+    """What a drop-in has instead of our own class."""
 
     def check_transport(self, loop: str) -> None:
         """Raises ValueError for what needs the socket itself, where ``loop`` keeps it in a transport."""
