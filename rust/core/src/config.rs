@@ -32,6 +32,8 @@ pub struct Config {
     pub role: Role,
     /// Granularity of delivery.
     pub delivery: Delivery,
+    /// Control frames are delivered between messages, as `Delivery::Frames` does it; they are acted upon nevertheless.
+    pub controls: bool,
     /// Limits on what arrives.
     pub limits: Limits,
     /// Bytes that the send queue may hold.
@@ -58,6 +60,7 @@ impl Config {
         Self {
             role,
             delivery: Delivery::Messages,
+            controls: false,
             limits: Limits::default(),
             max_send_bytes: MAX_SEND_BYTES,
             max_send_messages: MAX_SEND_MESSAGES,

@@ -86,6 +86,7 @@ impl Settings {
             _ => Delivery::Messages,
         };
         config.delivery = delivery;
+        config.controls = get("delivery")?.extract::<&str>()? == "messages and controls";
         config.deflate = get("deflate")?.extract::<Option<Deflate>>()?.map(Deflate::read);
         if let Some((terms, _)) = &config.deflate {
             terms.check().map_err(|misuse| PyValueError::new_err(misuse.to_string()))?;

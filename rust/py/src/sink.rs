@@ -78,8 +78,12 @@ impl Sink for QueueSink<'_, '_> {
     }
 
     fn assembled(&mut self, unit: Unit, payload: Landing) -> Flow {
-        if self.delivery != fastws_core::Delivery::Messages {
-            self.push_piece(unit, fastws_core::PayloadBuf::as_slice(&payload));
+        if self.delivery != fastws_core::Delivery::Messages || unit.opcode.is_control() {
+            // Slices stay at the end of the queue: what came before becomes objects first.
+            match self.queue.settle(self.py) {
+                Ok(()) => self.push_piece(unit, fastws_core::PayloadBuf::as_slice(&payload)),
+                Err(error) => self.failed = Some(error),
+            }
         } else if let Err(error) = self.queue.push_assembled(self.py, unit, payload) {
             self.failed = Some(error);
         }
