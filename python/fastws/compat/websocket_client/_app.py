@@ -7,10 +7,12 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from . import _logging
 from ._abnf import ABNF
 from ._core import WebSocket
 from ._dispatcher import Dispatcher, SSLDispatcher, WrappedDispatcher
 from ._exceptions import WebSocketConnectionClosedException, WebSocketException, WebSocketTimeoutException
+from ._line import Line
 from ._logging import debug, error, info, warning
 from ._socket import Timeout, getdefaulttimeout
 from ._ssl_compat import SSLError
@@ -369,7 +371,7 @@ class _Run:
         if app.sock is None:
             return False
         try:
-            opcode, frame = app.sock.recv_data_frame(True)
+            opcode, data, frame = _taken(app.sock)
         except (
             WebSocketConnectionClosedException,
             WebSocketTimeoutException,
@@ -383,21 +385,24 @@ class _Run:
             if self._is_called:
                 return self._closed(raised)
             raise
-        if opcode == ABNF.OPCODE_CLOSE:
+        if frame is None:  # a message, as most are
+            if app.on_data is not None:
+                app._callback(app.on_data, data, opcode, True)
+            app._callback(app.on_message, data)
+        elif opcode == ABNF.OPCODE_CLOSE:
             return self._closed(frame)
-        if opcode == ABNF.OPCODE_PING:
-            app._callback(app.on_ping, frame.data)
+        elif opcode == ABNF.OPCODE_PING:
+            app._callback(app.on_ping, data)
         elif opcode == ABNF.OPCODE_PONG:
             app.last_pong_tm = time.time()
-            app._callback(app.on_pong, frame.data)
+            app._callback(app.on_pong, data)
         elif opcode == ABNF.OPCODE_CONT and app.on_cont_message:
-            app._callback(app.on_data, frame.data, frame.opcode, frame.fin)
-            app._callback(app.on_cont_message, frame.data, frame.fin)
+            app._callback(app.on_data, data, frame.opcode, frame.fin)
+            app._callback(app.on_cont_message, data, frame.fin)
         else:
-            data: Any = frame.data
             if opcode == ABNF.OPCODE_TEXT and not self._made["skip_utf8_validation"]:
                 data = data.decode()
-            app._callback(app.on_data, data, frame.opcode, True)
+            app._callback(app.on_data, data, opcode, True)
             app._callback(app.on_message, data)
         return True
 
@@ -460,3 +465,23 @@ class _Run:
             sock, app.sock = app.sock, None
             sock.close()
         app._callback(app.on_close, *app._get_close_args(close_frame or app.last_close_frame))
+
+
+def _taken(sock: Any) -> tuple[int, Any, ABNF | None]:
+    """What ``recv_data_frame(True)`` gives: opcode, payload, frame.
+
+    A message of a native connection has no frame, and is what ``on_message`` gets.
+    """
+    line = getattr(sock, "sock", None)
+    if type(line) is Line and sock._is_plain and not _logging._traces:
+        item = line.take()
+        if isinstance(item, bytes):
+            return ABNF.OPCODE_BINARY, item, None
+        if isinstance(item, str):
+            return ABNF.OPCODE_TEXT, item.encode() if sock.frame_buffer.skip_utf8_validation else item, None
+        if item[0] == ABNF.OPCODE_CLOSE:
+            sock.connected = False
+        frame = ABNF(1, 0, 0, 0, item[0], 0, item[3])
+        return frame.opcode, frame.data, frame
+    opcode, frame = sock.recv_data_frame(True)
+    return opcode, frame.data, frame

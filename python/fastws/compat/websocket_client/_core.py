@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from types import TracebackType
 from typing import Any, Self
 
-from . import _handshake
+from . import _handshake, _logging
 from ._abnf import ABNF, STATUS_NORMAL, continuous_frame, frame_buffer
 from ._exceptions import (
     WebSocketConnectionClosedException,
@@ -71,6 +71,10 @@ class WebSocket:
         self.dispatcher = dispatcher
         self.lock: Any = threading.Lock() if enable_multithread else NoLock()
         self.readlock: Any = threading.Lock() if enable_multithread else NoLock()
+        kind = type(self)
+        self._is_plain = not fire_cont_frame and all(
+            getattr(kind, name) is getattr(WebSocket, name) for name in ("recv_data", "recv_data_frame", "recv_frame")
+        )
 
     # ---- what it is ------------------------------------------------------------------------------------------------
 
@@ -148,6 +152,7 @@ class WebSocket:
         """
         self.sock_opt.timeout = options.get("timeout", self.sock_opt.timeout)
         self.sock_opt.native = self.get_mask_key is None and _handshake.is_native(options)
+        self.sock_opt.frames = not self._is_plain
         left = options.pop("redirect_limit", 3)
         try:
             answer = self._ask(url, options)
@@ -193,7 +198,7 @@ class WebSocket:
             WebSocketTimeoutException: It could not be sent within the timeout.
         """
         line = self.sock
-        if type(line) is Line and opcode in _MESSAGES and not isEnabledForTrace():
+        if type(line) is Line and opcode in _MESSAGES and not _logging._traces:
             return line.message(payload, opcode)
         return self.send_frame(ABNF.create_frame(payload, opcode))
 
@@ -248,6 +253,19 @@ class WebSocket:
             WebSocketTimeoutException: No message came within the timeout.
             WebSocketProtocolException, WebSocketPayloadException: The peer does not keep to RFC 6455.
         """
+        line = self.sock
+        if type(line) is Line and self._is_plain and not _logging._traces:
+            while True:
+                try:
+                    item = line.take()
+                except WebSocketConnectionClosedException:
+                    self._lose()
+                    raise
+                if not isinstance(item, tuple):
+                    return item
+                if item[0] == ABNF.OPCODE_CLOSE:
+                    self.connected = False
+                    return ""
         with self.readlock:
             opcode, data = self.recv_data()
         if opcode == ABNF.OPCODE_TEXT:
@@ -354,6 +372,7 @@ class WebSocket:
             ValueError: The code is none.
         """
         if not self.connected:
+            self.shutdown()
             return
         payload = _close_payload(status, reason)
         self.close_frame = None

@@ -76,12 +76,13 @@ def connect(url: str, options: Any, proxy: Any, socket: Any) -> tuple[Any, tuple
     host, port, resource, is_secure = parse_url(url)
     place = (host, port, resource)
     is_native = getattr(options, "native", False)
+    wants_frames = getattr(options, "frames", False)
     if socket:
-        return _line.adopt(socket, options.timeout) if is_native else socket, place
+        return _line.adopt(socket, options.timeout, wants_frames=wants_frames) if is_native else socket, place
     sock = _line.dial(host, port, is_secure, options, proxy)
     if is_native:
         sslopt = _tls.complete(options.sslopt) if is_secure else None
-        return _line.Line.of(sock, options.timeout, sslopt), place
+        return _line.Line.of(sock, options.timeout, sslopt, wants_frames=wants_frames), place
     sock.settimeout(options.timeout)
     try:
         return (_ssl_socket(sock, options.sslopt, host) if is_secure else sock), place

@@ -84,6 +84,8 @@ def open_failed(ws: Connection, phase: str, kind: str, text: str) -> Exception:
             return refused(answer.status_code, answer.reason_phrase, answer.headers.raw_items(), answer.body)
         case _, "lost":
             return WebSocketConnectionClosedException(LOST)
+        case _ if text.endswith(_CUT_SHORT):
+            return WebSocketConnectionClosedException(LOST)
     return WebSocketException(f"Invalid WebSocket Header: {text}")
 
 
@@ -102,3 +104,6 @@ def headers_of(fields: Iterable[tuple[str, str]]) -> dict[str, str]:
         key = name.lower()
         found[key] = f"{found[key]}; {value}" if key == "set-cookie" and key in found else value
     return found
+
+
+_CUT_SHORT = "before the opening handshake was over"

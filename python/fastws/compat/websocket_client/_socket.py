@@ -46,6 +46,7 @@ class sock_opt:  # noqa: N801
         sslopt: Options of TLS.
         timeout: Seconds that a call may wait; None for no limit.
         native: Whether fastws may have the socket that is dialled.
+        frames: Whether messages in fragments are to be given so.
     """
 
     def __init__(self, sockopt: Sequence[tuple[Any, ...]] | None, sslopt: dict[str, Any] | None) -> None:
@@ -53,6 +54,7 @@ class sock_opt:  # noqa: N801
         self.sslopt: dict[str, Any] = {} if sslopt is None else sslopt
         self.timeout: Timeout = None
         self.native = False
+        self.frames = False
 
 
 def setdefaulttimeout(timeout: Timeout) -> None:
