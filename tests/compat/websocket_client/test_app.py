@@ -284,10 +284,27 @@ def test_pings():
 
 
 def test_a_pong_that_does_not_come():
-    with Peer(Wire.read_to_end) as peer:
+    with Peer(Wire.answer_close) as peer:
         app, noted = app_of(peer.url)
         assert app.run_forever(ping_interval=0.06, ping_timeout=0.05) is True
     assert noted == [("open",), ("error", "ping/pong timed out"), ("close", None, None)]
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [({}, "Connection is closed"), ({"ping_interval": 0.06, "ping_timeout": 0.05}, "ping/pong timed out")],
+)
+def test_a_callback_that_shuts_the_socket_down(options, said):
+    def script(wire):
+        wire.send(peers.text("one"))
+        return wire.read_to_end()
+
+    with Peer(script) as peer:
+        app, noted = app_of(
+            peer.url, "message", "error", then=lambda app, note: note[0] == "message" and app.sock.shutdown()
+        )
+        assert app.run_forever(**options) is True
+    assert noted == [("message", "one"), ("error", said)]
 
 
 @pytest.mark.parametrize(
@@ -324,7 +341,7 @@ def test_an_interrupt_ends_it():
         if note == ("open",):
             os.kill(os.getpid(), signal.SIGINT)
 
-    with Peer(peers.ignoring_the_end(Wire.read_to_end)) as peer:
+    with Peer(Wire.answer_close) as peer:
         app, noted = app_of(peer.url, then=then)
         app.run_forever()
     assert [note[0] for note in noted] == ["open", "error", "close"]
@@ -335,7 +352,7 @@ def test_an_exit_leaves_it():
         if note == ("open",):
             raise SystemExit(3)
 
-    with Peer(peers.ignoring_the_end(Wire.read_to_end)) as peer:
+    with Peer(Wire.answer_close) as peer:
         app, noted = app_of(peer.url, then=then)
         with pytest.raises(SystemExit):
             app.run_forever()

@@ -29,8 +29,7 @@ from ._abnf import (
     continuous_frame,
     frame_buffer,
 )
-from ._app import WebSocketApp, set_reconnect
-from ._app import set_reconnect as setReconnect  # noqa: N812 - the name of releases before 1.9
+from ._app import WebSocketApp, set_reconnect, setReconnect
 from ._core import WebSocket, create_connection
 from ._exceptions import (
     WebSocketAddressException,

@@ -32,6 +32,9 @@ def set_reconnect(reconnectInterval: float) -> None:  # noqa: N803
     RECONNECT = reconnectInterval
 
 
+setReconnect = set_reconnect  # noqa: N816 - its name before 1.9
+
+
 class WebSocketApp:
     """A connection that ``run_forever`` opens, keeps up and reads. All callbacks get this object first.
 
