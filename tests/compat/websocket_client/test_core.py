@@ -65,6 +65,27 @@ def test_fragments_by_hand():
     assert frames == [(TEXT, False, b"\xc3"), (PING, True, b"between"), (0, True, b"\xa4"), (BINARY, True, b"binary")]
 
 
+def test_reserved_bits_are_sent():
+    abnf = websocket.ABNF
+    with Peer(lambda wire: wire.read_frame()) as peer, connected(peer) as ws:
+        ws.send_frame(abnf(1, 1, 0, 1, abnf.OPCODE_BINARY, data=b"x"))
+    assert peer.results == [(BINARY, b"x", True, 5)]
+
+
+def test_fragments_are_finished_before_another_message():
+    abnf = websocket.ABNF
+    with Peer(lambda wire: wire.read_frames(3)) as peer, connected(peer) as ws:
+        ws.send_frame(abnf.create_frame("one", abnf.OPCODE_TEXT, 0))
+        for late in (lambda: ws.send("two"), lambda: ws.send_frame(abnf.create_frame("two", abnf.OPCODE_TEXT))):
+            with pytest.raises(ValueError, match="begun"):
+                late()
+        ws.send_frame(abnf.create_frame(b"", abnf.OPCODE_CONT))
+        with pytest.raises(ValueError):
+            ws.send_frame(abnf.create_frame(b"", abnf.OPCODE_CONT))
+        ws.send("two")
+    assert [frame.payload for frame in peer.results[0]] == [b"one", b"", b"two"]
+
+
 def test_frames_that_are_none_are_refused():
     abnf = websocket.ABNF
     with Peer() as peer, connected(peer) as ws:

@@ -64,7 +64,7 @@ class Dispatcher(DispatcherBase):
         sock = self.app.sock.sock
         if isinstance(sock, Line):
             while self.app.keep_running:
-                if sock._closed and self.app.ping_timeout and (stop := self.app.stop_ping) is not None:
+                if sock.is_closed and self.app.ping_timeout and (stop := self.app.stop_ping) is not None:
                     stop.wait(self.ping_timeout)  # a callback shut it down: the Pong that is missing tells of it
                 elif sock.ready(self.ping_timeout) and not read_callback():
                     return

@@ -59,10 +59,12 @@ def handshake(sock: Any, url: str, hostname: str, port: int, resource: str, **op
         WebSocketException: It does not grant what was asked for.
     """
     headers, key = _get_handshake_headers(resource, url, hostname, port, options)
-    dump("request header", "\r\n".join(headers))
     subprotocols = options.get("subprotocols")
     if isinstance(sock, Line):
+        headers.remove(f"Sec-WebSocket-Key: {key}")  # the native side draws one
+        dump("request header", "\r\n".join(headers))
         return _native(sock, hostname, resource, headers, subprotocols)
+    dump("request header", "\r\n".join(headers))
     request = "\r\n".join(headers).encode()
     while request:
         request = request[send(sock, request) :]

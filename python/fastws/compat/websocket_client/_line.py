@@ -58,7 +58,7 @@ class Line(socket.socket):
     _seconds: Timeout = None
     _ahead: Item | Exception | None = None
     _signal: Signal | None = None
-    _sends_text = False
+    _is_unfinished = False
     _wants_frames = False
     _tls: Seen | None = None
 
@@ -251,6 +251,8 @@ class Line(socket.socket):
                 length = len(payload) if payload.isascii() else len(payload.encode())
         else:
             length = memoryview(payload).nbytes
+        if self._is_unfinished:
+            self._begin()
         self._native.send(payload, opcode == ABNF.OPCODE_TEXT, timeout=self._seconds)
         if self._signal is not None:
             self._look_again()
@@ -267,26 +269,30 @@ class Line(socket.socket):
         if frame.opcode not in ABNF.OPCODES:
             raise ValueError("Invalid OPCODE")
         payload = frame.data.encode("latin-1") if isinstance(frame.data, str) else bytes(frame.data)
-        ws, opcode, length = self._native, frame.opcode, len(payload)
-        if opcode == ABNF.OPCODE_PING:
-            ws.ping(payload)
-        elif opcode == ABNF.OPCODE_PONG:
-            ws.pong(payload)
-        elif opcode == ABNF.OPCODE_CLOSE:
+        opcode, length, fin = frame.opcode, len(payload), bool(frame.fin)
+        if opcode == ABNF.OPCODE_CLOSE:
             self.say_goodbye(payload)
         else:
-            if opcode != ABNF.OPCODE_CONT:
-                self._sends_text = opcode == ABNF.OPCODE_TEXT
-            if not ws._send_fragment(payload, self._sends_text, bool(frame.fin), self._seconds):
+            if opcode in (ABNF.OPCODE_TEXT, ABNF.OPCODE_BINARY):
+                self._begin()
+            rsv = frame.rsv1 << 2 | frame.rsv2 << 1 | frame.rsv3
+            if not self._native._send_frame(opcode, fin, rsv, payload, self._seconds):
                 raise WebSocketTimeoutException("timed out")
+            if opcode <= ABNF.OPCODE_BINARY:
+                self._is_unfinished = not fin
         if self._signal is not None:
             self._look_again()
         return length + (6 if length < ABNF.LENGTH_7 else 8 if length < ABNF.LENGTH_16 else 14)
 
+    def _begin(self) -> None:
+        """A message begins. It would wait for the end of another one, which nobody else can send."""
+        if self._is_unfinished:
+            raise ValueError("the fragments of a message were begun: send its last one, which has fin, first")
+
     def say_goodbye(self, payload: bytes) -> None:
         """Sends a Close frame, behind all that was sent, unless one was sent."""
-        code = int.from_bytes(payload[:2], "big") if payload else None
-        self._native._close(code, payload[2:].decode())
+        code = int.from_bytes(payload[:2], "big") if payload else _NO_CODE
+        self._native._close(None if code == _NO_CODE else code, payload[2:].decode())
 
     def goodbye(self, payload: bytes, timeout: Timeout) -> ABNF | None:
         """Sends a Close frame and waits for the peer's, which is returned; None if it did not come in time."""
@@ -320,6 +326,11 @@ class Line(socket.socket):
                     self._looks_ahead = True
                     self._look(0)
         return self._signal.fileno()
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether it was closed by ourselves."""
+        return super().fileno() < 0
 
     def gettimeout(self) -> Timeout:
         """Seconds that a call may wait; None for no limit."""
