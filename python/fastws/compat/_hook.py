@@ -1,9 +1,9 @@
 """The import hook: which imports get a drop-in instead of the original.
 
-A finder in front of all others answers for the names in ``_DROP_INS``. It answers with the drop-in's own module, so that
-``websockets.asyncio.client`` and ``fastws.compat.websockets.asyncio.client`` are one object: a class has one identity,
-and pickle finds it by the name that needs no hook. A finder is called with the interpreter's import lock, so it imports
-nothing itself, nor waits for who does: a loader does.
+A finder in front of all others answers for the names in ``_DROP_INS``. It answers with the drop-in's own module, so
+that ``websockets.asyncio.client`` and ``fastws.compat.websockets.asyncio.client`` are one object: a class has one
+identity, and pickle finds it by the name that needs no hook. A finder is called with the interpreter's import lock: it
+imports nothing itself, nor waits for who does; a loader does.
 """
 
 from __future__ import annotations
