@@ -31,6 +31,9 @@ from plugin import matches  # noqa: E402 - beside this file
 
 KINDS = ("public", "internal", "original")
 BASE = ("pytest>=8.4", "pytest-timeout==2.4.0")
+SHOWN = 25
+"""Faults of one run that are printed."""
+
 WAIT = 1800
 """Seconds for one suite at one version: whatever hangs that pytest-timeout does not end."""
 
@@ -122,8 +125,10 @@ def main() -> int:
             print(f"\n==> {suite.name}: {suite.package} {version}{', the original' * options.original}", flush=True)
             outcome = _run(suite, version, rest, original=options.original)
             rows.append((suite.name, version, outcome))
-            for fault in outcome.faults:
+            for fault in outcome.faults[:SHOWN]:
                 print(f"    {fault}")
+            if len(outcome.faults) > SHOWN:
+                print(f"    and {len(outcome.faults) - SHOWN} more; {outcome.faults[-1]}")
     _print_table(rows)
     return 1 if any(outcome.faults for _, _, outcome in rows) else 0
 
