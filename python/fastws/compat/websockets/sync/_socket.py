@@ -1,75 +1,47 @@
-"""The socket of a connection, for what may be asked of it."""
+"""The socket of a blocking connection, for what may be asked of it."""
 
 from __future__ import annotations
 
-import contextlib
-import socket
-from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+import ssl
+from typing import TYPE_CHECKING, Any, cast
+
+from fastws.compat.websockets._transport import Socket
 
 if TYPE_CHECKING:
     from .connection import Connection
 
-__all__ = ["SocketView"]
+__all__ = ["BlockingSocket"]
 
 
-class SocketView:
-    """The socket as the user of a connection may have it: its addresses and options, not its bytes.
+class BlockingSocket(Socket):
+    """A connection's socket: its addresses and options, and where it has TLS of Python's ``ssl``, what that tells.
 
     Args:
-        given: What ``create_connection`` was given.
+        ws: The connection.
+        tls: Its TLS, where Python's ``ssl`` does it.
+        server_hostname: The name that the server's certificate was checked for; None without TLS.
     """
 
-    def __init__(self, given: Any) -> None:
-        self.family = given.family
-        self.type = given.type
-        self.proto = given.proto
-        self.server_hostname: str | None = None
-        """The name that the server's certificate was checked for; None without TLS."""
-        self._fileno = -1
+    def __init__(self, ws: Connection, tls: ssl.SSLObject | None, server_hostname: str | None) -> None:
+        super().__init__(cast("Any", ws))
+        self._tls = tls
+        self.server_hostname = server_hostname
 
-    def of(self, ws: Connection) -> SocketView:
-        """It belongs to ``ws``."""
-        self._fileno = ws.fileno()
-        return self
-
-    def fileno(self) -> int:
-        """The descriptor, or -1 when it is closed."""
-        return self._fileno
-
-    def getsockname(self) -> Any:
-        """Our end's address."""
-        with self._borrowed() as sock:
-            return sock.getsockname()
-
-    def getpeername(self) -> Any:
-        """The other end's address."""
-        with self._borrowed() as sock:
-            return sock.getpeername()
-
-    def getsockopt(self, level: int, option: int, *size: int) -> Any:
-        """An option, as ``socket.getsockopt`` gives it."""
-        with self._borrowed() as sock:
-            return sock.getsockopt(level, option, *size)
-
-    def setsockopt(self, level: int, option: int, value: Any, *more: Any) -> None:
-        """Sets an option, as ``socket.setsockopt`` does."""
-        with self._borrowed() as sock:
-            sock.setsockopt(level, option, value, *more)
-
-    def gettimeout(self) -> None:
+    def gettimeout(self) -> float | None:  # type: ignore[override]
         """None: calls of the connection have timeouts of their own."""
+        return None
 
     def settimeout(self, timeout: float | None) -> None:
         """Does nothing: calls of the connection have timeouts of their own."""
 
-    @contextlib.contextmanager
-    def _borrowed(self) -> Iterator[socket.socket]:
-        sock = socket.socket(self.family, self.type, self.proto, fileno=self._fileno)
-        try:
-            yield sock
-        finally:
-            sock.detach()
+    def version(self) -> str | None:
+        """The version of TLS, such as ``"TLSv1.3"``; None without TLS of Python's ``ssl``."""
+        return None if self._tls is None else self._tls.version()
 
-    def __repr__(self) -> str:
-        return f"<socket of a connection, fd={self._fileno}>"
+    def cipher(self) -> tuple[str, str, int] | None:
+        """The cipher suite, as ``ssl.SSLSocket.cipher`` has it; None without TLS of Python's ``ssl``."""
+        return None if self._tls is None else self._tls.cipher()
+
+    def getpeercert(self, binary_form: bool = False) -> Any:
+        """The server's certificate, as ``ssl.SSLSocket.getpeercert`` has it; None without TLS of Python's ``ssl``."""
+        return None if self._tls is None else self._tls.getpeercert(binary_form)

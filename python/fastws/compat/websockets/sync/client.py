@@ -15,6 +15,7 @@ from typing import Any, Literal, TypedDict, Unpack, overload
 import fastws
 from fastws import _options
 from fastws._opening import Upgrade
+from fastws._openssl import Stream
 from fastws.compat.websockets import _errors
 from fastws.compat.websockets._facade import Facade, MaxQueue, MaxSize
 from fastws.compat.websockets._redirects import MAX_REDIRECTS, is_redirect, redirected, without_credentials
@@ -186,7 +187,8 @@ class reconnect:  # noqa: N801 - a function to its users, as in websockets
                     f"connection of fastws is wanted, made of {ClientConnection.__module__}.ClientConnection"
                 )
             if upgrade.tls is not None:
-                connection._own.socket.server_hostname = upgrade.server_name
+                connection._own.server_hostname = upgrade.server_name
+                connection._own.tls = upgrade.tls.ssl_object if isinstance(upgrade.tls, Stream) else None
             return connection
 
         try:

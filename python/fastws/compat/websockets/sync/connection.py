@@ -6,6 +6,7 @@ import codecs
 import contextlib
 import logging
 import random
+import ssl
 import threading
 import uuid
 import weakref
@@ -25,7 +26,7 @@ from fastws.compat.websockets.typing import BytesLike, Data, DataLike, LoggerLik
 from . import _policy
 from ._modes import Streaming, class_for
 from ._pong import PongReceived
-from ._socket import SocketView
+from ._socket import BlockingSocket
 
 __all__ = ["Connection"]
 
@@ -44,14 +45,16 @@ class _Own:
         "protocol",
         "request",
         "response",
-        "socket",
+        "server_hostname",
+        "tls",
     )
 
-    def __init__(self, kind: type[Connection], protocol: Facade, socket: Any) -> None:
+    def __init__(self, kind: type[Connection], protocol: Facade) -> None:
         self.kind = kind
         self.modes: frozenset[type] = frozenset()
         self.protocol = protocol
-        self.socket = SocketView(socket)
+        self.tls: ssl.SSLObject | None = None
+        self.server_hostname: str | None = None
         self.logger: LoggerLike
         self.request: Request | None = None
         self.response: Response | None = None
@@ -100,7 +103,7 @@ class Connection(fastws.sync.Connection):
             write_limit=WRITE_LIMIT,
         )
         self = super().__new__(cls, _policy, chosen, True)
-        own = self._own = _Own(cls, protocol, socket)
+        own = self._own = _Own(cls, protocol)
         own.ping_interval, own.ping_timeout, own.close_timeout = ping_interval, ping_timeout, close_timeout
         protocol.tells_of(self)
         own.logger = logging.LoggerAdapter(protocol.logger, {"websocket": weakref.proxy(self)})
@@ -132,9 +135,9 @@ class Connection(fastws.sync.Connection):
         return self._own.protocol.debug
 
     @property
-    def socket(self) -> SocketView:
+    def socket(self) -> BlockingSocket:
         """The socket, for its options and addresses: bytes are not to be read from it or written to it."""
-        return self._own.socket.of(self)
+        return BlockingSocket(self, self._own.tls, self._own.server_hostname)
 
     @property
     def ping_interval(self) -> float | None:
