@@ -176,7 +176,7 @@ class connect:  # noqa: N801 - a function to its users, as in websockets
         busy_poll: Seconds = None,
         busy_poll_max: Seconds = 0.001,
         driver: Driver = "auto",
-        _delivery: Literal["messages", "fragments", "frames"] = "messages",
+        _delivery: Literal["messages", "fragments", "frames", "mixed"] = "messages",
         _unix: UnixPath | None = None,
         _make: Make | None = None,
         _proxy_security: Security | None = None,

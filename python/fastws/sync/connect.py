@@ -70,6 +70,7 @@ def connect(
     kernel_timestamps: bool = False,
     busy_poll: Seconds = None,
     background: bool = True,
+    _delivery: Literal["messages", "fragments", "frames", "mixed"] = "messages",
     _unix: UnixPath | None = None,
 ) -> Connection:
     """Opens a WebSocket connection without an event loop: ``with fastws.sync.connect(uri) as ws``.
@@ -143,6 +144,7 @@ def connect(
         kernel_timestamps=kernel_timestamps,
         busy_poll=busy_poll,
         busy_poll_max=1.0,  # of a turn of the event loop
+        _delivery=_delivery,
         _unix=_unix,
     )
     background = _options.switch("background", background)

@@ -21,6 +21,9 @@ pub enum Delivery {
     Messages,
     /// Each fragment of a message as its frame is complete, in order; text may split inside a character.
     Fragments,
+    /// Whole messages of one frame; of others, each fragment as its frame is complete, in order. A unit without `fin`, and
+    /// all up to the next with it, are fragments.
+    Mixed,
     /// Each frame, control frames too (which are still acted upon).
     Frames,
 }

@@ -454,7 +454,7 @@ fn limits_count_what_comes_out_of_the_filter_in_every_delivery() {
         fn restore(&mut self, _: Direction, _: Box<dyn Any + Send>) {}
     }
     let limits = Limits { max_message: 100, ..Limits::default() };
-    for delivery in [Delivery::Messages, Delivery::Fragments, Delivery::Frames] {
+    for delivery in [Delivery::Messages, Delivery::Fragments, Delivery::Mixed, Delivery::Frames] {
         let mut end = End::open(Config { limits: limits.clone(), delivery, ..quiet(Role::Client) });
         end.conn.set_filter(Box::new(Triple));
         end.frame(0x82, &[1; 33]).frame(0x02, &[1; 20]).frame(0x00, &[1; 13]);

@@ -167,6 +167,16 @@ impl Blocking {
         }
     }
 
+    /// Waits for the next piece of a message, see `Connection._recv_piece`. Raises as `recv`.
+    #[pyo3(signature = (timeout=None))]
+    fn _recv_piece(slf: &Bound<'_, Self>, timeout: Option<&Bound<'_, PyAny>>) -> PyResult<Py<PyAny>> {
+        let (deadline, seconds) = deadline(timeout)?;
+        match Self::receive_piece(slf, deadline)? {
+            Some(piece) => Ok(piece),
+            None => Err(PyTimeoutError::new_err(format!("no message within {seconds} s"))),
+        }
+    }
+
     fn __iter__(slf: Bound<'_, Self>) -> Bound<'_, Self> {
         slf
     }

@@ -161,6 +161,13 @@ impl Conn {
         Self::awaitable(slf, Want::Message(decode))
     }
 
+    /// Waits for the next piece of a message, as `delivery="mixed"` brings it: (opcode, fin, rsv, payload), where the opcode
+    /// is the message's in all of its pieces. A message that came whole, or was put together, is one piece. Until the last
+    /// piece of a message is taken, a reader of messages is told that another reads.
+    fn _recv_piece(slf: &Bound<'_, Self>) -> PyResult<Py<PyAny>> {
+        Self::awaitable(slf, Want::Piece)
+    }
+
     fn __aiter__(slf: &Bound<'_, Self>) -> PyResult<Py<PyAny>> {
         slf.get().check()?;
         awaitable::iterate(slf, Want::Next)

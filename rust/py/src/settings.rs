@@ -83,6 +83,7 @@ impl Settings {
         let delivery = match get("delivery")?.extract::<&str>()? {
             "fragments" => Delivery::Fragments,
             "frames" => Delivery::Frames,
+            "mixed" => Delivery::Mixed,
             _ => Delivery::Messages,
         };
         config.delivery = delivery;

@@ -25,14 +25,47 @@ impl Blocking {
         let _only = this.only_reader(slf)?;
         let check = || {
             let mut inner = this.inner.borrow_mut();
+            if inner.queue.is_empty() && inner.queue.has_pieces() && !inner.queue.is_taken_in_part() {
+                inner.queue.join(py, false)?;
+                this.took(py, &mut inner)?;
+            }
             if !inner.queue.is_empty() {
                 let taken = take(&mut inner, py);
                 this.took(py, &mut inner)?;
                 return taken.map(Some);
             }
-            if inner.core.data_over() || inner.phase == Phase::Closed {
+            let is_over = inner.core.data_over() || inner.phase == Phase::Closed;
+            if inner.queue.is_taken_in_part() && (!is_over || inner.queue.has_pieces()) {
+                drop(inner);
+                return Err(this.error(py, "concurrent", ()));
+            }
+            if is_over {
                 drop(inner);
                 return Err(this.error(py, over, (slf,)));
+            }
+            Ok(None)
+        };
+        match check()? {
+            Some(taken) => Ok(Some(taken)),
+            None => Self::wait(slf, deadline, check),
+        }
+    }
+
+    /// Gives the next piece of a message as soon as there is one; none: the time is over.
+    pub(super) fn receive_piece(slf: &Bound<'_, Self>, deadline: Option<Nanos>) -> PyResult<Option<Py<PyAny>>> {
+        let (py, this) = (slf.py(), slf.get());
+        this.check()?;
+        let _only = this.only_reader(slf)?;
+        let check = || {
+            let mut inner = this.inner.borrow_mut();
+            if inner.queue.has_piece_to_take() {
+                let taken = inner.queue.take_piece(py);
+                this.took(py, &mut inner)?;
+                return taken;
+            }
+            if inner.core.data_over() || inner.phase == Phase::Closed {
+                drop(inner);
+                return Err(this.error(py, "closed", (slf,)));
             }
             Ok(None)
         };
