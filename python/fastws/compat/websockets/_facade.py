@@ -114,7 +114,7 @@ class Facade:
             "ping_timeout": _seconds(ping_timeout),
             "close_timeout": _seconds(close_timeout),
             "messages": "auto",
-            "delivery": "messages",
+            "delivery": "mixed",
             "busy_poll": None,
             "busy_poll_max": 0.001,
             "quickack": False,
