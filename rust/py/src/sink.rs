@@ -2,20 +2,20 @@
 
 use std::collections::VecDeque;
 
-use fastws_core::{Event, Flow, Opcode, Sink, Unit};
+use fastws_core::{Delivery, Event, Flow, Opcode, Sink, Unit};
 use pyo3::prelude::*;
-use pyo3::types::{PyBytes, PyTuple};
+use pyo3::types::PyBytes;
 
-use crate::gc;
 use crate::landing::Landing;
-use crate::queue::Queue;
+use crate::queue::{Form, Queue};
+use crate::{gc, pieces};
 
 /// Puts what the core receives into the queue.
 pub(crate) struct QueueSink<'a, 'py> {
     py: Python<'py>,
     queue: &'a mut Queue,
     events: &'a mut VecDeque<Event>,
-    delivery: fastws_core::Delivery,
+    delivery: Delivery,
     room: usize,
     failed: Option<PyErr>,
 }
@@ -25,7 +25,7 @@ impl<'a, 'py> QueueSink<'a, 'py> {
         py: Python<'py>,
         queue: &'a mut Queue,
         events: &'a mut VecDeque<Event>,
-        delivery: fastws_core::Delivery,
+        delivery: Delivery,
     ) -> Self {
         Self { py, queue, events, delivery, room: PARSE_MESSAGES, failed: None }
     }
@@ -43,17 +43,9 @@ impl<'a, 'py> QueueSink<'a, 'py> {
     /// A fragment or frame: (opcode, fin, rsv, payload).
     fn push_piece(&mut self, unit: Unit, payload: &[u8]) {
         let _paused = gc::pause(self.py);
-        let made = PyTuple::new(
-            self.py,
-            [
-                (unit.opcode as u8).into_pyobject(self.py).map_or_else(|e| match e {}, Bound::into_any),
-                unit.fin.into_pyobject(self.py).map_or_else(|e| match e {}, |b| b.to_owned().into_any()),
-                unit.rsv.into_pyobject(self.py).map_or_else(|e| match e {}, Bound::into_any),
-                PyBytes::new(self.py, payload).into_any(),
-            ],
-        );
-        match made {
-            Ok(piece) => self.queue.push_piece(piece.into_any().unbind(), payload.len()),
+        let bytes = PyBytes::new(self.py, payload).into_any();
+        match pieces::made(self.py, unit.opcode, unit.fin, unit.rsv, bytes) {
+            Ok(piece) => self.queue.push_piece(piece, payload.len()),
             Err(error) => self.failed = Some(error),
         }
     }
@@ -64,23 +56,31 @@ impl Sink for QueueSink<'_, '_> {
 
     #[inline]
     fn whole(&mut self, unit: Unit, payload: &[u8]) -> Flow {
-        if self.delivery == fastws_core::Delivery::Messages {
-            self.queue.push_slice(unit, payload);
-        } else {
-            self.push_piece(unit, payload);
+        match self.delivery {
+            Delivery::Messages => self.queue.push_slice(unit, payload),
+            // Fragments are assembled.
+            Delivery::Mixed => self.failed = self.queue.push_whole(self.py, unit, payload).err().or(self.failed.take()),
+            Delivery::Fragments | Delivery::Frames => self.push_piece(unit, payload),
         }
         self.flow()
     }
 
     fn lend(&mut self, unit: Unit, capacity: usize) -> Result<Landing, fastws_core::sink::OutOfMemory> {
-        let text = unit.opcode == Opcode::Text && self.queue.form == crate::queue::Form::Auto;
+        let is_piece = self.delivery == Delivery::Mixed && self.queue.is_piece(unit);
+        let text = unit.opcode == Opcode::Text && self.queue.form == Form::Auto && !is_piece;
         Landing::new(text, capacity)
     }
 
     fn assembled(&mut self, unit: Unit, payload: Landing) -> Flow {
-        if self.delivery != fastws_core::Delivery::Messages {
-            self.push_piece(unit, fastws_core::PayloadBuf::as_slice(&payload));
-        } else if let Err(error) = self.queue.push_assembled(self.py, unit, payload) {
+        let outcome = match self.delivery {
+            Delivery::Mixed if self.queue.is_piece(unit) => self.queue.push_fragment(self.py, unit, payload),
+            Delivery::Messages | Delivery::Mixed => self.queue.push_assembled(self.py, unit, payload),
+            Delivery::Fragments | Delivery::Frames => {
+                self.push_piece(unit, fastws_core::PayloadBuf::as_slice(&payload));
+                Ok(())
+            }
+        };
+        if let Err(error) = outcome {
             self.failed = Some(error);
         }
         self.flow()
@@ -96,7 +96,7 @@ impl Sink for QueueSink<'_, '_> {
 
     fn before_failure(&mut self) -> Flow {
         // The consumer gets to answer what came before, as it would if the network had cut the stream there.
-        if self.queue.is_empty() { Flow::Continue } else { Flow::Stop }
+        if self.queue.is_empty() && !self.queue.has_pieces() { Flow::Continue } else { Flow::Stop }
     }
 }
 

@@ -6,7 +6,7 @@ import logging
 import uuid
 import weakref
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 from fastws import _core, _options
 from fastws.compression import Compression, Deflate
@@ -67,6 +67,17 @@ class Facade:
         self.compression = compression
         self._tell: Callable[[], _Native | None] = lambda: None
 
+    @classmethod
+    def of(cls, protocol: Any) -> Self:
+        """The terms that a protocol of the installed ``websockets`` has, or another one of these."""
+        if isinstance(protocol, cls):
+            return protocol
+        uri = getattr(protocol, "uri", None) or getattr(protocol, "wsuri", None)
+        size = getattr(protocol, "max_message_size", None), getattr(protocol, "max_fragment_size", None)
+        made = cls(uri or WebSocketURI(False, "localhost", 80, "/", ""), max_size=size, logger=protocol.logger)
+        made.id = protocol.id
+        return made
+
     def settings(
         self,
         *,
@@ -103,7 +114,7 @@ class Facade:
             "ping_timeout": _seconds(ping_timeout),
             "close_timeout": _seconds(close_timeout),
             "messages": "auto",
-            "delivery": "messages",
+            "delivery": "mixed",
             "busy_poll": None,
             "busy_poll_max": 0.001,
             "quickack": False,
@@ -130,12 +141,12 @@ class Facade:
     @property
     def extensions(self) -> list[Any]:
         """The extensions that were agreed on."""
-        from .extensions.permessage_deflate import PerMessageDeflate
-
         ws = self._tell()
         terms = None if ws is None else ws._compression
         if terms is None:
             return []
+        from .extensions.permessage_deflate import PerMessageDeflate
+
         server_forgets, client_forgets, server_bits, client_bits = terms
         return [PerMessageDeflate(server_forgets, client_forgets, server_bits, client_bits)]
 

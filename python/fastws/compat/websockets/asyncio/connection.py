@@ -55,7 +55,7 @@ class Connection(fastws.Connection):
         **_: Any,
     ) -> Self:
         """Makes the native connection; what a subclass's ``__init__`` takes besides is its own affair."""
-        settings = protocol.settings(
+        settings = Facade.of(protocol).settings(
             ping_interval=ping_interval,
             ping_timeout=ping_timeout,
             close_timeout=close_timeout,
@@ -74,7 +74,7 @@ class Connection(fastws.Connection):
         max_queue: MaxQueue = 16,
         write_limit: WriteLimit = 2**15,
     ) -> None:
-        self.protocol = protocol
+        self.protocol = protocol = Facade.of(protocol)
         protocol.tells_of(self)
         self.ping_interval = ping_interval
         self.ping_timeout = ping_timeout
