@@ -229,12 +229,14 @@ class Connection(_Native):
     def _start(
         self,
         fd: int,
-        request: Request,
+        request: Request | None,
         uri: str,
         tls: TlsContext | Secured | None = None,
         server_name: str | None = None,
         listener: Any | None = None,
+        opened: bool = False,
     ) -> asyncio.Future[None]: ...
+    def _try_send_frame(self, opcode: int, fin: bool, rsv: int, data: Any) -> bool: ...
     def _try_send(
         self, message: Any, text: bool | None = None, fin: bool | None = None, compress: bool | None = None
     ) -> bool: ...
@@ -362,11 +364,16 @@ class SyncConnection(_Native):
     def _open(
         self,
         fd: int,
-        request: Request,
+        request: Request | None,
         uri: str,
         tls: TlsContext | Secured | None = None,
         server_name: str | None = None,
         timeout: float | None = None,
+        opened: bool = False,
+    ) -> bool: ...
+    def _try_send_frame(self, opcode: int, fin: bool, rsv: int, data: Any) -> bool: ...
+    def _send_frame(
+        self, opcode: int, fin: bool, rsv: int, data: Any, timeout: float | timedelta | None = None
     ) -> bool: ...
     def _batch(
         self,
@@ -700,6 +707,7 @@ class Request:
         origin: str | None,
         user_agent: str | None,
         extensions: list[str],
+        any_extension: bool = False,
     ) -> Self: ...
     @property
     def uri(self) -> tuple[bool, str, int, str, str]: ...

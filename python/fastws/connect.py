@@ -177,6 +177,8 @@ class connect:  # noqa: N801 - a function to its users, as in websockets
         busy_poll_max: Seconds = 0.001,
         driver: Driver = "auto",
         _delivery: Literal["messages", "fragments", "frames", "mixed"] = "messages",
+        _rsv: int = 0,
+        _extensions: Sequence[str] | None = None,
         _unix: UnixPath | None = None,
         _make: Make | None = None,
         _proxy_security: Security | None = None,
@@ -222,6 +224,7 @@ class connect:  # noqa: N801 - a function to its users, as in websockets
             close_timeout=close_timeout,
             messages=messages,
             delivery=_delivery,
+            rsv=_rsv,
             busy_poll=busy_poll,
             busy_poll_max=busy_poll_max,
             quickack=quickack,
@@ -253,6 +256,7 @@ class connect:  # noqa: N801 - a function to its users, as in websockets
             polls=busy_poll is not None,
             kernel_timestamps=kernel_timestamps,
             make=_make,
+            extensions=_extensions,
         )
         # What is wrong with the headers is said here, not at the first attempt, which this one is for.
         self._prepared: _core.Request | None = self._plan.request(self._plan.first())

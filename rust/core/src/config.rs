@@ -35,6 +35,9 @@ pub struct Config {
     pub role: Role,
     /// Granularity of delivery.
     pub delivery: Delivery,
+    /// RSV bits, RSV1 being 4, that the peer may set on data frames; for `Delivery::Frames`. They belong to an extension
+    /// that looks at the frames when they were delivered: with any, what text is on the wire is not known, nor checked.
+    pub reserved_bits: u8,
     /// Limits on what arrives.
     pub limits: Limits,
     /// Bytes that the send queue may hold.
@@ -61,6 +64,7 @@ impl Config {
         Self {
             role,
             delivery: Delivery::Messages,
+            reserved_bits: 0,
             limits: Limits::default(),
             max_send_bytes: MAX_SEND_BYTES,
             max_send_messages: MAX_SEND_MESSAGES,

@@ -181,7 +181,8 @@ impl<B: PayloadBuf> Connection<B> {
             Reading::Over => Ok((input.len(), Flow::Continue)),
             Reading::Handshake => self.receive_handshake(input, now, sink),
             Reading::Header { partial, have } => {
-                let reserved = self.filter.as_ref().map_or(0, |slot| slot.filter.reserved_bits());
+                let reserved =
+                    self.filter.as_ref().map_or(self.config.reserved_bits, |slot| slot.filter.reserved_bits());
                 let before = *have as usize;
                 let more = input.len().min(MAX_HEADER - before);
                 partial[before..before + more].copy_from_slice(&input[..more]);
@@ -296,7 +297,11 @@ impl<B: PayloadBuf> Connection<B> {
             self.reading = Reading::Control { header, payload: input.to_vec() };
             return Ok((input.len(), Flow::Continue));
         }
-        let opcode = self.assembly.admit(&header, &self.config.limits)?;
+        let mut opcode = self.assembly.admit(&header, &self.config.limits)?;
+        if self.config.reserved_bits != 0 {
+            // Text is what the extension makes of it.
+            opcode = Opcode::Binary;
+        }
         self.stats.payload_received += header.length;
         let whole = usize::try_from(header.length).ok().filter(|&length| length <= input.len());
         if self.filter.is_none()

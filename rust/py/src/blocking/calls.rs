@@ -126,6 +126,23 @@ impl Blocking {
         }
     }
 
+    /// Tries to send a frame as it is. False: it has to wait.
+    pub(super) fn try_send_frame(
+        &self,
+        slf: &Bound<'_, Self>,
+        opcode: u8,
+        fin: bool,
+        rsv: u8,
+        data: &Bound<'_, PyAny>,
+    ) -> PyResult<bool> {
+        match payload::send_frame(&self.inner, opcode, fin, rsv, data)? {
+            None => Err(self.error(slf.py(), "not_sendable", (data,))),
+            Some(Ok(())) => Ok(true),
+            Some(Err(Misuse::QueueFull { .. } | Misuse::ControlFull(_) | Misuse::FragmentOrder)) => Ok(false),
+            Some(Err(misuse)) => Err(self.misuse(slf, &misuse)),
+        }
+    }
+
     /// Refuses a forked child.
     #[inline]
     pub(super) fn check(&self) -> PyResult<()> {
