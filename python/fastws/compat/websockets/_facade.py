@@ -12,13 +12,13 @@ from fastws import _core, _options
 from fastws.compression import Compression, Deflate
 
 from .datastructures import Headers
-from .exceptions import ConnectionClosed
+from .exceptions import ConnectionClosed, InvalidState
 from .extensions import Extension
 from .extensions._frames import Through, negotiated, offers
 from .extensions._native import agreed, is_native
 from .frames import Close
 from .protocol import CLIENT, CLOSED, CONNECTING, Side, State
-from .typing import LoggerLike, Origin, Subprotocol
+from .typing import BytesLike, LoggerLike, Origin, Subprotocol
 from .uri import WebSocketURI
 
 if TYPE_CHECKING:
@@ -198,6 +198,20 @@ class Facade:
         """What reading and sending raise."""
         assert self.state is CLOSED, "connection isn't closed yet"
         return self._closed()
+
+    def send_text(self, data: BytesLike) -> None:
+        """Sends UTF-8 as text, without waiting: what ``broadcast`` of the installed ``websockets`` calls."""
+        self._open().send_nowait(data, text=True)
+
+    def send_binary(self, data: BytesLike) -> None:
+        """The same for binary."""
+        self._open().send_nowait(data, text=False)
+
+    def _open(self) -> Any:
+        ws = self._tell()
+        if ws is None:
+            raise InvalidState(f"connection is {self.state.name.lower()}")
+        return ws
 
     def _closed(self) -> ConnectionClosed:
         from ._policy import closed
