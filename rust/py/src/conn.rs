@@ -142,10 +142,10 @@ impl Conn {
             let opening = this.inner.borrow_mut().rare.opening.take();
             resolve(slf.py(), opening, None)?;
         }
-        called?;
         if has_more {
             Hub::run_soon(this.hub.bind(slf.py()), token)?;
         }
+        called?;
         Ok(future)
     }
 

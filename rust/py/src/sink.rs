@@ -16,6 +16,8 @@ pub(crate) struct QueueSink<'a, 'py> {
     queue: &'a mut Queue,
     events: &'a mut VecDeque<Event>,
     delivery: Delivery,
+    /// What lies whole in the input is a message, and nothing is behind the queue's slots.
+    takes_slices: bool,
     room: usize,
     failed: Option<PyErr>,
 }
@@ -27,7 +29,12 @@ impl<'a, 'py> QueueSink<'a, 'py> {
         events: &'a mut VecDeque<Event>,
         delivery: Delivery,
     ) -> Self {
-        Self { py, queue, events, delivery, room: PARSE_MESSAGES, failed: None }
+        let takes_slices = match delivery {
+            Delivery::Messages => true,
+            Delivery::Mixed => !queue.has_pieces(),
+            Delivery::Fragments | Delivery::Frames => false,
+        };
+        Self { py, queue, events, delivery, takes_slices, room: PARSE_MESSAGES, failed: None }
     }
 
     /// Whether Python had memory for everything.
@@ -38,6 +45,16 @@ impl<'a, 'py> QueueSink<'a, 'py> {
     fn flow(&mut self) -> Flow {
         self.room = self.room.saturating_sub(1);
         if self.room == 0 || self.failed.is_some() { Flow::Stop } else { Flow::Continue }
+    }
+
+    /// What lies whole in the input: a fragment, a frame, or a message behind pieces.
+    #[cold]
+    fn push_other(&mut self, unit: Unit, payload: &[u8]) {
+        if self.delivery != Delivery::Mixed {
+            self.push_piece(unit, payload);
+        } else if let Err(error) = self.queue.push_whole(self.py, unit, payload) {
+            self.failed = Some(error);
+        }
     }
 
     /// A fragment or frame: (opcode, fin, rsv, payload).
@@ -56,11 +73,10 @@ impl Sink for QueueSink<'_, '_> {
 
     #[inline]
     fn whole(&mut self, unit: Unit, payload: &[u8]) -> Flow {
-        match self.delivery {
-            Delivery::Messages => self.queue.push_slice(unit, payload),
-            // Fragments are assembled.
-            Delivery::Mixed => self.failed = self.queue.push_whole(self.py, unit, payload).err().or(self.failed.take()),
-            Delivery::Fragments | Delivery::Frames => self.push_piece(unit, payload),
+        if self.takes_slices {
+            self.queue.push_slice(unit, payload);
+        } else {
+            self.push_other(unit, payload);
         }
         self.flow()
     }
@@ -73,7 +89,10 @@ impl Sink for QueueSink<'_, '_> {
 
     fn assembled(&mut self, unit: Unit, payload: Landing) -> Flow {
         let outcome = match self.delivery {
-            Delivery::Mixed if self.queue.is_piece(unit) => self.queue.push_fragment(self.py, unit, payload),
+            Delivery::Mixed if self.queue.is_piece(unit) => {
+                self.takes_slices = false;
+                self.queue.push_fragment(self.py, unit, payload)
+            }
             Delivery::Messages | Delivery::Mixed => self.queue.push_assembled(self.py, unit, payload),
             Delivery::Fragments | Delivery::Frames => {
                 self.push_piece(unit, fastws_core::PayloadBuf::as_slice(&payload));

@@ -321,7 +321,8 @@ class Connect(client.connect):
         made = self._create_protocol(host=uri.host, port=uri.port, secure=uri.secure, **self._protocol_kwargs)
         if not isinstance(made, WebSocketClientProtocol):
             raise TypeError(
-                f"create_protocol made {made!r}, which is no WebSocketClientProtocol of {__name__}: derive from that one"
+                f"create_protocol made {made!r}, which is no WebSocketClientProtocol of {__name__}: "
+                "derive from that one"
             )
         return made
 

@@ -82,10 +82,11 @@ class Connection(fastws.sync.Connection):
     __slots__ = ("__dict__", "_own")
 
     _own: _Own
+    _is_extended = False
 
     def __new__(
         cls,
-        socket: Any,
+        socket: Any,  # noqa: ARG004 - as in websockets; it was taken over
         protocol: Facade,
         *,
         ping_interval: float | None = 20,
@@ -95,6 +96,8 @@ class Connection(fastws.sync.Connection):
         **_: Any,  # what a subclass takes besides
     ) -> Self:
         """Makes the native connection; ``__init__`` is for classes made of this one."""
+        if not protocol.is_native and not cls._is_extended:
+            cls = _extended(cls)  # noqa: PLW0642
         chosen = protocol.settings(
             ping_interval=ping_interval,
             ping_timeout=ping_timeout,
@@ -316,6 +319,13 @@ class Connection(fastws.sync.Connection):
         own = self._own
         own.modes -= {mode}
         self.__class__ = class_for(own.kind, own.modes)
+
+
+def _extended(kind: Any) -> Any:
+    """``kind`` for frames that extensions in Python have to see."""
+    from ._extended import extended
+
+    return extended(kind)
 
 
 WRITE_LIMIT = 2**16
