@@ -86,7 +86,6 @@ def test_as_listed_there_are_no_faults(harness, suite):
     [
         ({"private": "failed", "racy": "passed", "fine": "failed"}, "failed: tests/test_a.py::test_fine"),
         ({"private": "passed", "racy": "passed"}, "passed, but listed as not passed: tests/test_a.py::test_private"),
-        ({"private": "skipped", "racy": "passed"}, "skipped, but listed as not passed: tests/test_a.py::test_private"),
         ({"racy": "passed"}, "listed, but none of a test: tests/test_a.py::test_private*"),
     ],
 )
