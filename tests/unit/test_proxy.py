@@ -10,7 +10,7 @@ import fastws
 from fastws import proxy
 from fastws._loop_io import _LoopIo
 from fastws.proxy import Proxy
-from fastws.sync._io import BlockingIo, finish
+from fastws.sync._io import _BlockingIo, finish
 from fastws.target import Target
 
 # URLs.
@@ -232,7 +232,7 @@ def test_without_an_event_loop_a_function_is_a_plain_one():
     async def coroutine(uri):
         raise AssertionError("not run")
 
-    io = BlockingIo(1.0, background=False)
+    io = _BlockingIo(1.0, background=False)
     target = Target.parse("ws://feed/")
     assert finish(proxy.choose(lambda uri: "http://p:1", target, io)) == Proxy("http", "p", 1)
     with pytest.raises(TypeError, match=r"the function given as proxy= is async, .* plain function"):

@@ -24,17 +24,31 @@ if TYPE_CHECKING:
     from fastws.dial import Address, Dialling
     from fastws.proxy import Proxy
 
-__all__ = ["BlockingIo", "Late", "finish", "open_in_thread"]
+__all__ = ["finish", "open_in_thread"]
 
 T = TypeVar("T")
 
 
-def open_in_thread(plan: Plan, request: _core.Request | None, *, background: bool, policy: Any = _policy) -> Connection:
-    """The connection that ``plan`` describes, open. Raises what ``connect()`` does, or what ``policy`` makes."""
-    opening = Opening(plan, request, BlockingIo(plan.open_timeout, background=background, policy=policy))
+def open_in_thread(
+    plan: Plan, request: _core.Request | None, *, background: bool, make: Callable[[Upgrade], Connection] | None = None
+) -> Connection:
+    """The connection that ``plan`` describes, open. Raises what ``connect()`` does.
+
+    Args:
+        plan: How.
+        request: The upgrade request of its first leg, if one is made already.
+        background: Whether a helper reads while no call waits.
+        make: Makes the connection, with a class, policy and settings of its own; by default those of ``fastws.sync``.
+    """
+    if make is None:
+
+        def make(upgrade: Upgrade) -> Connection:
+            return Connection(_policy, upgrade.plan.settings, background)
+
+    opening = Opening(plan, request, _BlockingIo(plan.open_timeout, make))
     try:
         return cast("Connection", finish(opening.run()))
-    except Late as error:
+    except _Late as error:
         raise opening.late() from error
     except ConnectError as error:
         opening.progress.noted(error)
@@ -53,26 +67,25 @@ def finish(coroutine: Coroutine[Any, Any, T]) -> T:
     raise AssertionError("an opening without an event loop waited for one")
 
 
-class Late(Exception):
+class _Late(Exception):
     """The time is over. No TimeoutError: the system has such errors of its own."""
 
 
-class BlockingIo:
-    """See ``Io``. Everything raises ``Late`` when ``timeout`` seconds are over."""
+class _BlockingIo:
+    """See ``Io``. Everything raises ``_Late`` when ``timeout`` seconds are over."""
 
-    __slots__ = ("_background", "_deadline", "_policy")
+    __slots__ = ("_deadline", "_make")
 
-    def __init__(self, timeout: float | None, *, background: bool, policy: Any = _policy) -> None:
+    def __init__(self, timeout: float | None, make: Callable[[Upgrade], Connection]) -> None:
         self._deadline = None if timeout is None else time.monotonic() + timeout
-        self._background = background
-        self._policy = policy
+        self._make = make
 
     def _left(self) -> float | None:
         if self._deadline is None:
             return None
         left = self._deadline - time.monotonic()
         if left <= 0:
-            raise Late
+            raise _Late
         return left
 
     @property
@@ -155,7 +168,7 @@ class BlockingIo:
         except TimeoutError as error:
             if error.errno is not None:
                 raise  # the system's
-            raise Late from error
+            raise _Late from error
         finally:
             sock.setblocking(False)
 
@@ -174,7 +187,7 @@ class BlockingIo:
 
     async def upgrade(self, upgrade: Upgrade, progress: Progress) -> Connection:
         try:
-            ws = Connection(self._policy, upgrade.plan.settings, self._background)
+            ws = self._make(upgrade)
         except BaseException:
             upgrade.sock.close()
             raise
@@ -187,7 +200,7 @@ class BlockingIo:
                 os.close(fd)
             raise
         if not is_open:
-            raise Late
+            raise _Late
         progress.ws = None
         return ws
 
@@ -195,7 +208,7 @@ class BlockingIo:
 class _Connected:
     """For python-socks a proxy in front of the proxy, and the socket that is connected to it, whose waits end."""
 
-    def __init__(self, io: BlockingIo, sock: socket.socket) -> None:
+    def __init__(self, io: _BlockingIo, sock: socket.socket) -> None:
         self._io = io
         self._sock = sock
 

@@ -14,7 +14,8 @@ from fastws._openssl import Context
 from fastws.connect import connect as _connect  # what a connection is to be; awaited, it would open one
 from fastws.errors import DialError, OpenTimeout, ProxyError, SocketOptionError
 from fastws.proxy import Proxy
-from fastws.sync._io import BlockingIo, Late, finish, open_in_thread
+from fastws.sync._io import _BlockingIo, _Late, finish, open_in_thread
+from fastws.sync.connection import Connection
 from fastws.tunnel import Tunnel
 
 from . import _policy, _tls
@@ -32,7 +33,7 @@ from ._ssl_compat import SSLWantReadError, ssl
 from ._url import get_proxy_info
 
 if TYPE_CHECKING:
-    from fastws.sync.connection import Connection
+    from fastws._opening import Upgrade
 
 __all__ = ["Line", "adopt", "dial"]
 
@@ -104,7 +105,7 @@ class Line(socket.socket):
         sock = socket.socket(self.family, self.type, self.proto, fileno=os.dup(socket.socket.fileno(self)))
         try:
             planned = self._planned(sock, host, resource, headers)
-            self._ws = ws = open_in_thread(planned._plan, planned._prepared, background=False, policy=_policy)
+            self._ws = ws = open_in_thread(planned._plan, planned._prepared, background=False, make=_made)
             self._receive = ws.recv
         except OpenTimeout as error:
             raise WebSocketTimeoutException("Connection timed out") from error
@@ -410,6 +411,11 @@ class Line(socket.socket):
         return found
 
 
+def _made(upgrade: Upgrade) -> Connection:
+    """A native connection whose exceptions are ours. No thread reads while no call waits, as in websocket-client."""
+    return Connection(_policy, upgrade.plan.settings, False)
+
+
 def _not_open(_: Timeout) -> NoReturn:
     raise WebSocketConnectionClosedException("Connection is closed")
 
@@ -458,8 +464,8 @@ def dial(host: str, port: int, is_secure: bool, options: Any, proxy: Any) -> soc
     ]
     dialling = _dial.Dialling(options=set_on_it)
     try:
-        return finish(_dialled(BlockingIo(timeout or None, background=False), host, port, chosen, dialling))
-    except Late:
+        return finish(_dialled(_BlockingIo(timeout or None, _made), host, port, chosen, dialling))
+    except _Late:
         raise TimeoutError("timed out") from None
     except ProxyError as error:
         raise _proxy_failed(error) from error
@@ -468,7 +474,7 @@ def dial(host: str, port: int, is_secure: bool, options: Any, proxy: Any) -> soc
 
 
 async def _dialled(
-    io: BlockingIo, host: str, port: int, chosen: Proxy | None, dialling: _dial.Dialling
+    io: _BlockingIo, host: str, port: int, chosen: Proxy | None, dialling: _dial.Dialling
 ) -> socket.socket:
     shown = f"{host}:{port}"
     if chosen is not None:
