@@ -417,6 +417,23 @@ def test_close_codes_that_are_none(status):
                 close(status)
 
 
+def test_close_codes_that_may_not_be_sent():
+    with Peer(Wire.read_to_end) as peer, connected(peer) as ws:
+        with pytest.raises(ValueError):
+            ws.send_close(websocket.STATUS_ABNORMAL_CLOSED)
+        ws.connected = True
+        ws.close(websocket.STATUS_ABNORMAL_CLOSED)
+        assert ws.sock is None
+    assert peer.results == [[]]
+
+
+def test_closing_without_a_code():
+    with Peer() as peer, connected(peer) as ws:
+        ws.close(websocket.STATUS_STATUS_NOT_AVAILABLE)
+        assert ws.close_frame.data == b""
+    assert peer.results[0][-1].payload == b""
+
+
 def test_a_close_frame_without_waiting():
     with Peer(echo) as peer, connected(peer) as ws:
         ws.send_close(1000, "done")

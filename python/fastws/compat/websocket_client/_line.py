@@ -197,7 +197,7 @@ class Line(socket.socket):
         return int(self.ready(0))
 
     def _take_ahead(self) -> Item:
-        if not self._look(self._seconds):
+        if self._ahead is None and not self._look(self._seconds):
             raise self._timed_out()
         item = self._ahead
         if isinstance(item, Exception):
