@@ -401,6 +401,8 @@ class Cork:
 class _Iteration(Generic[_T]):
     def __aiter__(self) -> Self: ...
     def __anext__(self) -> Coroutine[Any, Any, _T]: ...
+    def aclose(self) -> Coroutine[Any, Any, None]:
+        """Ends the iteration; awaiting this waits for nothing."""
 
 @final
 class Settings:

@@ -25,11 +25,14 @@ if TYPE_CHECKING:
 
     Native = Connection | BlockingConnection
 
-__all__ = ["Leg", "OnAuthChallenge", "Opening", "Plan", "Progress", "Upgrade"]
+__all__ = ["Leg", "Make", "OnAuthChallenge", "Opening", "Plan", "Progress", "Upgrade"]
 
 TlsContext = _core.TlsContext | Context
 
 Driver = Literal["auto", "loop", "protocol"]
+
+Make = Callable[[Any, "Upgrade"], Any]
+"""Makes the connection for an upgrade; the first argument is its event loop."""
 
 OnAuthChallenge = Callable[[Response], HeadersLike | Awaitable[HeadersLike | None] | None]
 
@@ -61,6 +64,8 @@ class Plan:
     polls: bool
     """It is to look for messages instead of sleeping."""
     kernel_timestamps: bool
+    make: Make | None = None
+    """What a drop-in has instead of our own class."""
     extensions: Sequence[str] | None = None
     """What is offered, as in the header, by who judges the answer; None: what the settings do themselves."""
 

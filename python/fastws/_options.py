@@ -211,6 +211,7 @@ def checked(
     kernel_timestamps: bool,
     compression: Compression,
     rsv: int = 0,
+    auto_pong: bool = True,
 ) -> dict[str, Any]:
     """The settings by name, as the native side takes them. Raises TypeError and ValueError."""
     if max_send_queue is None or max_send_bytes is None:
@@ -226,7 +227,7 @@ def checked(
         "ping_interval": seconds("ping_interval", ping_interval, _OR_OFF),
         "ping_timeout": seconds("ping_timeout", ping_timeout),
         "close_timeout": seconds("close_timeout", close_timeout),
-        "auto_pong": True,
+        "auto_pong": auto_pong,
         "delivery": delivery,
         "rsv": rsv,
         "messages": messages,
