@@ -108,7 +108,9 @@ class Message:
             UnicodeDecodeError: It is not UTF-8, and is to be ``str``.
         """
         if self._has_begun is not (frame.opcode is CONT):
-            raise ProtocolError("unexpected continuation frame" if frame.opcode is CONT else "expected a continuation frame")
+            raise ProtocolError(
+                "unexpected continuation frame" if frame.opcode is CONT else "expected a continuation frame"
+            )
         if not self._has_begun:
             self._has_begun = True
             is_text = frame.opcode is TEXT if self._decode is None else self._decode

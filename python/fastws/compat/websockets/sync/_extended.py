@@ -5,11 +5,10 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Iterable, Iterator, Mapping
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import Any, NoReturn
 
 from fastws.compat.websockets._policy import closed, no_room, not_sendable
 from fastws.compat.websockets.exceptions import (
-    ConcurrencyError,
     ConnectionClosedOK,
     PayloadTooBig,
     ProtocolError,
