@@ -9,26 +9,14 @@ import base64
 import hashlib
 import socket
 
-import fastws.compat
 
-fastws.compat.install("websockets")
-
-
-def pytest_collection_modifyitems(config, items):
-    kept, left = [], []
+def pytest_collection_modifyitems(items):
     for item in items:
-        module, cls = item.module.__name__, item.cls and item.cls.__name__
-        if module == "tests.asyncio.test_connection":
-            if cls == "ServerConnectionTests":
-                left.append(item)
-                continue
-            item.cls.asyncSetUp = _connection_set_up
-        kept.append(item)
-    config.hook.pytest_deselected(items=left)
-    items[:] = kept
+        if item.module.__name__ == "tests.asyncio.test_connection" and item.cls.LOCAL.name == "CLIENT":
+            item.cls.asyncSetUp = _set_up
 
 
-async def _connection_set_up(self):
+async def _set_up(self):
     from tests.asyncio.connection import InterceptingConnection
     from tests.asyncio.test_connection import MS, RecordingProtocol
 
