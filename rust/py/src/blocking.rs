@@ -163,7 +163,10 @@ impl Blocking {
             Some(true) => Decode::Text,
             Some(false) => Decode::Bytes,
         };
-        let (deadline, seconds) = deadline(timeout)?;
+        let (deadline, seconds) = match deadline(timeout) {
+            Ok(until) => until,
+            Err(error) => slf.get().past(slf.py(), timeout, error)?,
+        };
         match Self::receive(slf, deadline, "closed", |inner, py| inner.take(py, decode))? {
             Some(message) => Ok(message),
             None => Err(PyTimeoutError::new_err(format!("no message within {seconds} s"))),

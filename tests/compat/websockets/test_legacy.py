@@ -94,7 +94,8 @@ def test_additional_headers_do_as_well(run):
 def test_names_that_are_deprecated_say_so(run):
     async def main():
         async with serving() as server:
-            with pytest.warns(DeprecationWarning, match="rename timeout to close_timeout") as warned:
+            with warnings.catch_warnings(record=True) as warned:
+                warnings.simplefilter("always")
                 connecting = connect(
                     uri_of(server), timeout=3, klass=WebSocketClientProtocol, loop=asyncio.get_running_loop()
                 )

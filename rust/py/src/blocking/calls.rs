@@ -164,6 +164,21 @@ impl Blocking {
         payload::misuse(self.policy.bind(slf.py()), slf, misuse)
     }
 
+    /// When a call with a timeout below zero gives up: at once, where the policy `takes_past_deadlines`.
+    #[cold]
+    pub(super) fn past(
+        &self,
+        py: Python<'_>,
+        timeout: Option<&Bound<'_, PyAny>>,
+        error: PyErr,
+    ) -> PyResult<(Option<Nanos>, f64)> {
+        let is_past = timeout.is_some_and(|timeout| timeout.lt(0.0).unwrap_or(false));
+        if is_past && self.policy.bind(py).hasattr("takes_past_deadlines")? {
+            return Ok((Some(clock::monotonic()), 0.0));
+        }
+        Err(error)
+    }
+
     /// Closes the socket without a word.
     pub(super) fn abandon(&self) {
         if let Some(helper) = &self.helper {

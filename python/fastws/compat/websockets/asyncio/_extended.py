@@ -4,23 +4,26 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 from collections.abc import AsyncIterable, AsyncIterator, Iterable, Mapping
+from datetime import timedelta
 from typing import Any, NoReturn
 
 from fastws.compat.websockets import _policy
 from fastws.compat.websockets.exceptions import ConnectionClosedOK, PayloadTooBig, ProtocolError
 from fastws.compat.websockets.extensions._frames import Message, Through, joined
-from fastws.compat.websockets.frames import BINARY, CONT, TEXT, CloseCode, Frame, Opcode
+from fastws.compat.websockets.frames import BINARY, CONT, CTRL_OPCODES, TEXT, CloseCode, Frame, Opcode
 from fastws.compat.websockets.typing import BytesLike, Data, DataLike
 
 from .connection import Connection
 
-__all__ = ["ExtendedConnection"]
+__all__ = ["ExtendedConnection", "extended"]
 
 
 class ExtendedConnection(Connection):
     """See ``Connection``. Frames are native, messages are put together here; Pings, Pongs and Close stay native."""
 
+    _is_extended = True
     _through: Through
     _frames: list[Frame]
     """Those of a message that a ``recv`` has begun to wait for."""
@@ -33,7 +36,7 @@ class ExtendedConnection(Connection):
 
     # Receiving.
 
-    async def recv(self, decode: bool | None = None) -> Any:  # type: ignore[override]
+    async def recv(self, decode: bool | None = None) -> Any:
         """The next message; see ``fastws.Connection.recv``."""
         with self._reader(_policy.concurrent()):
             while not (self._frames and self._frames[-1].fin):
@@ -48,14 +51,14 @@ class ExtendedConnection(Connection):
     def __aiter__(self) -> Any:
         return self
 
-    async def __anext__(self) -> Data:  # type: ignore[override]
+    async def __anext__(self) -> Data:
         try:
             message: Data = await self.recv()
         except ConnectionClosedOK:
             raise StopAsyncIteration from None
         return message
 
-    async def recv_streaming(self, decode: bool | None = None) -> AsyncIterator[Any]:  # type: ignore[override]
+    async def recv_streaming(self, decode: bool | None = None) -> AsyncIterator[Any]:
         """The next message in the fragments in which it comes; see ``Connection.recv_streaming``."""
         with self._reader(_policy.concurrent_streaming()):
             message, fin = Message(decode), False
@@ -74,6 +77,8 @@ class ExtendedConnection(Connection):
 
     async def _next_frame(self) -> Frame:
         received: Any = await super().recv()
+        while received[0] in CTRL_OPCODES:  # they are dealt with already
+            received = await super().recv()
         try:
             return self._through.received(*received)
         except PayloadTooBig as error:
@@ -99,16 +104,17 @@ class ExtendedConnection(Connection):
 
     # Sending.
 
-    async def send(  # type: ignore[override]
+    async def send(
         self,
         message: DataLike | Iterable[DataLike] | AsyncIterable[DataLike],
         text: bool | None = None,
         *,
-        timeout: float | None = None,  # noqa: ASYNC109 - that of the native one
+        timeout: float | timedelta | None = None,  # noqa: ASYNC109 - that of the native one
         compress: bool | None = None,  # noqa: ARG002 - the extension's affair
     ) -> None:
         """Sends a message; see ``fastws.Connection.send``. One waits for the other, whole."""
-        async with asyncio.timeout(timeout):
+        seconds = timeout.total_seconds() if isinstance(timeout, timedelta) else timeout
+        async with asyncio.timeout(seconds):
             async with self._may_send_next:
                 if isinstance(message, str | BytesLike):
                     await self._send_frame(*_opcode_and_bytes(message, text), fin=True)
@@ -147,6 +153,13 @@ class ExtendedConnection(Connection):
             await self._drain_future(again=True)
         if self._is_above_write_limit:
             await self._drain_future()
+
+
+@functools.cache
+def extended(kind: Any) -> Any:
+    """``kind`` as an ``ExtendedConnection``; what it redefines itself stays in front."""
+    names = {"__module__": kind.__module__, "__qualname__": kind.__qualname__, "__doc__": kind.__doc__}
+    return type(kind.__name__, (kind, ExtendedConnection), names)
 
 
 async def _as_async(items: Iterable[object]) -> AsyncIterator[object]:

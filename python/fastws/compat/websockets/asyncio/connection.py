@@ -43,6 +43,9 @@ class Connection(fastws.Connection):
         write_limit: Bytes that wait to be sent above which ``send`` waits, or a pair (high, low).
     """
 
+    _is_extended = False
+    """Whether it is of the class whose extensions are in Python."""
+
     def __new__(
         cls,
         protocol: Facade,
@@ -55,7 +58,10 @@ class Connection(fastws.Connection):
         **_: Any,
     ) -> Self:
         """Makes the native connection; what a subclass's ``__init__`` takes besides is its own affair."""
-        settings = Facade.of(protocol).settings(
+        protocol = Facade.of(protocol)
+        if not protocol.is_native and not cls._is_extended:
+            cls = _extended(cls)  # noqa: PLW0642
+        settings = protocol.settings(
             ping_interval=ping_interval,
             ping_timeout=ping_timeout,
             close_timeout=close_timeout,
@@ -324,6 +330,13 @@ def _decoder(decode: bool | None, *, is_text: bool) -> codecs.IncrementalDecoder
     """Of pieces, of which one may end in the middle of a character."""
     wanted = is_text if decode is None else decode
     return codecs.getincrementaldecoder("utf-8")() if wanted else None
+
+
+def _extended(kind: Any) -> Any:
+    """``kind`` for frames that extensions in Python have to see."""
+    from ._extended import extended
+
+    return extended(kind)
 
 
 _STATES = {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NoReturn
@@ -14,14 +15,14 @@ from fastws.compat.websockets.exceptions import (
     ProtocolError,
 )
 from fastws.compat.websockets.extensions._frames import Message, Through, joined
-from fastws.compat.websockets.frames import BINARY, CONT, TEXT, CloseCode, Frame, Opcode
+from fastws.compat.websockets.frames import BINARY, CONT, CTRL_OPCODES, TEXT, CloseCode, Frame, Opcode
 from fastws.compat.websockets.typing import BytesLike, Data, DataLike
 
 from ._modes import Sending
 from ._policy import concurrent
 from .connection import Connection
 
-__all__ = ["ExtendedConnection"]
+__all__ = ["ExtendedConnection", "extended"]
 
 
 class ExtendedConnection(Connection):
@@ -29,6 +30,7 @@ class ExtendedConnection(Connection):
 
     __slots__ = ("_frames", "_is_reading", "_through")
 
+    _is_extended = True
     _through: Through
     _frames: list[Frame]
     """Those of a message that a ``recv`` has begun to wait for."""
@@ -46,7 +48,8 @@ class ExtendedConnection(Connection):
         with self._reader():
             while not (self._frames and self._frames[-1].fin):
                 left = None if deadline is None else max(0.0, deadline - time.monotonic())
-                self._frames.append(self._next_frame(left))
+                if (frame := self._next_frame(left)) is not None:
+                    self._frames.append(frame)
             frames, self._frames = self._frames, []
             message = Message(decode)
             try:
@@ -69,13 +72,16 @@ class ExtendedConnection(Connection):
         raise RuntimeError("batches() are native, and this connection has extensions in Python; iterate over messages")
 
     def _next_piece(self) -> tuple[int, bool, int, bytes]:
-        frame = self._frames.pop(0) if self._frames else self._next_frame(None)
+        frame = self._frames.pop(0) if self._frames else None
+        while frame is None:
+            frame = self._next_frame(None)
         return frame.opcode, frame.fin, 0, bytes(frame.data)
 
-    def _next_frame(self, timeout: float | None) -> Frame:
+    def _next_frame(self, timeout: float | None) -> Frame | None:
+        """What the extensions make of the next frame; None for a control frame, which is dealt with already."""
         received: Any = super().recv(timeout)
         try:
-            return self._through.received(*received)
+            return self._through.received(*received) if received[0] not in CTRL_OPCODES else None
         except PayloadTooBig as error:
             self._fail(CloseCode.MESSAGE_TOO_BIG, str(error), error)
         except ProtocolError as error:
@@ -109,7 +115,7 @@ class ExtendedConnection(Connection):
     ) -> None:
         """Sends a message; see ``fastws.sync.Connection.send``."""
         if isinstance(message, str | BytesLike):
-            self._send_frame(*_opcode_and_bytes(message, text), fin=True, timeout=timeout)
+            self._send_one(*_opcode_and_bytes(message, text), fin=True, timeout=timeout)
         elif isinstance(message, Mapping) or not isinstance(message, Iterable):
             raise not_sendable(message)
         else:
@@ -127,9 +133,9 @@ class ExtendedConnection(Connection):
                 if not isinstance(piece, kind):
                     raise TypeError("iterable must contain uniform types, bytes or str")
                 opcode, data = _opcode_and_bytes(piece, text)
-                self._send_frame(opcode if is_first else CONT, data, fin=False, timeout=timeout)
+                self._send_one(opcode if is_first else CONT, data, fin=False, timeout=timeout)
             if kind is not None:
-                self._send_frame(CONT, b"", fin=True, timeout=timeout)
+                self._send_one(CONT, b"", fin=True, timeout=timeout)
             is_whole = True
         finally:
             self._leave(Sending)
@@ -137,30 +143,17 @@ class ExtendedConnection(Connection):
                 with contextlib.suppress(Exception):
                     self._close(CloseCode.INTERNAL_ERROR, "error in fragmented message")
 
-    def _send_frame(self, opcode: Opcode, payload: BytesLike, *, fin: bool, timeout: float | None) -> None:
-        # What is behind a cork is waited for as behind a `send`.
-        self._cork()
-        try:
-            frame = self._through.to_send(opcode, payload, fin=fin)
-            if not self._try_send_frame(*frame):
-                attempt = _Attempt(self, frame)
-                if not self._wait_for(attempt, timeout):
-                    raise no_room(self, timeout)
-        finally:
-            self._uncork(timeout)
+    def _send_one(self, opcode: Opcode, payload: BytesLike, *, fin: bool, timeout: float | None) -> None:
+        frame = self._through.to_send(opcode, payload, fin=fin)
+        if not self._send_frame(*frame, timeout):
+            raise no_room(self, timeout or 0.0)
 
 
-class _Attempt:
-    """A future, as ``_wait_for`` asks it, that is done when a frame has found room."""
-
-    def __init__(self, ws: ExtendedConnection, frame: tuple[int, bool, int, bytes]) -> None:
-        self._ws = ws
-        self._frame = frame
-        self._is_done = False
-
-    def done(self) -> bool:
-        self._is_done = self._is_done or self._ws._try_send_frame(*self._frame)
-        return self._is_done
+@functools.cache
+def extended(kind: Any) -> Any:
+    """``kind`` as an ``ExtendedConnection``; what it redefines itself stays in front."""
+    names = {"__slots__": (), "__module__": kind.__module__, "__qualname__": kind.__qualname__, "__doc__": kind.__doc__}
+    return type(kind.__name__, (kind, ExtendedConnection), names)
 
 
 def _opcode_and_bytes(message: str | BytesLike, text: bool | None) -> tuple[Opcode, BytesLike]:

@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 
 __all__ = ["closed", "concurrent", "iteration_over", "misuse", "no_room", "not_sendable", "open_failed", "send_other"]
 
+takes_past_deadlines = True
+"""``recv(timeout=-1)`` looks for what is here, as in ``websockets``; else it is a ValueError."""
+
 
 def closed(ws: Connection) -> ConnectionClosed:
     """The exception of reading from or sending on a connection that ends. It says how, so the end is waited for."""

@@ -17,10 +17,11 @@ from fastws import _options
 from fastws._opening import Upgrade
 from fastws._openssl import Stream
 from fastws.compat.websockets import _errors
+from fastws.compat.websockets._dialling import admitted
 from fastws.compat.websockets._facade import Facade, MaxQueue, MaxSize
 from fastws.compat.websockets._redirects import MAX_REDIRECTS, is_redirect, redirected, without_credentials
 from fastws.compat.websockets.client import backoff, process_exception
-from fastws.compat.websockets.datastructures import Headers, HeadersLike
+from fastws.compat.websockets.datastructures import HeadersLike
 from fastws.compat.websockets.exceptions import InvalidStatus, SecurityError
 from fastws.compat.websockets.extensions import ClientExtensionFactory
 from fastws.compat.websockets.extensions._native import is_native, native_deflate
@@ -177,7 +178,9 @@ class reconnect:  # noqa: N801 - a function to its users, as in websockets
             logger=self.logger,
             compression=native_deflate(self.extensions) if is_native(self.extensions) else None,
         )
-        planned = fastws.connect(self.uri, open_timeout=left, **self._options(protocol), **self._way())
+        planned = fastws.connect(
+            self.uri, open_timeout=left, _extensions=protocol.offers(), **self._options(protocol), **self._way()
+        )
 
         def make(upgrade: Upgrade) -> Any:
             connection = self.create_connection(upgrade.sock, protocol, **self.connection_kwargs)
@@ -198,13 +201,15 @@ class reconnect:  # noqa: N801 - a function to its users, as in websockets
         except FastwsError as error:
             made = _errors.opening(error, self.uri)
             raise made from made.__cause__
-        assert isinstance(opened, ClientConnection)
-        return opened
+        connection: ClientConnection = opened
+        if not protocol.is_native:
+            _negotiate(connection)
+        return connection
 
     def _options(self, protocol: Facade) -> dict[str, Any]:
         """What is asked for."""
         agent = self.user_agent_header
-        headers = list(Headers(self.additional_headers or {}).raw_items())
+        headers = admitted(self.additional_headers)
         if any(name.lower() == "user-agent" for name, _ in headers):
             agent = None
         secure = parse_uri(self.uri).secure
@@ -415,6 +420,15 @@ def unix_connect(
         ValueError: Neither ``path`` nor ``sock`` is given, or both; and what ``connect`` raises.
     """
     return _opened(unix_reconnect(path, uri, **options), legacy)
+
+
+def _negotiate(connection: Any) -> None:
+    """What Python's extensions say to the server's answer. Raises NegotiationError."""
+    try:
+        connection._extend(connection.protocol.negotiate(connection.response.headers))
+    except BaseException:
+        connection._abort("the extensions were not agreed on")
+        raise
 
 
 def _check_socket_arguments(arguments: dict[str, Any]) -> None:

@@ -24,7 +24,7 @@ from fastws.compat.websockets.protocol import State
 from fastws.compat.websockets.typing import BytesLike, Data, DataLike, LoggerLike, Subprotocol
 
 from . import _policy
-from ._modes import Streaming, class_for
+from ._modes import Sending, Streaming, class_for
 from ._pong import PongReceived
 from ._socket import BlockingSocket
 
@@ -82,10 +82,11 @@ class Connection(fastws.sync.Connection):
     __slots__ = ("__dict__", "_own")
 
     _own: _Own
+    _is_extended = False
 
     def __new__(
         cls,
-        socket: Any,
+        socket: Any,  # noqa: ARG004 - as in websockets; it was taken over
         protocol: Facade,
         *,
         ping_interval: float | None = 20,
@@ -95,6 +96,8 @@ class Connection(fastws.sync.Connection):
         **_: Any,  # what a subclass takes besides
     ) -> Self:
         """Makes the native connection; ``__init__`` is for classes made of this one."""
+        if not protocol.is_native and not cls._is_extended:
+            cls = _extended(cls)  # noqa: PLW0642
         chosen = protocol.settings(
             ping_interval=ping_interval,
             ping_timeout=ping_timeout,
@@ -305,6 +308,25 @@ class Connection(fastws.sync.Connection):
     ) -> None:
         self.close(CloseCode.NORMAL_CLOSURE if exc_type is None else CloseCode.INTERNAL_ERROR)
 
+    # What `broadcast` of the installed `websockets` asks of a connection.
+
+    @property
+    def protocol_mutex(self) -> contextlib.AbstractContextManager[None]:
+        """Nothing: calls of a native connection are in order by themselves."""
+        return contextlib.nullcontext()
+
+    @property
+    def send_in_progress(self) -> bool:
+        """Whether a message is being sent in fragments."""
+        return Sending in self._own.modes
+
+    def send_data(self) -> None:
+        """Does nothing: what is sent leaves by itself."""
+
+    def send_nowait(self, message: Any, text: bool | None = None) -> None:
+        """Sends a message. It may wait where more than 64 KiB wait to be sent, as ``broadcast`` expects."""
+        self.send(message, text)
+
     # What its methods do differently for a while, without a question a message.
 
     def _enter(self, mode: type) -> None:
@@ -316,6 +338,13 @@ class Connection(fastws.sync.Connection):
         own = self._own
         own.modes -= {mode}
         self.__class__ = class_for(own.kind, own.modes)
+
+
+def _extended(kind: Any) -> Any:
+    """``kind`` for frames that extensions in Python have to see."""
+    from ._extended import extended
+
+    return extended(kind)
 
 
 WRITE_LIMIT = 2**16
