@@ -179,6 +179,7 @@ class connect:  # noqa: N801 - a function to its users, as in websockets
         _delivery: Literal["messages", "fragments", "frames", "mixed"] = "messages",
         _rsv: int = 0,
         _extensions: Sequence[str] | None = None,
+        _auto_pong: bool = True,
         _unix: UnixPath | None = None,
         _make: Make | None = None,
         _proxy_security: Security | None = None,
