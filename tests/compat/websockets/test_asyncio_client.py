@@ -202,7 +202,7 @@ async def test_network_errors_are_those_of_the_system():
 
 async def test_opening_has_a_time_limit():
     with socket.create_server(("127.0.0.1", 0)) as sock:
-        with pytest.raises(TimeoutError, match="^timed out during opening handshake$"):
+        with pytest.raises(TimeoutError, match=r"^timed out during opening handshake$"):
             await connect(f"ws://127.0.0.1:{sock.getsockname()[1]}/", open_timeout=0.05)
 
 
@@ -261,7 +261,9 @@ async def test_redirects_are_followed_and_secrets_stay_with_their_origin():
         async with connect(uri, additional_headers=secret) as ws:
             assert "Authorization" not in ws.request.headers
             assert ws.request.headers["X-Custom"] == "kept"
-        with pytest.raises(ValueError, match="cannot follow cross-origin redirect to .* with an explicit host or port"):
+        with pytest.raises(
+            ValueError, match=r"cannot follow cross-origin redirect to .* with an explicit host or port"
+        ):
             await connect(uri, host="localhost")
 
 

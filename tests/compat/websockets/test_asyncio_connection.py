@@ -170,6 +170,18 @@ async def test_binary_that_was_to_be_text_and_is_not_ends_the_connection():
         assert isinstance(raised.value.__cause__, UnicodeDecodeError)
 
 
+async def test_binary_that_is_not_text_cannot_be_received_as_text():
+    def handler(ws):
+        ws.send(b"\xff")
+        ws.send(b"b")
+        echo(ws)
+
+    async with opened(handler) as ws:
+        with pytest.raises(UnicodeDecodeError):
+            await ws.recv(decode=True)
+        assert await ws.recv(decode=True) == "b"
+
+
 async def test_a_message_that_was_taken_in_part_is_gone_through_to_its_end():
     async with opened(lambda ws: ws.send(["a", "b"])) as ws:
         pieces = ws.recv_streaming()

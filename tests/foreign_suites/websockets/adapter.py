@@ -1,7 +1,7 @@
 """Runs websockets' own asyncio tests against the drop-in: a pytest plugin, ``-p adapter``.
 
-The tests stay as they are. What is adapted is how ``test_connection`` gets its connection: it lets asyncio make one on a
-socket pair; ours takes the socket itself.
+The tests stay as they are. What is adapted is how ``test_connection`` gets its connection: it lets asyncio make one on
+a socket pair; ours takes the socket itself.
 """
 
 import asyncio
