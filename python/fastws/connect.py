@@ -180,7 +180,6 @@ class connect:  # noqa: N801 - a function to its users, as in websockets
         _auto_pong: bool = True,
         _rsv: int = 0,
         _extensions: Sequence[str] | None = None,
-        _auto_pong: bool = True,
         _unix: UnixPath | None = None,
         _make: Make | None = None,
         _proxy_security: Security | None = None,
