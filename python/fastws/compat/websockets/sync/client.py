@@ -160,7 +160,7 @@ class reconnect:  # noqa: N801 - a function to its users, as in websockets
                 error,
                 has_sock=self.sock is not None,
                 is_unix=self.unix_path is not None,
-                is_moved=self.open_socket_kwargs.get("address") is not None,
+                moved="host and port" if self.open_socket_kwargs.get("address") is not None else None,
             )
         except Exception as refusal:
             raise refusal from error
