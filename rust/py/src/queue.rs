@@ -55,6 +55,8 @@ pub(crate) struct Slot {
     pub address: usize,
     pub length: u32,
     pub tag: u8,
+    /// A frame's first byte, where frames are delivered as they are.
+    pub head: u8,
 }
 
 /// When the messages up to a number were received.
@@ -137,6 +139,7 @@ impl Queue {
             address: payload.as_ptr() as usize,
             length: payload.len() as u32,
             tag: SLICE | tag_of(unit),
+            head: head_of(unit),
         });
     }
 
@@ -154,6 +157,7 @@ impl Queue {
             address: object.into_ptr() as usize,
             length: u32::try_from(length).unwrap_or(u32::MAX),
             tag: tag_of(unit),
+            head: head_of(unit),
         });
         Ok(())
     }
@@ -162,7 +166,25 @@ impl Queue {
     pub fn push_piece(&mut self, piece: Py<PyAny>, length: usize) {
         let length = u32::try_from(length).unwrap_or(u32::MAX);
         self.bytes += length as usize;
-        self.slots.push_back(Slot { address: piece.into_ptr() as usize, length, tag: 0 });
+        self.slots.push_back(Slot { address: piece.into_ptr() as usize, length, tag: 0, head: 0 });
+    }
+
+    /// Takes the oldest frame, with its first byte.
+    #[inline]
+    pub fn pop_headed(&mut self, py: Python<'_>) -> Option<(u8, Taken)> {
+        let head = self.slots.front()?.head;
+        self.pop(py).map(|taken| (head, taken))
+    }
+
+    /// Where the header of the oldest frame begins, if it lies in the read buffer.
+    pub fn next_header(&self) -> Option<usize> {
+        let slot = self.slots.front().filter(|slot| slot.tag & SLICE != 0)?;
+        let header = match slot.length {
+            0..=125 => 2,
+            126..=0xffff => 4,
+            _ => 10,
+        };
+        Some(slot.address - header)
     }
 
     /// Takes the oldest message.
@@ -352,6 +374,12 @@ pub(crate) fn as_kind(object: Py<PyAny>, py: Python<'_>, text: bool) -> PyResult
 
 fn tag_of(unit: Unit) -> u8 {
     u8::from(unit.opcode == Opcode::Text) * TEXT + u8::from(unit.ascii) * ASCII
+}
+
+/// The first byte of a frame's header, as it was.
+#[inline]
+fn head_of(unit: Unit) -> u8 {
+    u8::from(unit.fin) << 7 | unit.rsv << 4 | unit.opcode as u8
 }
 
 /// A `bytes` of `length` bytes at `address`.

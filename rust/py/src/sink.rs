@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use fastws_core::{Event, Flow, Opcode, Sink, Unit};
+use fastws_core::{Delivery, Event, Flow, Opcode, Sink, Unit};
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyTuple};
 
@@ -15,7 +15,7 @@ pub(crate) struct QueueSink<'a, 'py> {
     py: Python<'py>,
     queue: &'a mut Queue,
     events: &'a mut VecDeque<Event>,
-    delivery: fastws_core::Delivery,
+    delivery: Delivery,
     room: usize,
     failed: Option<PyErr>,
 }
@@ -25,7 +25,7 @@ impl<'a, 'py> QueueSink<'a, 'py> {
         py: Python<'py>,
         queue: &'a mut Queue,
         events: &'a mut VecDeque<Event>,
-        delivery: fastws_core::Delivery,
+        delivery: Delivery,
     ) -> Self {
         Self { py, queue, events, delivery, room: PARSE_MESSAGES, failed: None }
     }
@@ -64,7 +64,7 @@ impl Sink for QueueSink<'_, '_> {
 
     #[inline]
     fn whole(&mut self, unit: Unit, payload: &[u8]) -> Flow {
-        if self.delivery == fastws_core::Delivery::Messages {
+        if matches!(self.delivery, Delivery::Messages | Delivery::Raw) {
             self.queue.push_slice(unit, payload);
         } else {
             self.push_piece(unit, payload);
@@ -78,7 +78,7 @@ impl Sink for QueueSink<'_, '_> {
     }
 
     fn assembled(&mut self, unit: Unit, payload: Landing) -> Flow {
-        if self.delivery != fastws_core::Delivery::Messages {
+        if !matches!(self.delivery, Delivery::Messages | Delivery::Raw) {
             self.push_piece(unit, fastws_core::PayloadBuf::as_slice(&payload));
         } else if let Err(error) = self.queue.push_assembled(self.py, unit, payload) {
             self.failed = Some(error);

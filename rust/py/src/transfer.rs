@@ -433,6 +433,9 @@ impl Inner {
     /// The wake-up ends, or the buffer is used again: nothing may point into it.
     pub(crate) fn settle_slices(&mut self, py: Python<'_>) -> PyResult<()> {
         self.queue.settle(py)?;
+        if self.shown.is_some() {
+            self.keep_shown(py)?;
+        }
         if let Some(attached) = &self.ring {
             attached.ring.get().store.borrow_mut().settle(py)?;
         }

@@ -2,6 +2,7 @@
 
 use super::{Connection, OpeningSide, SHARE};
 use crate::Nanos;
+use crate::assemble::Assembly;
 use crate::close::Close;
 use crate::config::{Delivery, Role};
 use crate::deflate::{self, Terms};
@@ -69,15 +70,18 @@ impl<B: PayloadBuf> Connection<B> {
             slot.share = SHARE;
         }
         self.stats.bytes_received += input.len() as u64;
+        let raw = self.config.delivery == Delivery::Raw;
         let simple = self.config.role == Role::Client
-            && self.config.delivery == Delivery::Messages
+            && (raw || self.config.delivery == Delivery::Messages)
             && self.filter.is_none()
             && self.config.limits.max_frame > 0xffff
             && self.config.limits.max_message > 0xffff;
         let mut at = 0;
         while at < input.len() {
             if simple && self.assembly.is_idle() && matches!(self.reading, Reading::Header { have: 0, .. }) {
-                let (used, outcome) = self.receive_whole(&input[at..], sink);
+                let rest = &input[at..];
+                let (used, outcome) =
+                    if raw { self.receive_whole_raw(rest, sink) } else { self.receive_whole(rest, sink) };
                 at += used;
                 match outcome {
                     Ok(Flow::Continue) if at == input.len() => break,
@@ -181,7 +185,10 @@ impl<B: PayloadBuf> Connection<B> {
             Reading::Over => Ok((input.len(), Flow::Continue)),
             Reading::Handshake => self.receive_handshake(input, now, sink),
             Reading::Header { partial, have } => {
-                let reserved = self.filter.as_ref().map_or(0, |slot| slot.filter.reserved_bits());
+                let reserved = match self.config.delivery {
+                    Delivery::Raw => 7,
+                    _ => self.filter.as_ref().map_or(0, |slot| slot.filter.reserved_bits()),
+                };
                 let before = *have as usize;
                 let more = input.len().min(MAX_HEADER - before);
                 partial[before..before + more].copy_from_slice(&input[..more]);
@@ -296,7 +303,11 @@ impl<B: PayloadBuf> Connection<B> {
             self.reading = Reading::Control { header, payload: input.to_vec() };
             return Ok((input.len(), Flow::Continue));
         }
-        let opcode = self.assembly.admit(&header, &self.config.limits)?;
+        let opcode = match self.config.delivery {
+            // Nothing is known of its message, so nothing is checked of it: as binary.
+            Delivery::Raw => Assembly::<B>::admit_alone(&header, &self.config.limits).map(|()| Opcode::Binary)?,
+            _ => self.assembly.admit(&header, &self.config.limits)?,
+        };
         self.stats.payload_received += header.length;
         let whole = usize::try_from(header.length).ok().filter(|&length| length <= input.len());
         if self.filter.is_none()
@@ -475,7 +486,9 @@ impl<B: PayloadBuf> Connection<B> {
         match self.config.delivery {
             Delivery::Messages => Unit { opcode, fin: true, rsv: 0, ascii: false },
             Delivery::Fragments => Unit { opcode, fin: header.fin, rsv: 0, ascii: false },
-            Delivery::Frames => Unit { opcode: header.opcode, fin: header.fin, rsv: header.rsv, ascii: false },
+            Delivery::Frames | Delivery::Raw => {
+                Unit { opcode: header.opcode, fin: header.fin, rsv: header.rsv, ascii: false }
+            }
         }
     }
 
@@ -489,6 +502,9 @@ impl<B: PayloadBuf> Connection<B> {
     ) -> Result<Flow, Error> {
         if let Some(key) = header.key {
             mask(payload, key, 0);
+        }
+        if self.config.delivery == Delivery::Raw {
+            return self.control_raw(header.opcode, payload, sink);
         }
         let mut close = None;
         match header.opcode {

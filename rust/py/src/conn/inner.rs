@@ -15,6 +15,7 @@ use crate::address::Address;
 use crate::budget::Budget;
 use crate::driver::Phase;
 use crate::extras::Extras;
+use crate::frames::Frame;
 use crate::hub::Token;
 use crate::landing::Landing;
 use crate::poller::Interest;
@@ -57,6 +58,8 @@ pub(crate) struct Inner {
     pub waiter: Option<Py<Waiter>>,
     pub spare: Option<Py<PyAny>>,
     pub batch: Option<Box<Awaited>>,
+    /// The frame that somebody is being shown.
+    pub shown: Option<Py<Frame>>,
     /// The present run of the consumer.
     pub run: Budget,
     // Sending.
@@ -216,6 +219,7 @@ impl Inner {
             waiter: None,
             spare: None,
             batch: None,
+            shown: None,
             reads: 0,
             run: Budget::new(),
             blocked: false,
