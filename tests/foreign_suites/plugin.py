@@ -1,0 +1,61 @@
+"""The pytest plugin of a run: leaves out what the suite leaves out, writes down what became of each test."""
+
+import fnmatch
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+_ORDER = ("passed", "skipped", "failed")
+
+
+def pytest_addoption(parser):
+    parser.addoption("--foreign-results", type=Path)
+    parser.addoption("--foreign-left-out", type=Path)
+
+
+def pytest_configure(config):
+    config.pluginmanager.register(_Record(config.getoption("--foreign-results")), "foreign-record")
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(config, items):
+    patterns = json.loads(config.getoption("--foreign-left-out").read_text())
+    left_out = [item for item in items if any(matches(item.nodeid, pattern) for pattern in patterns)]
+    if left_out:
+        config.hook.pytest_deselected(items=left_out)
+        items[:] = [item for item in items if item not in left_out]
+
+
+def matches(name, pattern):
+    """Whether a test's name is one of a pattern's; brackets, as of parameters, stand for themselves."""
+    return fnmatch.fnmatchcase(name, pattern.replace("[", "[[]"))
+
+
+class _Record:
+    """What became of each phase of each test, written at once: a crash may end them all."""
+
+    def __init__(self, file):
+        self._file = file
+        self._file.write_text("")
+
+    def _write(self, name, outcome, why):
+        with self._file.open("a") as file:
+            file.write(json.dumps([name, outcome, why]) + "\n")
+
+    def pytest_runtest_logstart(self, nodeid, location):
+        self._write(nodeid, "failed", "it never ended") if "PYTEST_XDIST_WORKER" not in os.environ else None
+
+    def pytest_runtest_logreport(self, report):
+        self._write(report.nodeid, report.outcome, _last_line(report))
+
+    def pytest_collectreport(self, report):
+        if report.failed:
+            self._write(report.nodeid, "failed", _last_line(report))
+
+
+def _last_line(report):
+    lines = str(report.longrepr or "").strip().splitlines()
+    errors = [line for line in lines if line.startswith("E  ")]
+    return (errors or lines or [""])[-1].removeprefix("E").strip()[:300]

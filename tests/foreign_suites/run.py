@@ -1,0 +1,314 @@
+"""Runs test files of other packages, as their source distributions have them, on fastws' drop-ins; see README.md."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import hashlib
+import json
+import os
+import platform
+import shutil
+import subprocess
+import sys
+import tarfile
+import tomllib
+import zipfile
+from collections import Counter
+from pathlib import Path
+
+from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
+from packaging.version import Version
+
+import fastws
+
+HERE = Path(__file__).resolve().parent
+ROOT = HERE.parent.parent
+BUILD = ROOT / "build" / "compat"
+sys.path.insert(0, str(HERE))
+from plugin import matches  # noqa: E402 - beside this file
+
+KINDS = ("public", "internal", "original")
+BASE = ("pytest>=8.4", "pytest-timeout==2.4.0")
+WAIT = 1800
+"""Seconds for one suite at one version: whatever hangs that pytest-timeout does not end."""
+
+
+class SuiteError(Exception):
+    """A suite's file says something that cannot be."""
+
+
+@dataclasses.dataclass(frozen=True)
+class NotPassed:
+    """Tests that are known not to pass, and why."""
+
+    tests: tuple[str, ...]
+    kind: str
+    reason: str
+    versions: SpecifierSet
+    sometimes: bool
+
+
+@dataclasses.dataclass(frozen=True)
+class Suite:
+    """One TOML file, see README.md."""
+
+    name: str
+    file: Path
+    package: str
+    versions: tuple[str, ...]
+    only: tuple[str, ...]
+    tests: tuple[str, ...]
+    requires: tuple[str, ...] = ()
+    requires_by_version: dict[str, list[str]] = dataclasses.field(default_factory=dict)
+    extras: tuple[str, ...] = ()
+    adapter: str | None = None
+    arguments: tuple[str, ...] = ()
+    folder: str = "."
+    timeout: float = 60
+    python: str = ""
+    environment: dict[str, str] = dataclasses.field(default_factory=dict)
+    left_out: tuple[str, ...] = ()
+    not_passed: tuple[NotPassed, ...] = ()
+
+    @classmethod
+    def read(cls, file: Path) -> Suite:
+        given = tomllib.loads(file.read_text())
+        path = file.relative_to(HERE)
+        known = {field.name for field in dataclasses.fields(cls)}
+        if unknown := given.keys() - known:
+            raise SuiteError(f"{path}: what is {', '.join(sorted(unknown))}?")
+        for key, value in given.items():
+            if key not in ("left_out", "not_passed") and isinstance(value, list):
+                given[key] = tuple(value)
+        given["left_out"] = tuple(test for entry in given.get("left_out", ()) for test in _listed(path, entry)["tests"])
+        given["not_passed"] = tuple(_not_passed(path, entry) for entry in given.get("not_passed", ()))
+        name = str(path.parent if path.name == "suite.toml" else path.with_suffix(""))
+        return cls(name=name, file=file, **given)
+
+    def wanted(self, version: str) -> list[str]:
+        """What its environment has at a version of the package."""
+        extras = f"[{','.join(self.extras)}]" if self.extras else ""
+        runtime = (ROOT / "requirements" / "runtime.txt").read_text().splitlines()
+        ours = [*BASE, *(line for line in runtime if line and not line.startswith("#"))]
+        theirs = [*self.requires, *self.requires_by_version.get(version, ())]
+        named = {Requirement(line).name.lower() for line in theirs}
+        return [f"{self.package}{extras}=={version}", *theirs, *(x for x in ours if Requirement(x).name not in named)]
+
+
+@dataclasses.dataclass
+class Outcome:
+    """What became of a suite at one version."""
+
+    passed: int
+    skipped: int
+    listed: Counter[str]
+    faults: list[str]
+
+
+def main() -> int:
+    options, rest = _arguments()
+    suites = [Suite.read(file) for file in sorted(HERE.glob("*/*.toml"))]
+    chosen = [suite for suite in suites if not options.suites or _is_chosen(suite, options.suites)]
+    if not chosen:
+        print(f"no such suite; there are {', '.join(suite.name for suite in suites)}", file=sys.stderr)
+        return 2
+    rows: list[tuple[str, str, Outcome]] = []
+    for suite in chosen:
+        for version in options.version or suite.versions:
+            if version not in suite.versions or platform.python_version() not in SpecifierSet(suite.python):
+                continue
+            print(f"\n==> {suite.name}: {suite.package} {version}{', the original' * options.original}", flush=True)
+            outcome = _run(suite, version, rest, original=options.original)
+            rows.append((suite.name, version, outcome))
+            for fault in outcome.faults:
+                print(f"    {fault}")
+    _print_table(rows)
+    return 1 if any(outcome.faults for _, _, outcome in rows) else 0
+
+
+def _arguments() -> tuple[argparse.Namespace, list[str]]:
+    given = sys.argv[1:]
+    given, rest = (given[: given.index("--")], given[given.index("--") + 1 :]) if "--" in given else (given, [])
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("suites", nargs="*", help="a folder, or a suite by name; all by default")
+    parser.add_argument("--version", action="append", help="only this version of the package")
+    parser.add_argument("--original", action="store_true", help="without the drop-in, for comparison")
+    return parser.parse_args(given), rest
+
+
+def _is_chosen(suite: Suite, names: list[str]) -> bool:
+    return any(suite.name == name.rstrip("/") or suite.name.startswith(name.rstrip("/") + "/") for name in names)
+
+
+def _listed(path: Path, entry: dict[str, object]) -> dict[str, list[str]]:
+    if not entry.get("tests") or not str(entry.get("reason", "")).strip():
+        raise SuiteError(f"{path}: an entry needs tests and a reason: {entry}")
+    return entry  # type: ignore[return-value]
+
+
+def _not_passed(path: Path, entry: dict[str, object]) -> NotPassed:
+    _listed(path, entry)
+    if entry.get("kind") not in KINDS:
+        raise SuiteError(f"{path}: kind is one of {', '.join(KINDS)}: {entry}")
+    versions = entry.get("versions", [])
+    return NotPassed(
+        tests=tuple(entry["tests"]),  # type: ignore[arg-type]
+        kind=str(entry["kind"]),
+        reason=str(entry["reason"]),
+        versions=SpecifierSet(",".join(versions)),  # type: ignore[arg-type]
+        sometimes=bool(entry.get("sometimes")),
+    )
+
+
+# ---- one run ---------------------------------------------------------------------------------------------------------
+
+
+def _run(suite: Suite, version: str, more: list[str], *, original: bool) -> Outcome:
+    python = _environment(suite, version)
+    source = _source(suite, version, python) / suite.folder
+    results, left_out = source / ".foreign-results", source / ".foreign-left-out"
+    left_out.write_text(json.dumps(suite.left_out))
+    results.unlink(missing_ok=True)
+    command = [str(python)]
+    if suite.only and not original:
+        command += ["-m", "fastws.compat", "run", "--only", ",".join(suite.only)]
+    command += ["-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "no:fastws", "-p", "plugin"]
+    command += ["--foreign-results", str(results), "--foreign-left-out", str(left_out)]
+    if suite.adapter and not original:
+        command += ["-p", suite.adapter.removesuffix(".py")]
+    command += [f"--timeout={suite.timeout}", "--tb=short", *suite.arguments, *more, *suite.tests]
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(("PYTEST_", "PYTHON"))}
+    environment |= suite.environment
+    environment = {name: value for name, value in environment.items() if value}
+    environment["PYTHONPATH"] = os.pathsep.join([str(_our_path()), str(HERE), str(suite.file.parent)])
+    log = source / ".foreign-log"
+    with log.open("wb") as file:
+        try:
+            status = subprocess.run(
+                command, cwd=source, env=environment, stdout=file, stderr=subprocess.STDOUT, timeout=WAIT, check=False
+            ).returncode
+        except subprocess.TimeoutExpired:
+            status = -1
+    became = _read(results)
+    outcome = _judge(suite, version, became, whole=not more and not original)
+    if status not in (0, 1) or not became:
+        tail = log.read_text(errors="replace").splitlines()[-30:]
+        outcome.faults.append("\n    ".join([f"pytest ended with {status}:", *tail]))
+    if outcome.faults:
+        outcome.faults.append(f"what pytest said: {log}")
+    return outcome
+
+
+def _read(results: Path) -> dict[str, tuple[str, str]]:
+    """Of each test the worst that was written; that it began counts only if nothing else came."""
+    became: dict[str, tuple[str, str]] = {}
+    began = "it never ended"
+    for line in results.read_text().splitlines() if results.exists() else ():
+        name, outcome, why = json.loads(line)
+        before = became.get(name)
+        if before is None or before[1] == began or _SEVERITY[outcome] > _SEVERITY[before[0]]:
+            became[name] = (outcome, why)
+    return became
+
+
+_SEVERITY = {"passed": 0, "skipped": 1, "failed": 2}
+
+
+def _judge(suite: Suite, version: str, became: dict[str, tuple[str, str]], *, whole: bool) -> Outcome:
+    listed: Counter[str] = Counter()
+    faults = []
+    expected: dict[str, NotPassed] = {}
+    for entry in suite.not_passed:
+        if not entry.versions.contains(Version(version), prereleases=True):
+            continue
+        for pattern in entry.tests:
+            found = [name for name in became if matches(name, pattern)]
+            expected |= dict.fromkeys(found, entry)
+            if not found and whole:
+                faults.append(f"listed, but none of a test: {pattern}")
+    for name, (outcome, why) in became.items():
+        entry = expected.get(name)
+        if outcome == "failed":
+            if entry is None:
+                faults.append(f"failed: {name}\n        {why}")
+            else:
+                listed[entry.kind] += 1
+        elif entry is not None and not entry.sometimes:
+            faults.append(f"{outcome}, but listed as not passed: {name}")
+    counts = Counter(outcome for outcome, _ in became.values())
+    return Outcome(counts["passed"], counts["skipped"], listed, faults)
+
+
+def _print_table(rows: list[tuple[str, str, Outcome]]) -> None:
+    head = ("suite", "version", "passed", "public", "internal", "original", "skipped", "")
+    lines = [head]
+    for name, version, outcome in rows:
+        numbers = [outcome.passed, *(outcome.listed[kind] for kind in KINDS), outcome.skipped]
+        lines.append((name, version, *map(str, numbers), "NOT AS LISTED" if outcome.faults else ""))
+    widths = [max(len(line[column]) for line in lines) for column in range(len(head))]
+    print("\nTests that passed, and that did not: of public behaviour, of internals, of the original itself\n")
+    for line in lines:
+        cells = [text.rjust(width) for text, width in zip(line, widths, strict=True)]
+        print("  ".join([line[0].ljust(widths[0]), line[1].ljust(widths[1]), *cells[2:]]).rstrip())
+
+
+# ---- environments and sources ----------------------------------------------------------------------------------------
+
+
+def _our_path() -> Path:
+    """A folder for PYTHONPATH that has fastws alone, the one that this process has."""
+    folder = BUILD / "path"
+    folder.mkdir(parents=True, exist_ok=True)
+    link, package = folder / "fastws", Path(fastws.__file__).parent
+    if not link.is_symlink() or link.readlink() != package:
+        link.unlink(missing_ok=True)
+        link.symlink_to(package)
+    return folder
+
+
+def _environment(suite: Suite, version: str) -> Path:
+    """The Python of an environment with what the suite wants, made once for all suites that want the same."""
+    wanted = suite.wanted(version)
+    key = hashlib.sha256(json.dumps([platform.python_version(), sorted(wanted)]).encode()).hexdigest()[:10]
+    folder = BUILD / "environments" / f"{suite.package}-{version}-{key}"
+    python, made = folder / "bin" / "python", folder / ".made"
+    if not made.exists():
+        shutil.rmtree(folder, ignore_errors=True)
+        subprocess.run([sys.executable, "-m", "venv", str(folder)], check=True)
+        subprocess.run(
+            [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", *wanted], check=True
+        )
+        made.touch()
+    return python
+
+
+def _pip(python: Path) -> list[str]:
+    return [str(python), "-m", "pip", "--disable-pip-version-check"]
+
+
+def _source(suite: Suite, version: str, python: Path) -> Path:
+    """The unpacked source distribution."""
+    folder = BUILD / "sources" / f"{suite.package}-{version}"
+    if not folder.exists():
+        archives = BUILD / "archives" / f"{suite.package}-{version}"
+        if not archives.exists():
+            wanted = ["--no-deps", "--no-binary", suite.package, f"{suite.package}=={version}"]
+            subprocess.run([*_pip(python), "download", "--quiet", "--dest", str(archives), *wanted], check=True)
+        [archive] = archives.iterdir()
+        part = folder.with_name(folder.name + ".part")
+        shutil.rmtree(part, ignore_errors=True)
+        if archive.suffix == ".zip":
+            zipfile.ZipFile(archive).extractall(part)
+        else:
+            with tarfile.open(archive) as tar:
+                tar.extractall(part, filter="data")
+        [inner] = part.iterdir()
+        inner.rename(folder)
+        part.rmdir()
+    return folder
+
+
+if __name__ == "__main__":
+    sys.exit(main())
