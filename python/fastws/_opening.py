@@ -61,6 +61,8 @@ class Plan:
     polls: bool
     """It is to look for messages instead of sleeping."""
     kernel_timestamps: bool
+    proxy_sock: socket.socket | None = None
+    """A socket that is connected to the proxy, for the first way through it; it is taken over."""
 
     def check_transport(self, loop: str) -> None:
         """Raises ValueError for what needs the socket itself, where ``loop`` keeps it in a transport."""
@@ -258,7 +260,7 @@ class Opening:
         if chosen.scheme == "https":
             tell("was to be reached by TLS, and the trusted certificates were being loaded")
             tls = (await self._plan.proxy_tls.context(self._io.wait), self._plan.proxy_tls.name(chosen.host))
-        tunnel = Tunnel(self._io, chosen, self._plan.dialling, headers, shown, tell, tls)
+        tunnel = Tunnel(self._io, chosen, self._plan.dialling, headers, shown, tell, tls, self._plan.proxy_sock)
         sock, outer = await tunnel.open(leg.host, leg.port)
         progress.note("upgrade")
         return await self._attempt(sock, leg, context, outer=outer)

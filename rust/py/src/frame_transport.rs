@@ -9,6 +9,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyByteArray, PyBytes};
 
 use crate::conn::Conn;
+use crate::hub::Hub;
 use crate::payload;
 
 /// Sends frames over a connection whose delivery is `raw`, and is told of those that come. What a subclass has to have:
@@ -110,7 +111,7 @@ impl FrameTransport {
     ///     rsv3: The third.
     ///
     /// Raises:
-    ///     ValueError: The offset is less than 14 or behind the buffer's end, there is no buffer, or it is a Close frame.
+    ///     ValueError: The offset is less than 14 or behind the buffer's end, there is no buffer, or it is Close.
     ///     RuntimeError: The call comes from another thread than the connection's.
     #[pyo3(signature = (msg_type, buffer, msg_offset, fin=true, rsv1=false, rsv2=false, rsv3=false))]
     #[expect(clippy::too_many_arguments, clippy::fn_params_excessive_bools, reason = "a frame's header has them")]
@@ -167,8 +168,7 @@ impl FrameTransport {
         Self::send_object(slf, FIN | Opcode::Pong as u8, message)
     }
 
-    /// Sends a Close frame. The connection stays until ``disconnect``, or until the peer ends it. A second one is not
-    /// sent.
+    /// Sends a Close frame, once. The connection stays until ``disconnect``, or until the peer ends it.
     ///
     /// Args:
     ///     close_code: The code; 0 sends a frame without one.
@@ -214,6 +214,17 @@ impl FrameTransport {
             } else {
                 inner.core.abort("disconnected");
             }
+        }
+        Conn::sync(&conn)
+    }
+
+    /// Reads no more from here on, or again.
+    fn _hold_reading(slf: &Bound<'_, Self>, hold: bool) -> PyResult<()> {
+        slf.get().check("pause_reading")?;
+        let Ok(conn) = slf.get().conn(slf.py()) else { return Ok(()) };
+        conn.get().inner.borrow_mut().held = hold;
+        if let Some(token) = conn.get().token().filter(|_| !hold) {
+            Hub::run_soon(conn.get().hub.bind(slf.py()), token)?;
         }
         Conn::sync(&conn)
     }

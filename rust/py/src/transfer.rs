@@ -175,6 +175,7 @@ impl Inner {
     pub(crate) fn may_read(&self) -> bool {
         self.fd >= 0
             && self.paused.is_none()
+            && !self.held
             && !self.core.is_parked()
             && !self.core.has_stream_ended()
             && self.phase != Phase::Tcp
@@ -189,6 +190,7 @@ impl Inner {
     /// The peer ended its half or reset while we did not read: what is left in the kernel is bounded, and behind it is
     /// the end. What it becomes where it is compressed is not, so that has a bound of its own.
     pub(crate) fn hung_up(&mut self) {
+        self.held = false;
         if self.paused.is_some() && !self.is_ending {
             self.is_ending = true;
             self.resume_reading();
@@ -499,6 +501,7 @@ impl Inner {
     pub(crate) fn wanted(&self) -> Interest {
         Interest {
             read: self.paused.is_none()
+                && !self.held
                 && !self.core.is_parked()
                 && !self.core.has_stream_ended()
                 && self.phase != Phase::Tcp,

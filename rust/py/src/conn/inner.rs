@@ -50,6 +50,8 @@ pub(crate) struct Inner {
     pub settings: Arc<Shared>,
     /// The peer's end was told while reading was paused: reading does not pause any more.
     pub is_ending: bool,
+    /// The consumer asked not to read.
+    pub held: bool,
     /// Since when our own full queue has paused reading.
     pub paused: Option<Nanos>,
     /// The ring that what is received goes into, if not to a reader.
@@ -214,6 +216,7 @@ impl Inner {
             events: VecDeque::new(),
             settings,
             is_ending: false,
+            held: false,
             paused: None,
             ring: None,
             waiter: None,
