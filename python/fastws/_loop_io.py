@@ -109,7 +109,8 @@ class _LoopIo:
 
     async def upgrade(self, upgrade: Upgrade, progress: Progress) -> Connection:
         try:
-            ws = Connection(self._loop, _policy, upgrade.plan.settings)
+            make = upgrade.plan.make or _made
+            ws = make(self._loop, upgrade)
         except BaseException:
             upgrade.sock.close()
             raise
@@ -170,6 +171,10 @@ class _LoopIo:
         upgrading.result()
         progress.ws = None
         return cast("Connection", ws)
+
+
+def _made(loop: asyncio.AbstractEventLoop, upgrade: Upgrade) -> Connection:
+    return Connection(loop, _policy, upgrade.plan.settings)
 
 
 class _Protocol(_core.Protocol, asyncio.BufferedProtocol):

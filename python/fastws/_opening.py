@@ -25,11 +25,14 @@ if TYPE_CHECKING:
 
     Native = Connection | BlockingConnection
 
-__all__ = ["Leg", "OnAuthChallenge", "Opening", "Plan", "Progress", "Upgrade"]
+__all__ = ["Leg", "Make", "OnAuthChallenge", "Opening", "Plan", "Progress", "Upgrade"]
 
 TlsContext = _core.TlsContext | Context
 
 Driver = Literal["auto", "loop", "protocol"]
+
+Make = Callable[[Any, "Upgrade"], Any]
+"""Makes the connection for an upgrade; the first argument is its event loop."""
 
 OnAuthChallenge = Callable[[Response], HeadersLike | Awaitable[HeadersLike | None] | None]
 
@@ -63,6 +66,8 @@ class Plan:
     kernel_timestamps: bool
     proxy_sock: socket.socket | None = None
     """A socket that is connected to the proxy, for the first way through it; it is taken over."""
+    make: Make | None = None
+    """What a drop-in has instead of our own class."""
 
     def check_transport(self, loop: str) -> None:
         """Raises ValueError for what needs the socket itself, where ``loop`` keeps it in a transport."""

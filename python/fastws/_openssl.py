@@ -72,6 +72,16 @@ class Stream:
             self._incoming, self._outgoing, server_hostname=server_name, session=context.session(server_name)
         )
 
+    @property
+    def ssl_context(self) -> ssl.SSLContext:
+        """The context that it was made with."""
+        return self._context.ssl_context
+
+    @property
+    def ssl_object(self) -> ssl.SSLObject:
+        """Python's own of the connection."""
+        return self._object
+
     def work(self, cipher: bytes, plain: bytes, close: bool) -> tuple[bytes, bytes, bool, str | None]:
         """Works through received records, encrypts ``plain``, and says that nothing more comes if ``close``.
 

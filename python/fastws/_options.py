@@ -210,6 +210,7 @@ def checked(
     quickack: bool,
     kernel_timestamps: bool,
     compression: Compression,
+    auto_pong: bool = True,
 ) -> dict[str, Any]:
     """The settings by name, as the native side takes them. Raises TypeError and ValueError."""
     if max_send_queue is None or max_send_bytes is None:
@@ -225,7 +226,7 @@ def checked(
         "ping_interval": seconds("ping_interval", ping_interval, _OR_OFF),
         "ping_timeout": seconds("ping_timeout", ping_timeout),
         "close_timeout": seconds("close_timeout", close_timeout),
-        "auto_pong": True,
+        "auto_pong": auto_pong,
         "delivery": delivery,
         "messages": messages,
         "water": (*marks("max_queue", max_queue), *marks("max_queue_bytes", max_queue_bytes)),

@@ -14,7 +14,7 @@ from typing import Any, Literal, NoReturn
 from . import _core, _options
 from ._keywords import connect_has_not, explains_unknown_keywords
 from ._loop_io import open_on_loop
-from ._opening import Driver, OnAuthChallenge, Plan
+from ._opening import Driver, Make, OnAuthChallenge, Plan
 from ._options import Seconds, SocketOptions
 from .compression import Compression
 from .connection import Connection
@@ -24,7 +24,7 @@ from .proxy import ProxyLike
 from .proxy import checked as checked_proxy
 from .redirects import MAX_REDIRECTS
 from .target import Target, UnixPath, check_unix_path
-from .tls import Backend, TlsConfig
+from .tls import Backend, Security, TlsConfig
 from .version import __version__
 
 __all__ = ["connect", "unix_connect"]
@@ -177,7 +177,10 @@ class connect:  # noqa: N801 - a function to its users, as in websockets
         busy_poll_max: Seconds = 0.001,
         driver: Driver = "auto",
         _delivery: Literal["messages", "fragments", "frames"] = "messages",
+        _auto_pong: bool = True,
         _unix: UnixPath | None = None,
+        _make: Make | None = None,
+        _proxy_security: Security | None = None,
     ) -> None:
         if messages not in ("auto", "bytes", "view"):
             raise ValueError(f'messages must be "auto", "bytes" or "view", not {messages!r}')
@@ -192,7 +195,7 @@ class connect:  # noqa: N801 - a function to its users, as in websockets
         if auth is not None:
             fields.append(_options.basic_auth(auth, uri, fields))
         security = _options.security(tls, server_hostname, secure=target.secure)
-        proxy_security = _options.proxy_security(proxy_tls)
+        proxy_security = _proxy_security or _options.proxy_security(proxy_tls)
         _options.warn_of_no_verification(security, "server")
         _options.warn_of_no_verification(proxy_security, "proxy")
         if on_auth_challenge is not None and not callable(on_auth_challenge):
@@ -220,6 +223,7 @@ class connect:  # noqa: N801 - a function to its users, as in websockets
             close_timeout=close_timeout,
             messages=messages,
             delivery=_delivery,
+            auto_pong=_auto_pong,
             busy_poll=busy_poll,
             busy_poll_max=busy_poll_max,
             quickack=quickack,
@@ -250,6 +254,7 @@ class connect:  # noqa: N801 - a function to its users, as in websockets
             driver=driver,
             polls=busy_poll is not None,
             kernel_timestamps=kernel_timestamps,
+            make=_make,
         )
         # What is wrong with the headers is said here, not at the first attempt, which this one is for.
         self._prepared: _core.Request | None = self._plan.request(self._plan.first())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import socket
 from collections.abc import Callable
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
@@ -58,6 +59,8 @@ class Link:
         self._pings = pings
         self.transport: WSTransport | None = None
         self.listener: WSListener | None = None
+        self.sock: socket.socket | None = None
+        """The caller's, to be closed with the connection."""
         self.error: Exception | None = None
         """Why there is no listener."""
 
@@ -97,6 +100,8 @@ class Link:
 
     def on_close(self, conn: Connection, _: CloseInfo) -> None:
         """The connection is over. Its listener hears of it in the next turn, as of asyncio's transports."""
+        if self.sock is not None:
+            self.sock.close()
         if self.transport is not None:
             with contextlib.suppress(RuntimeError):  # the loop is closed
                 conn._loop.call_soon(self.transport._ended, _failure(conn))

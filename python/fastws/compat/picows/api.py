@@ -131,10 +131,11 @@ async def ws_connect(
             proxy_ssl_context=proxy_ssl_context,
         )
         sock = await _made(socket_factory, parsed if proxy is None else parse_url(proxy, False))
-        if proxy is None:
-            plan.sock = sock
-        else:
-            plan.proxy_sock = sock
+        if sock is not None:
+            # The caller's stays as usable as with asyncio's transports, until the connection is over.
+            link.sock = sock
+            taken = sock.dup()
+            plan.sock, plan.proxy_sock = (taken, None) if proxy is None else (None, taken)
         try:
             await _opened(plan, request)
         except WSHandshakeError as error:
@@ -143,8 +144,9 @@ async def ws_connect(
             max_redirects -= 1
             continue
         finally:
-            if sock is not None:
-                sock.close()  # it is the connection's by now, if there is one
+            if link.transport is None and sock is not None:
+                taken.close()
+                sock.close()
         return link.made()
 
 

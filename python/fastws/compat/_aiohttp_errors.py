@@ -1,0 +1,82 @@
+"""Which exception of aiohttp's a failed opening is."""
+
+from __future__ import annotations
+
+import errno
+import os
+import ssl
+from collections.abc import Sequence
+from typing import Any
+from urllib.parse import urlsplit
+
+from fastws import errors
+
+from . import _installed
+from ._aiohttp_types import (
+    ClientConnectionError,
+    ClientConnectorCertificateError,
+    ClientConnectorDNSError,
+    ClientConnectorError,
+    ClientConnectorSSLError,
+    ClientProxyConnectionError,
+    ServerTimeoutError,
+    WSServerHandshakeError,
+)
+
+__all__ = ["raised_at_opening"]
+
+
+def raised_at_opening(error: errors.ConnectError, url: str, fields: Sequence[tuple[str, str]]) -> Exception:
+    """What aiohttp raises for it; the caller makes ``error`` its cause."""
+    match error:
+        case errors.OpenTimeout():
+            return ServerTimeoutError(str(error))
+        case errors.InvalidHandshake(response=answer):
+            status = 0 if answer is None else answer.status_code
+            message = "Invalid response status" if status != 101 else str(error)
+            headers = _headers([] if answer is None else list(answer.headers.raw_items()))
+            return WSServerHandshakeError(
+                _request_info(url, fields), (), status=status, message=message, headers=headers
+            )
+        case errors.CertificateError():
+            return ClientConnectorCertificateError(_key(url), _with_text(ssl.SSLCertVerificationError, 1, error))
+        case errors.TlsError(lost=False):
+            return ClientConnectorSSLError(_key(url), _with_text(ssl.SSLError, 1, error))
+        case errors.ProxyError():
+            return ClientProxyConnectionError(_key(url), _with_text(OSError, errno.ECONNREFUSED, error))
+        case errors.DialError(kind="dns"):
+            return ClientConnectorDNSError(_key(url), _with_text(OSError, errno.ENOENT, error))
+        case errors.DialError() | errors.SocketOptionError():
+            number = errno.ECONNREFUSED if error.kind == "refused" else errno.EHOSTUNREACH
+            return ClientConnectorError(_key(url), _with_text(OSError, number, error))
+        case _:
+            return ClientConnectionError(str(error))
+
+
+def _with_text(kind: type[OSError], number: int, error: Exception) -> OSError:
+    return kind(number, str(error) or os.strerror(number))
+
+
+def _key(url: str) -> Any:
+    """The ``ConnectionKey`` that aiohttp's exceptions describe the server by."""
+    parts = urlsplit(url)
+    secure = parts.scheme == "wss"
+    port = parts.port or (443 if secure else 80)
+    original = _installed.find("aiohttp.client_reqrep")
+    if original is None:
+        return parts.hostname, port, secure
+    known = {"host": parts.hostname or "", "port": port, "is_ssl": secure, "ssl": True}
+    return original.ConnectionKey(**{name: known.get(name) for name in original.ConnectionKey._fields})
+
+
+def _headers(fields: Sequence[tuple[str, str]]) -> Any:
+    multidict = _installed.find("multidict")
+    return dict(fields) if multidict is None else multidict.CIMultiDictProxy(multidict.CIMultiDict(fields))
+
+
+def _request_info(url: str, fields: Sequence[tuple[str, str]]) -> Any:
+    original = _installed.find("aiohttp")
+    yarl = _installed.find("yarl")
+    if original is None or yarl is None:
+        return url
+    return original.RequestInfo(yarl.URL(url), "GET", _headers(fields), yarl.URL(url))

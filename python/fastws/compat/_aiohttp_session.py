@@ -1,0 +1,106 @@
+"""``aiohttp.ClientSession.ws_connect`` by fastws, with what a session brings: headers, cookies, TLS, proxy, time.
+
+A session that would be told of what we do not do keeps aiohttp's own WebSocket: one with middlewares, traces, a
+connector, resolver or response class of its own, and one whose arguments we have not, such as a fingerprint.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Mapping
+from http.cookies import CookieError, SimpleCookie
+from typing import Any
+
+import fastws
+
+from .aiohttp import ClientWebSocketResponse, ws_connect
+
+__all__ = ["patch", "unpatch"]
+
+_KEPT = "_fastws_original_ws_connect"
+
+
+def patch(module: Any) -> None:
+    """Puts our ``_ws_connect`` into ``ClientSession`` of the module ``aiohttp.client``."""
+    session_class = module.ClientSession
+    if hasattr(session_class, _KEPT):
+        return
+    original = session_class._ws_connect
+
+    async def _ws_connect(self: Any, url: Any, **arguments: Any) -> Any:
+        if self.closed or not _is_ours(self, module, arguments):
+            return await original(self, url, **arguments)
+        return await _open(self, url, arguments)
+
+    setattr(session_class, _KEPT, original)
+    session_class._ws_connect = _ws_connect
+
+
+def unpatch(module: Any) -> None:
+    """Puts aiohttp's back."""
+    session_class = module.ClientSession
+    original: Callable[..., Any] | None = getattr(session_class, _KEPT, None)
+    if original is not None:
+        session_class._ws_connect = original
+        delattr(session_class, _KEPT)
+
+
+def _is_ours(session: Any, module: Any, arguments: Mapping[str, Any]) -> bool:
+    connector = session.connector
+    usual = (
+        type(connector) is module.TCPConnector
+        and type(connector._resolver).__module__ == "aiohttp.resolver"
+        and not getattr(connector, "_local_addr_infos", None)
+        and getattr(connector, "_socket_factory", None) is None
+        and session._ws_response_class is module.ClientWebSocketResponse
+        and not session._trace_configs
+        and not getattr(session, "_middlewares", None)
+    )
+    tls = [arguments.get("ssl", True), connector._ssl] if usual else []
+    return (
+        usual
+        and arguments.get("fingerprint") is None
+        and arguments.get("method", "GET").upper() == "GET"
+        and not any(isinstance(ssl, module.Fingerprint) for ssl in tls)
+    )
+
+
+async def _open(session: Any, url: Any, arguments: dict[str, Any]) -> ClientWebSocketResponse:
+    url = session._build_url(url)
+    headers = session._prepare_headers(arguments.pop("headers", None))
+    for name in session._skip_auto_headers:
+        headers.pop(name, None)
+    cookies = session.cookie_jar.filter_cookies(url)
+    if cookies:
+        given = SimpleCookie(headers.pop("Cookie", ""))
+        given.update(cookies)
+        headers["Cookie"] = given.output(header="", sep=";").strip()
+    if arguments.get("auth") is None and "Authorization" not in headers:
+        arguments["auth"] = session.auth
+    if arguments.get("proxy") is None:
+        arguments["proxy"] = session._default_proxy or (True if session.trust_env else None)
+    if arguments.get("proxy_auth") is None:
+        arguments["proxy_auth"] = session._default_proxy_auth
+    if arguments.get("ssl", True) in (True, None):
+        arguments["ssl"] = session.connector._ssl
+    timeout = session.timeout
+    limits = [limit for limit in (timeout.total, timeout.connect, timeout.sock_connect) if limit]
+    ws = await ws_connect(
+        url,
+        headers=headers,
+        open_timeout=min(limits, default=None),
+        options={"family": session.connector.family},
+        **arguments,
+    )
+    _keep_cookies(session, url, ws)
+    return ws
+
+
+def _keep_cookies(session: Any, url: Any, ws: ClientWebSocketResponse) -> None:
+    """What the answer to the upgrade sets."""
+    answer: fastws.Response | None = ws.connection.response
+    if answer is None:
+        return
+    for field in answer.headers.get_all("Set-Cookie"):
+        with contextlib.suppress(CookieError):
+            session.cookie_jar.update_cookies(SimpleCookie(field), url)

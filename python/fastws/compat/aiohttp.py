@@ -1,0 +1,590 @@
+"""aiohttp's WebSocket client on fastws: ``async with fastws.compat.aiohttp.ws_connect(url) as ws``.
+
+``ws_connect`` has the parameters of ``aiohttp.ClientSession.ws_connect``, and what it gives the methods of
+``aiohttp.ClientWebSocketResponse``. Where aiohttp is installed, messages, enumerations and exceptions are its own. A
+program that keeps its session gets the same by ``fastws.compat.install("aiohttp")``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import json as _json
+import ssl as _ssl
+import warnings
+from collections.abc import Callable, Generator, Iterable, Mapping
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self
+from urllib.parse import quote, urlencode, urlsplit, urlunsplit
+
+import fastws
+from fastws import errors
+
+from ._aiohttp_errors import raised_at_opening
+from ._aiohttp_types import (
+    ClientConnectionError,
+    ClientConnectionResetError,
+    ClientConnectorError,
+    ClientError,
+    ClientWSTimeout,
+    InvalidURL,
+    ServerTimeoutError,
+    WebSocketError,
+    WSCloseCode,
+    WSMessage,
+    WSMessageTypeError,
+    WSMsgType,
+    WSServerHandshakeError,
+    original,
+)
+
+__all__ = [
+    "ClientConnectionError",
+    "ClientConnectionResetError",
+    "ClientConnectorError",
+    "ClientError",
+    "ClientWSTimeout",
+    "ClientWebSocketResponse",
+    "InvalidURL",
+    "ServerTimeoutError",
+    "WSCloseCode",
+    "WSMessage",
+    "WSMessageTypeError",
+    "WSMsgType",
+    "WSServerHandshakeError",
+    "WebSocketError",
+    "patch",
+    "unpatch",
+    "ws_connect",
+]
+
+MAX_MSG_SIZE = 4 * 2**20
+"""aiohttp's default."""
+
+OPEN_TIMEOUT = 30.0
+"""What a session gives a socket to connect, by default."""
+
+TIMEOUT = ClientWSTimeout(ws_receive=None, ws_close=10.0)
+
+_UNSET: Any = object()
+_CLOSED = WSMessage(WSMsgType.CLOSED, None, None)
+_CLOSING = WSMessage(WSMsgType.CLOSING, None, None)
+_ENDS = frozenset({WSMsgType.CLOSE, WSMsgType.CLOSING, WSMsgType.CLOSED})
+
+if TYPE_CHECKING or original is None:
+
+    class _Response:
+        pass
+
+else:
+    # So that isinstance() of programs holds; nothing of it is used.
+    from aiohttp import ClientWebSocketResponse as _Response
+
+
+class ws_connect:  # noqa: N801 - a function to its users, as in aiohttp
+    """Opens a WebSocket: ``async with ws_connect(url) as ws``, or ``ws = await ws_connect(url)``.
+
+    The parameters are those of ``aiohttp.ClientSession.ws_connect``, with its defaults.
+
+    Args:
+        url: ``ws://``, ``wss://``, ``http://`` or ``https://``; a ``str`` or a ``yarl.URL``.
+        method: ``"GET"``; RFC 6455 knows no other.
+        protocols: Subprotocols to offer.
+        timeout: A ``ClientWSTimeout``, or seconds for the closing handshake.
+        receive_timeout: Seconds for one ``receive``; the same as ``ClientWSTimeout(ws_receive=…)``.
+        autoclose: Whether ``receive`` closes once the peer has closed. The peer's Close frame is answered in any case.
+        autoping: Whether pings are answered and pongs kept back. If not, ``receive`` gives both, and slower.
+        heartbeat: Seconds between pings; an answer may take half of them. None sends none.
+        auth: ``aiohttp.BasicAuth``, or a pair (user, password).
+        origin: ``Origin`` header.
+        params: More for the query: a string, a mapping or pairs.
+        headers: More headers for the upgrade.
+        proxy: URL of a proxy.
+        proxy_auth: As ``auth``, for the proxy.
+        ssl: True for the usual verification, False for none, an ``ssl.SSLContext``, or a ``fastws.TlsConfig``.
+        verify_ssl: False is ``ssl=False``.
+        ssl_context: The same as ``ssl``.
+        server_hostname: The name that the certificate must have, instead of the URL's host.
+        proxy_headers: More headers for the proxy.
+        compress: 0 offers no compression; 9 to 15 offers permessage-deflate with windows of so many bits.
+        max_msg_size: Largest message accepted, in bytes; 0 for no limit.
+        decode_text: False gives text as UTF-8 ``bytes``.
+        open_timeout: Seconds for everything until the upgrade; None for no limit. A session's ``ClientTimeout`` in
+            aiohttp.
+        options: More for ``fastws.connect``, such as ``busy_poll``.
+
+    Raises:
+        InvalidURL: The URL cannot be used.
+        ClientConnectorError: The host was not found or not reached, or TLS failed; its cause is fastws' exception.
+        WSServerHandshakeError: The server refused the upgrade.
+        ServerTimeoutError: Not open within ``open_timeout``.
+        ValueError, TypeError: An argument is wrong.
+    """
+
+    def __init__(
+        self,
+        url: Any,
+        *,
+        method: str = "GET",
+        protocols: Iterable[str] = (),
+        timeout: ClientWSTimeout | float | None = _UNSET,
+        receive_timeout: float | None = None,
+        autoclose: bool = True,
+        autoping: bool = True,
+        heartbeat: float | None = None,
+        auth: Any = None,
+        origin: str | None = None,
+        params: Any = None,
+        headers: Any = None,
+        proxy: Any = None,
+        proxy_auth: Any = None,
+        ssl: _ssl.SSLContext | fastws.TlsConfig | bool | None = True,
+        verify_ssl: bool | None = None,
+        ssl_context: _ssl.SSLContext | None = None,
+        server_hostname: str | None = None,
+        proxy_headers: Any = None,
+        compress: int = 0,
+        max_msg_size: int = MAX_MSG_SIZE,
+        decode_text: bool = True,
+        open_timeout: float | None = OPEN_TIMEOUT,
+        options: Mapping[str, Any] | None = None,
+    ) -> None:
+        if method.upper() != "GET":
+            raise ValueError(f"a WebSocket is opened by GET (RFC 6455 §4.1), not by {method!r}")
+        self._url = _websocket_url(url, params)
+        self._timeout = _timeout(timeout, receive_timeout)
+        self._how: dict[str, Any] = {
+            "autoclose": autoclose,
+            "autoping": autoping,
+            "heartbeat": heartbeat,
+            "decode_text": decode_text,
+        }
+        fields = _fields(headers)
+        if auth is not None:
+            fields.append(("Authorization", _basic(auth)))
+        proxy_fields = _fields(proxy_headers)
+        if proxy_auth is not None:
+            proxy_fields.append(("Proxy-Authorization", _basic(proxy_auth)))
+        self._fields = fields
+        with warnings.catch_warnings():
+            # aiohttp says nothing of ssl=False either.
+            warnings.filterwarnings("ignore", r"TlsConfig\(verify=False\)", RuntimeWarning)
+            try:
+                self._connect = fastws.connect(
+                    self._url,
+                    subprotocols=list(protocols) or None,
+                    origin=origin,
+                    additional_headers=fields,
+                    user_agent_header=None if _has(fields, "User-Agent") else _USER_AGENT,
+                    proxy=proxy if proxy is None or proxy is True else str(proxy),
+                    proxy_headers=proxy_fields or None,
+                    tls=_tls(ssl, verify_ssl, ssl_context) if self._url.startswith("wss:") else None,
+                    server_hostname=server_hostname,
+                    compression=_compression(compress),
+                    max_size=max_msg_size or None,
+                    open_timeout=open_timeout,
+                    ping_interval=heartbeat,
+                    ping_timeout=None if heartbeat is None else heartbeat / 2,
+                    close_timeout=self._timeout.ws_close,
+                    _delivery="messages" if autoping else "frames",
+                    _auto_pong=autoping,
+                    **(options or {}),
+                )
+            except fastws.InvalidURI as error:
+                raise InvalidURL(url) from error
+        self._ws: ClientWebSocketResponse | None = None
+
+    async def _open(self) -> ClientWebSocketResponse:
+        try:
+            connection = await self._connect
+        except errors.ConnectError as error:
+            raise raised_at_opening(error, self._url, self._fields) from error
+        self._ws = ClientWebSocketResponse(connection, self._timeout, **self._how)
+        return self._ws
+
+    def __await__(self) -> Generator[Any, None, ClientWebSocketResponse]:
+        return self._open().__await__()
+
+    async def __aenter__(self) -> ClientWebSocketResponse:
+        return await self._open()
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if self._ws is not None:
+            await self._ws.close()
+
+
+class ClientWebSocketResponse(_Response):
+    """A WebSocket, made by ``ws_connect``; by its methods aiohttp's.
+
+    Attributes:
+        connection: The ``fastws.Connection`` below: its counters, its ``latency``, its batches.
+    """
+
+    def __init__(
+        self,
+        connection: fastws.Connection,
+        timeout: ClientWSTimeout,
+        *,
+        autoclose: bool = True,
+        autoping: bool = True,
+        heartbeat: float | None = None,
+        decode_text: bool = True,
+    ) -> None:
+        self.connection = connection
+        self._timeout = timeout
+        self._autoclose = autoclose
+        self._autoping = autoping
+        self._heartbeat = heartbeat
+        self._decode_text = decode_text
+        self._closed = False
+        self._closing = False
+        self._close_code: int | None = None
+        self._exception: BaseException | None = None
+        self._reader: asyncio.Task[Any] | None = None
+        self._interrupted: asyncio.Future[None] | None = None
+        self._pieces: list[bytes] = []
+        self._opcode = 0
+
+    @property
+    def closed(self) -> bool:
+        """Whether ``close`` was called, or the connection is lost."""
+        return self._closed
+
+    @property
+    def close_code(self) -> int | None:
+        """The peer's close code, 0 for a Close frame without one, 1006 for none; None while open."""
+        return self._close_code
+
+    @property
+    def protocol(self) -> str | None:
+        """The subprotocol that the server chose."""
+        return self.connection.subprotocol
+
+    @property
+    def compress(self) -> int:
+        """The bits of the window that we compress with; 0: not compressed."""
+        agreed = self.connection.compression
+        return 0 if agreed is None else agreed.client_max_window_bits
+
+    @property
+    def client_notakeover(self) -> bool:
+        """Whether our window is forgotten after each message."""
+        agreed = self.connection.compression
+        return agreed is not None and agreed.client_no_context_takeover
+
+    def exception(self) -> BaseException | None:
+        """What ended the connection, if it was an error of ours or of the network."""
+        return self._exception
+
+    def get_extra_info(self, name: str, default: Any = None) -> Any:
+        """``"peername"`` and ``"sockname"``, as of an asyncio transport."""
+        known = {"peername": "remote_address", "sockname": "local_address"}
+        return default if name not in known else getattr(self.connection, known[name])
+
+    async def ping(self, message: str | bytes = b"") -> None:
+        """Sends a Ping."""
+        await self._sent(self.connection.ping(message))
+
+    async def pong(self, message: str | bytes = b"") -> None:
+        """Sends a Pong."""
+        await self._sent(self.connection.pong(message))
+
+    async def send_str(self, data: str, compress: int | None = None) -> None:  # noqa: ARG002
+        """Sends a text message. ``compress`` is the connection's affair and ignored."""
+        if not isinstance(data, str):
+            raise TypeError(f"data argument must be str ({type(data)!r})")
+        await self._sent(self.connection.send(data))
+
+    async def send_bytes(self, data: bytes | bytearray | memoryview, compress: int | None = None) -> None:  # noqa: ARG002
+        """Sends a binary message. ``compress`` is the connection's affair and ignored."""
+        if not isinstance(data, bytes | bytearray | memoryview):
+            raise TypeError(f"data argument must be byte-ish ({type(data)!r})")
+        await self._sent(self.connection.send(data))
+
+    async def send_json(
+        self, data: Any, compress: int | None = None, *, dumps: Callable[[Any], str] = _json.dumps
+    ) -> None:
+        """Sends JSON as text."""
+        await self.send_str(dumps(data), compress)
+
+    async def send_json_bytes(self, data: Any, compress: int | None = None, *, dumps: Callable[[Any], bytes]) -> None:
+        """Sends what ``dumps`` makes of the data as a binary message."""
+        await self.send_bytes(dumps(data), compress)
+
+    async def send_frame(self, message: bytes, opcode: WSMsgType, compress: int | None = None) -> None:
+        """Sends a message, a Ping or a Pong by its opcode."""
+        match opcode:
+            case WSMsgType.TEXT:
+                await self._sent(self.connection.send(message, True))
+            case WSMsgType.BINARY:
+                await self.send_bytes(message, compress)
+            case WSMsgType.PING:
+                await self.ping(message)
+            case WSMsgType.PONG:
+                await self.pong(message)
+            case _:
+                raise ValueError(f"a message, a ping or a pong can be sent so, not {opcode!r}")
+
+    async def _sent(self, sending: Any) -> None:
+        try:
+            await sending
+        except errors.ConnectionClosed as error:
+            raise ClientConnectionResetError("Cannot write to closing transport") from error
+
+    async def receive(self, timeout: float | None = None) -> WSMessage:
+        """The next message, or what became of the connection: see ``WSMsgType``.
+
+        Raises:
+            TimeoutError: Nothing came within ``timeout`` seconds, or the connection's ``ws_receive``.
+            RuntimeError: Another task is receiving.
+        """
+        if self._reader is not None:
+            raise RuntimeError("Concurrent call to receive() is not allowed")
+        if self._closed:
+            return _CLOSED
+        if self._closing:
+            await self.close()
+            return _CLOSED
+        limit = timeout or self._timeout.ws_receive
+        task = self._reader = asyncio.current_task()
+        assert task is not None
+        cancellations = task.cancelling()
+        try:
+            if limit:
+                async with asyncio.timeout(limit):
+                    return await self._next()
+            return await self._next()
+        except asyncio.CancelledError:
+            if self._interrupted is not None and task.uncancel() <= cancellations:
+                return _CLOSING
+            self._close_code = WSCloseCode.ABNORMAL_CLOSURE
+            raise
+        except errors.ConnectionClosed as error:
+            ended = error
+        except TimeoutError:
+            self._close_code = WSCloseCode.ABNORMAL_CLOSURE
+            raise
+        finally:
+            self._reader = None
+            if self._interrupted is not None and not self._interrupted.done():
+                self._interrupted.set_result(None)
+        return await self._over(ended)
+
+    async def _next(self) -> WSMessage:
+        if not self._autoping:
+            return await self._next_frame()
+        message = await self.connection.recv()
+        if type(message) is str:
+            return WSMessage(WSMsgType.TEXT, message if self._decode_text else message.encode(), "")
+        return WSMessage(WSMsgType.BINARY, message, "")
+
+    async def _next_frame(self) -> WSMessage:
+        """The next message of what comes frame by frame. What was joined so far survives a cancellation."""
+        while True:
+            frame: Any = await self.connection.recv()
+            opcode, fin, _, payload = frame
+            if opcode in (WSMsgType.PING, WSMsgType.PONG):
+                return WSMessage(WSMsgType(opcode), payload, "")
+            if opcode == WSMsgType.CLOSE:
+                continue  # the next recv() says how it ended
+            if opcode != WSMsgType.CONTINUATION:
+                self._opcode = opcode
+            self._pieces.append(payload)
+            if not fin:
+                continue
+            data, kind = b"".join(self._pieces), WSMsgType(self._opcode)
+            self._pieces.clear()
+            if kind is WSMsgType.TEXT and self._decode_text:
+                try:
+                    return WSMessage(kind, data.decode(), "")
+                except UnicodeDecodeError as error:
+                    return await self._failed(WebSocketError(WSCloseCode.INVALID_TEXT, str(error)))
+            return WSMessage(kind, data, "")
+
+    async def _over(self, error: errors.ConnectionClosed) -> WSMessage:
+        """What the end of the connection is to its reader."""
+        info = error.info
+        if isinstance(info.cause, errors.KeepaliveTimeout):
+            assert self._heartbeat is not None
+            self._closed, self._close_code = True, WSCloseCode.ABNORMAL_CLOSURE
+            self._exception = ServerTimeoutError(f"No PONG received after {self._heartbeat / 2} seconds")
+            self._exception.__cause__ = info.cause
+            return WSMessage(WSMsgType.ERROR, self._exception, None)
+        if info.rcvd is not None:
+            self._closing = True
+            self._close_code = _seen(info.rcvd.code)
+            if self._autoclose:
+                await self.close()
+            return WSMessage(WSMsgType.CLOSE, self._close_code, info.rcvd.reason)
+        if isinstance(info.cause, errors.ProtocolError):
+            code = WSCloseCode.PROTOCOL_ERROR if info.sent is None else info.sent.code
+            return await self._failed(WebSocketError(code, str(info.cause)))
+        self._closed, self._close_code = True, WSCloseCode.ABNORMAL_CLOSURE
+        return _CLOSED
+
+    async def _failed(self, error: WebSocketError) -> WSMessage:
+        self._closed, self._close_code = True, error.code
+        await self.connection.close(error.code)
+        return WSMessage(WSMsgType.ERROR, error, None)
+
+    async def receive_str(self, *, timeout: float | None = None) -> Any:
+        """The next message, which is text; WSMessageTypeError otherwise."""
+        return await self._of_type(WSMsgType.TEXT, timeout)
+
+    async def receive_bytes(self, *, timeout: float | None = None) -> Any:
+        """The next message, which is binary; WSMessageTypeError otherwise."""
+        return await self._of_type(WSMsgType.BINARY, timeout)
+
+    async def receive_json(self, *, loads: Callable[[Any], Any] = _json.loads, timeout: float | None = None) -> Any:
+        """The next message, which is text, parsed; WSMessageTypeError otherwise."""
+        return loads(await self._of_type(WSMsgType.TEXT, timeout))
+
+    async def _of_type(self, wanted: WSMsgType, timeout: float | None) -> Any:
+        message = await self.receive(timeout)
+        if message.type is not wanted:
+            raise WSMessageTypeError(f"Received message {message.type}:{message.data!r} is not WSMsgType.{wanted.name}")
+        return message.data
+
+    async def close(self, *, code: int = WSCloseCode.OK, message: str | bytes = b"") -> bool:
+        """Closes the connection; a ``receive`` that waits gets CLOSING. False if it was closed already."""
+        if self._reader is not None and not self._closing:
+            self._closing = True
+            self._interrupted = asyncio.get_running_loop().create_future()
+            self._reader.cancel()
+            await self._interrupted
+        if self._closed:
+            return False
+        self._closed = True
+        try:
+            await self.connection.close(code, message if isinstance(message, str) else bytes(message).decode())
+        except asyncio.CancelledError:
+            self._close_code = WSCloseCode.ABNORMAL_CLOSURE
+            raise
+        info = self.connection.close_info
+        if info is not None and info.rcvd is not None:
+            self._close_code = _seen(info.rcvd.code)
+        elif not self._close_code:
+            self._close_code = WSCloseCode.ABNORMAL_CLOSURE
+            self._exception = info.cause if info is not None and info.cause is not None else TimeoutError()
+        return True
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> WSMessage:
+        message = await self.receive()
+        if message.type in _ENDS:
+            raise StopAsyncIteration
+        return message
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    def __repr__(self) -> str:
+        return f"<fastws.compat.aiohttp.ClientWebSocketResponse of {self.connection!r}>"
+
+
+def patch(module: Any) -> None:
+    """Lets ``ClientSession.ws_connect`` of the module ``aiohttp.client`` open by fastws; see ``_aiohttp_session``."""
+    from . import _aiohttp_session
+
+    _aiohttp_session.patch(module)
+
+
+def unpatch(module: Any) -> None:
+    """Undoes ``patch``."""
+    from . import _aiohttp_session
+
+    _aiohttp_session.unpatch(module)
+
+
+# ---- arguments -------------------------------------------------------------------------------------------------------
+
+_SCHEMES = {"http": "ws", "https": "wss", "ws": "ws", "wss": "wss"}
+
+_USER_AGENT = f"fastws/{fastws.__version__} (aiohttp)"
+
+
+def _websocket_url(url: Any, params: Any) -> str:
+    parts = urlsplit(str(url))
+    if parts.scheme.lower() not in _SCHEMES or not parts.netloc:
+        raise InvalidURL(url)
+    query = parts.query
+    if params:
+        more = params if isinstance(params, str) else urlencode(_pairs(params), quote_via=quote)
+        query = f"{query}&{more}" if query else more
+    return urlunsplit((_SCHEMES[parts.scheme.lower()], parts.netloc, parts.path or "/", query, ""))
+
+
+def _pairs(params: Any) -> list[tuple[str, str]]:
+    pairs = []
+    for name, value in params.items() if isinstance(params, Mapping) else params:
+        for each in value if isinstance(value, list | tuple) else [value]:
+            if isinstance(each, bool) or not isinstance(each, str | int | float):
+                raise TypeError(f"a value of params is str, int or float, not {each!r}")
+            pairs.append((str(name), str(each)))
+    return pairs
+
+
+def _timeout(timeout: Any, receive_timeout: float | None) -> Any:
+    if timeout is _UNSET:
+        timeout = TIMEOUT
+    elif not isinstance(timeout, ClientWSTimeout):
+        timeout = ClientWSTimeout(ws_close=timeout)
+    return (
+        timeout if receive_timeout is None else ClientWSTimeout(ws_receive=receive_timeout, ws_close=timeout.ws_close)
+    )
+
+
+def _fields(headers: Any) -> list[tuple[str, str]]:
+    if headers is None:
+        return []
+    return [(str(name), str(value)) for name, value in (headers.items() if hasattr(headers, "items") else headers)]
+
+
+def _has(fields: list[tuple[str, str]], wanted: str) -> bool:
+    return any(name.lower() == wanted.lower() for name, _ in fields)
+
+
+def _basic(auth: Any) -> str:
+    if hasattr(auth, "encode"):  # aiohttp.BasicAuth
+        return str(auth.encode())
+    user, password = auth
+    return "Basic " + base64.b64encode(f"{user}:{password}".encode()).decode("ascii")
+
+
+def _tls(ssl: Any, verify_ssl: bool | None, ssl_context: _ssl.SSLContext | None) -> Any:
+    if verify_ssl is False:
+        ssl = False
+    if ssl_context is not None:
+        ssl = ssl_context
+    if ssl is True or ssl is None:
+        return None
+    if ssl is False:
+        return fastws.TlsConfig(verify=False)
+    if isinstance(ssl, _ssl.SSLContext | fastws.TlsConfig):
+        return ssl
+    raise TypeError(
+        f"ssl is True, False, an ssl.SSLContext or a fastws.TlsConfig, not {ssl!r}; for a fingerprint, see "
+        "fastws.TlsConfig(pins=…)"
+    )
+
+
+def _compression(compress: int) -> fastws.Deflate | None:
+    if not compress:
+        return None
+    if not 9 <= compress <= 15:
+        raise ValueError("Compress wbits must between 9 and 15, zlib does not support wbits=8")
+    return fastws.Deflate(server_max_window_bits=compress, client_max_window_bits=compress)
+
+
+def _seen(code: int) -> int:
+    """A close code as aiohttp has it: 0 where the frame had none."""
+    return 0 if code == 1005 else code

@@ -1,0 +1,220 @@
+"""What ``ws.protocol`` is here: what live code reads of the Sans-I/O protocol, told by the native connection."""
+
+from __future__ import annotations
+
+import logging
+import uuid
+import weakref
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from fastws import _core, _options
+from fastws.compression import Compression, Deflate
+
+from .exceptions import ConnectionClosed
+from .frames import Close
+from .protocol import CLIENT, CLOSED, CONNECTING, Side, State
+from .typing import LoggerLike, Origin, Subprotocol
+from .uri import WebSocketURI
+
+if TYPE_CHECKING:
+    from fastws._core import _Native
+
+__all__ = ["Facade"]
+
+MaxSize = int | tuple[int | None, int | None] | None
+
+MaxQueue = int | tuple[int | None, int | None] | None
+
+WriteLimit = int | tuple[int, int | None] | None
+
+
+class Facade:
+    """The terms of a connection before it is open, and what became of them: ``ws.protocol``.
+
+    Args:
+        uri: Where to.
+        origin: The ``Origin`` header.
+        extensions: What ``connect`` was given, with permessage-deflate.
+        subprotocols: What is offered.
+        max_size: Largest message in bytes, or a pair (message, fragment); None for no limit.
+        logger: The connection's logger.
+        compression: How messages are compressed natively.
+    """
+
+    side: Side = CLIENT
+    handshake_exc: Exception | None = None
+
+    def __init__(
+        self,
+        uri: WebSocketURI,
+        *,
+        origin: Origin | None = None,
+        extensions: Sequence[Any] | None = None,
+        subprotocols: Sequence[Subprotocol] | None = None,
+        max_size: MaxSize = 2**20,
+        logger: LoggerLike | None = None,
+        compression: Compression | Deflate = None,
+    ) -> None:
+        self.id = uuid.uuid4()
+        self.uri = self.wsuri = uri
+        self.origin = origin
+        self.available_extensions = extensions
+        self.available_subprotocols = subprotocols
+        self.max_message_size, self.max_fragment_size = max_size if isinstance(max_size, tuple) else (max_size, None)
+        self.logger: LoggerLike = logger if logger is not None else logging.getLogger("websockets.client")
+        self.debug = self.logger.isEnabledFor(logging.DEBUG)
+        self.compression = compression
+        self._tell: Callable[[], _Native | None] = lambda: None
+
+    def settings(
+        self,
+        *,
+        ping_interval: float | None,
+        ping_timeout: float | None,
+        close_timeout: float | None,
+        max_queue: MaxQueue,
+        write_limit: WriteLimit,
+    ) -> _core.Settings:
+        """The settings of a native connection with these terms."""
+        return _options.settings(**self.arguments(ping_interval, ping_timeout, close_timeout, max_queue, write_limit))
+
+    def arguments(
+        self,
+        ping_interval: float | None,
+        ping_timeout: float | None,
+        close_timeout: float | None,
+        max_queue: MaxQueue,
+        write_limit: WriteLimit,
+    ) -> dict[str, Any]:
+        """The same by the names of ``fastws.connect``."""
+        size, fragment = self.max_message_size, self.max_fragment_size
+        return {
+            "max_size": _at_least(1, size),
+            "max_frame_size": _at_least(1, fragment),
+            "max_fragments": None if size is None else MAX_FRAGMENTS,
+            "max_queue": _marks(max_queue),
+            "max_queue_bytes": None,
+            "write_limit": _write_marks(write_limit),
+            # The marks are all that bounds what waits to be sent, as in websockets.
+            "max_send_queue": UNBOUNDED,
+            "max_send_bytes": UNBOUNDED,
+            "ping_interval": _seconds(ping_interval, 1e-3),
+            "ping_timeout": _seconds(ping_timeout),
+            "close_timeout": _seconds(close_timeout),
+            "messages": "auto",
+            "delivery": "messages",
+            "busy_poll": None,
+            "busy_poll_max": 0.001,
+            "quickack": False,
+            "kernel_timestamps": False,
+            "compression": self.compression,
+        }
+
+    def tells_of(self, ws: _Native) -> None:
+        """From now on it tells of ``ws``."""
+        self._tell = weakref.ref(ws)
+
+    @property
+    def state(self) -> State:
+        """The connection's state."""
+        ws: Any = self._tell()
+        return CONNECTING if ws is None else ws.state
+
+    @property
+    def subprotocol(self) -> Subprotocol | None:
+        """The subprotocol that the server chose."""
+        ws: Any = self._tell()
+        return None if ws is None else ws.subprotocol
+
+    @property
+    def extensions(self) -> list[Any]:
+        """The extensions that were agreed on."""
+        from .extensions.permessage_deflate import PerMessageDeflate
+
+        ws = self._tell()
+        terms = None if ws is None else ws._compression
+        if terms is None:
+            return []
+        server_forgets, client_forgets, server_bits, client_bits = terms
+        return [PerMessageDeflate(server_forgets, client_forgets, server_bits, client_bits)]
+
+    @property
+    def close_code(self) -> int | None:
+        """The close code received, 1006 if there was none; None while the connection is not closed."""
+        ws: Any = self._tell()
+        return None if ws is None else ws.close_code
+
+    @property
+    def close_reason(self) -> str | None:
+        """The close reason received; None while the connection is not closed."""
+        ws: Any = self._tell()
+        return None if ws is None else ws.close_reason
+
+    @property
+    def close_rcvd(self) -> Close | None:
+        """The Close frame received."""
+        return self._closed().rcvd
+
+    @property
+    def close_sent(self) -> Close | None:
+        """The Close frame sent."""
+        return self._closed().sent
+
+    @property
+    def close_rcvd_then_sent(self) -> bool | None:
+        """Whether the peer's Close frame came first; None unless there are both."""
+        return self._closed().rcvd_then_sent
+
+    @property
+    def close_exc(self) -> ConnectionClosed:
+        """What reading and sending raise."""
+        assert self.state is CLOSED, "connection isn't closed yet"
+        return self._closed()
+
+    def _closed(self) -> ConnectionClosed:
+        from ._policy import closed
+
+        ws = self._tell()
+        return ConnectionClosed(None, None) if ws is None else closed(ws)
+
+
+def _at_least(least: int, value: int | None) -> int | None:
+    return None if value is None else max(least, value)
+
+
+def _seconds(value: float | None, least: float = 1e-6) -> float | None:
+    """A duration; what is none or less is a very short one."""
+    return None if value is None else max(least, value)
+
+
+def _marks(value: MaxQueue) -> int | tuple[int, int] | None:
+    """High and low water of ``max_queue``."""
+    high, low = value if isinstance(value, tuple) else (value, None)
+    if high is None:
+        return None
+    if low is None:
+        low = high // 4
+    if low < 0:
+        raise ValueError("low must be positive or equal to zero")
+    if high < low:
+        raise ValueError("high must be greater than or equal to low")
+    return max(1, high), low
+
+
+def _write_marks(value: WriteLimit) -> int | tuple[int, int]:
+    """High and low water of ``write_limit``, as transports of asyncio's have it."""
+    high, low = value if isinstance(value, tuple) else (value, None)
+    if high is None:
+        high = 64 * 1024 if low is None else 4 * low
+    if low is None:
+        low = high // 4
+    if not 0 <= low <= high:
+        raise ValueError(f"high ({high!r}) must be >= low ({low!r}) must be >= 0")
+    return max(1, high), low
+
+
+UNBOUNDED = 2**62
+
+MAX_FRAGMENTS = 131_072
+"""Of a message whose size is limited: what its parts cost each."""

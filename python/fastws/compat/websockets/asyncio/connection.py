@@ -1,0 +1,318 @@
+"""A connection with the API of ``websockets``. Receiving and sending messages is the native class's."""
+
+from __future__ import annotations
+
+import asyncio
+import codecs
+import logging
+import random
+import struct
+import traceback
+import weakref
+from collections.abc import AsyncIterator, Awaitable, Iterable
+from typing import TYPE_CHECKING, Any, Literal, Self, overload
+
+import fastws
+from fastws.compat.websockets import _policy
+from fastws.compat.websockets._facade import Facade, MaxQueue, WriteLimit
+from fastws.compat.websockets._transport import Transport
+from fastws.compat.websockets.exceptions import ConcurrencyError, ConnectionClosed, ProtocolError
+from fastws.compat.websockets.frames import Close, CloseCode
+from fastws.compat.websockets.http11 import Request, Response
+from fastws.compat.websockets.protocol import CLOSED, CLOSING, OPEN, State
+from fastws.compat.websockets.typing import BytesLike, Data, DataLike, LoggerLike, Subprotocol
+
+if TYPE_CHECKING:
+    import uuid
+
+__all__ = ["Connection"]
+
+
+class Connection(fastws.Connection):
+    """A connection on an event loop; what ``connect`` gives is a ``ClientConnection``.
+
+    ``recv``, ``send`` and iteration are native. Attributes of one's own may be set, and subclasses may have an
+    ``__init__`` of their own; ``create_connection=`` of ``connect`` takes them.
+
+    Args:
+        protocol: The terms of the connection.
+        ping_interval: Seconds between keepalive pings; None for none.
+        ping_timeout: Seconds that an answer may take; None for no limit.
+        close_timeout: Seconds that the closing handshake may take; None for no limit.
+        max_queue: Messages after which reading pauses, or a pair (high, low); None for no limit.
+        write_limit: Bytes that wait to be sent above which ``send`` waits, or a pair (high, low).
+    """
+
+    def __new__(
+        cls,
+        protocol: Facade,
+        *,
+        ping_interval: float | None = 20,
+        ping_timeout: float | None = 20,
+        close_timeout: float | None = 10,
+        max_queue: MaxQueue = 16,
+        write_limit: WriteLimit = 2**15,
+        **_: Any,
+    ) -> Self:
+        """Makes the native connection; what a subclass's ``__init__`` takes besides is its own affair."""
+        settings = protocol.settings(
+            ping_interval=ping_interval,
+            ping_timeout=ping_timeout,
+            close_timeout=close_timeout,
+            max_queue=max_queue,
+            write_limit=write_limit,
+        )
+        return super().__new__(cls, asyncio.get_running_loop(), _policy, settings)
+
+    def __init__(
+        self,
+        protocol: Facade,
+        *,
+        ping_interval: float | None = 20,
+        ping_timeout: float | None = 20,
+        close_timeout: float | None = 10,
+        max_queue: MaxQueue = 16,
+        write_limit: WriteLimit = 2**15,
+    ) -> None:
+        self.protocol = protocol
+        protocol.tells_of(self)
+        self.ping_interval = ping_interval
+        self.ping_timeout = ping_timeout
+        self.close_timeout = close_timeout
+        queue = max_queue if isinstance(max_queue, tuple) else (max_queue, None)
+        self.max_queue_high, self.max_queue_low = queue
+        writing = write_limit if isinstance(write_limit, tuple) else (write_limit, None)
+        self.write_limit_high, self.write_limit_low = writing
+        self.id: uuid.UUID = protocol.id
+        self.logger: LoggerLike = logging.LoggerAdapter(protocol.logger, {"websocket": weakref.proxy(self)})
+        self.debug = protocol.debug
+        self.transport = Transport(self)
+        self.pending_pings: dict[bytes, tuple[asyncio.Future[float], float]] = {}
+        self._seen: dict[str, Any] = {}
+
+    @property
+    def loop(self) -> asyncio.AbstractEventLoop:
+        """The event loop that runs the connection."""
+        return self._loop
+
+    @property
+    def state(self) -> State:  # type: ignore[override]  # that of websockets, which other code compares with
+        """The state. It is CLOSED as soon as nothing more can be received, also while TCP is being closed."""
+        if self._state == "closing":
+            received, _, sent, _, _, kind, _ = self._close_info
+            return CLOSED if kind is not None or (received is not None and sent is not None) else CLOSING
+        return _STATES[self._state]
+
+    @property
+    def close_code(self) -> int | None:
+        """The close code received, 1006 if there was none; None while the connection is not closed."""
+        if self.state is not CLOSED:
+            return None
+        code = self._close_info[0]
+        return CloseCode.ABNORMAL_CLOSURE if code is None else code
+
+    @property
+    def close_reason(self) -> str | None:
+        """The close reason received, or ``""``; None while the connection is not closed."""
+        return (self._close_info[1] or "") if self.state is CLOSED else None
+
+    @property
+    def request(self) -> Request | None:  # type: ignore[override]
+        """The upgrade request as it was sent."""
+        seen: Request | None = self._once("request", _policy.request)
+        return seen
+
+    @property
+    def response(self) -> Response | None:  # type: ignore[override]
+        """The server's answer to the upgrade."""
+        seen: Response | None = self._once("response", _policy.response)
+        return seen
+
+    def _once(self, name: str, look: Any) -> Any:
+        """What does not change once it is there, and is one object."""
+        if self._seen.get(name) is None:
+            self._seen[name] = look(self)
+        return self._seen[name]
+
+    @property
+    def subprotocol(self) -> Subprotocol | None:
+        """The subprotocol that the server chose; None if it chose none."""
+        answer = self.response
+        found = None if answer is None else answer.headers.get("Sec-WebSocket-Protocol")
+        return None if found is None else Subprotocol(found)
+
+    @property
+    def write_limits(self) -> tuple[int, int]:
+        """Low and high water of what waits to be sent, in bytes."""
+        high = self._write_limit
+        return high // 4 if self.write_limit_low is None else self.write_limit_low, high
+
+    @overload
+    def recv_streaming(self, decode: Literal[True]) -> AsyncIterator[str]: ...
+
+    @overload
+    def recv_streaming(self, decode: Literal[False]) -> AsyncIterator[bytes]: ...
+
+    @overload
+    def recv_streaming(self, decode: bool | None = None) -> AsyncIterator[Data]: ...
+
+    async def recv_streaming(self, decode: bool | None = None) -> AsyncIterator[Data]:
+        """Receives the next message in the fragments in which it comes.
+
+        The iteration is to be gone through to its end: until then neither ``recv`` nor another one can be begun.
+
+        Args:
+            decode: None gives text as ``str`` and binary as ``bytes``; True and False give ``str`` and ``bytes``.
+
+        Raises:
+            ConnectionClosed: The connection is closed and every message received was taken.
+            ConcurrencyError: Another task is receiving.
+        """
+        try:
+            opcode, fin, _, data = await self._recv_piece()
+        except ConcurrencyError:
+            raise _policy.concurrent_streaming() from None
+        decoder = _decoder(decode, is_text=opcode == 1)
+        while True:
+            if decoder is None:
+                yield data
+            else:
+                try:
+                    piece = decoder.decode(data, fin)
+                except UnicodeDecodeError as error:
+                    raise await self._not_text(error) from error
+                yield piece
+            if fin:
+                return
+            _, fin, _, data = await self._recv_piece()
+
+    async def _not_text(self, error: UnicodeDecodeError) -> ConnectionClosed:
+        """What ``recv_streaming`` raises where it was told that binary is text, and it is not."""
+        self._close(CloseCode.INVALID_DATA, f"{error.reason} at position {error.start}")
+        await self._closed()
+        return _policy.closed(self)
+
+    async def ping(self, data: DataLike | None = None) -> Awaitable[float]:
+        """Sends a Ping (RFC 6455 §5.5.2); four random bytes if nothing is given.
+
+        Returns a future of the latency in seconds, done when the matching Pong, or that of a later Ping, arrives::
+
+            latency = await (await ws.ping())
+
+        Raises:
+            ConnectionClosed: The connection is closed, or closing.
+            ConcurrencyError: A Ping with the same data is not answered yet.
+        """
+        payload = None if data is None else _control_payload(data)
+        if payload in self.pending_pings:
+            raise ConcurrencyError("already waiting for a pong with the same data")
+        while payload is None or payload in self.pending_pings:
+            payload = struct.pack("!I", random.getrandbits(32))
+        pong = self._ping(payload)
+        self.pending_pings[payload] = (pong, self._loop.time())
+        pong.add_done_callback(lambda future: self._answered(payload, future))
+        return pong
+
+    def _answered(self, payload: bytes, pong: asyncio.Future[float]) -> None:
+        self.pending_pings.pop(payload, None)
+        if not pong.cancelled():
+            pong.exception()  # who did not wait for the answer does not want to hear of its failure either
+
+    async def pong(self, data: DataLike = b"") -> None:
+        """Sends a Pong that answers no Ping (RFC 6455 §5.5.3). Pings are answered without this.
+
+        Raises:
+            ConnectionClosed: The connection is closed, or closing.
+        """
+        self._pong(_control_payload(data))
+
+    async def close(self, code: CloseCode | int = CloseCode.NORMAL_CLOSURE, reason: str = "") -> None:
+        """Closes the connection: sends a Close frame and waits for the peer's and for the end of TCP.
+
+        Does nothing on a closed connection. A message that is being sent in fragments is given up, with 1011.
+
+        Raises:
+            ProtocolError: The code may not be sent (RFC 6455 §7.4), or the reason is too long.
+        """
+        if self._state == "open":
+            if len(Close(code, reason).serialize()) > 125:
+                raise ProtocolError("control frame too long")
+            if self._is_sending_fragments():
+                code, reason = CloseCode.INTERNAL_ERROR, "close during fragmented message"
+            self._close(code, reason)
+        await self._closed()
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__module__}.{type(self).__qualname__} {self.uri} {self._state}>"
+
+
+def broadcast(
+    connections: Iterable[Any], message: DataLike, *, text: bool | None = None, raise_exceptions: bool = False
+) -> None:
+    """Sends a message to many connections at once, without waiting for any.
+
+    Connections that are not open are left out; of those that are sending a message in fragments, and of failures, the
+    log tells.
+
+    Args:
+        connections: Ours, and those of the installed ``websockets``.
+        message: The message.
+        text: True sends bytes-like as text, False sends ``str`` as binary.
+        raise_exceptions: Raise an ExceptionGroup of what failed, instead of logging it.
+    """
+    if not isinstance(message, str | BytesLike):
+        raise TypeError("data must be str or bytes")
+    failed: list[Exception] = []
+    for connection in connections:
+        if connection.protocol.state is not OPEN:
+            continue
+        try:
+            _send_at_once(connection, message, text)
+        except ConcurrencyError:
+            if raise_exceptions:
+                failed.append(ConcurrencyError("sending a fragmented message"))
+            else:
+                connection.logger.warning("skipped broadcast: sending a fragmented message")
+        except Exception as error:  # noqa: BLE001 - whatever it is, the others get theirs
+            if raise_exceptions:
+                failure = RuntimeError("failed to write message")
+                failure.__cause__ = error
+                failed.append(failure)
+            else:
+                shown = traceback.format_exception_only(error)[0].strip()
+                connection.logger.warning("skipped broadcast: failed to write message: %s", shown)
+    if failed:
+        raise ExceptionGroup("skipped broadcast", failed)
+
+
+def _send_at_once(connection: Any, message: DataLike, text: bool | None) -> None:
+    if isinstance(connection, Connection):
+        connection.send_nowait(message, text)
+        return
+    if connection.send_in_progress is not None:
+        raise ConcurrencyError("sending a fragmented message")
+    is_text = isinstance(message, str) if text is None else text
+    data = message.encode() if isinstance(message, str) else message
+    (connection.protocol.send_text if is_text else connection.protocol.send_binary)(data)
+    connection.send_data()
+
+
+def _control_payload(data: DataLike) -> bytes:
+    if isinstance(data, str):
+        return data.encode()
+    if not isinstance(data, BytesLike):
+        raise TypeError("data must be str or bytes-like")
+    return bytes(data)
+
+
+def _decoder(decode: bool | None, *, is_text: bool) -> codecs.IncrementalDecoder | None:
+    """Of pieces, of which one may end in the middle of a character."""
+    wanted = is_text if decode is None else decode
+    return codecs.getincrementaldecoder("utf-8")() if wanted else None
+
+
+_STATES = {
+    "connecting": State.CONNECTING,
+    "open": State.OPEN,
+    "closed": State.CLOSED,
+}

@@ -1,0 +1,80 @@
+"""When to connect again, as ``websockets`` decides it; and the names that older code imports from here."""
+
+from __future__ import annotations
+
+import os
+import random
+from collections.abc import Generator
+from typing import TYPE_CHECKING, Any
+
+from ._adopt import lazily, original
+from .exceptions import InvalidMessage, InvalidStatus
+
+if TYPE_CHECKING:
+    from websockets.client import ClientProtocol
+
+__all__ = ["ClientProtocol", "backoff", "process_exception"]
+
+BACKOFF_INITIAL_DELAY = float(os.environ.get("WEBSOCKETS_BACKOFF_INITIAL_DELAY", "5"))
+BACKOFF_MIN_DELAY = float(os.environ.get("WEBSOCKETS_BACKOFF_MIN_DELAY", "3.1"))
+BACKOFF_MAX_DELAY = float(os.environ.get("WEBSOCKETS_BACKOFF_MAX_DELAY", "90.0"))
+BACKOFF_FACTOR = float(os.environ.get("WEBSOCKETS_BACKOFF_FACTOR", "1.618"))
+
+
+def process_exception(exc: Exception) -> Exception | None:
+    """Whether connecting again may help after ``exc``: None if so, else the exception to raise.
+
+    It may after errors of the network and of time, after a connection that ended in the handshake, and after the
+    statuses 500, 502, 503 and 504.
+    """
+    match exc:
+        case OSError() | TimeoutError():
+            return None
+        case InvalidMessage() if isinstance(exc.__cause__, EOFError):
+            return None
+        case InvalidStatus() if exc.response.status_code in (500, 502, 503, 504):
+            return None
+    return exc
+
+
+def backoff(
+    initial_delay: float = BACKOFF_INITIAL_DELAY,
+    min_delay: float = BACKOFF_MIN_DELAY,
+    max_delay: float = BACKOFF_MAX_DELAY,
+    factor: float = BACKOFF_FACTOR,
+) -> Generator[float, None, None]:
+    """Yields the seconds before each further attempt.
+
+    Args:
+        initial_delay: The first is random, up to this (RFC 6455 §7.2.3).
+        min_delay: The second.
+        max_delay: None is longer.
+        factor: Each further one is so many times the one before.
+    """
+    yield random.random() * initial_delay  # noqa: S311 - it spreads clients in time
+    delay = min_delay
+    while delay < max_delay:
+        yield delay
+        delay *= factor
+    while True:
+        yield max_delay
+
+
+_deprecated, __dir__ = lazily(
+    globals(),
+    {},
+    {"WebSocketClientProtocol": ".legacy.client", "connect": ".legacy.client", "unix_connect": ".legacy.client"},
+)
+
+
+def __getattr__(name: str) -> Any:
+    if name != "ClientProtocol":
+        return _deprecated(name)
+    module = original(__name__)
+    if module is None:
+        raise ImportError(
+            f"{__name__}.{name} is websockets' own, without sockets: it passes through to the websockets package, "
+            "which is not installed: pip install websockets",
+            name=__name__,
+        )
+    return module.ClientProtocol

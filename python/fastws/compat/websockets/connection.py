@@ -1,0 +1,21 @@
+"""The older name of ``protocol``."""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any
+
+from . import protocol
+from .protocol import SEND_EOF, Side, State
+
+__all__ = ["SEND_EOF", "Side", "State"]
+
+warnings.warn(
+    f"{__name__} was renamed to {protocol.__name__} and Connection was renamed to Protocol",
+    DeprecationWarning,
+    stacklevel=2,
+)
+
+
+def __getattr__(name: str) -> Any:
+    return getattr(protocol, "Protocol" if name == "Connection" else name)

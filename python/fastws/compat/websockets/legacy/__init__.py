@@ -1,0 +1,1 @@
+"""The API before ``websockets`` 14."""

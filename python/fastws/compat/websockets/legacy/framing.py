@@ -1,0 +1,12 @@
+"""The older API's ``framing`` is that of the installed ``websockets``."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from fastws.compat.websockets._adopt import passes_through
+
+if TYPE_CHECKING:
+    from websockets.legacy.framing import *  # noqa: F403
+else:
+    passes_through(globals())

@@ -1,0 +1,53 @@
+"""The states of a connection. ``Protocol``, the Sans-I/O layer, is that of the installed ``websockets``."""
+
+from __future__ import annotations
+
+import enum
+from typing import TYPE_CHECKING, Any
+
+from ._adopt import adopted, original
+
+if TYPE_CHECKING:
+    from websockets.protocol import Event, Protocol  # noqa: F401
+
+__all__ = ["SEND_EOF", "Protocol", "Side", "State"]
+
+
+@adopted
+class Side(enum.IntEnum):
+    """Which end of a connection."""
+
+    SERVER, CLIENT = range(2)
+
+
+SERVER = Side.SERVER
+CLIENT = Side.CLIENT
+
+
+@adopted
+class State(enum.IntEnum):
+    """The state of a connection (RFC 6455 §4.1, §7.1)."""
+
+    CONNECTING, OPEN, CLOSING, CLOSED = range(4)
+
+
+CONNECTING = State.CONNECTING
+OPEN = State.OPEN
+CLOSING = State.CLOSING
+CLOSED = State.CLOSED
+
+SEND_EOF = b""
+
+_original = original(__name__)
+
+
+def __getattr__(name: str) -> Any:
+    if _original is not None:
+        return getattr(_original, name)
+    if name in ("Protocol", "Event"):
+        raise ImportError(
+            f"{__name__}.{name} is websockets' own, without sockets: it passes through to the websockets package, "
+            "which is not installed: pip install websockets",
+            name=__name__,
+        )
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

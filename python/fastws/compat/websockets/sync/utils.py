@@ -1,0 +1,12 @@
+"""Deadlines of the installed ``websockets``."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from fastws.compat.websockets._adopt import passes_through
+
+if TYPE_CHECKING:
+    from websockets.sync.utils import *  # noqa: F403
+else:
+    passes_through(globals())
