@@ -362,21 +362,12 @@ impl Inner {
                 (bytes.as_ptr(), bytes.len(), Some(object))
             }
         };
-        let tail = self.behind(object.is_none().then(|| address as usize + length));
+        let unparsed = self.input.as_ref().map_or(0, |input| input.end - input.start);
+        let tail = self.queue.wire_bytes() + unparsed + self.core.unfinished();
         let view = OnceCell::new();
         let frame = Frame { head, last, tail, address: Cell::new(address), length, view, object };
         // No kind of object that collections look at: none runs.
         Py::new(py, frame).map(Some)
-    }
-
-    /// Bytes of the read buffer behind the frame that was just taken, which ends at `end` if it lies there.
-    fn behind(&self, end: Option<usize>) -> usize {
-        let Some(input) = &self.input else { return 0 };
-        let over = input.buffer.as_ptr() as usize + input.end;
-        match end.or_else(|| self.queue.next_header()) {
-            Some(at) => over.saturating_sub(at),
-            None => input.end - input.start,
-        }
     }
 
     /// Somebody is being shown a frame while the read buffer is about to be used again.

@@ -73,6 +73,8 @@ pub struct Queue {
     /// Slots at the end that are places in the read buffer.
     slices: usize,
     bytes: usize,
+    /// Of frames: bytes of their headers.
+    headers: usize,
     taken: u64,
     stamps: VecDeque<Stamp>,
     pub form: Form,
@@ -85,7 +87,7 @@ pub(crate) const SLICE: u8 = 4;
 
 impl Queue {
     pub fn new(form: Form) -> Self {
-        Self { slots: VecDeque::new(), slices: 0, bytes: 0, taken: 0, stamps: VecDeque::new(), form }
+        Self { slots: VecDeque::new(), slices: 0, bytes: 0, headers: 0, taken: 0, stamps: VecDeque::new(), form }
     }
 
     #[inline]
@@ -143,6 +145,12 @@ impl Queue {
         });
     }
 
+    /// Takes note of the header of a frame, which is pushed next as a message would be.
+    #[inline]
+    pub fn note_header(&mut self, length: usize) {
+        self.headers += header_size(length);
+    }
+
     /// A message that was assembled.
     pub fn push_assembled(&mut self, py: Python<'_>, unit: Unit, payload: Landing) -> PyResult<()> {
         // Slices stay at the end of the queue: what came before becomes objects first.
@@ -172,19 +180,15 @@ impl Queue {
     /// Takes the oldest frame, with its first byte.
     #[inline]
     pub fn pop_headed(&mut self, py: Python<'_>) -> Option<(u8, Taken)> {
-        let head = self.slots.front()?.head;
+        let slot = self.slots.front()?;
+        let head = slot.head;
+        self.headers = self.headers.saturating_sub(header_size(slot.length as usize));
         self.pop(py).map(|taken| (head, taken))
     }
 
-    /// Where the header of the oldest frame begins, if it lies in the read buffer.
-    pub fn next_header(&self) -> Option<usize> {
-        let slot = self.slots.front().filter(|slot| slot.tag & SLICE != 0)?;
-        let header = match slot.length {
-            0..=125 => 2,
-            126..=0xffff => 4,
-            _ => 10,
-        };
-        Some(slot.address - header)
+    /// Bytes that the frames in the queue were on the wire.
+    pub fn wire_bytes(&self) -> usize {
+        self.bytes + self.headers
     }
 
     /// Takes the oldest message.
@@ -308,6 +312,7 @@ impl Queue {
     /// Forgets everything, and gives memory back.
     pub fn clear(&mut self, py: Python<'_>) {
         while self.pop(py).is_some() {}
+        self.headers = 0;
         self.slots = VecDeque::new();
     }
 
@@ -374,6 +379,16 @@ pub(crate) fn as_kind(object: Py<PyAny>, py: Python<'_>, text: bool) -> PyResult
 
 fn tag_of(unit: Unit) -> u8 {
     u8::from(unit.opcode == Opcode::Text) * TEXT + u8::from(unit.ascii) * ASCII
+}
+
+/// Bytes of the header of a frame with so long a payload, as a server sends it.
+#[inline]
+fn header_size(length: usize) -> usize {
+    match length {
+        0..=125 => 2,
+        126..=0xffff => 4,
+        _ => 10,
+    }
 }
 
 /// The first byte of a frame's header, as it was.

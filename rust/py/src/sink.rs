@@ -64,7 +64,10 @@ impl Sink for QueueSink<'_, '_> {
 
     #[inline]
     fn whole(&mut self, unit: Unit, payload: &[u8]) -> Flow {
-        if matches!(self.delivery, Delivery::Messages | Delivery::Raw) {
+        if self.delivery == Delivery::Messages {
+            self.queue.push_slice(unit, payload);
+        } else if self.delivery == Delivery::Raw {
+            self.queue.note_header(payload.len());
             self.queue.push_slice(unit, payload);
         } else {
             self.push_piece(unit, payload);
@@ -78,6 +81,9 @@ impl Sink for QueueSink<'_, '_> {
     }
 
     fn assembled(&mut self, unit: Unit, payload: Landing) -> Flow {
+        if self.delivery == Delivery::Raw {
+            self.queue.note_header(fastws_core::PayloadBuf::len(&payload));
+        }
         if !matches!(self.delivery, Delivery::Messages | Delivery::Raw) {
             self.push_piece(unit, fastws_core::PayloadBuf::as_slice(&payload));
         } else if let Err(error) = self.queue.push_assembled(self.py, unit, payload) {

@@ -1,4 +1,4 @@
-"""The suite's own package `tests` is importable, and the installed picows is found before the source that it lies beside."""
+"""The suite's package `tests` can be imported, and the installed picows is found before the source beside it."""
 
 import sys
 from pathlib import Path

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import enum
 import logging
 import time
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from fastws import _core
 from fastws.compat import _installed
+from fastws.errors import ConnectionClosed
 
 from .common import WSProtocolError
 
@@ -331,10 +333,10 @@ class WSTransport(_core.FrameTransport):
 
     async def _resume_writing(self) -> None:
         while self._unsent_bytes > self._limits[1]:
-            try:
-                await self._conn._drain_future(again=True)
-            except Exception:  # noqa: BLE001 - whatever the policy makes of a connection that is over
+            if self._conn._state == "closed":
                 return
+            with contextlib.suppress(ConnectionClosed):
+                await self._conn._drain_future(again=True)
         self._resumed()
         self._call_writing("resume_writing")
 

@@ -1,4 +1,4 @@
-"""``picows.websockets`` is picows' own, on picows' own connections: for fastws there is ``fastws.compat.websockets``."""
+"""``picows.websockets`` is picows' own, on its own connections; on fastws there is ``fastws.compat.websockets``."""
 
 import importlib
 import pkgutil

@@ -6,6 +6,7 @@
 //! or sent, ends nothing: [`Connection::hang_up`] does, and the end of the stream.
 
 use super::Connection;
+use super::receive::Reading;
 use crate::close::{Cause, Close, Initiator};
 use crate::config::Role;
 use crate::error::{Error, Misuse};
@@ -120,11 +121,23 @@ impl<B: PayloadBuf> Connection<B> {
         (at, outcome)
     }
 
-    /// A control frame, complete. It is delivered, and acted upon only in what a Close frame says of the end.
+    /// Bytes of a frame that has not come whole yet.
+    pub fn unfinished(&self) -> usize {
+        match &self.reading {
+            Reading::Header { have, .. } => usize::from(*have),
+            Reading::Data { header, got, .. } => header_size(header) + usize::try_from(*got).unwrap_or(usize::MAX),
+            Reading::Control { header, payload } => header_size(header) + payload.len(),
+            Reading::Handshake | Reading::Over => 0,
+        }
+    }
+
+    /// A control frame, complete. It is delivered, and acted upon only in what a Close frame says of the end. `lies`: the
+    /// payload is in the input.
     pub(super) fn control_raw<S: Sink<Buf = B>>(
         &mut self,
         opcode: Opcode,
         payload: &[u8],
+        lies: bool,
         sink: &mut S,
     ) -> Result<Flow, Error> {
         match opcode {
@@ -136,13 +149,27 @@ impl<B: PayloadBuf> Connection<B> {
             }
         }
         let unit = Unit { opcode, fin: true, rsv: 0, ascii: false };
-        let mut copy = sink.lend(unit, payload.len()).map_err(|_| crate::Limit::Memory { size: payload.len() })?;
-        copy.extend(payload);
-        let flow = sink.assembled(unit, copy);
+        let flow = if lies {
+            sink.whole(unit, payload)
+        } else {
+            let mut copy = sink.lend(unit, payload.len()).map_err(|_| crate::Limit::Memory { size: payload.len() })?;
+            copy.extend(payload);
+            sink.assembled(unit, copy)
+        };
         if opcode == Opcode::Close {
             // 5.5.1, 7.1.7: what is behind it is not looked at.
             self.data_ends(sink);
         }
         Ok(flow)
     }
+}
+
+/// Bytes of a header on the wire.
+fn header_size(header: &Header) -> usize {
+    let length = match header.length {
+        0..=125 => 0,
+        126..=0xffff => 2,
+        _ => 8,
+    };
+    2 + length + header.key.map_or(0, |key| key.len())
 }

@@ -216,7 +216,7 @@ impl<B: PayloadBuf> Connection<B> {
                 }
                 let (header, mut payload) = (*header, std::mem::take(payload));
                 self.reading = Reading::header();
-                let flow = self.control(header, &mut payload, now, sink)?;
+                let flow = self.control(header, &mut payload, false, now, sink)?;
                 Ok((used, flow))
             }
         }
@@ -297,7 +297,7 @@ impl<B: PayloadBuf> Connection<B> {
         if header.opcode.is_control() {
             let length = header.length as usize;
             if let Some(payload) = input.get_mut(..length) {
-                let flow = self.control(header, payload, now, sink)?;
+                let flow = self.control(header, payload, true, now, sink)?;
                 return Ok((length, flow));
             }
             self.reading = Reading::Control { header, payload: input.to_vec() };
@@ -492,11 +492,12 @@ impl<B: PayloadBuf> Connection<B> {
         }
     }
 
-    /// A control frame, complete (§5.5).
+    /// A control frame, complete (§5.5). `lies`: the payload is in the input.
     fn control<S: Sink<Buf = B>>(
         &mut self,
         header: Header,
         payload: &mut [u8],
+        lies: bool,
         now: Nanos,
         sink: &mut S,
     ) -> Result<Flow, Error> {
@@ -504,7 +505,7 @@ impl<B: PayloadBuf> Connection<B> {
             mask(payload, key, 0);
         }
         if self.config.delivery == Delivery::Raw {
-            return self.control_raw(header.opcode, payload, sink);
+            return self.control_raw(header.opcode, payload, lies, sink);
         }
         let mut close = None;
         match header.opcode {
