@@ -9,7 +9,7 @@
 .DEFAULT_GOAL := help
 .SUFFIXES:
 .DELETE_ON_ERROR:
-.PHONY: help demo test test-all test-network test-protocol test-rust test-python faults lint lint-rust lint-python types bench bench-rivals \
+.PHONY: help demo test test-all test-compat test-network test-protocol test-rust test-python faults lint lint-rust lint-python types bench bench-rivals \
 	bench-instructions charts flamegraph conformance \
 	fuzz soak sanitize docs examples build wheel-pgo fmt pythons clean distclean force
 
@@ -18,7 +18,7 @@ needs = $(filter $(1),$(GOALS))
 
 # ---- the machine -----------------------------------------------------------------------------------------------------
 
-ifneq ($(call needs,demo test test-network test-protocol test-rust test-python faults lint lint-rust lint-python types bench bench-rivals \
+ifneq ($(call needs,demo test test-compat test-network test-protocol test-rust test-python faults lint lint-rust lint-python types bench bench-rivals \
 	bench-instructions charts flamegraph conformance soak sanitize docs \
 	examples build wheel-pgo fmt),)
   ifdef PYTHON
@@ -37,7 +37,7 @@ ifneq ($(call needs,demo test test-network test-protocol test-rust test-python f
   PYTHON_PATH := $(wordlist 2,99,$(FOUND))
 endif
 
-ifneq ($(call needs,demo test test-all test-network test-protocol test-rust test-python faults lint lint-rust types bench bench-rivals \
+ifneq ($(call needs,demo test test-all test-compat test-network test-protocol test-rust test-python faults lint lint-rust types bench bench-rivals \
 	bench-instructions flamegraph conformance fuzz \
 	soak sanitize examples build wheel-pgo fmt),)
   CARGO := $(firstword $(shell command -v cargo 2>/dev/null; ls "$$HOME/.cargo/bin/cargo" 2>/dev/null))
@@ -173,6 +173,10 @@ test-network: $(TEST)/.stamps/fastws ## the tests against programs of others (ng
 	@$(call say,Python $(PYVER): the same by the protocol driver)
 	@FASTWS_TEST_NETWORK=1 $(PYTEST) -n $(JOBS) --dist worksteal --driver protocol -m "network$(if $(MARK), and ($(MARK)))" \
 		$(PYTEST_ARGS) $(TESTS)
+
+test-compat: $(TEST)/.stamps/fastws ## test files of other packages, unmodified, on the drop-ins of fastws.compat, then a table (ARGS="websockets --version 17.4", "programs/gql"; fetches from PyPI)
+	@$(call say,Python $(PYVER): the drop-ins under the test suites of others)
+	@$(TEST)/bin/python tests/foreign_suites/run.py $(ARGS)
 
 # What does not go by a driver, or has a pass of its own, is left out.
 test-protocol: $(TEST)/.stamps/fastws ## the integration tests again, by the protocol driver

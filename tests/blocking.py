@@ -54,7 +54,7 @@ class Awaited:
 
     def __getattr__(self, name):
         found = getattr(self._ws, name)
-        if name not in ("recv", "send", "close", "wait_closed"):
+        if name not in ("recv", "_recv_piece", "send", "close", "wait_closed"):
             return found
         return lambda *arguments, **options: _in(self._thread, lambda: found(*arguments, **options))
 

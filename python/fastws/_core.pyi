@@ -107,6 +107,7 @@ class Connection(_Native):
             ConcurrencyError: Another task is waiting for a message, or a listener takes them.
             UnicodeDecodeError: ``decode=True`` and the message is not UTF-8.
         """
+    def _recv_piece(self) -> Coroutine[Any, Any, tuple[int, bool, int, bytes]]: ...
     def __aiter__(self) -> _Iteration[Any]: ...
     def __anext__(self) -> Coroutine[Any, Any, Any]: ...
     def batches(
@@ -232,12 +233,14 @@ class Connection(_Native):
     def _start(
         self,
         fd: int,
-        request: Request,
+        request: Request | None,
         uri: str,
         tls: TlsContext | Secured | None = None,
         server_name: str | None = None,
         listener: Any | None = None,
+        opened: bool = False,
     ) -> asyncio.Future[None]: ...
+    def _try_send_frame(self, opcode: int, fin: bool, rsv: int, data: Any) -> bool: ...
     def _try_send(
         self, message: Any, text: bool | None = None, fin: bool | None = None, compress: bool | None = None
     ) -> bool: ...
@@ -289,6 +292,7 @@ class SyncConnection(_Native):
             ConcurrencyError: Another thread is waiting for a message.
             UnicodeDecodeError: ``decode=True`` and the message is not UTF-8.
         """
+    def _recv_piece(self, timeout: float | timedelta | None = None) -> tuple[int, bool, int, bytes]: ...
     def __iter__(self) -> Self: ...
     def __next__(self) -> Any: ...
     def send(
@@ -364,11 +368,16 @@ class SyncConnection(_Native):
     def _open(
         self,
         fd: int,
-        request: Request,
+        request: Request | None,
         uri: str,
         tls: TlsContext | Secured | None = None,
         server_name: str | None = None,
         timeout: float | None = None,
+        opened: bool = False,
+    ) -> bool: ...
+    def _try_send_frame(self, opcode: int, fin: bool, rsv: int, data: Any) -> bool: ...
+    def _send_frame(
+        self, opcode: int, fin: bool, rsv: int, data: Any, timeout: float | timedelta | None = None
     ) -> bool: ...
     def _batch(
         self,
@@ -396,6 +405,8 @@ class Cork:
 class _Iteration(Generic[_T]):
     def __aiter__(self) -> Self: ...
     def __anext__(self) -> Coroutine[Any, Any, _T]: ...
+    def aclose(self) -> Coroutine[Any, Any, None]:
+        """Ends the iteration; awaiting this waits for nothing."""
 
 @final
 class Settings:
@@ -860,6 +871,7 @@ class Request:
         origin: str | None,
         user_agent: str | None,
         extensions: list[str],
+        any_extension: bool = False,
     ) -> Self: ...
     @property
     def uri(self) -> tuple[bool, str, int, str, str]: ...

@@ -68,6 +68,8 @@ class Plan:
     """A socket that is connected to the proxy, for the first way through it; it is taken over."""
     make: Make | None = None
     """What a drop-in has instead of our own class."""
+    extensions: Sequence[str] | None = None
+    """What is offered, as in the header, by who judges the answer; None: what the settings do themselves."""
 
     def check_transport(self, loop: str) -> None:
         """Raises ValueError for what needs the socket itself, where ``loop`` keeps it in a transport."""
@@ -82,11 +84,14 @@ class Plan:
     def request(self, leg: Leg, cookies: Cookies | None = None) -> _core.Request:
         """The upgrade request of ``leg``, with what was set on the way to it. Raises ValueError."""
         offer = self.settings.offer
-        extensions = [] if offer is None else [offer]
+        judged = self.extensions is not None
+        extensions = list(self.extensions or ()) if judged or offer is None else [offer]
         headers = leg.headers
         if cookies is not None:
             headers = cookies.added_to(headers, leg.target, given_hold="cookie" in leg.answered)
-        return _core.Request(leg.target.uri, headers, self.subprotocols, self.origin, self.user_agent, extensions)
+        return _core.Request(
+            leg.target.uri, headers, self.subprotocols, self.origin, self.user_agent, extensions, any_extension=judged
+        )
 
 
 @dataclass(slots=True)

@@ -210,6 +210,7 @@ def checked(
     quickack: bool,
     kernel_timestamps: bool,
     compression: Compression,
+    rsv: int = 0,
     auto_pong: bool = True,
 ) -> dict[str, Any]:
     """The settings by name, as the native side takes them. Raises TypeError and ValueError."""
@@ -228,6 +229,7 @@ def checked(
         "close_timeout": seconds("close_timeout", close_timeout),
         "auto_pong": auto_pong,
         "delivery": delivery,
+        "rsv": rsv,
         "messages": messages,
         "water": (*marks("max_queue", max_queue), *marks("max_queue_bytes", max_queue_bytes)),
         "write_limit": marks("write_limit", write_limit),

@@ -176,7 +176,9 @@ class connect:  # noqa: N801 - a function to its users, as in websockets
         busy_poll: Seconds = None,
         busy_poll_max: Seconds = 0.001,
         driver: Driver = "auto",
-        _delivery: Literal["messages", "fragments", "frames"] = "messages",
+        _delivery: Literal["messages", "fragments", "frames", "mixed"] = "messages",
+        _rsv: int = 0,
+        _extensions: Sequence[str] | None = None,
         _auto_pong: bool = True,
         _unix: UnixPath | None = None,
         _make: Make | None = None,
@@ -223,6 +225,7 @@ class connect:  # noqa: N801 - a function to its users, as in websockets
             close_timeout=close_timeout,
             messages=messages,
             delivery=_delivery,
+            rsv=_rsv,
             auto_pong=_auto_pong,
             busy_poll=busy_poll,
             busy_poll_max=busy_poll_max,
@@ -255,6 +258,7 @@ class connect:  # noqa: N801 - a function to its users, as in websockets
             polls=busy_poll is not None,
             kernel_timestamps=kernel_timestamps,
             make=_make,
+            extensions=_extensions,
         )
         # What is wrong with the headers is said here, not at the first attempt, which this one is for.
         self._prepared: _core.Request | None = self._plan.request(self._plan.first())

@@ -1,5 +1,6 @@
 """Each `async def` test runs on asyncio and on uvloop, see each_loop.py; fixtures of integration tests."""
 
+import asyncio
 import functools
 import gc
 import os
@@ -8,6 +9,7 @@ import pytest
 
 import daemons
 from each_loop import pytest_generate_tests, pytest_pyfunc_call  # noqa: F401 - hooks
+from fastws.runner import loop_factory
 from programs import run_program
 from real_peers import PEERS, real_peer
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import ssl
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -19,11 +19,12 @@ from ._aiohttp_types import (
     ClientConnectorError,
     ClientConnectorSSLError,
     ClientProxyConnectionError,
+    ServerDisconnectedError,
     ServerTimeoutError,
     WSServerHandshakeError,
 )
 
-__all__ = ["raised_at_opening"]
+__all__ = ["headers_of", "raised_at_opening"]
 
 
 def raised_at_opening(error: errors.ConnectError, url: str, fields: Sequence[tuple[str, str]]) -> Exception:
@@ -31,10 +32,13 @@ def raised_at_opening(error: errors.ConnectError, url: str, fields: Sequence[tup
     match error:
         case errors.OpenTimeout():
             return ServerTimeoutError(str(error))
+        case errors.InvalidHandshake(response=None):
+            return ServerDisconnectedError(str(error))
         case errors.InvalidHandshake(response=answer):
-            status = 0 if answer is None else answer.status_code
+            assert answer is not None
+            status = answer.status_code
             message = "Invalid response status" if status != 101 else str(error)
-            headers = _headers([] if answer is None else list(answer.headers.raw_items()))
+            headers = headers_of(answer.headers.raw_items())
             return WSServerHandshakeError(
                 _request_info(url, fields), (), status=status, message=message, headers=headers
             )
@@ -69,9 +73,10 @@ def _key(url: str) -> Any:
     return original.ConnectionKey(**{name: known.get(name) for name in original.ConnectionKey._fields})
 
 
-def _headers(fields: Sequence[tuple[str, str]]) -> Any:
+def headers_of(fields: Iterable[tuple[str, str]]) -> Any:
+    """Header fields as aiohttp has them, where it is installed; else a ``dict``."""
     multidict = _installed.find("multidict")
-    return dict(fields) if multidict is None else multidict.CIMultiDictProxy(multidict.CIMultiDict(fields))
+    return dict(fields) if multidict is None else multidict.CIMultiDictProxy(multidict.CIMultiDict(list(fields)))
 
 
 def _request_info(url: str, fields: Sequence[tuple[str, str]]) -> Any:
@@ -79,4 +84,4 @@ def _request_info(url: str, fields: Sequence[tuple[str, str]]) -> Any:
     yarl = _installed.find("yarl")
     if original is None or yarl is None:
         return url
-    return original.RequestInfo(yarl.URL(url), "GET", _headers(fields), yarl.URL(url))
+    return original.RequestInfo(yarl.URL(url), "GET", headers_of(fields), yarl.URL(url))

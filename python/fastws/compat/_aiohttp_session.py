@@ -9,11 +9,10 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Mapping
 from http.cookies import CookieError, SimpleCookie
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import fastws
-
-from .aiohttp import ClientWebSocketResponse, ws_connect
+if TYPE_CHECKING:
+    from .aiohttp import ClientWebSocketResponse
 
 __all__ = ["patch", "unpatch"]
 
@@ -25,12 +24,12 @@ def patch(module: Any) -> None:
     session_class = module.ClientSession
     if hasattr(session_class, _KEPT):
         return
-    original = session_class._ws_connect
+    original, unset = session_class._ws_connect, module.sentinel
 
     async def _ws_connect(self: Any, url: Any, **arguments: Any) -> Any:
         if self.closed or not _is_ours(self, module, arguments):
             return await original(self, url, **arguments)
-        return await _open(self, url, arguments)
+        return await _open(self, url, {name: value for name, value in arguments.items() if value is not unset})
 
     setattr(session_class, _KEPT, original)
     session_class._ws_connect = _ws_connect
@@ -66,6 +65,9 @@ def _is_ours(session: Any, module: Any, arguments: Mapping[str, Any]) -> bool:
 
 
 async def _open(session: Any, url: Any, arguments: dict[str, Any]) -> ClientWebSocketResponse:
+    from .aiohttp import ws_connect  # not before aiohttp itself is whole
+
+    arguments.pop("fingerprint", None)
     url = session._build_url(url)
     headers = session._prepare_headers(arguments.pop("headers", None))
     for name in session._skip_auto_headers:
@@ -98,7 +100,7 @@ async def _open(session: Any, url: Any, arguments: dict[str, Any]) -> ClientWebS
 
 def _keep_cookies(session: Any, url: Any, ws: ClientWebSocketResponse) -> None:
     """What the answer to the upgrade sets."""
-    answer: fastws.Response | None = ws.connection.response
+    answer = ws.connection.response
     if answer is None:
         return
     for field in answer.headers.get_all("Set-Cookie"):

@@ -22,6 +22,7 @@ __all__ = [
     "ClientProxyConnectionError",
     "ClientWSTimeout",
     "InvalidURL",
+    "ServerDisconnectedError",
     "ServerTimeoutError",
     "WSCloseCode",
     "WSMessage",
@@ -152,6 +153,9 @@ if TYPE_CHECKING or original is None:
     class ClientConnectorCertificateError(ClientConnectorError):
         """The server's certificate was not accepted."""
 
+    class ServerDisconnectedError(ClientConnectionError):
+        """The server ended the connection before it was open."""
+
     class ServerTimeoutError(ClientConnectionError, asyncio.TimeoutError):
         """The server did not answer in time."""
 
@@ -165,6 +169,7 @@ else:
         ClientError,
         ClientProxyConnectionError,
         InvalidURL,
+        ServerDisconnectedError,
         ServerTimeoutError,
         WebSocketError,
         WSCloseCode,

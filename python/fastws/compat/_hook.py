@@ -32,7 +32,8 @@ class DropIn:
         package: The module of ours that has its names.
         what: What of it is replaced where the original is installed, in words.
         only: Modules of the original that are replaced where it is installed; None for all that we have.
-        patched: A module of the original that stays, but gets what ``package.patch`` does to it once it is imported.
+        patched: A module of the original that stays, but is given to ``patch`` of ``patcher`` once it is imported.
+        patcher: Our module that has ``patch`` and ``unpatch``. It imports nothing of the original.
     """
 
     name: str
@@ -40,6 +41,7 @@ class DropIn:
     what: str
     only: frozenset[str] | None = None
     patched: str | None = None
+    patcher: str = ""
 
     def ours(self, name: str) -> str:
         """Our module for one of the original's."""
@@ -67,7 +69,13 @@ _DROP_INS = {
         ),
         DropIn("picows", "fastws.compat.picows", "the package"),
         DropIn("websocket", "fastws.compat.websocket_client", "the package"),
-        DropIn("aiohttp", "fastws.compat.aiohttp", "ClientSession.ws_connect", patched="aiohttp.client"),
+        DropIn(
+            "aiohttp",
+            "fastws.compat.aiohttp",
+            "ClientSession.ws_connect",
+            patched="aiohttp.client",
+            patcher="fastws.compat._aiohttp_session",
+        ),
     )
 }
 
@@ -277,7 +285,7 @@ def _put_back(active: _Active) -> None:
     drop_in = active.drop_in
     if drop_in.patched is not None:
         if drop_in.patched in sys.modules:
-            importlib.import_module(drop_in.package).unpatch(sys.modules[drop_in.patched])
+            importlib.import_module(drop_in.patcher).unpatch(sys.modules[drop_in.patched])
         return
     for name in [name for name in tuple(sys.modules) if drop_in.replaces(name, present=active.present)]:
         ours = sys.modules.pop(name)
@@ -334,7 +342,7 @@ def _exists(name: str) -> bool:
 
 
 def _patch(drop_in: DropIn, module: ModuleType) -> None:
-    importlib.import_module(drop_in.package).patch(module)
+    importlib.import_module(drop_in.patcher).patch(module)
 
 
 def _spec(name: str, path: Sequence[str] | None) -> ModuleSpec | None:

@@ -14,13 +14,13 @@ import ssl as _ssl
 import warnings
 from collections.abc import Callable, Generator, Iterable, Mapping
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
 from urllib.parse import quote, urlencode, urlsplit, urlunsplit
 
 import fastws
 from fastws import errors
 
-from ._aiohttp_errors import raised_at_opening
+from ._aiohttp_errors import headers_of, raised_at_opening
 from ._aiohttp_types import (
     ClientConnectionError,
     ClientConnectionResetError,
@@ -53,8 +53,6 @@ __all__ = [
     "WSMsgType",
     "WSServerHandshakeError",
     "WebSocketError",
-    "patch",
-    "unpatch",
     "ws_connect",
 ]
 
@@ -215,6 +213,14 @@ class ws_connect:  # noqa: N801 - a function to its users, as in aiohttp
             await self._ws.close()
 
 
+class Answer(NamedTuple):
+    """What the server said to the upgrade; ``headers`` is a ``CIMultiDictProxy`` where multidict is installed."""
+
+    status: int
+    reason: str
+    headers: Any
+
+
 class ClientWebSocketResponse(_Response):
     """A WebSocket, made by ``ws_connect``; by its methods aiohttp's.
 
@@ -246,6 +252,13 @@ class ClientWebSocketResponse(_Response):
         self._interrupted: asyncio.Future[None] | None = None
         self._pieces: list[bytes] = []
         self._opcode = 0
+
+    @property
+    def _response(self) -> Answer:
+        """Programs look at its headers, by this name."""
+        answer = self.connection.response
+        assert answer is not None, "it was opened by an answer"
+        return Answer(answer.status_code, answer.reason_phrase, headers_of(answer.headers.raw_items()))
 
     @property
     def closed(self) -> bool:
@@ -285,23 +298,23 @@ class ClientWebSocketResponse(_Response):
 
     async def ping(self, message: str | bytes = b"") -> None:
         """Sends a Ping."""
-        await self._sent(self.connection.ping(message))
+        await self._sent(self.connection.ping, message)
 
     async def pong(self, message: str | bytes = b"") -> None:
         """Sends a Pong."""
-        await self._sent(self.connection.pong(message))
+        await self._sent(self.connection.pong, message)
 
     async def send_str(self, data: str, compress: int | None = None) -> None:  # noqa: ARG002
         """Sends a text message. ``compress`` is the connection's affair and ignored."""
         if not isinstance(data, str):
             raise TypeError(f"data argument must be str ({type(data)!r})")
-        await self._sent(self.connection.send(data))
+        await self._sent(self.connection.send, data)
 
     async def send_bytes(self, data: bytes | bytearray | memoryview, compress: int | None = None) -> None:  # noqa: ARG002
         """Sends a binary message. ``compress`` is the connection's affair and ignored."""
         if not isinstance(data, bytes | bytearray | memoryview):
             raise TypeError(f"data argument must be byte-ish ({type(data)!r})")
-        await self._sent(self.connection.send(data))
+        await self._sent(self.connection.send, data)
 
     async def send_json(
         self, data: Any, compress: int | None = None, *, dumps: Callable[[Any], str] = _json.dumps
@@ -317,7 +330,7 @@ class ClientWebSocketResponse(_Response):
         """Sends a message, a Ping or a Pong by its opcode."""
         match opcode:
             case WSMsgType.TEXT:
-                await self._sent(self.connection.send(message, True))
+                await self._sent(self.connection.send, message, True)
             case WSMsgType.BINARY:
                 await self.send_bytes(message, compress)
             case WSMsgType.PING:
@@ -327,9 +340,9 @@ class ClientWebSocketResponse(_Response):
             case _:
                 raise ValueError(f"a message, a ping or a pong can be sent so, not {opcode!r}")
 
-    async def _sent(self, sending: Any) -> None:
+    async def _sent(self, send: Callable[..., Any], *arguments: Any) -> None:
         try:
-            await sending
+            await send(*arguments)
         except errors.ConnectionClosed as error:
             raise ClientConnectionResetError("Cannot write to closing transport") from error
 
@@ -411,6 +424,7 @@ class ClientWebSocketResponse(_Response):
             self._closed, self._close_code = True, WSCloseCode.ABNORMAL_CLOSURE
             self._exception = ServerTimeoutError(f"No PONG received after {self._heartbeat / 2} seconds")
             self._exception.__cause__ = info.cause
+            self.connection._abandon()  # whoever is silent answers no Close frame
             return WSMessage(WSMsgType.ERROR, self._exception, None)
         if info.rcvd is not None:
             self._closing = True
@@ -489,20 +503,6 @@ class ClientWebSocketResponse(_Response):
 
     def __repr__(self) -> str:
         return f"<fastws.compat.aiohttp.ClientWebSocketResponse of {self.connection!r}>"
-
-
-def patch(module: Any) -> None:
-    """Lets ``ClientSession.ws_connect`` of the module ``aiohttp.client`` open by fastws; see ``_aiohttp_session``."""
-    from . import _aiohttp_session
-
-    _aiohttp_session.patch(module)
-
-
-def unpatch(module: Any) -> None:
-    """Undoes ``patch``."""
-    from . import _aiohttp_session
-
-    _aiohttp_session.unpatch(module)
 
 
 # ---- arguments -------------------------------------------------------------------------------------------------------

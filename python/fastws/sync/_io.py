@@ -29,9 +29,23 @@ __all__ = ["finish", "open_in_thread"]
 T = TypeVar("T")
 
 
-def open_in_thread(plan: Plan, request: _core.Request | None, *, background: bool) -> Connection:
-    """The connection that ``plan`` describes, open. Raises what ``connect()`` does."""
-    opening = Opening(plan, request, _BlockingIo(plan.open_timeout, background=background))
+def open_in_thread(
+    plan: Plan, request: _core.Request | None, *, background: bool, make: Callable[[Upgrade], Connection] | None = None
+) -> Connection:
+    """The connection that ``plan`` describes, open. Raises what ``connect()`` does.
+
+    Args:
+        plan: How.
+        request: The upgrade request of its first leg, if one is made already.
+        background: Whether a helper reads while no call waits.
+        make: Makes the connection, with a class, policy and settings of its own; by default those of ``fastws.sync``.
+    """
+    if make is None:
+
+        def make(upgrade: Upgrade) -> Connection:
+            return Connection(_policy, upgrade.plan.settings, background)
+
+    opening = Opening(plan, request, _BlockingIo(plan.open_timeout, make))
     try:
         return cast("Connection", finish(opening.run()))
     except _Late as error:
@@ -60,11 +74,11 @@ class _Late(Exception):
 class _BlockingIo:
     """See ``Io``. Everything raises ``_Late`` when ``timeout`` seconds are over."""
 
-    __slots__ = ("_background", "_deadline")
+    __slots__ = ("_deadline", "_make")
 
-    def __init__(self, timeout: float | None, *, background: bool) -> None:
+    def __init__(self, timeout: float | None, make: Callable[[Upgrade], Connection]) -> None:
         self._deadline = None if timeout is None else time.monotonic() + timeout
-        self._background = background
+        self._make = make
 
     def _left(self) -> float | None:
         if self._deadline is None:
@@ -173,7 +187,7 @@ class _BlockingIo:
 
     async def upgrade(self, upgrade: Upgrade, progress: Progress) -> Connection:
         try:
-            ws = Connection(_policy, upgrade.plan.settings, self._background)
+            ws = self._make(upgrade)
         except BaseException:
             upgrade.sock.close()
             raise

@@ -70,6 +70,9 @@ def connect(
     kernel_timestamps: bool = False,
     busy_poll: Seconds = None,
     background: bool = True,
+    _delivery: Literal["messages", "fragments", "frames", "mixed"] = "messages",
+    _rsv: int = 0,
+    _extensions: Sequence[str] | None = None,
     _unix: UnixPath | None = None,
 ) -> Connection:
     """Opens a WebSocket connection without an event loop: ``with fastws.sync.connect(uri) as ws``.
@@ -143,6 +146,9 @@ def connect(
         kernel_timestamps=kernel_timestamps,
         busy_poll=busy_poll,
         busy_poll_max=1.0,  # of a turn of the event loop
+        _delivery=_delivery,
+        _rsv=_rsv,
+        _extensions=_extensions,
         _unix=_unix,
     )
     background = _options.switch("background", background)

@@ -21,6 +21,9 @@ pub enum Delivery {
     Messages,
     /// Each fragment of a message as its frame is complete, in order; text may split inside a character.
     Fragments,
+    /// Whole messages of one frame; of others, each fragment as its frame is complete, in order. A unit without `fin`, and
+    /// all up to the next with it, are fragments.
+    Mixed,
     /// Each frame, control frames too (which are still acted upon).
     Frames,
     /// Each frame as it is on the wire; nothing is acted upon, see `connection::raw`.
@@ -34,6 +37,9 @@ pub struct Config {
     pub role: Role,
     /// Granularity of delivery.
     pub delivery: Delivery,
+    /// RSV bits, RSV1 being 4, that the peer may set on data frames; for `Delivery::Frames`. They belong to an extension
+    /// that looks at the frames when they were delivered: with any, what text is on the wire is not known, nor checked.
+    pub reserved_bits: u8,
     /// Limits on what arrives.
     pub limits: Limits,
     /// Bytes that the send queue may hold.
@@ -60,6 +66,7 @@ impl Config {
         Self {
             role,
             delivery: Delivery::Messages,
+            reserved_bits: 0,
             limits: Limits::default(),
             max_send_bytes: MAX_SEND_BYTES,
             max_send_messages: MAX_SEND_MESSAGES,

@@ -44,6 +44,45 @@ fn fragments_are_delivered_one_by_one() {
 }
 
 #[test]
+fn mixed_delivery_gives_messages_of_one_frame_whole_and_fragments_of_others() {
+    for role in ROLES {
+        for sizes in [&[][..], &[1], &[2, 5]] {
+            let mut end = End::open(Config { delivery: Delivery::Mixed, ..quiet(role) });
+            let smile = "😀".as_bytes();
+            let frames = [
+                frame(role, 0x81, smile),
+                frame(role, 0x01, &smile[..2]),
+                frame(role, 0x89, b"p"),
+                frame(role, 0x00, &smile[2..]),
+                frame(role, 0x80, b""),
+                frame(role, 0x82, b"whole"),
+                frame(role, 0x81, b""),
+                frame(role, 0x02, b"cut"),
+                frame(role, 0x88, b""),
+            ];
+            end.feed_in(&frames.concat(), sizes);
+            let expected = [
+                data(Opcode::Text, true, smile),
+                data(Opcode::Text, false, &smile[..2]),
+                ping(b"p"),
+                data(Opcode::Text, false, &smile[2..]),
+                data(Opcode::Text, true, b""),
+                binary(b"whole"),
+                data(Opcode::Text, true, b""),
+                data(Opcode::Binary, false, b"cut"),
+                Item::Over,
+            ];
+            assert_eq!(end.items(), expected, "{sizes:?}");
+            let stats = end.conn.stats();
+            assert_eq!((stats.frames_received, stats.messages_received), (9, 4));
+            if sizes.is_empty() && role == Role::Client {
+                assert_eq!((end.sink.whole, end.sink.assembled), (3, 4), "fragments are assembled, all of them");
+            }
+        }
+    }
+}
+
+#[test]
 fn frames_are_delivered_as_they_are_control_frames_too() {
     for role in ROLES {
         for sizes in [&[][..], &[1], &[2, 5]] {
@@ -76,7 +115,7 @@ fn frames_are_delivered_as_they_are_control_frames_too() {
 
 #[test]
 fn bad_text_across_fragments_is_found_in_every_delivery() {
-    for delivery in [Delivery::Messages, Delivery::Fragments, Delivery::Frames] {
+    for delivery in [Delivery::Messages, Delivery::Fragments, Delivery::Mixed, Delivery::Frames] {
         for sizes in [&[][..], &[1]] {
             for last in [&b"A"[..], b""] {
                 let mut end = End::open(Config { delivery, ..quiet(Role::Client) });
@@ -91,7 +130,9 @@ fn bad_text_across_fragments_is_found_in_every_delivery() {
 #[test]
 fn a_sink_that_says_stop_gets_one_unit_a_call() {
     for role in ROLES {
-        for (delivery, units) in [(Delivery::Messages, 4), (Delivery::Fragments, 5), (Delivery::Frames, 6)] {
+        for (delivery, units) in
+            [(Delivery::Messages, 4), (Delivery::Fragments, 5), (Delivery::Mixed, 5), (Delivery::Frames, 6)]
+        {
             let mut end = End::open(Config { delivery, ..quiet(role) });
             end.sink.stop = true;
             let frames = [
@@ -171,7 +212,7 @@ proptest! {
     fn a_landing_gives_what_receive_gives(
         parts in session(),
         server: bool,
-        delivery in prop::sample::select(vec![Delivery::Messages, Delivery::Fragments, Delivery::Frames]),
+        delivery in prop::sample::select(vec![Delivery::Messages, Delivery::Fragments, Delivery::Mixed, Delivery::Frames]),
         sizes in prop::collection::vec(prop_oneof![1usize..10, 1usize..3000, Just(100_000)], 1..6),
     ) {
         let role = if server { Role::Server } else { Role::Client };

@@ -454,7 +454,7 @@ fn limits_count_what_comes_out_of_the_filter_in_every_delivery() {
         fn restore(&mut self, _: Direction, _: Box<dyn Any + Send>) {}
     }
     let limits = Limits { max_message: 100, ..Limits::default() };
-    for delivery in [Delivery::Messages, Delivery::Fragments, Delivery::Frames] {
+    for delivery in [Delivery::Messages, Delivery::Fragments, Delivery::Mixed, Delivery::Frames] {
         let mut end = End::open(Config { limits: limits.clone(), delivery, ..quiet(Role::Client) });
         end.conn.set_filter(Box::new(Triple));
         end.frame(0x82, &[1; 33]).frame(0x02, &[1; 20]).frame(0x00, &[1; 13]);
@@ -489,4 +489,55 @@ fn there_is_no_landing_before_a_filter() {
     end.feed(&wire[500..]);
     assert_eq!(end.items(), [binary(&xor(&[7; 1000]))]);
     assert_eq!(other(end.role()), Role::Client);
+}
+
+#[test]
+fn bits_that_are_admitted_come_with_frames_whose_text_is_not_looked_at() {
+    for role in ROLES {
+        for sizes in [&[][..], &[1], &[2, 5]] {
+            let config = Config { delivery: Delivery::Frames, reserved_bits: 5, ..quiet(role) };
+            let mut end = End::open(config);
+            let wire = [
+                frame(role, 0xc1, b"\xff\xfe"),
+                frame(role, 0x41, b"\xff"),
+                frame(role, 0x90, b"\xc3"),
+                frame(role, 0x81, b"plain"),
+            ];
+            end.feed_in(&wire.concat(), sizes);
+            let expected = [(Opcode::Text, true, 4, &b"\xff\xfe"[..]), (Opcode::Text, false, 4, b"\xff")];
+            let rest = [(Opcode::Continuation, true, 1, &b"\xc3"[..]), (Opcode::Text, true, 0, b"plain")];
+            let items = expected.iter().chain(&rest).map(|&(opcode, fin, rsv, payload)| Item::Data {
+                opcode,
+                fin,
+                rsv,
+                payload: payload.to_vec(),
+            });
+            assert_eq!(end.items(), items.collect::<Vec<_>>(), "{sizes:?}");
+            end.feed(&frame(role, 0xa1, b""));
+            assert_eq!(end.conn.close_info().cause, Some(Cause::Protocol(Violation::ReservedBits(2).into())));
+        }
+    }
+}
+
+#[test]
+fn frames_that_are_sent_as_they_are_keep_the_order_of_fragments() {
+    for role in ROLES {
+        let mut end = End::open(quiet(role));
+        let conn = &mut end.conn;
+        assert_eq!(conn.send_frame_as_is(Opcode::Continuation, true, 0, b""), Err(Misuse::FragmentType));
+        assert_eq!(conn.send_frame_as_is(Opcode::Text, false, 4, b"\xff"), Ok(()));
+        assert_eq!(conn.send_frame_as_is(Opcode::Ping, true, 1, b"p"), Ok(()));
+        assert_eq!(conn.send_frame_as_is(Opcode::Binary, true, 0, b""), Err(Misuse::FragmentOrder));
+        assert_eq!(conn.send(Opcode::Text, b""), Err(Misuse::FragmentOrder));
+        assert_eq!(conn.send_frame_as_is(Opcode::Continuation, true, 0, b"end"), Ok(()));
+        for (opcode, fin, rsv) in [(Opcode::Close, true, 0), (Opcode::Ping, false, 0), (Opcode::Text, true, 8)] {
+            let refused = conn.send_frame_as_is(opcode, fin, rsv, b"");
+            assert!(matches!(refused, Err(Misuse::Config(_))), "{refused:?}");
+        }
+        assert_eq!(conn.send_frame_as_is(Opcode::Pong, true, 0, &[0; 126]), Err(Misuse::ControlTooLong(126)));
+        let stats = conn.stats();
+        assert_eq!((stats.frames_sent, stats.messages_sent, stats.pings_sent), (3, 1, 1));
+    }
+    let mut end = filtered(Role::Client);
+    assert!(matches!(end.conn.send_frame_as_is(Opcode::Text, true, 0, b""), Err(Misuse::Config(_))));
 }

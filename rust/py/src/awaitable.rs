@@ -64,6 +64,8 @@ pub enum Want {
     Message(Decode),
     /// A message of an iteration, which a clean end ends.
     Next,
+    /// The next piece of a message, as it came; of a connection alone.
+    Piece,
     /// All messages that are there, within limits.
     Batch { messages: usize, bytes: usize, wait: u64 },
 }

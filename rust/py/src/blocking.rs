@@ -9,8 +9,7 @@ use std::cell::{Cell, RefCell};
 use std::os::fd::RawFd;
 use std::sync::Arc;
 
-use fastws_core::Connection;
-use pyo3::exceptions::{PyRuntimeError, PyTimeoutError};
+use pyo3::exceptions::PyTimeoutError;
 use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyString, PyTuple};
@@ -22,7 +21,7 @@ pub(crate) mod helper;
 mod sleep;
 
 use crate::address::Address;
-use crate::conn::Inner;
+use crate::conn::{Beginning, Inner};
 use crate::driver::Phase;
 use crate::queue::Decode;
 use crate::request::Request;
@@ -91,30 +90,34 @@ impl Blocking {
 
     /// Takes over a non-blocking socket that is connected or connecting, and does TLS and the upgrade on it. False: it is
     /// not open within `timeout` seconds. `tls` is a `TlsContext`, for a server of that name, or a stream, see `Tls::begin`.
-    #[pyo3(signature = (fd, request, uri, tls=None, server_name=None, timeout=None))]
+    /// `opened` as for `Connection._start`.
+    #[pyo3(signature = (fd, request, uri, tls=None, server_name=None, timeout=None, opened=false))]
+    #[allow(clippy::too_many_arguments, reason = "what a connection begins with")]
     fn _open(
         slf: &Bound<'_, Self>,
         fd: RawFd,
-        request: &Request,
+        request: Option<&Request>,
         uri: Py<PyString>,
         tls: Option<&Bound<'_, PyAny>>,
         server_name: Option<&str>,
         timeout: Option<f64>,
+        opened: bool,
     ) -> PyResult<bool> {
         let (py, this) = (slf.py(), slf.get());
         this.check()?;
-        let handshake = request.handshake.borrow_mut().take();
-        let handshake = handshake.ok_or_else(|| PyRuntimeError::new_err("a request is sent once"))?;
+        let beginning = Beginning::of(fd, request, tls.is_some(), opened)?;
         {
             let inner = &mut *this.inner.borrow_mut();
             inner.tls = Tls::begin(tls, server_name)?;
-            inner.request = Some(handshake.request_bytes().into());
-            inner.core = Connection::client(Arc::clone(&this.settings.config), handshake);
+            inner.begin(beginning);
             inner.fd = fd;
             inner.phase = Phase::Tcp;
             inner.uri = Some(uri);
             if let Some(remote) = Address::remote(fd) {
                 inner.connected_to(remote);
+            }
+            if opened {
+                inner.phase = Phase::Open;
             }
         }
         Self::settle_state(slf)?;
@@ -160,9 +163,22 @@ impl Blocking {
             Some(true) => Decode::Text,
             Some(false) => Decode::Bytes,
         };
-        let (deadline, seconds) = deadline(timeout)?;
+        let (deadline, seconds) = match deadline(timeout) {
+            Ok(until) => until,
+            Err(error) => slf.get().past(slf.py(), timeout, error)?,
+        };
         match Self::receive(slf, deadline, "closed", |inner, py| inner.take(py, decode))? {
             Some(message) => Ok(message),
+            None => Err(PyTimeoutError::new_err(format!("no message within {seconds} s"))),
+        }
+    }
+
+    /// Waits for the next piece of a message, see `Connection._recv_piece`. Raises as `recv`.
+    #[pyo3(signature = (timeout=None))]
+    fn _recv_piece(slf: &Bound<'_, Self>, timeout: Option<&Bound<'_, PyAny>>) -> PyResult<Py<PyAny>> {
+        let (deadline, seconds) = deadline(timeout)?;
+        match Self::receive_piece(slf, deadline)? {
+            Some(piece) => Ok(piece),
             None => Err(PyTimeoutError::new_err(format!("no message within {seconds} s"))),
         }
     }
@@ -265,6 +281,44 @@ impl Blocking {
         this.check()?;
         let (deadline, _) = deadline(timeout)?;
         let attempt = || Ok(this.try_send(slf, message, text, Some(fin), None)?.filter(|sent| *sent));
+        if attempt()?.is_none() && Self::wait(slf, deadline, attempt)?.is_none() {
+            return Ok(false);
+        }
+        Self::after_send(slf, deadline)?;
+        Ok(true)
+    }
+
+    /// Tries to send a frame as it is, see `Connection._try_send_frame`.
+    fn _try_send_frame(
+        slf: &Bound<'_, Self>,
+        opcode: u8,
+        fin: bool,
+        rsv: u8,
+        data: &Bound<'_, PyAny>,
+    ) -> PyResult<bool> {
+        slf.get().check()?;
+        let sent = slf.get().try_send_frame(slf, opcode, fin, rsv, data)?;
+        if sent {
+            // What the kernel does not take now leaves later: this waits for nobody.
+            Self::after_send(slf, Some(clock::monotonic()))?;
+        }
+        Ok(sent)
+    }
+
+    /// Sends a frame as it is, when there is room for it. False: there was none in time.
+    #[pyo3(signature = (opcode, fin, rsv, data, timeout=None))]
+    fn _send_frame(
+        slf: &Bound<'_, Self>,
+        opcode: u8,
+        fin: bool,
+        rsv: u8,
+        data: &Bound<'_, PyAny>,
+        timeout: Option<&Bound<'_, PyAny>>,
+    ) -> PyResult<bool> {
+        let this = slf.get();
+        this.check()?;
+        let (deadline, _) = deadline(timeout)?;
+        let attempt = || Ok(this.try_send_frame(slf, opcode, fin, rsv, data)?.then_some(()));
         if attempt()?.is_none() && Self::wait(slf, deadline, attempt)?.is_none() {
             return Ok(false);
         }

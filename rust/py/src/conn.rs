@@ -7,8 +7,8 @@ use std::cell::{OnceCell, RefCell};
 use std::os::fd::RawFd;
 use std::sync::Arc;
 
-use fastws_core::Connection;
-use pyo3::exceptions::{PyRuntimeError, PyValueError};
+use fastws_core::Misuse;
+use pyo3::exceptions::PyValueError;
 use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyString, PyTuple};
@@ -21,6 +21,7 @@ use crate::address::Address;
 use crate::awaitable::{self, Source, Want};
 use crate::cork::Cork;
 use crate::driver::Phase;
+use crate::future::resolve;
 use crate::hub::{BusyPoll, Hub};
 use crate::listener::Listener;
 use crate::poller::Interest;
@@ -31,7 +32,7 @@ use crate::tls::Tls;
 use crate::{arguments, clock, fork, gc, payload};
 
 pub(crate) use calls::Sent;
-pub(crate) use inner::{Attached, Awaited, Inner};
+pub(crate) use inner::{Attached, Awaited, Beginning, Inner};
 pub(crate) use owner::running_loop;
 
 /// A WebSocket connection on an event loop. The base of `fastws.Connection`.
@@ -82,25 +83,29 @@ impl Conn {
 
     /// Takes over a non-blocking socket that is connected or connecting, and does TLS and the upgrade on it; or that of the
     /// transport, where a `Protocol` of this connection has one. Returns a future of the open connection. `tls` is a `TlsContext`, for a server of that name, or a stream, see `Tls::begin`.
-    #[pyo3(signature = (fd, request, uri, tls=None, server_name=None, listener=None))]
+    ///
+    /// With `opened` the upgrade was done elsewhere: the socket is connected, what it gives next are frames, and `request`
+    /// is what was sent, if that is known.
+    #[pyo3(signature = (fd, request, uri, tls=None, server_name=None, listener=None, opened=false))]
+    #[allow(clippy::too_many_arguments, reason = "what a connection begins with")]
     fn _start<'py>(
         slf: &Bound<'py, Self>,
         fd: RawFd,
-        request: &Request,
+        request: Option<&Request>,
         uri: Py<PyString>,
         tls: Option<&Bound<'py, PyAny>>,
         server_name: Option<&str>,
         listener: Option<&Bound<'py, PyAny>>,
+        opened: bool,
     ) -> PyResult<Bound<'py, PyAny>> {
         let this = slf.get();
         this.check()?;
+        let beginning = Beginning::of(fd, request, tls.is_some(), opened)?;
         if let Some(listener) = listener {
             let made = Listener::new(slf.py(), listener)?;
             let _ = this.listener.set(Box::new(made));
         }
         let tls = Tls::begin(tls, server_name)?;
-        let handshake = request.handshake.borrow_mut().take();
-        let handshake = handshake.ok_or_else(|| PyRuntimeError::new_err("a request is sent once"))?;
         let future = this.hub.bind(slf.py()).get().event_loop(slf.py()).call_method0("create_future")?;
         // One to this machine is connected already; who waits for the loop to say so gives a turn of it away.
         let remote = Address::remote(fd);
@@ -108,9 +113,7 @@ impl Conn {
         let has_wire = this.inner.borrow().has_wire();
         let token = Hub::register(this.hub.bind(slf.py()), slf, if has_wire { -1 } else { fd }, interest)?;
         let mut inner = this.inner.borrow_mut();
-        let config = Arc::clone(&this.settings.config);
-        inner.request = Some(handshake.request_bytes().into());
-        inner.core = Connection::client(config, handshake);
+        inner.begin(beginning);
         inner.fd = fd;
         inner.tls = tls;
         inner.phase = Phase::Tcp;
@@ -126,13 +129,23 @@ impl Conn {
         } else {
             return Ok(future);
         }
+        if opened {
+            inner.phase = Phase::Open;
+        }
         // A transport may have given something before.
         let has_more = inner.has_more();
         drop(inner);
+        let called = if opened && this.listener.get().is_some() { Self::call_on_open(slf) } else { Ok(()) };
         Self::sync(slf)?;
+        if opened {
+            // Where it has failed meanwhile, that was told.
+            let opening = this.inner.borrow_mut().rare.opening.take();
+            resolve(slf.py(), opening, None)?;
+        }
         if has_more {
             Hub::run_soon(this.hub.bind(slf.py()), token)?;
         }
+        called?;
         Ok(future)
     }
 
@@ -159,6 +172,13 @@ impl Conn {
             Some(false) => Decode::Bytes,
         };
         Self::awaitable(slf, Want::Message(decode))
+    }
+
+    /// Waits for the next piece of a message, as `delivery="mixed"` brings it: (opcode, fin, rsv, payload), where the opcode
+    /// is the message's in all of its pieces. A message that came whole, or was put together, is one piece. Until the last
+    /// piece of a message is taken, a reader of messages is told that another reads.
+    fn _recv_piece(slf: &Bound<'_, Self>) -> PyResult<Py<PyAny>> {
+        Self::awaitable(slf, Want::Piece)
     }
 
     fn __aiter__(slf: &Bound<'_, Self>) -> PyResult<Py<PyAny>> {
@@ -317,6 +337,25 @@ impl Conn {
         compress: Option<bool>,
     ) -> PyResult<bool> {
         Self::try_send(slf, message, text, fin, compress)
+    }
+
+    /// Tries to send a frame as it is, for extensions in Python: masked, and nothing else. True: it was accepted. False:
+    /// there is no room now, or a data frame of another message comes first.
+    fn _try_send_frame(
+        slf: &Bound<'_, Self>,
+        opcode: u8,
+        fin: bool,
+        rsv: u8,
+        data: &Bound<'_, PyAny>,
+    ) -> PyResult<bool> {
+        let this = slf.get();
+        this.check_loop(slf.py())?;
+        match payload::send_frame(&this.inner, opcode, fin, rsv, data)? {
+            None => Err(this.error(slf.py(), "not_sendable", (data,))),
+            Some(Ok(())) => Self::after_send(slf).map(|_| true),
+            Some(Err(Misuse::QueueFull { .. } | Misuse::ControlFull(_) | Misuse::FragmentOrder)) => Ok(false),
+            Some(Err(misuse)) => Err(this.misuse(slf, &misuse)),
+        }
     }
 
     /// Whether a message is being sent in fragments.

@@ -44,6 +44,9 @@ impl Conn {
     fn deliver_to_listener(slf: &Bound<'_, Self>) -> PyResult<()> {
         let (py, this) = (slf.py(), slf.get());
         let Some(listener) = this.listener.get() else { return Ok(()) };
+        if this.inner.borrow().queue.has_pieces() {
+            this.inner.borrow_mut().queue.join(py, true)?;
+        }
         let Ok(running) = listener.running.try_borrow_mut() else {
             // A callback runs a nested loop: its messages come when it returns, in order.
             return Ok(());
@@ -275,7 +278,7 @@ impl Inner {
     /// Whether the reader that waits has something to come back for.
     pub(crate) fn is_batch_ready(&self) -> bool {
         if self.queue.is_empty() {
-            return self.core.data_over() || self.phase == Phase::Closed;
+            return self.queue.has_pieces() || self.core.data_over() || self.phase == Phase::Closed;
         }
         match &self.batch {
             // One that waits for its first message comes back for it: that begins its time.

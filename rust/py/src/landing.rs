@@ -4,6 +4,7 @@ use fastws_core::PayloadBuf;
 use fastws_core::sink::OutOfMemory;
 use pyo3::ffi;
 use pyo3::prelude::*;
+use pyo3::types::PyBytes;
 
 // Part of CPython's documented API (https://docs.python.org/3/c-api/bytes.html), which pyo3 does not declare.
 // SAFETY: the signature is that of the header.
@@ -58,6 +59,16 @@ impl Landing {
             // SAFETY: the caller's promise.
             Self::Text(bytes) => unsafe { bytes.set_len(bytes.len() + count) },
             Self::Bytes(b) => b.len += count,
+        }
+    }
+}
+
+impl Landing {
+    /// What is held, as `bytes`.
+    pub fn into_bytes(self, py: Python<'_>) -> PyResult<Py<PyAny>> {
+        match self {
+            Self::Bytes(bytes) => bytes.finish(py),
+            Self::Text(bytes) => Ok(PyBytes::new(py, &bytes).into_any().unbind()),
         }
     }
 }

@@ -29,6 +29,7 @@ mod keys;
 mod landing;
 mod listener;
 mod payload;
+mod pieces;
 mod poller;
 mod queue;
 mod reader;

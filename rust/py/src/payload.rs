@@ -1,11 +1,13 @@
 //! Translation of plain values between the core and Python.
 
+use std::cell::RefCell;
+
 use fastws_core::close::{Cause, CloseInfo, Initiator};
 use fastws_core::handshake::{ClientHandshake, RequestParts, Response};
 use fastws_core::uri::Uri;
 use fastws_core::{Error, Incompatible, Misuse, Opcode};
 use pyo3::PyClass;
-use pyo3::exceptions::PyUnicodeDecodeError;
+use pyo3::exceptions::{PyUnicodeDecodeError, PyValueError};
 use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyList, PyString, PyTuple};
@@ -48,6 +50,26 @@ pub fn with_bytes<R>(
         check_text(message.py(), opcode, view.bytes())?;
     }
     Ok(Some(with(opcode, view.bytes())))
+}
+
+/// Queues a frame as it is; none: `data` is of another type.
+pub(crate) fn send_frame(
+    inner: &RefCell<Inner>,
+    opcode: u8,
+    fin: bool,
+    rsv: u8,
+    data: &Bound<'_, PyAny>,
+) -> PyResult<Option<Result<(), Misuse>>> {
+    let opcode = Opcode::from_bits(opcode).ok_or_else(|| PyValueError::new_err(format!("no opcode {opcode}")))?;
+    with_bytes(data, None, true, |_, bytes| {
+        let mut inner = inner.borrow_mut();
+        inner.lend_for_sending(bytes.len());
+        let outcome = inner.core.send_frame_as_is(opcode, fin, rsv, bytes);
+        if outcome.is_err() {
+            inner.take_back_storage();
+        }
+        outcome
+    })
 }
 
 /// Bytes that are sent as text must be UTF-8 (RFC 6455 §5.6).
@@ -97,7 +119,8 @@ pub fn uri<'py>(py: Python<'py>, uri: &Uri) -> PyResult<Bound<'py, PyTuple>> {
     (uri.secure, &uri.host, uri.port, &uri.path_and_query, uri.to_string()).into_pyobject(py)
 }
 
-/// The handshake of a client.
+/// The handshake of a client. With `any_extension` the answer's extensions are the caller's to judge.
+#[allow(clippy::too_many_arguments, reason = "what a request is made of, by name in Python")]
 pub fn handshake(
     uri: &Uri,
     nonce: [u8; 16],
@@ -106,6 +129,7 @@ pub fn handshake(
     origin: Option<String>,
     user_agent: Option<String>,
     extensions: &[String],
+    any_extension: bool,
 ) -> Result<ClientHandshake, Error> {
     let parts = RequestParts {
         uri,
@@ -113,6 +137,7 @@ pub fn handshake(
         headers: &headers,
         subprotocols: &subprotocols,
         extensions,
+        any_extension,
         origin: origin.as_deref(),
         user_agent: user_agent.as_deref(),
     };

@@ -10,6 +10,7 @@ use pyo3::ffi;
 use pyo3::prelude::*;
 
 use crate::landing::Landing;
+use crate::pieces::Pieces;
 
 /// How data is delivered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -69,15 +70,17 @@ struct Stamp {
 
 /// The queue.
 pub struct Queue {
-    slots: VecDeque<Slot>,
+    pub(crate) slots: VecDeque<Slot>,
     /// Slots at the end that are places in the read buffer.
     slices: usize,
-    bytes: usize,
+    pub(crate) bytes: usize,
     /// Of frames: bytes of their headers.
     headers: usize,
-    taken: u64,
+    pub(crate) taken: u64,
     stamps: VecDeque<Stamp>,
     pub form: Form,
+    /// What is behind the slots, where messages come in pieces.
+    pub(crate) pieces: Option<Box<Pieces>>,
 }
 
 /// What a slot's tag says: it is text, ASCII at that, a place in the read buffer.
@@ -87,14 +90,25 @@ pub(crate) const SLICE: u8 = 4;
 
 impl Queue {
     pub fn new(form: Form) -> Self {
-        Self { slots: VecDeque::new(), slices: 0, bytes: 0, headers: 0, taken: 0, stamps: VecDeque::new(), form }
+        Self {
+            slots: VecDeque::new(),
+            slices: 0,
+            bytes: 0,
+            headers: 0,
+            taken: 0,
+            stamps: VecDeque::new(),
+            form,
+            pieces: None,
+        }
     }
 
+    /// Messages that wait, and pieces of others.
     #[inline]
     pub fn len(&self) -> usize {
-        self.slots.len()
+        self.slots.len() + self.pieces.as_ref().map_or(0, |pieces| pieces.len())
     }
 
+    /// Whether no message is there to be taken as it is.
     #[inline]
     pub fn is_empty(&self) -> bool {
         self.slots.is_empty()
@@ -125,7 +139,7 @@ impl Queue {
 
     /// Marks everything received since the last mark as received at this moment.
     pub fn mark(&mut self, realtime: Nanos, monotonic: Nanos) {
-        let end = self.taken + self.slots.len() as u64;
+        let end = self.newest();
         self.forget_stamps();
         if self.stamps.back().is_none_or(|stamp| stamp.end < end) {
             self.stamps.push_back(Stamp { end, realtime, monotonic });
@@ -160,21 +174,35 @@ impl Queue {
             Landing::Bytes(bytes) => bytes.finish(py)?,
             Landing::Text(bytes) => make_str(py, bytes.as_ptr(), bytes.len(), unit.ascii)?,
         };
+        if self.has_pieces() {
+            self.push_later(object, length, tag_of(unit));
+            return Ok(());
+        }
         self.bytes += length.min(u32::MAX as usize);
-        self.slots.push_back(Slot {
-            address: object.into_ptr() as usize,
-            length: u32::try_from(length).unwrap_or(u32::MAX),
-            tag: tag_of(unit),
-            head: head_of(unit),
-        });
+        self.slots.push_back(Slot { head: head_of(unit), ..Slot::of(object, length, tag_of(unit)) });
         Ok(())
     }
 
-    /// A fragment or a frame, as an object of its own.
+    /// A message that lies in the read buffer, and may be behind pieces.
+    pub fn push_whole(&mut self, py: Python<'_>, unit: Unit, payload: &[u8]) -> PyResult<()> {
+        if !self.has_pieces() {
+            self.push_slice(unit, payload);
+            return Ok(());
+        }
+        let (address, length) = (payload.as_ptr(), payload.len());
+        let object = if unit.opcode == Opcode::Text && self.form == Form::Auto {
+            make_str(py, address, length, unit.ascii)?
+        } else {
+            make_bytes(py, address, length)?
+        };
+        self.push_later(object, length, tag_of(unit));
+        Ok(())
+    }
+
+    /// A fragment or a frame, where all are delivered so, as an object of its own.
     pub fn push_piece(&mut self, piece: Py<PyAny>, length: usize) {
-        let length = u32::try_from(length).unwrap_or(u32::MAX);
-        self.bytes += length as usize;
-        self.slots.push_back(Slot { address: piece.into_ptr() as usize, length, tag: 0, head: 0 });
+        self.bytes += length.min(u32::MAX as usize);
+        self.slots.push_back(Slot::of(piece, length, 0));
     }
 
     /// Takes the oldest frame, with its first byte.
@@ -288,12 +316,12 @@ impl Queue {
 
     /// The number of the newest message.
     pub fn newest(&self) -> u64 {
-        self.taken + self.slots.len() as u64
+        self.taken + (self.slots.len() + self.pieces.as_ref().map_or(0, |pieces| pieces.ends())) as u64
     }
 
     /// Drops the messages behind that of number `last`; returns how many.
     pub fn drop_behind(&mut self, py: Python<'_>, last: u64) -> u64 {
-        let mut dropped = 0;
+        let mut dropped = self.drop_pieces_behind(last);
         while self.newest() > last
             && let Some(slot) = self.slots.pop_back()
         {
@@ -313,6 +341,7 @@ impl Queue {
     pub fn clear(&mut self, py: Python<'_>) {
         while self.pop(py).is_some() {}
         self.headers = 0;
+        self.clear_pieces(py);
         self.slots = VecDeque::new();
     }
 
@@ -328,6 +357,11 @@ impl Queue {
 }
 
 impl Slot {
+    /// A slot of an object.
+    pub fn of(object: Py<PyAny>, length: usize, tag: u8) -> Self {
+        Self { address: object.into_ptr() as usize, length: u32::try_from(length).unwrap_or(u32::MAX), tag, head: 0 }
+    }
+
     /// An object of what is a place in the read buffer: text as `str` if `natural`, else all as `bytes`. Null: an
     /// exception is set.
     #[inline]

@@ -67,7 +67,17 @@ impl Source for Conn {
             inner.run.begin();
             inner.run.turn = this.hub.get().turn();
         }
-        if !inner.queue.is_empty() {
+        let by_piece = want == Want::Piece;
+        let all = matches!(want, Want::Batch { .. });
+        if !by_piece && inner.queue.has_pieces() && (all || inner.queue.is_empty()) && !inner.queue.is_taken_in_part() {
+            inner.queue.join(py, all)?;
+            if inner.queue.is_empty() && inner.paused.is_some() && inner.is_below_low_water() {
+                // What is missing has not been read.
+                Self::resume(slf, inner)?;
+                inner = this.inner.borrow_mut();
+            }
+        }
+        if !inner.queue.is_empty() || (by_piece && inner.queue.has_piece_to_take()) {
             if inner.run.is_used_up() && !inner.run.had_a_turn(this.hub.get().turn()) {
                 // The loop gets a turn; then reading goes on.
                 return Self::wait(slf, inner, want, true);
@@ -75,6 +85,7 @@ impl Source for Conn {
             let object = match want {
                 Want::Message(decode) => inner.take(py, decode),
                 Want::Next => inner.take(py, Decode::Default),
+                Want::Piece => inner.queue.take_piece(py).map(|piece| piece.unwrap_or_else(|| py.None())),
                 Want::Batch { messages, bytes, wait } => {
                     if !inner.batch_may_leave(messages, bytes, wait) {
                         return Self::wait(slf, inner, want, false);
@@ -87,9 +98,14 @@ impl Source for Conn {
             }
             return object.map(Polled::Ready);
         }
-        if inner.core.data_over() || inner.phase == Phase::Closed {
+        let is_over = inner.core.data_over() || inner.phase == Phase::Closed;
+        if !by_piece && inner.queue.is_taken_in_part() && (!is_over || inner.queue.has_pieces()) {
             drop(inner);
-            let name = if matches!(want, Want::Message(_)) { "closed" } else { "iteration_over" };
+            return Err(this.error(py, "concurrent", ()));
+        }
+        if is_over {
+            drop(inner);
+            let name = if matches!(want, Want::Message(_) | Want::Piece) { "closed" } else { "iteration_over" };
             return Err(this.error(py, name, (slf,)));
         }
         if inner.phase == Phase::New {

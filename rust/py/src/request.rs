@@ -31,8 +31,11 @@ pub fn parse_uri<'py>(py: Python<'py>, uri: &str) -> PyResult<Bound<'py, PyTuple
 
 #[pymethods]
 impl Request {
-    /// The request for `uri` with these headers. Raises ValueError.
+    /// The request for `uri` with these headers. Raises ValueError. With `any_extension` the extensions that the answer
+    /// chooses are the caller's to judge.
     #[new]
+    #[pyo3(signature = (uri, headers, subprotocols, origin, user_agent, extensions, any_extension=false))]
+    #[allow(clippy::too_many_arguments, reason = "what a request is made of")]
     fn new(
         uri: &str,
         headers: Vec<(String, String)>,
@@ -40,11 +43,20 @@ impl Request {
         origin: Option<String>,
         user_agent: Option<String>,
         extensions: Vec<String>,
+        any_extension: bool,
     ) -> PyResult<Self> {
         let uri = Uri::parse(uri).map_err(|e| PyValueError::new_err(e.to_string()))?;
-        let handshake =
-            payload::handshake(&uri, entropy::nonce(), headers, subprotocols, origin, user_agent, &extensions)
-                .map_err(|e| PyValueError::new_err(e.to_string()))?;
+        let handshake = payload::handshake(
+            &uri,
+            entropy::nonce(),
+            headers,
+            subprotocols,
+            origin,
+            user_agent,
+            &extensions,
+            any_extension,
+        )
+        .map_err(|e| PyValueError::new_err(e.to_string()))?;
         Ok(Self { handshake: RefCell::new(Some(handshake)), uri })
     }
 

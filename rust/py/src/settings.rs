@@ -85,12 +85,20 @@ impl Settings {
             "fragments" => Delivery::Fragments,
             "frames" => Delivery::Frames,
             "raw" => Delivery::Raw,
+            "mixed" => Delivery::Mixed,
             _ => Delivery::Messages,
         };
         config.delivery = delivery;
+        config.reserved_bits = get("rsv")?.extract()?;
         config.deflate = get("deflate")?.extract::<Option<Deflate>>()?.map(Deflate::read);
         if let Some((terms, _)) = &config.deflate {
             terms.check().map_err(|misuse| PyValueError::new_err(misuse.to_string()))?;
+        }
+        if config.reserved_bits > 7 {
+            return Err(PyValueError::new_err("rsv is a mask of three bits, 0 to 7"));
+        }
+        if config.reserved_bits != 0 && (delivery != Delivery::Frames || config.deflate.is_some()) {
+            return Err(PyValueError::new_err("rsv is for delivery=\"frames\" without compression"));
         }
         let form = match get("messages")?.extract::<&str>()? {
             "bytes" => Form::Bytes,

@@ -4,11 +4,11 @@ use std::collections::VecDeque;
 
 use fastws_core::{Delivery, Event, Flow, Opcode, Sink, Unit};
 use pyo3::prelude::*;
-use pyo3::types::{PyBytes, PyTuple};
+use pyo3::types::PyBytes;
 
-use crate::gc;
 use crate::landing::Landing;
-use crate::queue::Queue;
+use crate::queue::{Form, Queue};
+use crate::{gc, pieces};
 
 /// Puts what the core receives into the queue.
 pub(crate) struct QueueSink<'a, 'py> {
@@ -16,6 +16,8 @@ pub(crate) struct QueueSink<'a, 'py> {
     queue: &'a mut Queue,
     events: &'a mut VecDeque<Event>,
     delivery: Delivery,
+    /// What lies whole in the input is a message, and nothing is behind the queue's slots.
+    takes_slices: bool,
     room: usize,
     failed: Option<PyErr>,
 }
@@ -27,7 +29,12 @@ impl<'a, 'py> QueueSink<'a, 'py> {
         events: &'a mut VecDeque<Event>,
         delivery: Delivery,
     ) -> Self {
-        Self { py, queue, events, delivery, room: PARSE_MESSAGES, failed: None }
+        let takes_slices = match delivery {
+            Delivery::Messages => true,
+            Delivery::Mixed => !queue.has_pieces(),
+            Delivery::Fragments | Delivery::Frames | Delivery::Raw => false,
+        };
+        Self { py, queue, events, delivery, takes_slices, room: PARSE_MESSAGES, failed: None }
     }
 
     /// Whether Python had memory for everything.
@@ -40,20 +47,22 @@ impl<'a, 'py> QueueSink<'a, 'py> {
         if self.room == 0 || self.failed.is_some() { Flow::Stop } else { Flow::Continue }
     }
 
+    /// What lies whole in the input: a fragment, a frame, or a message behind pieces.
+    #[cold]
+    fn push_other(&mut self, unit: Unit, payload: &[u8]) {
+        if self.delivery != Delivery::Mixed {
+            self.push_piece(unit, payload);
+        } else if let Err(error) = self.queue.push_whole(self.py, unit, payload) {
+            self.failed = Some(error);
+        }
+    }
+
     /// A fragment or frame: (opcode, fin, rsv, payload).
     fn push_piece(&mut self, unit: Unit, payload: &[u8]) {
         let _paused = gc::pause(self.py);
-        let made = PyTuple::new(
-            self.py,
-            [
-                (unit.opcode as u8).into_pyobject(self.py).map_or_else(|e| match e {}, Bound::into_any),
-                unit.fin.into_pyobject(self.py).map_or_else(|e| match e {}, |b| b.to_owned().into_any()),
-                unit.rsv.into_pyobject(self.py).map_or_else(|e| match e {}, Bound::into_any),
-                PyBytes::new(self.py, payload).into_any(),
-            ],
-        );
-        match made {
-            Ok(piece) => self.queue.push_piece(piece.into_any().unbind(), payload.len()),
+        let bytes = PyBytes::new(self.py, payload).into_any();
+        match pieces::made(self.py, unit.opcode, unit.fin, unit.rsv, bytes) {
+            Ok(piece) => self.queue.push_piece(piece, payload.len()),
             Err(error) => self.failed = Some(error),
         }
     }
@@ -64,29 +73,40 @@ impl Sink for QueueSink<'_, '_> {
 
     #[inline]
     fn whole(&mut self, unit: Unit, payload: &[u8]) -> Flow {
-        if self.delivery == Delivery::Messages {
+        if self.takes_slices {
             self.queue.push_slice(unit, payload);
         } else if self.delivery == Delivery::Raw {
             self.queue.note_header(payload.len());
             self.queue.push_slice(unit, payload);
         } else {
-            self.push_piece(unit, payload);
+            self.push_other(unit, payload);
         }
         self.flow()
     }
 
     fn lend(&mut self, unit: Unit, capacity: usize) -> Result<Landing, fastws_core::sink::OutOfMemory> {
-        let text = unit.opcode == Opcode::Text && self.queue.form == crate::queue::Form::Auto;
+        let is_piece = self.delivery == Delivery::Mixed && self.queue.is_piece(unit);
+        let text = unit.opcode == Opcode::Text && self.queue.form == Form::Auto && !is_piece;
         Landing::new(text, capacity)
     }
 
     fn assembled(&mut self, unit: Unit, payload: Landing) -> Flow {
-        if self.delivery == Delivery::Raw {
-            self.queue.note_header(fastws_core::PayloadBuf::len(&payload));
-        }
-        if !matches!(self.delivery, Delivery::Messages | Delivery::Raw) {
-            self.push_piece(unit, fastws_core::PayloadBuf::as_slice(&payload));
-        } else if let Err(error) = self.queue.push_assembled(self.py, unit, payload) {
+        let outcome = match self.delivery {
+            Delivery::Mixed if self.queue.is_piece(unit) => {
+                self.takes_slices = false;
+                self.queue.push_fragment(self.py, unit, payload)
+            }
+            Delivery::Messages | Delivery::Mixed => self.queue.push_assembled(self.py, unit, payload),
+            Delivery::Raw => {
+                self.queue.note_header(fastws_core::PayloadBuf::len(&payload));
+                self.queue.push_assembled(self.py, unit, payload)
+            }
+            Delivery::Fragments | Delivery::Frames => {
+                self.push_piece(unit, fastws_core::PayloadBuf::as_slice(&payload));
+                Ok(())
+            }
+        };
+        if let Err(error) = outcome {
             self.failed = Some(error);
         }
         self.flow()
@@ -102,7 +122,7 @@ impl Sink for QueueSink<'_, '_> {
 
     fn before_failure(&mut self) -> Flow {
         // The consumer gets to answer what came before, as it would if the network had cut the stream there.
-        if self.queue.is_empty() { Flow::Continue } else { Flow::Stop }
+        if self.queue.is_empty() && !self.queue.has_pieces() { Flow::Continue } else { Flow::Stop }
     }
 }
 

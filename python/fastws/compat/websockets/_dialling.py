@@ -19,7 +19,7 @@ from .uri import WebSocketURI
 if TYPE_CHECKING:
     from fastws._opening import Make
 
-__all__ = ["Way"]
+__all__ = ["Way", "admitted"]
 
 Ssl = ssl.SSLContext | TlsConfig | bool | None
 
@@ -99,6 +99,7 @@ class Way(NamedTuple):
         origin: str | None,
         subprotocols: Sequence[str] | None,
         limits: Mapping[str, Any],
+        offers: Sequence[str] | None,
     ) -> fastws.connect:
         """An attempt to open a connection, to be awaited. It follows no redirect and has no time limit of its own."""
         arguments = dict(limits)
@@ -106,7 +107,7 @@ class Way(NamedTuple):
             uri,
             origin=origin,
             subprotocols=list(subprotocols) if subprotocols else None,
-            additional_headers=_admitted(headers),
+            additional_headers=admitted(headers),
             user_agent_header=user_agent,
             tls=self.tls,
             server_hostname=self.server_hostname,
@@ -121,6 +122,8 @@ class Way(NamedTuple):
             max_redirects=0,
             open_timeout=None,
             _delivery=arguments.pop("delivery"),
+            _rsv=arguments.pop("rsv"),
+            _extensions=offers,
             _unix=self.unix,
             _make=make,
             _proxy_security=self.proxy_tls,
@@ -138,11 +141,20 @@ def _proxy_security(scheme: str, tls: Ssl, server_hostname: str | None, *, given
     return _options.security(None if tls is True else tls, server_hostname, secure=True)
 
 
-def _admitted(headers: HeadersLike | None) -> list[tuple[str, str]]:
+def admitted(headers: HeadersLike | None) -> list[tuple[str, str]]:
     """Headers without those that the handshake itself sends: what is copied from a browser often has them."""
     if headers is None:
         return []
-    return [field for field in Headers(headers).raw_items() if field[0].lower() not in _OWNED]
+    fields = Headers(headers).raw_items()
+    return [(name, _as_sent(value)) for name, value in fields if name.lower() not in _OWNED]
+
+
+def _as_sent(value: str) -> str:
+    """What has the bytes in UTF-8, which is how we send it, that ``value`` has in ISO-8859-1, as websockets 17 does."""
+    try:
+        return value if value.isascii() else value.encode("latin-1").decode()
+    except UnicodeError:
+        return value
 
 
 _OWNED = frozenset(

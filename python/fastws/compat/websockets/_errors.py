@@ -120,13 +120,16 @@ def certificate_refused(text: str) -> ssl.SSLCertVerificationError:
 
 
 _CERTIFICATES = {
+    "is not for the use": "unsuitable certificate purpose",
+    "is not for": "Hostname mismatch, certificate is not valid for",
     "self-signed": "self-signed certificate",
-    "self signed": "self-signed certificate",
-    "is for": "Hostname mismatch",
-    "expired": "certificate has expired",
-    "not valid before": "certificate is not yet valid",
+    "expired on": "certificate has expired",
+    "is not valid before": "certificate is not yet valid",
+    "is revoked": "certificate revoked",
     "is not trusted": "unable to get local issuer certificate",
+    "unknown issuer": "unable to get local issuer certificate",
 }
+"""What ``ssl`` says, by what our words have."""
 
 
 # ---- Proxies ---------------------------------------------------------------------------------------------------------
@@ -155,13 +158,23 @@ def _handshake(error: errors.InvalidHandshake) -> Exception:
     answer = error.response
     if answer is None:
         lost = "the opening handshake was over" in str(error) or "was given up" in str(error)
-        cause = EOFError("connection closed while reading HTTP status line") if lost else ValueError(str(error))
+        cause = EOFError("connection closed while reading HTTP status line") if lost else _unreadable(str(error))
         return _from(InvalidMessage("did not receive a valid HTTP response"), _from(cause, error))
     try:
         made = _fault(_response(answer), str(error))
     except InvalidHandshake as wrong:  # not of its grammar
         made = wrong
     return _from(made, error)
+
+
+def _unreadable(text: str) -> ValueError:
+    _, sign, line = text.partition('the answer is not an HTTP/1.1 response: "')
+    if not sign:
+        return ValueError(text)
+    return ValueError(f"unsupported protocol; expected HTTP/1.1: {line.partition(chr(34))[0].removesuffix(_LINE_END)}")
+
+
+_LINE_END = r"\r\n"
 
 
 def _fault(answer: Response, text: str) -> Exception:

@@ -6,15 +6,19 @@ import logging
 import uuid
 import weakref
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 from fastws import _core, _options
 from fastws.compression import Compression, Deflate
 
-from .exceptions import ConnectionClosed
+from .datastructures import Headers
+from .exceptions import ConnectionClosed, InvalidState
+from .extensions import Extension
+from .extensions._frames import Through, negotiated, offers
+from .extensions._native import agreed, is_native
 from .frames import Close
 from .protocol import CLIENT, CLOSED, CONNECTING, Side, State
-from .typing import LoggerLike, Origin, Subprotocol
+from .typing import BytesLike, LoggerLike, Origin, Subprotocol
 from .uri import WebSocketURI
 
 if TYPE_CHECKING:
@@ -65,7 +69,21 @@ class Facade:
         self.logger: LoggerLike = logger if logger is not None else logging.getLogger("websockets.client")
         self.debug = self.logger.isEnabledFor(logging.DEBUG)
         self.compression = compression
+        self.is_native = is_native(extensions)
+        """Whether frames need no Python."""
+        self._agreed: list[Extension] | None = None
         self._tell: Callable[[], _Native | None] = lambda: None
+
+    @classmethod
+    def of(cls, protocol: Any) -> Self:
+        """The terms that a protocol of the installed ``websockets`` has, or another one of these."""
+        if isinstance(protocol, cls):
+            return protocol
+        uri = getattr(protocol, "uri", None) or getattr(protocol, "wsuri", None)
+        size = getattr(protocol, "max_message_size", None), getattr(protocol, "max_fragment_size", None)
+        made = cls(uri or WebSocketURI(False, "localhost", 80, "/", ""), max_size=size, logger=protocol.logger)
+        made.id = protocol.id
+        return made
 
     def settings(
         self,
@@ -103,7 +121,8 @@ class Facade:
             "ping_timeout": _seconds(ping_timeout),
             "close_timeout": _seconds(close_timeout),
             "messages": "auto",
-            "delivery": "messages",
+            "delivery": "mixed" if self.is_native else "frames",
+            "rsv": 0 if self.is_native else 7,
             "busy_poll": None,
             "busy_poll_max": 0.001,
             "quickack": False,
@@ -128,16 +147,24 @@ class Facade:
         return None if ws is None else ws.subprotocol
 
     @property
-    def extensions(self) -> list[Any]:
-        """The extensions that were agreed on."""
-        from .extensions.permessage_deflate import PerMessageDeflate
+    def extensions(self) -> list[Extension]:
+        """The extensions agreed on. That of a native permessage-deflate tells its terms, and is not at work."""
+        if self._agreed is None:
+            ws = self._tell()
+            terms = None if ws is None else ws._compression
+            if terms is None:
+                return []
+            self._agreed = [agreed(terms, self.available_extensions)]
+        return self._agreed
 
-        ws = self._tell()
-        terms = None if ws is None else ws._compression
-        if terms is None:
-            return []
-        server_forgets, client_forgets, server_bits, client_bits = terms
-        return [PerMessageDeflate(server_forgets, client_forgets, server_bits, client_bits)]
+    def offers(self) -> list[str] | None:
+        """What is offered by extensions in Python, as in the header; None where what is offered is native."""
+        return None if self.is_native else offers(self.available_extensions or ())
+
+    def negotiate(self, headers: Headers) -> Through:
+        """Frames through the extensions in Python that the server's answer names. Raises NegotiationError."""
+        self._agreed = negotiated(self.available_extensions or (), headers)
+        return Through(self._agreed, self.max_message_size, self.max_fragment_size)
 
     @property
     def close_code(self) -> int | None:
@@ -171,6 +198,20 @@ class Facade:
         """What reading and sending raise."""
         assert self.state is CLOSED, "connection isn't closed yet"
         return self._closed()
+
+    def send_text(self, data: BytesLike) -> None:
+        """Sends UTF-8 as text, without waiting: what ``broadcast`` of the installed ``websockets`` calls."""
+        self._open().send_nowait(data, text=True)
+
+    def send_binary(self, data: BytesLike) -> None:
+        """The same for binary."""
+        self._open().send_nowait(data, text=False)
+
+    def _open(self) -> Any:
+        ws = self._tell()
+        if ws is None:
+            raise InvalidState(f"connection is {self.state.name.lower()}")
+        return ws
 
     def _closed(self) -> ConnectionClosed:
         from ._policy import closed

@@ -82,7 +82,7 @@ class Transport:
 
     def get_write_buffer_limits(self) -> tuple[int, int]:
         """Low and high water of what waits to be sent, in bytes."""
-        return self._ws.write_limits
+        return self._ws._write_limits
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} of {self._ws!r}>"

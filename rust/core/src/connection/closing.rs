@@ -257,7 +257,7 @@ impl<B: PayloadBuf> Connection<B> {
         }
         if !waits {
             let mut bytes = [0; MAX_CONTROL];
-            let used = self.control_frame(Opcode::Close, &close.payload(), &mut bytes);
+            let used = self.control_frame(Opcode::Close, 0, &close.payload(), &mut bytes);
             self.queue.push_close(&bytes[..used], after_data);
             self.stats.frames_sent += 1;
         }

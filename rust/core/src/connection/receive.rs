@@ -72,7 +72,7 @@ impl<B: PayloadBuf> Connection<B> {
         self.stats.bytes_received += input.len() as u64;
         let raw = self.config.delivery == Delivery::Raw;
         let simple = self.config.role == Role::Client
-            && (raw || self.config.delivery == Delivery::Messages)
+            && (raw || matches!(self.config.delivery, Delivery::Messages | Delivery::Mixed))
             && self.filter.is_none()
             && self.config.limits.max_frame > 0xffff
             && self.config.limits.max_message > 0xffff;
@@ -187,7 +187,7 @@ impl<B: PayloadBuf> Connection<B> {
             Reading::Header { partial, have } => {
                 let reserved = match self.config.delivery {
                     Delivery::Raw => 7,
-                    _ => self.filter.as_ref().map_or(0, |slot| slot.filter.reserved_bits()),
+                    _ => self.filter.as_ref().map_or(self.config.reserved_bits, |slot| slot.filter.reserved_bits()),
                 };
                 let before = *have as usize;
                 let more = input.len().min(MAX_HEADER - before);
@@ -303,11 +303,15 @@ impl<B: PayloadBuf> Connection<B> {
             self.reading = Reading::Control { header, payload: input.to_vec() };
             return Ok((input.len(), Flow::Continue));
         }
-        let opcode = match self.config.delivery {
+        let mut opcode = match self.config.delivery {
             // Nothing is known of its message, so nothing is checked of it: as binary.
             Delivery::Raw => Assembly::<B>::admit_alone(&header, &self.config.limits).map(|()| Opcode::Binary)?,
             _ => self.assembly.admit(&header, &self.config.limits)?,
         };
+        if self.config.reserved_bits != 0 {
+            // Text is what the extension makes of it.
+            opcode = Opcode::Binary;
+        }
         self.stats.payload_received += header.length;
         let whole = usize::try_from(header.length).ok().filter(|&length| length <= input.len());
         if self.filter.is_none()
@@ -334,9 +338,8 @@ impl<B: PayloadBuf> Connection<B> {
     ) -> Result<Flow, Error> {
         let mut unit = self.unit(&header, opcode);
         let ascii = self.assembly.check(opcode, payload)?;
-        if self.config.delivery == Delivery::Messages {
-            let alone = header.fin && header.opcode != Opcode::Continuation;
-            if !alone {
+        if matches!(self.config.delivery, Delivery::Messages | Delivery::Mixed) {
+            if !is_alone(&header) {
                 self.assembly.make_room(payload.len(), 0, header.fin, unit, |u, n| sink.lend(u, n))?;
                 if let Some((buf, _)) = self.assembly.storage() {
                     buf.extend(payload);
@@ -472,7 +475,7 @@ impl<B: PayloadBuf> Connection<B> {
         }
         match self.assembly.take() {
             Some(payload) => {
-                if self.config.delivery != Delivery::Messages {
+                if self.config.delivery != Delivery::Messages && !is_alone(&header) {
                     unit.ascii = opcode == Opcode::Text && payload.as_slice().is_ascii();
                 }
                 Ok(sink.assembled(unit, payload))
@@ -485,7 +488,7 @@ impl<B: PayloadBuf> Connection<B> {
     fn unit(&self, header: &Header, opcode: Opcode) -> Unit {
         match self.config.delivery {
             Delivery::Messages => Unit { opcode, fin: true, rsv: 0, ascii: false },
-            Delivery::Fragments => Unit { opcode, fin: header.fin, rsv: 0, ascii: false },
+            Delivery::Fragments | Delivery::Mixed => Unit { opcode, fin: header.fin, rsv: 0, ascii: false },
             Delivery::Frames | Delivery::Raw => {
                 Unit { opcode: header.opcode, fin: header.fin, rsv: header.rsv, ascii: false }
             }
@@ -617,4 +620,9 @@ impl<B: PayloadBuf> Connection<B> {
             self.data_ends(sink);
         }
     }
+}
+
+/// Whether a data frame is a message.
+fn is_alone(header: &Header) -> bool {
+    header.fin && header.opcode != Opcode::Continuation
 }

@@ -53,6 +53,49 @@ impl<B: PayloadBuf> Connection<B> {
         Ok(())
     }
 
+    /// Queues a frame as it is, for an extension that was at work on it before. Data frames keep the order of §5.4; a Ping or
+    /// a Pong passes data that waits, and is none of keepalive's.
+    ///
+    /// # Errors
+    /// As [`Connection::send`] and [`Connection::pong`]; [`Misuse::FragmentType`] for a continuation without a beginning;
+    /// [`Misuse::Config`] for a Close frame, for more than three RSV bits, and where a wire extension is in its slot.
+    pub fn send_frame_as_is(&mut self, opcode: Opcode, fin: bool, rsv: u8, payload: &[u8]) -> Result<(), Misuse> {
+        if rsv > 7 {
+            return Err(Misuse::Config(format!("rsv has three bits, it is 0 to 7, not {rsv}")));
+        }
+        if self.filter.is_some() {
+            return Err(Misuse::Config("frames cannot be sent as they are where messages are compressed".to_owned()));
+        }
+        match opcode {
+            Opcode::Close => Err(Misuse::Config("a Close frame is sent by closing".to_owned())),
+            Opcode::Ping | Opcode::Pong => {
+                self.may_control(payload)?;
+                if !fin {
+                    return Err(Misuse::Config("a Ping or Pong is one frame".to_owned()));
+                }
+                let mut bytes = [0; MAX_CONTROL];
+                let used = self.control_frame(opcode, rsv, payload, &mut bytes);
+                self.queue.push_control(&bytes[..used])?;
+                self.stats.frames_sent += 1;
+                self.stats.pings_sent += u64::from(opcode == Opcode::Ping);
+                self.stats.pongs_sent += u64::from(opcode == Opcode::Pong);
+                Ok(())
+            }
+            Opcode::Continuation | Opcode::Text | Opcode::Binary => {
+                self.may_send(payload.len())?;
+                let begun = match (self.sending, opcode) {
+                    (None, Opcode::Continuation) => return Err(Misuse::FragmentType),
+                    (Some(begun), Opcode::Continuation) => begun,
+                    (None, opcode) => opcode,
+                    (Some(_), _) => return Err(Misuse::FragmentOrder),
+                };
+                self.push_frame(FilterFrame { opcode, rsv, fin, compress: None }, payload);
+                self.sending = if fin { None } else { Some(begun) };
+                Ok(())
+            }
+        }
+    }
+
     /// Whether a message is being sent in fragments.
     pub fn is_sending_fragments(&self) -> bool {
         self.sending.is_some()
@@ -164,7 +207,7 @@ impl<B: PayloadBuf> Connection<B> {
     pub fn pong(&mut self, payload: &[u8]) -> Result<(), Misuse> {
         self.may_control(payload)?;
         let mut bytes = [0; MAX_CONTROL];
-        let used = self.control_frame(Opcode::Pong, payload, &mut bytes);
+        let used = self.control_frame(Opcode::Pong, 0, payload, &mut bytes);
         self.queue.push_control(&bytes[..used])?;
         self.stats.frames_sent += 1;
         self.stats.pongs_sent += 1;
@@ -173,7 +216,7 @@ impl<B: PayloadBuf> Connection<B> {
 
     pub(super) fn queue_ping(&mut self, payload: &[u8]) -> Result<(), Misuse> {
         let mut bytes = [0; MAX_CONTROL];
-        let used = self.control_frame(Opcode::Ping, payload, &mut bytes);
+        let used = self.control_frame(Opcode::Ping, 0, payload, &mut bytes);
         self.queue.push_control(&bytes[..used])?;
         self.stats.frames_sent += 1;
         self.stats.pings_sent += 1;
@@ -183,7 +226,7 @@ impl<B: PayloadBuf> Connection<B> {
     /// 5.5.2: the answer to the most recent Ping is enough where many wait.
     pub(super) fn answer_ping(&mut self, payload: &[u8]) {
         let mut bytes = [0; MAX_CONTROL];
-        let used = self.control_frame(Opcode::Pong, payload, &mut bytes);
+        let used = self.control_frame(Opcode::Pong, 0, payload, &mut bytes);
         let queued = u64::from(self.queue.push_pong(&bytes[..used]));
         self.stats.frames_sent += queued;
         self.stats.pongs_sent += queued;
@@ -199,9 +242,9 @@ impl<B: PayloadBuf> Connection<B> {
     }
 
     /// Encodes a control frame, whose payload is at most 125 bytes.
-    pub(super) fn control_frame(&self, opcode: Opcode, payload: &[u8], out: &mut [u8; MAX_CONTROL]) -> usize {
+    pub(super) fn control_frame(&self, opcode: Opcode, rsv: u8, payload: &[u8], out: &mut [u8; MAX_CONTROL]) -> usize {
         let key = (self.config.role == Role::Client).then(|| (self.config.mask_key)());
-        let header = Header { opcode, fin: true, rsv: 0, key, length: payload.len() as u64 };
+        let header = Header { opcode, fin: true, rsv, key, length: payload.len() as u64 };
         let mut head = [0; MAX_HEADER];
         let start = encode(&header, &mut head);
         let end = start + payload.len();

@@ -79,6 +79,8 @@ pub(super) struct Expected {
     pub(super) subprotocols: Vec<String>,
     /// The names of the extensions offered.
     pub(super) extensions: Vec<String>,
+    /// Whether others may be chosen.
+    pub(super) any_extension: bool,
 }
 
 /// What a 101 settled.
@@ -86,8 +88,8 @@ pub(super) struct Expected {
 pub struct Negotiated {
     /// The subprotocol chosen; none if the server wants none, whatever was asked for.
     pub subprotocol: Option<String>,
-    /// The extensions chosen, in order, each with its parameters as on the wire. Their names were offered; whether the
-    /// parameters will do is for the extension to say.
+    /// The extensions chosen, in order, each with its parameters as on the wire. Their names were offered, unless any may
+    /// be chosen; whether the parameters will do is for the extension to say.
     pub extensions: Vec<String>,
 }
 
@@ -113,7 +115,7 @@ fn check_response(response: &Response, expected: &Expected) -> Result<Negotiated
     }
     Ok(Negotiated {
         subprotocol: chosen_subprotocol(headers, &expected.subprotocols)?,
-        extensions: chosen_extensions(headers, &expected.extensions)?,
+        extensions: chosen_extensions(headers, expected)?,
     })
 }
 
@@ -129,11 +131,11 @@ fn chosen_subprotocol(headers: &Headers, asked: &[String]) -> Result<Option<Stri
     }
 }
 
-fn chosen_extensions(headers: &Headers, offered: &[String]) -> Result<Vec<String>, Error> {
+fn chosen_extensions(headers: &Headers, expected: &Expected) -> Result<Vec<String>, Error> {
     let mut chosen = Vec::new();
     for extension in headers.list("Sec-WebSocket-Extensions") {
-        let name = extension_name(extension);
-        if !offered.iter().any(|offer| offer == name) {
+        let (name, offered) = (extension_name(extension), &expected.extensions);
+        if !expected.any_extension && !offered.iter().any(|offer| offer == name) {
             let asked = if offered.is_empty() { "none".to_owned() } else { offered.join(", ") };
             let found = shown(extension.as_bytes());
             let text = format!("the server chose extension {found}, which was not offered; offered: {asked}");
@@ -313,10 +315,14 @@ mod tests {
                 accept: "right".to_owned(),
                 subprotocols: strings(subprotocols),
                 extensions: strings(extensions),
+                any_extension: false,
             };
             assert_eq!(check_response(&response, &wanted), expected, "{headers}");
         }
         let wanted = Expected { accept: "right".to_owned(), ..Expected::default() };
+        let anything = Expected { any_extension: true, ..wanted.clone() };
+        let foreign = whole(&format!("HTTP/1.1 101 Yes\r\n{OK}Sec-WebSocket-Extensions: x; a, y\r\n\r\n"));
+        assert_eq!(check_response(&foreign, &anything), fine(None, &["x; a", "y"]));
         let old = whole(&format!("HTTP/1.0 101 Yes\r\n{OK}\r\n"));
         assert_eq!(check_response(&old, &wanted), bad("a 101 with HTTP/1.0; wanted HTTP/1.1"));
     }

@@ -58,6 +58,8 @@ pub struct RequestParts<'a> {
     pub subprotocols: &'a [String],
     /// Extensions to offer, each with its parameters as on the wire (§9.1).
     pub extensions: &'a [String],
+    /// The answer may choose any extensions: whoever asked for them judges that.
+    pub any_extension: bool,
     /// The `Origin` header.
     pub origin: Option<&'a str>,
     /// The `User-Agent` header.
@@ -67,7 +69,16 @@ pub struct RequestParts<'a> {
 impl<'a> RequestParts<'a> {
     /// The plainest request.
     pub fn new(uri: &'a Uri, nonce: [u8; 16]) -> Self {
-        Self { uri, nonce, headers: &[], subprotocols: &[], extensions: &[], origin: None, user_agent: None }
+        Self {
+            uri,
+            nonce,
+            headers: &[],
+            subprotocols: &[],
+            extensions: &[],
+            any_extension: false,
+            origin: None,
+            user_agent: None,
+        }
     }
 
     /// The request, and what its answer has to say.
@@ -114,6 +125,7 @@ impl<'a> RequestParts<'a> {
             accept: accept_for(&key),
             subprotocols: self.subprotocols.to_vec(),
             extensions: self.extensions.iter().map(|offer| extension_name(offer).to_owned()).collect(),
+            any_extension: self.any_extension,
         };
         Ok((Request { target: self.uri.path_and_query.clone(), headers }, expected))
     }

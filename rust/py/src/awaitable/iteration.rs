@@ -6,8 +6,8 @@ use std::ptr::null_mut;
 use pyo3::ffi;
 use pyo3::prelude::*;
 
-use super::slots::{COLLECTED, NOT_CALLABLE, free, guarded, itself, make_type};
-use super::{Source, Want, types};
+use super::slots::{COLLECTED, NOT_CALLABLE, free, guarded, itself, make_type, one_method};
+use super::{Source, Want, done, types};
 
 #[repr(C)]
 struct Iteration {
@@ -42,6 +42,7 @@ pub(super) fn make_type_of_iteration<S: Source>(py: Python<'_>) -> PyResult<Py<P
         &[
             (ffi::Py_am_aiter, itself as *mut c_void),
             (ffi::Py_am_anext, iteration_next::<S> as *mut c_void),
+            (ffi::Py_tp_methods, one_method(c"aclose", ACLOSE, iteration_aclose)),
             (ffi::Py_tp_traverse, iteration_traverse as *mut c_void),
             (ffi::Py_tp_clear, iteration_clear as *mut c_void),
             (ffi::Py_tp_dealloc, iteration_dealloc as *mut c_void),
@@ -70,6 +71,26 @@ unsafe extern "C" fn iteration_next<S: Source>(this: *mut ffi::PyObject) -> *mut
         })
     }
 }
+
+/// For `contextlib.aclosing`. What was not taken stays where it is, for another reader.
+unsafe extern "C" fn iteration_aclose(this: *mut ffi::PyObject, _unused: *mut ffi::PyObject) -> *mut ffi::PyObject {
+    // SAFETY: as `iteration_next`.
+    unsafe {
+        iteration_clear(this);
+        guarded(null_mut(), || {
+            let py = Python::assume_attached();
+            match done(py) {
+                Ok(awaitable) => awaitable.into_ptr(),
+                Err(error) => {
+                    error.restore(py);
+                    null_mut()
+                }
+            }
+        })
+    }
+}
+
+const ACLOSE: &std::ffi::CStr = c"aclose($self, /)\n--\n\nEnds the iteration; awaiting this waits for nothing.";
 
 unsafe extern "C" fn iteration_traverse(this: *mut ffi::PyObject, visit: ffi::visitproc, arg: *mut c_void) -> c_int {
     // SAFETY: as `awaitable_traverse`.

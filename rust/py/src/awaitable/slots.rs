@@ -115,6 +115,20 @@ pub(super) fn coroutine_methods(send: Method, throw: FastMethod, close: Method) 
     Box::leak(table.into_boxed_slice()).as_mut_ptr().cast()
 }
 
+/// Methods of a type that has one besides its slots, for as long as the process lasts.
+pub(super) fn one_method(name: &'static CStr, doc: &'static CStr, function: ffi::PyCFunction) -> *mut c_void {
+    let table = vec![
+        ffi::PyMethodDef {
+            ml_name: name.as_ptr(),
+            ml_meth: ffi::PyMethodDefPointer { PyCFunction: function },
+            ml_flags: ffi::METH_NOARGS,
+            ml_doc: doc.as_ptr(),
+        },
+        ffi::PyMethodDef::zeroed(),
+    ];
+    Box::leak(table.into_boxed_slice()).as_mut_ptr().cast()
+}
+
 pub(crate) fn make_type(
     py: Python<'_>,
     name: &'static CStr,

@@ -25,14 +25,47 @@ impl Blocking {
         let _only = this.only_reader(slf)?;
         let check = || {
             let mut inner = this.inner.borrow_mut();
+            if inner.queue.is_empty() && inner.queue.has_pieces() && !inner.queue.is_taken_in_part() {
+                inner.queue.join(py, false)?;
+                this.took(py, &mut inner)?;
+            }
             if !inner.queue.is_empty() {
                 let taken = take(&mut inner, py);
                 this.took(py, &mut inner)?;
                 return taken.map(Some);
             }
-            if inner.core.data_over() || inner.phase == Phase::Closed {
+            let is_over = inner.core.data_over() || inner.phase == Phase::Closed;
+            if inner.queue.is_taken_in_part() && (!is_over || inner.queue.has_pieces()) {
+                drop(inner);
+                return Err(this.error(py, "concurrent", ()));
+            }
+            if is_over {
                 drop(inner);
                 return Err(this.error(py, over, (slf,)));
+            }
+            Ok(None)
+        };
+        match check()? {
+            Some(taken) => Ok(Some(taken)),
+            None => Self::wait(slf, deadline, check),
+        }
+    }
+
+    /// Gives the next piece of a message as soon as there is one; none: the time is over.
+    pub(super) fn receive_piece(slf: &Bound<'_, Self>, deadline: Option<Nanos>) -> PyResult<Option<Py<PyAny>>> {
+        let (py, this) = (slf.py(), slf.get());
+        this.check()?;
+        let _only = this.only_reader(slf)?;
+        let check = || {
+            let mut inner = this.inner.borrow_mut();
+            if inner.queue.has_piece_to_take() {
+                let taken = inner.queue.take_piece(py);
+                this.took(py, &mut inner)?;
+                return taken;
+            }
+            if inner.core.data_over() || inner.phase == Phase::Closed {
+                drop(inner);
+                return Err(this.error(py, "closed", (slf,)));
             }
             Ok(None)
         };
@@ -93,6 +126,23 @@ impl Blocking {
         }
     }
 
+    /// Tries to send a frame as it is. False: it has to wait.
+    pub(super) fn try_send_frame(
+        &self,
+        slf: &Bound<'_, Self>,
+        opcode: u8,
+        fin: bool,
+        rsv: u8,
+        data: &Bound<'_, PyAny>,
+    ) -> PyResult<bool> {
+        match payload::send_frame(&self.inner, opcode, fin, rsv, data)? {
+            None => Err(self.error(slf.py(), "not_sendable", (data,))),
+            Some(Ok(())) => Ok(true),
+            Some(Err(Misuse::QueueFull { .. } | Misuse::ControlFull(_) | Misuse::FragmentOrder)) => Ok(false),
+            Some(Err(misuse)) => Err(self.misuse(slf, &misuse)),
+        }
+    }
+
     /// Refuses a forked child.
     #[inline]
     pub(super) fn check(&self) -> PyResult<()> {
@@ -112,6 +162,21 @@ impl Blocking {
     /// The exception for what the core refused.
     pub(super) fn misuse(&self, slf: &Bound<'_, Self>, misuse: &Misuse) -> PyErr {
         payload::misuse(self.policy.bind(slf.py()), slf, misuse)
+    }
+
+    /// When a call with a timeout below zero gives up: at once, where the policy `takes_past_deadlines`.
+    #[cold]
+    pub(super) fn past(
+        &self,
+        py: Python<'_>,
+        timeout: Option<&Bound<'_, PyAny>>,
+        error: PyErr,
+    ) -> PyResult<(Option<Nanos>, f64)> {
+        let is_past = timeout.is_some_and(|timeout| timeout.lt(0.0).unwrap_or(false));
+        if is_past && self.policy.bind(py).hasattr("takes_past_deadlines")? {
+            return Ok((Some(clock::monotonic()), 0.0));
+        }
+        Err(error)
     }
 
     /// Closes the socket without a word.

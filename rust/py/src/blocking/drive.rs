@@ -130,7 +130,8 @@ impl Blocking {
             let inner = &mut *this.inner.borrow_mut();
             inner.pause_if_full(false);
             this.behind.set(read == Read::More);
-            if !inner.queue.is_empty() || (read != Read::More && !inner.has_input()) {
+            let has_something = !inner.queue.is_empty() || inner.queue.has_pieces();
+            if has_something || (read != Read::More && !inner.has_input()) {
                 return Ok(());
             }
         }

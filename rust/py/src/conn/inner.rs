@@ -6,13 +6,16 @@ use std::os::fd::RawFd;
 use std::rc::Rc;
 use std::sync::Arc;
 
+use fastws_core::handshake::ClientHandshake;
 use fastws_core::{Connection, Delivery, Event, Nanos, State};
+use pyo3::exceptions::{PyRuntimeError, PyValueError};
 use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::prelude::*;
 use pyo3::types::PyString;
 
 use crate::address::Address;
 use crate::budget::Budget;
+use crate::clock;
 use crate::driver::Phase;
 use crate::extras::Extras;
 use crate::frames::Frame;
@@ -20,6 +23,7 @@ use crate::hub::Token;
 use crate::landing::Landing;
 use crate::poller::Interest;
 use crate::queue::Queue;
+use crate::request::Request;
 use crate::ring::{Origin, Ring};
 use crate::settings::Shared;
 use crate::tls::Tls;
@@ -198,7 +202,51 @@ impl Seldom {
     }
 }
 
+/// What a connection begins with.
+pub(crate) enum Beginning {
+    /// The request of an upgrade.
+    Request(ClientHandshake),
+    /// An upgrade that was done elsewhere, by this request if it is known.
+    Opened(Option<ClientHandshake>),
+}
+
+impl Beginning {
+    /// Takes the request, which is sent once. An `opened` connection is over a socket that is connected, without TLS of
+    /// ours.
+    pub(crate) fn of(fd: RawFd, request: Option<&Request>, has_tls: bool, opened: bool) -> PyResult<Self> {
+        if opened && (has_tls || Address::remote(fd).is_none()) {
+            let what =
+                if has_tls { "TLS around an upgrade that was done elsewhere" } else { "the socket is not connected" };
+            return Err(PyValueError::new_err(what));
+        }
+        let handshake = request.map(|request| request.handshake.borrow_mut().take());
+        match (handshake, opened) {
+            (Some(None), _) => Err(PyRuntimeError::new_err("a request is sent once")),
+            (Some(handshake), true) => Ok(Self::Opened(handshake)),
+            (None, true) => Ok(Self::Opened(None)),
+            (Some(Some(handshake)), false) => Ok(Self::Request(handshake)),
+            (None, false) => Err(PyValueError::new_err("a connection is opened by a request")),
+        }
+    }
+}
+
 impl Inner {
+    /// The connection begins.
+    pub(crate) fn begin(&mut self, beginning: Beginning) {
+        let config = Arc::clone(&self.settings.config);
+        let bytes = |handshake: &ClientHandshake| Some(handshake.request_bytes().into());
+        match beginning {
+            Beginning::Request(handshake) => {
+                self.request = bytes(&handshake);
+                self.core = Connection::client(config, handshake);
+            }
+            Beginning::Opened(handshake) => {
+                self.request = handshake.as_ref().and_then(bytes);
+                self.core = Connection::open(config, clock::monotonic());
+            }
+        }
+    }
+
     /// A connection that is not connected.
     pub(crate) fn new(settings: Arc<Shared>) -> Self {
         Self {

@@ -14,12 +14,13 @@ from typing import TYPE_CHECKING, Any, Literal
 from fastws._openssl import Stream
 from fastws.compat.websockets import _errors
 from fastws.compat.websockets._dialling import Way
-from fastws.compat.websockets._extensions import native_compression
 from fastws.compat.websockets._facade import Facade, MaxQueue, MaxSize, WriteLimit
 from fastws.compat.websockets._transport import Transport
 from fastws.compat.websockets.client import backoff, process_exception
 from fastws.compat.websockets.datastructures import Headers, HeadersLike
 from fastws.compat.websockets.exceptions import InvalidStatus, SecurityError
+from fastws.compat.websockets.extensions._native import is_native, native_deflate
+from fastws.compat.websockets.extensions.permessage_deflate import enable_client_permessage_deflate
 from fastws.compat.websockets.headers import validate_subprotocols
 from fastws.compat.websockets.http11 import USER_AGENT
 from fastws.compat.websockets.typing import LoggerLike, Origin, PathLike, Subprotocol
@@ -116,7 +117,9 @@ class connect:  # noqa: N801 - a function to its users, as in websockets
             validate_subprotocols(subprotocols)
         if compression not in ("deflate", None):
             raise ValueError(f"unsupported compression: {compression}")
-        self._offer = native_compression(extensions, compression)
+        if compression == "deflate":
+            extensions = enable_client_permessage_deflate(extensions)
+        self._offer = native_deflate(extensions) if is_native(extensions) else None
         self.additional_headers = additional_headers
         self.user_agent_header = user_agent_header
         self.proxy = proxy
@@ -168,7 +171,9 @@ class connect:  # noqa: N801 - a function to its users, as in websockets
                 made.transport = Transport(made, upgrade.tls.ssl_object, upgrade.tls.ssl_context)
             return made
 
-        terms = Facade(ws_uri, max_size=self._max_size, logger=self.logger, compression=self._offer)
+        terms = Facade(
+            ws_uri, extensions=self._extensions, max_size=self._max_size, logger=self.logger, compression=self._offer
+        )
         opening = way.opening(
             uri,
             make=make,
@@ -177,9 +182,13 @@ class connect:  # noqa: N801 - a function to its users, as in websockets
             origin=self._origin,
             subprotocols=self._subprotocols,
             limits=terms.arguments(**self._limits),
+            offers=terms.offers(),
         )
         connection: Any = await opening
-        return connection
+        if not terms.is_native:
+            _negotiate(connection)
+        opened: ClientConnection = connection
+        return opened
 
     def process_redirect(self, exc: Exception) -> Exception | str:
         """The URI that a refusal redirects to, if it is one that is followed; else the exception to raise."""
@@ -283,6 +292,15 @@ class connect:  # noqa: N801 - a function to its users, as in websockets
                 await asyncio.sleep(delay)
             else:
                 delays = None
+
+
+def _negotiate(connection: Any) -> None:
+    """What Python's extensions say to the server's answer. Raises NegotiationError."""
+    try:
+        connection._extend(connection.protocol.negotiate(connection.response.headers))
+    except BaseException:
+        connection._abort("the extensions were not agreed on")
+        raise
 
 
 def unix_connect(path: PathLike | None = None, uri: str | None = None, **kwargs: Any) -> connect:

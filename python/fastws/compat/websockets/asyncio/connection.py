@@ -43,6 +43,9 @@ class Connection(fastws.Connection):
         write_limit: Bytes that wait to be sent above which ``send`` waits, or a pair (high, low).
     """
 
+    _is_extended = False
+    """Whether it is of the class whose extensions are in Python."""
+
     def __new__(
         cls,
         protocol: Facade,
@@ -55,6 +58,9 @@ class Connection(fastws.Connection):
         **_: Any,
     ) -> Self:
         """Makes the native connection; what a subclass's ``__init__`` takes besides is its own affair."""
+        protocol = Facade.of(protocol)
+        if not protocol.is_native and not cls._is_extended:
+            cls = _extended(cls)  # noqa: PLW0642
         settings = protocol.settings(
             ping_interval=ping_interval,
             ping_timeout=ping_timeout,
@@ -74,7 +80,7 @@ class Connection(fastws.Connection):
         max_queue: MaxQueue = 16,
         write_limit: WriteLimit = 2**15,
     ) -> None:
-        self.protocol = protocol
+        self.protocol = protocol = Facade.of(protocol)
         protocol.tells_of(self)
         self.ping_interval = ping_interval
         self.ping_timeout = ping_timeout
@@ -88,6 +94,7 @@ class Connection(fastws.Connection):
         self.debug = protocol.debug
         self.transport = Transport(self)
         self.pending_pings: dict[bytes, tuple[asyncio.Future[float], float]] = {}
+        self._is_in_pieces = False
         self._seen: dict[str, Any] = {}
 
     @property
@@ -142,7 +149,17 @@ class Connection(fastws.Connection):
         return None if found is None else Subprotocol(found)
 
     @property
-    def write_limits(self) -> tuple[int, int]:
+    def send_in_progress(self) -> object:
+        """What ``broadcast`` of the installed ``websockets`` asks: None unless a message is being sent in fragments."""
+        return self._is_sending_fragments() or None
+
+    fragmented_send_waiter = send_in_progress  # before release 15
+
+    def send_data(self) -> None:
+        """What that calls behind a message, which has left by itself here."""
+
+    @property
+    def _write_limits(self) -> tuple[int, int]:
         """Low and high water of what waits to be sent, in bytes."""
         high = self._write_limit
         return high // 4 if self.write_limit_low is None else self.write_limit_low, high
@@ -168,10 +185,13 @@ class Connection(fastws.Connection):
             ConnectionClosed: The connection is closed and every message received was taken.
             ConcurrencyError: Another task is receiving.
         """
+        if self._is_in_pieces:
+            raise _policy.concurrent_streaming()
         try:
             opcode, fin, _, data = await self._recv_piece()
         except ConcurrencyError:
             raise _policy.concurrent_streaming() from None
+        self._is_in_pieces = not fin
         decoder = _decoder(decode, is_text=opcode == 1)
         while True:
             if decoder is None:
@@ -185,6 +205,7 @@ class Connection(fastws.Connection):
             if fin:
                 return
             _, fin, _, data = await self._recv_piece()
+            self._is_in_pieces = not fin
 
     async def _not_text(self, error: UnicodeDecodeError) -> ConnectionClosed:
         """What ``recv_streaming`` raises where it was told that binary is text, and it is not."""
@@ -309,6 +330,13 @@ def _decoder(decode: bool | None, *, is_text: bool) -> codecs.IncrementalDecoder
     """Of pieces, of which one may end in the middle of a character."""
     wanted = is_text if decode is None else decode
     return codecs.getincrementaldecoder("utf-8")() if wanted else None
+
+
+def _extended(kind: Any) -> Any:
+    """``kind`` for frames that extensions in Python have to see."""
+    from ._extended import extended
+
+    return extended(kind)
 
 
 _STATES = {

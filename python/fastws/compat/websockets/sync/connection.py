@@ -1,0 +1,348 @@
+"""A connection whose calls block, as ``websockets.sync.connection`` has it. Receiving and sending are native."""
+
+from __future__ import annotations
+
+import codecs
+import contextlib
+import logging
+import random
+import ssl
+import threading
+import uuid
+import weakref
+from collections.abc import Iterator
+from types import TracebackType
+from typing import Any, Self
+
+import fastws.sync
+from fastws.compat.websockets._facade import Facade, MaxQueue
+from fastws.compat.websockets._policy import closed, request, response
+from fastws.compat.websockets.exceptions import ConcurrencyError, ConnectionClosed, ProtocolError
+from fastws.compat.websockets.frames import Close, CloseCode
+from fastws.compat.websockets.http11 import Request, Response
+from fastws.compat.websockets.protocol import State
+from fastws.compat.websockets.typing import BytesLike, Data, DataLike, LoggerLike, Subprotocol
+
+from . import _policy
+from ._modes import Streaming, class_for
+from ._pong import PongReceived
+from ._socket import BlockingSocket
+
+__all__ = ["Connection"]
+
+
+class _Own:
+    """What Python has of one connection."""
+
+    __slots__ = (
+        "close_timeout",
+        "kind",
+        "logger",
+        "modes",
+        "ping_interval",
+        "ping_timeout",
+        "pings",
+        "protocol",
+        "request",
+        "response",
+        "server_hostname",
+        "tls",
+    )
+
+    def __init__(self, kind: type[Connection], protocol: Facade) -> None:
+        self.kind = kind
+        self.modes: frozenset[type] = frozenset()
+        self.protocol = protocol
+        self.tls: ssl.SSLObject | None = None
+        self.server_hostname: str | None = None
+        self.logger: LoggerLike
+        self.request: Request | None = None
+        self.response: Response | None = None
+        self.pings: dict[bytes, PongReceived] = {}
+        self.ping_interval: float | None
+        self.ping_timeout: float | None
+        self.close_timeout: float | None
+
+
+class Connection(fastws.sync.Connection):
+    """A WebSocket connection; ``connect`` makes the ones that clients have.
+
+    ``recv``, ``send`` and iteration are those of ``fastws.sync.Connection``, and so is what it has beyond
+    ``websockets``: ``batches``, ``cork``, ``send_many``, ``stats``.
+
+    Args:
+        socket: The socket, connected to the server.
+        protocol: What the connection is to be.
+        ping_interval: Seconds between keepalive pings; None for none.
+        ping_timeout: Seconds that an answer may take; None for no limit.
+        close_timeout: Seconds that the closing handshake may take; None for no limit.
+        max_queue: Messages and fragments after which reading pauses, or a pair (high, low); None for no limit.
+    """
+
+    __slots__ = ("__dict__", "_own")
+
+    _own: _Own
+    _is_extended = False
+
+    def __new__(
+        cls,
+        socket: Any,  # noqa: ARG004 - as in websockets; it was taken over
+        protocol: Facade,
+        *,
+        ping_interval: float | None = 20,
+        ping_timeout: float | None = 20,
+        close_timeout: float | None = 10,
+        max_queue: MaxQueue = 16,
+        **_: Any,  # what a subclass takes besides
+    ) -> Self:
+        """Makes the native connection; ``__init__`` is for classes made of this one."""
+        if not protocol.is_native and not cls._is_extended:
+            cls = _extended(cls)  # noqa: PLW0642
+        chosen = protocol.settings(
+            ping_interval=ping_interval,
+            ping_timeout=ping_timeout,
+            close_timeout=close_timeout,
+            max_queue=max_queue,
+            write_limit=WRITE_LIMIT,
+        )
+        self = super().__new__(cls, _policy, chosen, True)
+        own = self._own = _Own(cls, protocol)
+        own.ping_interval, own.ping_timeout, own.close_timeout = ping_interval, ping_timeout, close_timeout
+        protocol.tells_of(self)
+        own.logger = logging.LoggerAdapter(protocol.logger, {"websocket": weakref.proxy(self)})
+        return self
+
+    def __init__(self, socket: Any, protocol: Facade, **arguments: Any) -> None:
+        """Gets what ``__new__`` was given."""
+
+    # What is known of it.
+
+    @property
+    def protocol(self) -> Facade:
+        """State and terms. In ``websockets`` it also does the work, which is native here."""
+        return self._own.protocol
+
+    @property
+    def id(self) -> uuid.UUID:
+        """A name of the connection, for logs."""
+        return self._own.protocol.id
+
+    @property
+    def logger(self) -> LoggerLike:
+        """The logger; what is logged carries the connection as ``websocket``."""
+        return self._own.logger
+
+    @property
+    def debug(self) -> bool:
+        """Whether the logger wanted DEBUG when the connection was made."""
+        return self._own.protocol.debug
+
+    @property
+    def socket(self) -> BlockingSocket:
+        """The socket, for its options and addresses: bytes are not to be read from it or written to it."""
+        return BlockingSocket(self, self._own.tls, self._own.server_hostname)
+
+    @property
+    def ping_interval(self) -> float | None:
+        """Seconds between keepalive pings; None for none. It is set as the connection is made."""
+        return self._own.ping_interval
+
+    @property
+    def ping_timeout(self) -> float | None:
+        """Seconds that an answer to a ping may take; None for no limit. It is set as the connection is made."""
+        return self._own.ping_timeout
+
+    @property
+    def close_timeout(self) -> float | None:
+        """Seconds that the closing handshake may take; None for no limit. It is set as the connection is made."""
+        return self._own.close_timeout
+
+    @property
+    def state(self) -> State:  # type: ignore[override]
+        """The state."""
+        return State[self._state.upper()]
+
+    @property
+    def request(self) -> Request | None:  # type: ignore[override]
+        """The upgrade request as it was sent."""
+        own = self._own
+        if own.request is None:
+            own.request = request(self)
+        return own.request
+
+    @property
+    def response(self) -> Response | None:  # type: ignore[override]
+        """The server's answer to the upgrade."""
+        own = self._own
+        if own.response is None:
+            own.response = response(self)
+        return own.response
+
+    @property
+    def subprotocol(self) -> Subprotocol | None:
+        """The subprotocol that the server chose (RFC 6455 §1.9)."""
+        answer = self.response
+        chosen = None if answer is None else answer.headers.get("Sec-WebSocket-Protocol")
+        return None if chosen is None else Subprotocol(chosen)
+
+    @property
+    def close_exc(self) -> ConnectionClosed:
+        """What reading from the closed connection raises."""
+        return closed(self)
+
+    # Calls.
+
+    def recv_streaming(self, decode: bool | None = None) -> Iterator[Data]:
+        """The next message fragment by fragment, each as it arrives.
+
+        It is to be read to its end: else the next message cannot be received, which is a ConcurrencyError.
+
+        Args:
+            decode: None gives text as ``str`` and binary as ``bytes``, True gives ``str`` and False ``bytes`` for both.
+
+        Raises:
+            ConnectionClosed: The connection is closed.
+            ConcurrencyError: Another thread receives, or another message was not read to its end.
+        """
+        self._enter(Streaming)
+        begun = False
+        decoder = None
+        try:
+            fin = False
+            while not fin:
+                opcode, fin, _, payload = self._next_piece()
+                if not begun:
+                    begun = True
+                    is_text = opcode == 1 if decode is None else decode
+                    decoder = codecs.getincrementaldecoder("utf-8")() if is_text else None
+                if fin:
+                    self._leave(Streaming)
+                yield payload if decoder is None else decoder.decode(payload, fin)
+        except UnicodeDecodeError as error:
+            self._leave(Streaming)
+            self._close(CloseCode.INVALID_DATA, f"{error.reason} at position {error.start}")
+            self._wait_closed()
+            raise self.close_exc from error
+        except GeneratorExit:
+            if not begun:
+                self._leave(Streaming)
+            raise
+        except BaseException:
+            self._leave(Streaming)
+            raise
+
+    def _next_piece(self) -> tuple[int, bool, int, bytes]:
+        try:
+            piece: tuple[int, bool, int, bytes] = self._recv_piece(None)
+        except ConcurrencyError:
+            raise ConcurrencyError(
+                "cannot call recv_streaming while another thread is already running recv or recv_streaming"
+            ) from None
+        return piece
+
+    def ping(self, data: DataLike | None = None, *, ack_on_close: bool = False) -> threading.Event:  # type: ignore[override]
+        """Sends a Ping (RFC 6455 §5.5.2).
+
+        Args:
+            data: Its payload; four random bytes if there is none.
+            ack_on_close: The event is also set when the connection ends.
+
+        Returns:
+            An event that is set when the matching Pong, or that of a later Ping, arrives.
+
+        Raises:
+            ConnectionClosed: The connection is closed or closing.
+            ConcurrencyError: A Ping with this payload was not answered yet.
+            ProtocolError: More than 125 bytes.
+            TypeError: ``data`` is neither str nor bytes-like.
+        """
+        pings = self._own.pings
+        payload = None if data is None else control_payload(data)
+        if payload in pings:
+            raise ConcurrencyError("already waiting for a pong with the same data")
+        while payload is None or payload in pings:
+            payload = random.getrandbits(32).to_bytes(4, "big")
+        pings[payload] = pong = PongReceived(self, payload, pings, ack_on_close=ack_on_close)
+        try:
+            self._ping(payload, pong)
+        except BaseException:
+            pings.pop(payload, None)
+            raise
+        return pong
+
+    def pong(self, data: DataLike = b"") -> None:
+        """Sends a Pong that answers no Ping (RFC 6455 §5.5.3).
+
+        Raises:
+            ConnectionClosed, ProtocolError, TypeError: As for ``ping``.
+        """
+        self._pong(control_payload(data))
+
+    def close(self, code: CloseCode | int = CloseCode.NORMAL_CLOSURE, reason: str = "") -> None:
+        """Closes the connection and waits until it is closed. Does nothing on a closed one.
+
+        Raises:
+            ProtocolError: The code may not be sent, or the reason is longer than 123 bytes of UTF-8.
+        """
+        if self._state == "open":
+            check_control(Close(code, reason).serialize())
+        try:
+            # With ConnectionClosed, what was wanted has happened.
+            with contextlib.suppress(ConnectionClosed):
+                self._close(int(code), reason)
+            self._wait_closed()
+        except BaseException:
+            self._abort("close() was interrupted")
+            raise
+
+    def wait_closed(self, timeout: float | None = None) -> bool:  # type: ignore[override]
+        """Waits until the connection is closed; False: it is not within ``timeout`` seconds."""
+        return self._wait_closed(None if timeout is None else max(0.0, timeout))
+
+    def close_socket(self) -> None:
+        """Ends the connection without a closing handshake."""
+        self._abort("close_socket() was called")
+
+    def __exit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None
+    ) -> None:
+        self.close(CloseCode.NORMAL_CLOSURE if exc_type is None else CloseCode.INTERNAL_ERROR)
+
+    # What its methods do differently for a while, without a question a message.
+
+    def _enter(self, mode: type) -> None:
+        own = self._own
+        own.modes |= {mode}
+        self.__class__ = class_for(own.kind, own.modes)
+
+    def _leave(self, mode: type) -> None:
+        own = self._own
+        own.modes -= {mode}
+        self.__class__ = class_for(own.kind, own.modes)
+
+
+def _extended(kind: Any) -> Any:
+    """``kind`` for frames that extensions in Python have to see."""
+    from ._extended import extended
+
+    return extended(kind)
+
+
+WRITE_LIMIT = 2**16
+"""Bytes that may wait to be sent behind a ``send`` that has returned."""
+
+
+def control_payload(data: object) -> bytes:
+    """The payload of a Ping or Pong. Raises TypeError and ProtocolError."""
+    if isinstance(data, str):
+        data = data.encode()
+    elif not isinstance(data, BytesLike):
+        raise TypeError("data must be str or bytes-like")
+    return check_control(bytes(data))
+
+
+def check_control(payload: bytes) -> bytes:
+    """RFC 6455 §5.5. Raises ProtocolError."""
+    if len(payload) > 125:
+        raise ProtocolError("control frame too long")
+    return payload

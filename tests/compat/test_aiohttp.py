@@ -1,0 +1,464 @@
+"""aiohttp's WebSocket client on fastws: against a server of aiohttp's, and bytes of our own where that one cannot."""
+
+import asyncio
+import base64
+import contextlib
+import subprocess
+import sys
+
+import aiohttp
+import pytest
+from aiohttp import web
+
+import fastws
+from fastws.compat import aiohttp as compat
+from fastws.compat.aiohttp import ClientWebSocketResponse, ClientWSTimeout, WSMsgType, ws_connect
+from peers import Peer, Wire, authority_pem, frame, server_context
+
+TEXT, BINARY, PING, PONG = 1, 2, 9, 10
+
+
+@contextlib.asynccontextmanager
+async def server(handle, **options):
+    """A server of aiohttp's with one handler; gives its address without a scheme."""
+    app = web.Application()
+    app.router.add_route("*", "/{path:.*}", handle)
+    runner = web.AppRunner(app, shutdown_timeout=0.1)
+    await runner.setup()
+    try:
+        site = web.TCPSite(runner, "127.0.0.1", 0, **options)
+        await site.start()
+        yield f"127.0.0.1:{site._server.sockets[0].getsockname()[1]}"
+    finally:
+        await runner.cleanup()
+
+
+async def echo(request):
+    ws = web.WebSocketResponse(protocols=["one", "two"], compress=True)
+    ws.set_cookie("seen", "yes")
+    await ws.prepare(request)
+    async for message in ws:
+        if message.type is WSMsgType.TEXT:
+            await ws.send_str(message.data)
+        elif message.type is WSMsgType.BINARY:
+            await ws.send_bytes(message.data)
+    return ws
+
+
+async def mirror(request):
+    """Tells what was asked."""
+    ws = web.WebSocketResponse()
+    await ws.prepare(request)
+    await ws.send_json({"path": request.path_qs, "headers": dict(request.headers), "cookies": dict(request.cookies)})
+    await ws.receive()
+    return ws
+
+
+async def test_messages_of_all_kinds_go_and_come():
+    async with server(echo) as address, ws_connect(f"ws://{address}/") as ws:
+        await ws.send_str("text")
+        assert await ws.receive() == (WSMsgType.TEXT, "text", "")
+        await ws.send_bytes(b"bytes")
+        assert await ws.receive_bytes() == b"bytes"
+        await ws.send_bytes(memoryview(b"view"))
+        assert await ws.receive_bytes() == b"view"
+        await ws.send_json({"a": [1]})
+        assert await ws.receive_json() == {"a": [1]}
+        await ws.send_json([1], dumps=lambda value: f"<{value}>")
+        assert await ws.receive_str() == "<[1]>"
+        await ws.send_json_bytes([2], dumps=lambda value: repr(value).encode())
+        assert await ws.receive_bytes() == b"[2]"
+        await ws.send_str('{"b": 2}')
+        assert (await ws.receive()).json() == {"b": 2}
+        await ws.send_str("loads")
+        assert await ws.receive_json(loads=str.upper) == "LOADS"
+        await ws.send_frame(b"frame", WSMsgType.TEXT)
+        assert await ws.receive_str() == "frame"
+        await ws.send_frame(b"frame", WSMsgType.BINARY)
+        assert await ws.receive_bytes() == b"frame"
+        assert isinstance(ws, aiohttp.ClientWebSocketResponse)
+        assert isinstance(await _message(ws), aiohttp.WSMessage)
+
+
+async def _message(ws):
+    await ws.send_str("more")
+    return await ws.receive()
+
+
+async def test_iteration_ends_with_the_connection():
+    async def three(request):
+        ws = web.WebSocketResponse()
+        await ws.prepare(request)
+        for number in range(3):
+            await ws.send_str(str(number))
+        await ws.close(code=4001, message=b"enough")
+        return ws
+
+    async with server(three) as address, ws_connect(f"http://{address}/") as ws:
+        assert [message.data async for message in ws] == ["0", "1", "2"]
+        assert (ws.closed, ws.close_code, ws.exception()) == (True, 4001, None)
+        assert await ws.receive() == (WSMsgType.CLOSED, None, None)
+        assert await ws.close() is False
+
+
+async def test_what_was_agreed_can_be_asked():
+    async with server(echo) as address:
+        ws = await ws_connect(f"ws://{address}/", protocols=("two", "three"), compress=15)
+        async with ws:
+            assert (ws.protocol, ws.compress, ws.client_notakeover) == ("two", 15, False)
+            host, port = ws.get_extra_info("peername")
+            assert f"{host}:{port}" == address
+            assert ws.get_extra_info("sockname")[0] == "127.0.0.1"
+            assert ws.get_extra_info("cipher", "none") == "none"
+            assert not ws.closed
+            assert ws.close_code is None
+            assert ws._response.headers["upgrade"] == "websocket"
+            await ws.send_str("a" * 5000)
+            assert await ws.receive_str() == "a" * 5000
+        assert (ws.closed, ws.close_code) == (True, 1000)
+
+
+async def test_parameters_reach_the_request():
+    with pytest.warns(DeprecationWarning, match="BasicAuth"):
+        basic = aiohttp.BasicAuth("user", "secret")
+    async with server(mirror) as address:
+        async with ws_connect(
+            f"ws://{address}/a?b=1",
+            params={"c": "ü d", "e": [1, 2]},
+            headers={"X-Own": "value"},
+            origin="https://origin.example",
+            auth=basic,
+        ) as ws:
+            seen = await ws.receive_json()
+        assert seen["path"] == "/a?b=1&c=%C3%BC%20d&e=1&e=2"
+        assert seen["headers"]["X-Own"] == "value"
+        assert seen["headers"]["Origin"] == "https://origin.example"
+        assert seen["headers"]["Authorization"] == "Basic " + base64.b64encode(b"user:secret").decode()
+        async with ws_connect(f"ws://{address}", params="x=y", auth=("u", "p"), headers=[("User-Agent", "own")]) as ws:
+            seen = await ws.receive_json()
+        assert seen["path"] == "/?x=y"
+        assert seen["headers"]["User-Agent"] == "own"
+        assert seen["headers"]["Authorization"].startswith("Basic ")
+
+
+@pytest.mark.parametrize("ssl", ["config", "context", "none"])
+async def test_tls_as_it_is_asked_for(ssl, tmp_path):
+    import ssl as module
+
+    (tmp_path / "ca.pem").write_bytes(authority_pem())
+    given = {
+        "config": fastws.TlsConfig(ca=authority_pem()),
+        "context": module.create_default_context(cafile=str(tmp_path / "ca.pem")),
+        "none": False,
+    }[ssl]
+    async with server(echo, ssl_context=server_context()) as address:
+        async with ws_connect(f"wss://{address}/", ssl=given) as ws:
+            await ws.send_str("secured")
+            assert await ws.receive_str() == "secured"
+        with pytest.raises(aiohttp.ClientConnectorCertificateError) as caught:
+            await ws_connect(f"https://{address}/")
+        assert isinstance(caught.value.__cause__, fastws.CertificateError)
+
+
+async def test_a_type_that_was_not_asked_for_is_an_error():
+    async with server(echo) as address, ws_connect(f"ws://{address}/") as ws:
+        await ws.send_bytes(b"x")
+        with pytest.raises(aiohttp.WSMessageTypeError, match=r"is not WSMsgType\.TEXT"):
+            await ws.receive_str()
+        await ws.send_str("x")
+        with pytest.raises(TypeError, match=r"is not WSMsgType\.BINARY"):
+            await ws.receive_bytes()
+        with pytest.raises(TypeError, match="data argument must be str"):
+            await ws.send_str(b"x")
+        with pytest.raises(TypeError, match="data argument must be byte-ish"):
+            await ws.send_bytes("x")
+        with pytest.raises(ValueError, match=r"not <WSMsgType\.CLOSE"):
+            await ws.send_frame(b"", WSMsgType.CLOSE)
+
+
+async def test_text_can_be_had_as_bytes():
+    async with server(echo) as address, ws_connect(f"ws://{address}/", decode_text=False) as ws:
+        await ws.send_str("ż")
+        assert await ws.receive() == (WSMsgType.TEXT, "ż".encode(), "")
+
+
+async def test_without_autoping_pings_and_pongs_are_messages():
+    def script(wire):
+        wire.send(frame(PING, b"are you there"), frame(TEXT, "ż".encode()[:1], fin=False), frame(PONG, b"unasked"))
+        wire.send(frame(0, "ż".encode()[1:]), frame(BINARY, b"b"))
+        seen = wire.read_frames(1)
+        return seen + wire.close(4000, "bye")
+
+    with Peer(script) as peer:
+        async with ws_connect(peer.url, autoping=False) as ws:
+            assert await ws.receive() == (WSMsgType.PING, b"are you there", "")
+            assert await ws.receive() == (WSMsgType.PONG, b"unasked", "")
+            assert await ws.receive() == (WSMsgType.TEXT, "ż", "")
+            assert await ws.receive() == (WSMsgType.BINARY, b"b", "")
+            await ws.pong(b"I am")
+            assert await ws.receive() == (WSMsgType.CLOSE, 4000, "bye")
+            assert await ws.receive() == (WSMsgType.CLOSED, None, None)
+    [seen] = peer.results
+    assert (seen[0].opcode, seen[0].payload) == (PONG, b"I am")
+
+
+async def test_invalid_text_is_found_without_autoping_too():
+    def script(wire):
+        wire.send(frame(TEXT, b"\xff"))
+        return wire.answer_close()
+
+    with Peer(script) as peer:
+        async with ws_connect(peer.url, autoping=False) as ws:
+            message = await ws.receive()
+            assert (message.type, message.data.code, ws.close_code) == (WSMsgType.ERROR, 1007, 1007)
+
+
+async def test_a_close_frame_without_a_code_is_code_0():
+    with Peer(lambda wire: wire.close(None)) as peer:
+        async with ws_connect(peer.url) as ws:
+            assert await ws.receive() == (WSMsgType.CLOSE, 0, "")
+            assert ws.close_code == 0
+
+
+async def test_without_autoclose_the_program_closes():
+    with Peer(lambda wire: wire.close(4002)) as peer:
+        async with ws_connect(peer.url, autoclose=False) as ws:
+            assert await ws.receive() == (WSMsgType.CLOSE, 4002, "")
+            assert not ws.closed
+            assert await ws.receive() == (WSMsgType.CLOSED, None, None)
+            assert ws.closed
+
+
+@pytest.mark.parametrize(
+    ("sent", "code"),
+    [(frame(3, b""), 1002), (frame(TEXT, b"\xff"), 1007), (frame(BINARY, b"x" * 1025), 1009)],
+    ids=["opcode", "UTF-8", "size"],
+)
+async def test_a_peers_violation_is_an_error_with_its_code(sent, code):
+    def script(wire):
+        wire.send(sent)
+        return wire.answer_close()
+
+    with Peer(script) as peer:
+        async with ws_connect(peer.url, max_msg_size=1024) as ws:
+            message = await ws.receive()
+            assert message.type is WSMsgType.ERROR
+            assert isinstance(message.data, aiohttp.WebSocketError)
+            assert (message.data.code, ws.close_code, ws.closed) == (code, code, True)
+
+
+async def test_a_connection_that_is_lost_is_closed():
+    with Peer(Wire.reset) as peer:
+        async with ws_connect(peer.url) as ws:
+            assert await ws.receive() == (WSMsgType.CLOSED, None, None)
+            assert (ws.closed, ws.close_code) == (True, 1006)
+            with pytest.raises(aiohttp.ClientConnectionResetError, match="Cannot write to closing transport"):
+                await ws.send_str("too late")
+
+
+async def test_a_peer_that_answers_no_heartbeat_is_lost():
+    with Peer(Wire.read_to_end) as peer:
+        async with ws_connect(peer.url, heartbeat=0.1, timeout=ClientWSTimeout(ws_close=0.1)) as ws:
+            message = await ws.receive()
+            assert message.type is WSMsgType.ERROR
+            assert isinstance(message.data, aiohttp.ServerTimeoutError)
+            assert str(message.data) == "No PONG received after 0.05 seconds"
+            assert ws.exception() is message.data
+            assert (ws.closed, ws.close_code) == (True, 1006)
+
+
+async def test_no_message_in_time():
+    async with server(echo) as address, ws_connect(f"ws://{address}/", receive_timeout=0.01) as ws:
+        with pytest.raises(TimeoutError):
+            await ws.receive()
+        assert ws.close_code == 1006
+        with pytest.raises(TimeoutError):
+            await ws.receive(timeout=0.02)
+        await ws.send_str("in time")
+        assert await ws.receive_str(timeout=10) == "in time"
+
+
+async def test_closing_ends_a_receive_that_waits():
+    async with server(echo) as address, ws_connect(f"ws://{address}/") as ws:
+        waiting = asyncio.create_task(ws.receive())
+        await asyncio.sleep(0)
+        with pytest.raises(RuntimeError, match=r"Concurrent call to receive\(\) is not allowed"):
+            await ws.receive()
+        assert await ws.close(code=4003, message=b"done") is True
+        assert await waiting == (WSMsgType.CLOSING, None, None)
+        assert not waiting.cancelled()
+        assert (ws.closed, ws.close_code) == (True, 1000)  # what the server said
+
+
+async def test_a_receive_that_is_cancelled_loses_nothing():
+    async with server(echo) as address, ws_connect(f"ws://{address}/") as ws:
+        waiting = asyncio.create_task(ws.receive())
+        await asyncio.sleep(0)
+        waiting.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await waiting
+        await ws.send_str("here")
+        assert await ws.receive_str() == "here"
+
+
+async def test_a_peer_that_does_not_answer_the_close_frame():
+    with Peer(Wire.read_to_end) as peer:
+        ws = await ws_connect(peer.url, timeout=ClientWSTimeout(ws_close=0.05))
+        assert await ws.close() is True
+        assert (ws.closed, ws.close_code) == (True, 1006)
+        assert ws.exception() is not None
+
+
+async def test_a_refusal_is_aiohttps_exception():
+    async def refuse(request):
+        return web.Response(status=403, text="no", headers={"X-Why": "rules"})
+
+    async with server(refuse) as address:
+        with pytest.raises(aiohttp.WSServerHandshakeError) as caught:
+            await ws_connect(f"ws://{address}/path")
+        error = caught.value
+        assert (error.status, error.message, error.headers["x-why"]) == (403, "Invalid response status", "rules")
+        assert str(error.request_info.url) == f"ws://{address}/path"
+        assert error.__cause__.response.body == b"no"
+
+
+async def test_a_server_that_hangs_up_before_it_is_open():
+    with Peer(lambda wire: (wire.read_request(), wire.end()), upgrade=False) as peer:
+        with pytest.raises(aiohttp.ServerDisconnectedError):
+            await ws_connect(peer.url)
+
+
+async def test_a_port_where_nobody_listens(free_port):
+    with pytest.raises(aiohttp.ClientConnectorError) as caught:
+        await ws_connect(f"ws://127.0.0.1:{free_port}/")
+    assert caught.value.port == free_port
+    assert isinstance(caught.value.os_error, ConnectionRefusedError)
+
+
+async def test_a_server_that_does_not_answer_in_time():
+    with Peer(lambda wire: (wire.read_request(), wire.read_to_end()), upgrade=False) as peer:
+        with pytest.raises(aiohttp.ServerTimeoutError):
+            await ws_connect(peer.url, open_timeout=0.05)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "said"),
+    [
+        ({"url": "ftp://h/"}, aiohttp.InvalidURL, "ftp"),
+        ({"url": "/path"}, aiohttp.InvalidURL, "/path"),
+        ({"method": "POST"}, ValueError, "opened by GET"),
+        ({"compress": 8}, ValueError, "between 9 and 15"),
+        ({"params": {"a": True}}, TypeError, "str, int or float"),
+        ({"url": "wss://h/", "ssl": "yes"}, TypeError, "ssl is True, False"),
+    ],
+)
+def test_arguments_are_checked(arguments, error, said):
+    with pytest.raises(error, match=said):
+        ws_connect(**{"url": "ws://h/"} | arguments)
+
+
+@pytest.fixture
+def free_port():
+    import socket
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        return listener.getsockname()[1]
+
+
+# ---- sessions, by the hook -------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def hook():
+    fastws.compat.install("aiohttp")
+    yield
+    fastws.compat.uninstall("aiohttp")
+
+
+async def test_a_sessions_websocket_is_ours_and_has_what_the_session_brings(hook):
+    jar = aiohttp.CookieJar(unsafe=True)
+    async with server(echo) as echoing, server(mirror) as mirroring:
+        async with aiohttp.ClientSession(headers={"X-Session": "1"}, cookie_jar=jar) as session:
+            async with session.ws_connect(f"ws://{echoing}/") as ws:
+                assert type(ws) is ClientWebSocketResponse
+                await ws.send_str("by the hook")
+                assert await ws.receive_str() == "by the hook"
+            async with session.ws_connect(f"http://{mirroring}/", headers={"X-Own": "2"}) as ws:
+                seen = await ws.receive_json()
+        assert seen["headers"]["X-Session"] == "1"
+        assert seen["headers"]["X-Own"] == "2"
+        assert seen["cookies"] == {"seen": "yes"}
+        async with aiohttp.ClientSession(f"http://{mirroring}") as session:
+            async with session.ws_connect("/based") as ws:
+                assert (await ws.receive_json())["path"] == "/based"
+        with pytest.raises(RuntimeError, match="Session is closed"):
+            await session.ws_connect(f"ws://{mirroring}/")
+
+
+async def test_a_session_that_is_traced_keeps_aiohttps_own(hook):
+    traced = []
+
+    async def note(session, context, parameters):
+        traced.append(parameters.url.path)
+
+    trace = aiohttp.TraceConfig()
+    trace.on_request_start.append(note)
+    async with server(echo) as address, aiohttp.ClientSession(trace_configs=[trace]) as session:
+        async with session.ws_connect(f"ws://{address}/seen") as ws:
+            assert type(ws) is aiohttp.ClientWebSocketResponse
+            await ws.send_str("traced")
+            assert await ws.receive_str() == "traced"
+    assert traced == ["/seen"]
+
+
+async def test_without_the_hook_it_is_aiohttps_again(hook):
+    fastws.compat.uninstall("aiohttp")
+    async with server(echo) as address, aiohttp.ClientSession() as session:
+        async with session.ws_connect(f"ws://{address}/") as ws:
+            assert type(ws) is aiohttp.ClientWebSocketResponse
+
+
+# ---- without aiohttp -------------------------------------------------------------------------------------------------
+
+ALONE = """
+import asyncio, importlib.abc, sys
+
+class Absent(importlib.abc.MetaPathFinder):
+    def find_spec(self, name, path, target=None):
+        if name.partition(".")[0] in ("aiohttp", "yarl", "multidict"):
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+
+sys.meta_path.insert(0, Absent())
+from fastws.compat.aiohttp import *
+from fastws.testing import Server
+
+async def main():
+    with Server() as echo:
+        url = echo.url("/echo")
+        async with ws_connect(url, protocols=["x"]) as ws:
+            await ws.send_json({"alone": True})
+            assert await ws.receive_json() == {"alone": True}
+            await ws.ping(b"p")
+            assert await ws.close(message="bye") and ws.close_code == WSCloseCode.OK
+    try:
+        await ws_connect(url)
+    except ClientConnectorError as error:
+        assert isinstance(error, ClientError) and isinstance(error.os_error, ConnectionRefusedError)
+    else:
+        raise AssertionError
+    assert ClientWebSocketResponse.__module__ == WSMsgType.__module__.replace("_aiohttp_types", "aiohttp")
+    print("done")
+
+asyncio.run(main())
+"""
+
+
+def test_without_aiohttp_it_stands_alone():
+    done = subprocess.run([sys.executable, "-X", "dev", "-c", ALONE], capture_output=True, text=True, timeout=60)
+    assert done.stdout.strip() == "done", done.stderr
+
+
+def test_all_names_are_there():
+    assert all(hasattr(compat, name) for name in compat.__all__)
+    assert compat.WSMsgType is aiohttp.WSMsgType
+    assert compat.WSMessage is aiohttp.WSMessage
