@@ -131,6 +131,7 @@ async def ws_connect(
             proxy_ssl_context=proxy_ssl_context,
         )
         sock = await _made(socket_factory, parsed if proxy is None else parse_url(proxy, False))
+        taken = None
         if sock is not None:
             # The caller's stays as usable as with asyncio's transports, until the connection is over.
             link.sock = sock
@@ -144,9 +145,10 @@ async def ws_connect(
             max_redirects -= 1
             continue
         finally:
-            if link.transport is None and sock is not None:
-                taken.close()
-                sock.close()
+            if link.transport is None:
+                for unused in (taken, sock):
+                    if unused is not None:
+                        unused.close()
         return link.made()
 
 
