@@ -1,7 +1,7 @@
 """What ``tests/extensions`` of websockets needs to run against the drop-in's own classes: a pytest plugin.
 
-Where websockets is installed, the drop-in has its classes, and there would be nothing to test. So the drop-in is imported as
-if it were not, and its modules go by the names that the tests import. What is a server's stays the original's.
+Where websockets is installed, the drop-in has its classes, and there would be nothing to test. So it is imported as
+if websockets were not, and its modules go by the names that the tests import. What is a server's stays the original's.
 """
 
 import importlib
