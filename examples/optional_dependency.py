@@ -1,6 +1,6 @@
 """How a library takes fastws where it is installed, and websockets where it is not.
 
-The library is written once, against the API of websockets; its users choose by what they install. In its pyproject.toml:
+The library is written once, against the API of websockets; its users choose by what they install. Its pyproject.toml:
 
     dependencies = ["websockets>=13"]
 

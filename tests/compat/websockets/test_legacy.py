@@ -231,6 +231,6 @@ print(*(str(one.message).partition(";")[0] for one in caught), sep="\\n")
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert list(dict.fromkeys(done.stdout.splitlines())) == [
         "fastws.compat.websockets.client.connect is deprecated",
-        "fastws.compat.websockets.legacy is deprecated",
+        "websockets.legacy is deprecated",
         "fastws.compat.websockets.WebSocketClientProtocol is deprecated",
     ]

@@ -11,6 +11,7 @@ import websockets
 import websockets.exceptions
 import websockets.headers
 
+import fastws
 import fastws.compat.websockets
 from fastws.compat.websockets import exceptions
 
@@ -73,6 +74,13 @@ def test_exceptions_are_those_of_websockets(name):
 def test_older_names_are_deprecated():
     with pytest.warns(DeprecationWarning, match="InvalidStatusCode is deprecated"):
         assert issubclass(fastws.compat.websockets.InvalidStatusCode, exceptions.InvalidHandshake)
+
+
+def test_there_is_no_python_on_the_way_of_a_message():
+    native = fastws.Connection.__mro__
+    for kind in fastws.compat.websockets.ClientConnection.__mro__:
+        if kind not in native:
+            assert not {"recv", "send", "send_nowait", "__aiter__", "__anext__", "batches"} & set(vars(kind)), kind
 
 
 def test_importing_fastws_imports_no_websockets():

@@ -145,7 +145,16 @@ def admitted(headers: HeadersLike | None) -> list[tuple[str, str]]:
     """Headers without those that the handshake itself sends: what is copied from a browser often has them."""
     if headers is None:
         return []
-    return [field for field in Headers(headers).raw_items() if field[0].lower() not in _OWNED]
+    fields = Headers(headers).raw_items()
+    return [(name, _as_sent(value)) for name, value in fields if name.lower() not in _OWNED]
+
+
+def _as_sent(value: str) -> str:
+    """What has the bytes in UTF-8, which is how we send it, that ``value`` has in ISO-8859-1, as websockets 17 does."""
+    try:
+        return value if value.isascii() else value.encode("latin-1").decode()
+    except UnicodeError:
+        return value
 
 
 _OWNED = frozenset(

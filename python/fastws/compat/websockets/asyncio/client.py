@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Callable, Generator, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal
 
-from fastws._openssl import Stream
+from fastws._openssl import stream_of
 from fastws.compat.websockets import _errors
 from fastws.compat.websockets._dialling import Way
 from fastws.compat.websockets._facade import Facade, MaxQueue, MaxSize, WriteLimit
@@ -164,8 +164,9 @@ class connect:  # noqa: N801 - a function to its users, as in websockets
 
         def make(_loop: asyncio.AbstractEventLoop, upgrade: Upgrade) -> ClientConnection:
             made = self.factory(ws_uri)
-            if isinstance(upgrade.tls, Stream):
-                made.transport = Transport(made, upgrade.tls.ssl_object, upgrade.tls.ssl_context)
+            tls = stream_of(upgrade.tls)
+            if tls is not None:
+                made.transport = Transport(made, tls.ssl_object, tls.ssl_context)
             return made
 
         terms = Facade(

@@ -9,9 +9,12 @@ with warnings.catch_warnings():
     warnings.simplefilter("ignore", DeprecationWarning)
     find("websockets.legacy")
 
-warnings.warn(
-    f"{__name__} is deprecated; see https://websockets.readthedocs.io/en/stable/howto/upgrade.html for upgrade "
-    "instructions",
-    DeprecationWarning,
-    stacklevel=2,
-)
+_version = find("websockets.version")
+
+if _version is None or int(_version.tag.partition(".")[0]) >= 14:  # as of when the installed one says so
+    warnings.warn(
+        "websockets.legacy is deprecated; see https://websockets.readthedocs.io/en/stable/howto/upgrade.html for "
+        "upgrade instructions",
+        DeprecationWarning,
+        stacklevel=2,
+    )

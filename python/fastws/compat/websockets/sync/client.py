@@ -15,7 +15,7 @@ from typing import Any, Literal, TypedDict, Unpack, overload
 import fastws
 from fastws import _options
 from fastws._opening import Upgrade
-from fastws._openssl import Stream
+from fastws._openssl import stream_of
 from fastws.compat.websockets import _errors
 from fastws.compat.websockets._dialling import admitted
 from fastws.compat.websockets._facade import Facade, MaxQueue, MaxSize
@@ -191,7 +191,8 @@ class reconnect:  # noqa: N801 - a function to its users, as in websockets
                 )
             if upgrade.tls is not None:
                 connection._own.server_hostname = upgrade.server_name
-                connection._own.tls = upgrade.tls.ssl_object if isinstance(upgrade.tls, Stream) else None
+                tls = stream_of(upgrade.tls)
+                connection._own.tls = None if tls is None else tls.ssl_object
             return connection
 
         try:

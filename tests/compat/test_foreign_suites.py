@@ -1,0 +1,134 @@
+"""The harness of tests/foreign_suites: what a list of tests that are not passed is worth."""
+
+import importlib.util
+import sys
+from pathlib import Path
+
+import pytest
+
+FOLDER = Path(__file__).parents[1] / "foreign_suites"
+
+
+@pytest.fixture(scope="module")
+def harness():
+    spec = importlib.util.spec_from_file_location("foreign_suites_run", FOLDER / "run.py")
+    module = importlib.util.module_from_spec(spec)
+    before = list(sys.path)
+    sys.modules[spec.name] = module  # dataclasses look their module up
+    try:
+        spec.loader.exec_module(module)
+    finally:
+        sys.path[:] = before
+        sys.modules.pop(spec.name)
+    return module
+
+
+SUITE = """
+package = "sample"
+versions = ["1.0", "2.0"]
+only = []
+tests = ["tests"]
+
+[[left_out]]
+tests = ["tests/test_a.py::test_server"]
+reason = "a server"
+
+[[not_passed]]
+tests = ["tests/test_a.py::test_private*"]
+kind = "internal"
+reason = "sets a private attribute"
+
+[[not_passed]]
+tests = ["tests/test_a.py::test_old[x]"]
+versions = ["<2"]
+kind = "public"
+reason = "a parameter that is gone since"
+
+[[not_passed]]
+tests = ["tests/test_a.py::test_racy"]
+kind = "original"
+sometimes = true
+reason = "depends on the machine"
+"""
+
+
+@pytest.fixture
+def suite(harness, tmp_path, monkeypatch):
+    monkeypatch.setattr(harness, "HERE", tmp_path)
+    (tmp_path / "sample").mkdir()
+
+    def suite(text=SUITE):
+        file = tmp_path / "sample" / "suite.toml"
+        file.write_text(text)
+        return harness.Suite.read(file)
+
+    return suite
+
+
+def judged(harness, suite, version, **outcomes):
+    became = {f"tests/test_a.py::test_{name}": (outcome, "why") for name, outcome in outcomes.items()}
+    became |= {"tests/test_a.py::test_old[x]": ("failed" if version == "1.0" else "passed", "why")}
+    return harness._judge(suite, version, became, whole=True)
+
+
+def test_as_listed_there_are_no_faults(harness, suite):
+    for version, public in (("1.0", 1), ("2.0", 0)):
+        outcome = judged(
+            harness, suite(), version, fine="passed", private_a="failed", private_b="failed", racy="passed"
+        )
+        assert outcome.faults == []
+        assert (outcome.passed, outcome.listed["internal"], outcome.listed["public"]) == (3 - public, 2, public)
+    assert judged(harness, suite(), "1.0", private_a="failed", racy="failed").listed["original"] == 1
+
+
+@pytest.mark.parametrize(
+    ("outcomes", "fault"),
+    [
+        ({"private": "failed", "racy": "passed", "fine": "failed"}, "failed: tests/test_a.py::test_fine"),
+        ({"private": "passed", "racy": "passed"}, "passed, but listed as not passed: tests/test_a.py::test_private"),
+        ({"racy": "passed"}, "listed, but none of a test: tests/test_a.py::test_private*"),
+    ],
+)
+def test_a_list_that_is_wrong_is_a_fault(harness, suite, outcomes, fault):
+    [said] = judged(harness, suite(), "1.0", **outcomes).faults
+    assert said.startswith(fault)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ('reason = "sets a private attribute"', "", "an entry needs tests and a reason"),
+        ('kind = "internal"', 'kind = "flaky"', "kind is one of public, internal, original"),
+        ("only = []", 'only = []\ntoo = "much"', "what is too?"),
+    ],
+)
+def test_a_suite_is_checked(harness, suite, old, new, said):
+    with pytest.raises(harness.SuiteError, match=said.replace("?", r"\?")):
+        suite(SUITE.replace(old, new, 1))
+
+
+def test_the_suites_that_are_here_can_be_read(harness):
+    found = [harness.Suite.read(file) for file in sorted(FOLDER.glob("*/*.toml"))]
+    assert len({suite.name for suite in found}) == len(found) >= 5
+    for suite in found:
+        assert suite.adapter is None or (suite.file.parent / suite.adapter).exists()
+
+
+def test_the_worst_of_a_test_counts_and_one_that_never_ended_failed(harness, tmp_path):
+    file = tmp_path / "results"
+    file.write_text(
+        '["a", "failed", "it never ended"]\n["a", "passed", ""]\n["a", "failed", "teardown"]\n'
+        '["b", "failed", "it never ended"]\n["b", "passed", ""]\n["b", "skipped", "why"]\n'
+        '["c", "failed", "it never ended"]\n'
+    )
+    assert harness._read(file) == {
+        "a": ("failed", "teardown"),
+        "b": ("skipped", "why"),
+        "c": ("failed", "it never ended"),
+    }
+
+
+def test_brackets_of_a_name_stand_for_themselves(harness):
+    assert harness.matches("t.py::test[a-b]", "t.py::test[a-b]")
+    assert harness.matches("t.py::test[a-b]", "t.py::test[*]")
+    assert not harness.matches("t.py::testa", "t.py::test[a-b]")

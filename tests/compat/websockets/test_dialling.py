@@ -1,0 +1,30 @@
+"""What the drop-in sends before a connection is open."""
+
+import pytest
+
+from fastws.compat.websockets.asyncio.client import connect
+from peers import Peer
+
+
+@pytest.mark.parametrize(
+    ("value", "sent"),
+    [
+        ("plain", b"plain"),
+        # Bytes of UTF-8 as a program hands them to websockets 17, which sends ISO-8859-1.
+        ("abraão".encode().decode("latin-1"), "abraão".encode()),
+        # What has no UTF-8 in those bytes is sent as what it is.
+        ("abraão", "abraão".encode()),
+    ],
+)
+async def test_header_values_are_the_bytes_that_websockets_sends(value, sent):
+    seen = []
+
+    def script(wire):
+        request = wire.read_request()
+        seen.extend(line for line in request.split(b"\r\n") if line.lower().startswith(b"username:"))
+        wire.sock.sendall(b"HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\n\r\n")
+
+    with Peer(script, upgrade=False) as peer:
+        with pytest.raises(Exception, match="403"):
+            await connect(peer.url, additional_headers={"username": value})
+    assert seen == [b"username: " + sent]
