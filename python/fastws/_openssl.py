@@ -14,7 +14,7 @@ from typing import Any, Protocol
 from . import _core
 from ._tls_files import Material, identity
 
-__all__ = ["CUT_OFF", "Context", "Layered", "Secured", "Stream", "ToProxy", "context_of"]
+__all__ = ["CUT_OFF", "Context", "Layered", "Secured", "Stream", "ToProxy", "context_of", "stream_of"]
 
 
 class Context:
@@ -147,6 +147,15 @@ class Stream:
             raise _NotPinned(seen)
 
 
+def stream_of(tls: object) -> Stream | None:
+    """Python's own stream of a connection's TLS, that to the server if there are two; None where rustls does it."""
+    if isinstance(tls, ToProxy):
+        tls = tls.stream
+    elif isinstance(tls, Layered):
+        tls = tls.inner
+    return tls if isinstance(tls, Stream) else None
+
+
 class Secured(Protocol):
     """TLS between bytes: a ``Stream``, a ``Layered``, or a native ``TlsTunnel``."""
 
@@ -156,30 +165,30 @@ class Secured(Protocol):
 class ToProxy:
     """Established TLS to a proxy, with none inside of it: its errors say so."""
 
-    __slots__ = ("_stream",)
+    __slots__ = ("stream",)
 
     def __init__(self, stream: Stream) -> None:
-        self._stream = stream
+        self.stream = stream
 
     def work(self, cipher: bytes, plain: bytes, close: bool) -> tuple[bytes, bytes, bool, str | None]:
         """See ``Stream.work``."""
-        received, records, established, end = self._stream.work(cipher, plain, close)
+        received, records, established, end = self.stream.work(cipher, plain, close)
         return received, records, established, end and _to_proxy(end)
 
 
 class Layered:
     """TLS inside of TLS: ``inner`` to the server, inside of ``outer`` to a proxy, which is established."""
 
-    __slots__ = ("_inner", "_outer")
+    __slots__ = ("_outer", "inner")
 
     def __init__(self, outer: Secured, inner: Secured) -> None:
         self._outer = outer
-        self._inner = inner
+        self.inner = inner
 
     def work(self, cipher: bytes, plain: bytes, close: bool) -> tuple[bytes, bytes, bool, str | None]:
         """See ``Stream.work``. Where the proxy ends its TLS before the server does, that is ``CUT_OFF``."""
         records, answer, _, outer_end = self._outer.work(cipher, b"", False)
-        received, sealed, established, end = self._inner.work(records, plain, close)
+        received, sealed, established, end = self.inner.work(records, plain, close)
         _, more, _, failed = self._outer.work(b"", sealed, close)
         outer_end = outer_end or failed or outer_end
         if end is None and outer_end is not None:

@@ -210,8 +210,8 @@ def checked(
     quickack: bool,
     kernel_timestamps: bool,
     compression: Compression,
-    rsv: int = 0,
     auto_pong: bool = True,
+    rsv: int = 0,
 ) -> dict[str, Any]:
     """The settings by name, as the native side takes them. Raises TypeError and ValueError."""
     if max_send_queue is None or max_send_bytes is None:

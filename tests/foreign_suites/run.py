@@ -69,6 +69,8 @@ class Suite:
     adapter: str | None = None
     arguments: tuple[str, ...] = ()
     folder: str = "."
+    repository: str = ""
+    tags: dict[str, str] = dataclasses.field(default_factory=dict)
     timeout: float = 60
     python: str = ""
     environment: dict[str, str] = dataclasses.field(default_factory=dict)
@@ -307,7 +309,9 @@ def _pip(python: Path) -> list[str]:
 
 
 def _source(suite: Suite, version: str, python: Path) -> Path:
-    """The unpacked source distribution."""
+    """The unpacked source distribution, or what the repository has at the version's tag."""
+    if suite.repository:
+        return _checkout(suite.repository, suite.tags.get(version, version))
     folder = BUILD / "sources" / f"{suite.package}-{version}"
     if not folder.exists():
         archives = BUILD / "archives" / f"{suite.package}-{version}"
@@ -325,6 +329,21 @@ def _source(suite: Suite, version: str, python: Path) -> Path:
         [inner] = part.iterdir()
         inner.rename(folder)
         part.rmdir()
+    return folder
+
+
+def _checkout(repository: str, tag: str) -> Path:
+    """The files of a repository at a tag, by way of a clone of it in ``FASTWS_COMPAT_CLONES`` if there is one."""
+    name = repository.rstrip("/").rpartition("/")[2].removesuffix(".git")
+    folder = BUILD / "sources" / f"{name}-at-{tag}"
+    if not folder.exists():
+        near = Path(os.environ.get("FASTWS_COMPAT_CLONES", "")) / f"{name}.git"
+        part = folder.with_name(folder.name + ".part")
+        shutil.rmtree(part, ignore_errors=True)
+        source = near.as_uri() if near.is_absolute() and near.exists() else repository
+        clone = ["git", "-c", "advice.detachedHead=false", "clone", "--quiet", "--depth", "1", "--branch", tag]
+        subprocess.run([*clone, source, str(part)], check=True)
+        part.rename(folder)
     return folder
 
 

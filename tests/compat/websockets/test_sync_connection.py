@@ -7,6 +7,7 @@ import threading
 import pytest
 import websockets
 from websockets.frames import Close, CloseCode
+from websockets.sync.server import broadcast
 
 from compat_peers import echo, websockets_server
 from fastws.compat.websockets.sync.client import connect
@@ -384,6 +385,28 @@ def test_attributes_of_ones_own_may_be_set():
         assert ws.mine == 1
         ws.send("as before")
         assert ws.recv() == "as before"
+
+
+def test_broadcast_of_websockets_takes_it():
+    begun, go_on = threading.Event(), threading.Event()
+
+    def pieces():
+        yield "one "
+        begun.set()
+        go_on.wait()
+        yield "message"
+
+    with opened(echo) as one, opened(echo) as other, opened(echo) as ended:
+        ended.close()
+        broadcast([one, other, ended], "to all", raise_exceptions=True)
+        assert (one.recv(), other.recv()) == ("to all", "to all")
+        with threaded(one.send, pieces()):
+            begun.wait()
+            with pytest.raises(ExceptionGroup) as raised:
+                broadcast([one, other], b"text", text=True, raise_exceptions=True)
+            assert [str(error) for error in raised.value.exceptions] == ["sending a fragmented message"]
+            go_on.set()
+        assert (one.recv(), other.recv()) == ("one message", "text")
 
 
 def test_more_than_websockets_has():

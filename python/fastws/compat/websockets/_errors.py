@@ -137,18 +137,28 @@ _CERTIFICATES = {
 
 def _proxy(error: errors.ProxyError) -> Exception:
     text = str(error)
-    if error.response is not None:
+    is_socks = error.proxy.startswith("socks")
+    if error.response is not None and 100 <= error.response.status_code < 600:
         return _from(InvalidProxyStatus(_response(error.response)), error)
     if error.attempts:
-        return _from(_os_error([why for _, why in error.attempts], text), error)
+        made = _os_error([why for _, why in error.attempts], text)
+        return _from(_socks_unreachable(made) if is_socks else made, error)
     if "made no TLS connection to itself" in text:
-        made = certificate_refused(text) if error.denied else ssl.SSLError(ssl.SSLErrorNumber.SSL_ERROR_SSL, text)
-        return _from(made, error)
-    if "://" in error.proxy and error.proxy.startswith("socks"):
+        refused = certificate_refused(text) if error.denied else ssl.SSLError(ssl.SSLErrorNumber.SSL_ERROR_SSL, text)
+        return _from(refused, error)
+    if is_socks:
         return _from(ProxyError("failed to connect to SOCKS proxy"), error.__cause__ or error)
     if "was not found" in text:
         return _from(socket.gaierror(socket.EAI_NONAME, text), error)
     return _from(InvalidProxyMessage("did not receive a valid HTTP response from proxy"), error)
+
+
+def _socks_unreachable(error: OSError) -> OSError:
+    """The same as python-socks has it, which is an OSError too."""
+    from python_socks import ProxyConnectionError
+
+    made: OSError = ProxyConnectionError(error.errno, str(error))
+    return made
 
 
 # ---- The server's answer ---------------------------------------------------------------------------------------------

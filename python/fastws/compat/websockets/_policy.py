@@ -62,6 +62,8 @@ def closed(ws: _Native) -> ConnectionClosed:
     code, reason, sent_code, sent_reason, initiator, kind, text = ws._close_info
     rcvd = None if code is None else Close(code, reason or "")
     sent = None if sent_code is None else Close(sent_code, sent_reason or "")
+    if sent in _GIVEN_UP:
+        rcvd = None  # what comes behind a failure does not count, RFC 6455 §7.1.7
     if kind == "keepalive":
         sent = Close(CloseCode.INTERNAL_ERROR, "keepalive ping timeout")  # the verdict is the cause
     clean = rcvd is not None and sent is not None and rcvd.code in OK_CLOSE_CODES and sent.code in OK_CLOSE_CODES
@@ -69,6 +71,12 @@ def closed(ws: _Native) -> ConnectionClosed:
     error = made(rcvd, sent, initiator == "remote" if rcvd is not None and sent is not None else None)
     error.__cause__ = ws._listener_error or _cause(kind, text or "")
     return error
+
+
+_GIVEN_UP = (
+    Close(CloseCode.INTERNAL_ERROR, "error in fragmented message"),
+    Close(CloseCode.INTERNAL_ERROR, "close during fragmented message"),
+)
 
 
 def _cause(kind: str | None, text: str) -> Exception | None:

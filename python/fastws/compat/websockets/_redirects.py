@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import urllib.parse
+from typing import TypeGuard
 
 from .datastructures import Headers, HeadersLike
 from .exceptions import InvalidStatus, SecurityError
@@ -15,7 +16,7 @@ MAX_REDIRECTS = int(os.environ.get("WEBSOCKETS_MAX_REDIRECTS", "10"))
 """How many are followed at most."""
 
 
-def is_redirect(error: Exception) -> bool:
+def is_redirect(error: Exception) -> TypeGuard[InvalidStatus]:
     """Whether the server sends us elsewhere."""
     return (
         isinstance(error, InvalidStatus)
@@ -24,7 +25,7 @@ def is_redirect(error: Exception) -> bool:
     )
 
 
-def redirected(uri: str, error: InvalidStatus, *, has_sock: bool, is_unix: bool, is_moved: bool) -> str:
+def redirected(uri: str, error: InvalidStatus, *, has_sock: bool, is_unix: bool, moved: str | None) -> str:
     """The URI to go to.
 
     Args:
@@ -32,7 +33,7 @@ def redirected(uri: str, error: InvalidStatus, *, has_sock: bool, is_unix: bool,
         error: The redirect.
         has_sock: The socket was given, and is used up.
         is_unix: It is a Unix socket.
-        is_moved: Host or port are not those of the URI.
+        moved: What is not the URI's, in words, such as ``"host and port"``; None where all is.
 
     Raises:
         SecurityError: It leads from TLS to none.
@@ -48,8 +49,8 @@ def redirected(uri: str, error: InvalidStatus, *, has_sock: bool, is_unix: bool,
     if _origin(old_parts) != _origin(parts):
         if is_unix:
             raise ValueError(f"cannot follow cross-origin redirect to {new} with a Unix socket")
-        if is_moved:
-            raise ValueError(f"cannot follow cross-origin redirect to {new} with an explicit host and port")
+        if moved is not None:
+            raise ValueError(f"cannot follow cross-origin redirect to {new} with an explicit {moved}")
     return new
 
 

@@ -13,7 +13,7 @@ from .exceptions import InvalidMessage, InvalidStatus
 if TYPE_CHECKING:
     from websockets.client import ClientProtocol
 
-__all__ = ["ClientProtocol", "backoff", "process_exception"]
+__all__ = ["ClientProtocol"]
 
 BACKOFF_INITIAL_DELAY = float(os.environ.get("WEBSOCKETS_BACKOFF_INITIAL_DELAY", "5"))
 BACKOFF_MIN_DELAY = float(os.environ.get("WEBSOCKETS_BACKOFF_MIN_DELAY", "3.1"))

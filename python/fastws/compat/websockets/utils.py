@@ -5,12 +5,13 @@ from __future__ import annotations
 import base64
 import hashlib
 import secrets
+import socket
 import sys
 
 from ._adopt import adopted
 from .typing import BytesLike
 
-__all__ = ["accept_key", "apply_mask"]
+__all__ = ["accept_key", "apply_mask", "get_socket_name"]
 
 GUID = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 
@@ -35,3 +36,15 @@ def apply_mask(data: BytesLike, mask: bytes | bytearray) -> bytes:
     size = len(data)
     whole = int.from_bytes(bytes(data), sys.byteorder) ^ int.from_bytes((mask * (size // 4 + 1))[:size], sys.byteorder)
     return whole.to_bytes(size, sys.byteorder)
+
+
+@adopted
+def get_socket_name(sock: socket.socket) -> str:
+    """A socket's own address for people."""
+    name = sock.getsockname()
+    match sock.family:
+        case socket.AF_INET:
+            return f"{name[0]}:{name[1]}"
+        case socket.AF_INET6:
+            return f"[{name[0]}]:{name[1]}"
+    return str(name)

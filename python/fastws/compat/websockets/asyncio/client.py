@@ -4,21 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
 import traceback
-import urllib.parse
 from collections.abc import AsyncIterator, Callable, Generator, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal
 
-from fastws._openssl import Stream
+from fastws._openssl import stream_of
 from fastws.compat.websockets import _errors
 from fastws.compat.websockets._dialling import Way
 from fastws.compat.websockets._facade import Facade, MaxQueue, MaxSize, WriteLimit
+from fastws.compat.websockets._redirects import MAX_REDIRECTS, is_redirect, redirected, without_credentials
 from fastws.compat.websockets._transport import Transport
 from fastws.compat.websockets.client import backoff, process_exception
-from fastws.compat.websockets.datastructures import Headers, HeadersLike
-from fastws.compat.websockets.exceptions import InvalidStatus, SecurityError
+from fastws.compat.websockets.datastructures import HeadersLike
+from fastws.compat.websockets.exceptions import SecurityError
 from fastws.compat.websockets.extensions._native import is_native, native_deflate
 from fastws.compat.websockets.extensions.permessage_deflate import enable_client_permessage_deflate
 from fastws.compat.websockets.headers import validate_subprotocols
@@ -34,8 +33,6 @@ if TYPE_CHECKING:
     from fastws.compat.websockets.extensions.base import ClientExtensionFactory
 
 __all__ = ["ClientConnection", "connect", "unix_connect"]
-
-MAX_REDIRECTS = int(os.environ.get("WEBSOCKETS_MAX_REDIRECTS", "10"))
 
 
 class ClientConnection(Connection):
@@ -167,8 +164,9 @@ class connect:  # noqa: N801 - a function to its users, as in websockets
 
         def make(_loop: asyncio.AbstractEventLoop, upgrade: Upgrade) -> ClientConnection:
             made = self.factory(ws_uri)
-            if isinstance(upgrade.tls, Stream):
-                made.transport = Transport(made, upgrade.tls.ssl_object, upgrade.tls.ssl_context)
+            tls = stream_of(upgrade.tls)
+            if tls is not None:
+                made.transport = Transport(made, tls.ssl_object, tls.ssl_context)
             return made
 
         terms = Facade(
@@ -192,32 +190,21 @@ class connect:  # noqa: N801 - a function to its users, as in websockets
 
     def process_redirect(self, exc: Exception) -> Exception | str:
         """The URI that a refusal redirects to, if it is one that is followed; else the exception to raise."""
-        if (
-            not isinstance(exc, InvalidStatus)
-            or exc.response.status_code not in (300, 301, 302, 303, 307, 308)
-            or "Location" not in exc.response.headers
-        ):
+        if not is_redirect(exc):
             return exc
-        new_uri = urllib.parse.urljoin(self.uri, exc.response.headers["Location"])
-        old, new = self.ws_uri, parse_uri(new_uri)
         kwargs = self.create_connection_kwargs
-        if kwargs.get("sock") is not None:
-            return ValueError(f"cannot follow redirect to {new_uri} with a preexisting socket")
-        if old.secure and not new.secure:
-            return SecurityError(f"cannot follow redirect to non-secure URI {new_uri}")
-        if (old.secure, old.host, old.port) == (new.secure, new.host, new.port):
-            return new_uri
-        if kwargs.get("unix", False):
-            return ValueError(f"cannot follow cross-origin redirect to {new_uri} with a Unix socket")
-        if kwargs.get("host") is not None or kwargs.get("port") is not None:
-            return ValueError(f"cannot follow cross-origin redirect to {new_uri} with an explicit host or port")
-        if self.additional_headers is not None:
-            # What is the first origin's own is not another's to see.
-            kept = Headers()
-            for name, value in Headers(self.additional_headers).raw_items():
-                if name.lower() not in ("authorization", "cookie", "proxy-authorization"):
-                    kept[name] = value
-            self.additional_headers = kept
+        moved = kwargs.get("host") is not None or kwargs.get("port") is not None
+        try:
+            new_uri = redirected(
+                self.uri,
+                exc,
+                has_sock=kwargs.get("sock") is not None,
+                is_unix=kwargs.get("unix", False),
+                moved="host or port" if moved else None,
+            )
+        except Exception as refusal:  # noqa: BLE001 - the caller raises it
+            return refusal
+        self.additional_headers = without_credentials(self.additional_headers, self.uri, new_uri)
         return new_uri
 
     async def connect(self) -> ClientConnection:

@@ -9,7 +9,7 @@ import random
 import struct
 import traceback
 import weakref
-from collections.abc import AsyncIterator, Awaitable, Iterable
+from collections.abc import AsyncIterator, Awaitable, Coroutine, Iterable
 from typing import TYPE_CHECKING, Any, Literal, Self, overload
 
 import fastws
@@ -24,6 +24,8 @@ from fastws.compat.websockets.typing import BytesLike, Data, DataLike, LoggerLik
 
 if TYPE_CHECKING:
     import uuid
+
+    from fastws import _core
 
 __all__ = ["Connection"]
 
@@ -87,7 +89,7 @@ class Connection(fastws.Connection):
         self.close_timeout = close_timeout
         queue = max_queue if isinstance(max_queue, tuple) else (max_queue, None)
         self.max_queue_high, self.max_queue_low = queue
-        writing = write_limit if isinstance(write_limit, tuple) else (write_limit, None)
+        writing: tuple[int | None, int | None] = write_limit if isinstance(write_limit, tuple) else (write_limit, None)
         self.write_limit_high, self.write_limit_low = writing
         self.id: uuid.UUID = protocol.id
         self.logger: LoggerLike = logging.LoggerAdapter(protocol.logger, {"websocket": weakref.proxy(self)})
@@ -163,6 +165,22 @@ class Connection(fastws.Connection):
         """Low and high water of what waits to be sent, in bytes."""
         high = self._write_limit
         return high // 4 if self.write_limit_low is None else self.write_limit_low, high
+
+    if TYPE_CHECKING:
+        # What they are is known by the arguments; the native methods are declared for more than one kind of message.
+        @overload
+        def recv(self, decode: Literal[True]) -> Coroutine[Any, Any, str]: ...
+
+        @overload
+        def recv(self, decode: Literal[False]) -> Coroutine[Any, Any, bytes]: ...
+
+        @overload
+        def recv(self, decode: bool | None = None) -> Coroutine[Any, Any, Data]: ...
+
+        def recv(self, decode: bool | None = None) -> Coroutine[Any, Any, Data]:
+            """Waits for the next message, see ``fastws.Connection.recv``."""
+
+        def __aiter__(self) -> _core._Iteration[Data]: ...
 
     @overload
     def recv_streaming(self, decode: Literal[True]) -> AsyncIterator[str]: ...

@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 import os
 import random
+import traceback
 import urllib.parse
 import warnings
-from collections.abc import Callable, Generator, Sequence
-from typing import Any, Self
+from collections.abc import AsyncIterator, Callable, Sequence
+from typing import Any, Self, cast
 
 from fastws.compat.websockets._facade import Facade
 from fastws.compat.websockets.asyncio import client
@@ -275,6 +276,9 @@ class Connect(client.connect):
         secure = parse_uri(uri).secure
         if not secure and kwargs.get("ssl") is not None:
             raise ValueError("connect() received a ssl argument for a ws:// URI, use a wss:// URI to enable TLS")
+        if secure and kwargs.get("host") is not None:
+            # As asyncio has it: the certificate is for whom we connect to.
+            kwargs.setdefault("server_hostname", kwargs["host"])
         if compression == "deflate":
             extensions = enable_client_permessage_deflate(extensions)
         headers = extra_headers if extra_headers is not None else additional_headers
@@ -307,9 +311,7 @@ class Connect(client.connect):
             additional_headers=headers,
             user_agent_header=user_agent_header,
             proxy=None,
-            process_exception=lambda _error: None,
             open_timeout=open_timeout,
-            reconnect_delays=self._delays,
             max_size=max_size,
             logger=logger,
             **limits,
@@ -345,13 +347,26 @@ class Connect(client.connect):
             return SecurityError("redirect from WSS to WS")
         return super().process_redirect(exc)
 
-    def _delays(self) -> Generator[float, None, None]:
-        # RFC 6455 §7.2.3: the first is random.
-        yield random.random() * self.BACKOFF_INITIAL  # noqa: S311 - it spreads clients in time
-        delay = self.BACKOFF_MIN * self.BACKOFF_FACTOR
+    async def __aiter__(self) -> AsyncIterator[WebSocketClientProtocol]:
+        delay = 0.0
         while True:
-            yield int(min(delay, self.BACKOFF_MAX))
-            delay = min(delay * self.BACKOFF_FACTOR, self.BACKOFF_MAX)
+            try:
+                async with self as connection:
+                    yield cast("WebSocketClientProtocol", connection)
+            except Exception as exc:  # noqa: BLE001 - whatever it is, another attempt is made
+                shown = traceback.format_exception_only(exc)[0].strip()
+                if delay == 0:
+                    # RFC 6455 §7.2.3: the first is random.
+                    wait = random.random() * self.BACKOFF_INITIAL  # noqa: S311 - it spreads clients in time
+                    self.logger.info("connect failed; reconnecting in %.1f seconds: %s", wait, shown)
+                    delay = self.BACKOFF_MIN * self.BACKOFF_FACTOR
+                else:
+                    wait = int(delay)
+                    self.logger.info("connect failed again; retrying in %d seconds: %s", wait, shown)
+                    delay = min(delay * self.BACKOFF_FACTOR, self.BACKOFF_MAX)
+                await asyncio.sleep(wait)
+            else:
+                delay = 0.0
 
 
 connect = Connect

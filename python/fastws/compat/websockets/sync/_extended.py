@@ -9,7 +9,11 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NoReturn
 
 from fastws.compat.websockets._policy import closed, no_room, not_sendable
-from fastws.compat.websockets.exceptions import ConnectionClosedOK, PayloadTooBig, ProtocolError
+from fastws.compat.websockets.exceptions import (
+    ConnectionClosedOK,
+    PayloadTooBig,
+    ProtocolError,
+)
 from fastws.compat.websockets.extensions._frames import Message, Through, joined
 from fastws.compat.websockets.frames import BINARY, CONT, CTRL_OPCODES, TEXT, CloseCode, Frame, Opcode
 from fastws.compat.websockets.typing import BytesLike, Data, DataLike

@@ -15,7 +15,7 @@ from typing import Any, Literal, TypedDict, Unpack, overload
 import fastws
 from fastws import _options
 from fastws._opening import Upgrade
-from fastws._openssl import Stream
+from fastws._openssl import stream_of
 from fastws.compat.websockets import _errors
 from fastws.compat.websockets._dialling import admitted
 from fastws.compat.websockets._facade import Facade, MaxQueue, MaxSize
@@ -160,7 +160,7 @@ class reconnect:  # noqa: N801 - a function to its users, as in websockets
                 error,
                 has_sock=self.sock is not None,
                 is_unix=self.unix_path is not None,
-                is_moved=self.open_socket_kwargs.get("address") is not None,
+                moved="host and port" if self.open_socket_kwargs.get("address") is not None else None,
             )
         except Exception as refusal:
             raise refusal from error
@@ -191,7 +191,8 @@ class reconnect:  # noqa: N801 - a function to its users, as in websockets
                 )
             if upgrade.tls is not None:
                 connection._own.server_hostname = upgrade.server_name
-                connection._own.tls = upgrade.tls.ssl_object if isinstance(upgrade.tls, Stream) else None
+                tls = stream_of(upgrade.tls)
+                connection._own.tls = None if tls is None else tls.ssl_object
             return connection
 
         try:

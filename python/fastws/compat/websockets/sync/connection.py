@@ -24,7 +24,7 @@ from fastws.compat.websockets.protocol import State
 from fastws.compat.websockets.typing import BytesLike, Data, DataLike, LoggerLike, Subprotocol
 
 from . import _policy
-from ._modes import Streaming, class_for
+from ._modes import Sending, Streaming, class_for
 from ._pong import PongReceived
 from ._socket import BlockingSocket
 
@@ -307,6 +307,25 @@ class Connection(fastws.sync.Connection):
         self, exc_type: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None
     ) -> None:
         self.close(CloseCode.NORMAL_CLOSURE if exc_type is None else CloseCode.INTERNAL_ERROR)
+
+    # What `broadcast` of the installed `websockets` asks of a connection.
+
+    @property
+    def protocol_mutex(self) -> contextlib.AbstractContextManager[None]:
+        """Nothing: calls of a native connection are in order by themselves."""
+        return contextlib.nullcontext()
+
+    @property
+    def send_in_progress(self) -> bool:
+        """Whether a message is being sent in fragments."""
+        return Sending in self._own.modes
+
+    def send_data(self) -> None:
+        """Does nothing: what is sent leaves by itself."""
+
+    def send_nowait(self, message: Any, text: bool | None = None) -> None:
+        """Sends a message. It may wait where more than 64 KiB wait to be sent, as ``broadcast`` expects."""
+        self.send(message, text)
 
     # What its methods do differently for a while, without a question a message.
 

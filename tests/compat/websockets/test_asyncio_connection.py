@@ -1,0 +1,376 @@
+"""The drop-in's connection on an event loop, with the real websockets server as the peer."""
+
+import asyncio
+import contextlib
+import gc
+import logging
+import socket
+import weakref
+
+import pytest
+import websockets
+import websockets.asyncio.client
+import websockets.asyncio.server
+import websockets.exceptions
+
+from compat_peers import echo, websockets_server
+from fastws.compat.websockets.asyncio.client import connect
+from fastws.compat.websockets.asyncio.connection import broadcast
+from peers import PONG, TEXT, Peer, close, frame, text
+
+
+@contextlib.asynccontextmanager
+async def opened(handler=echo, **arguments):
+    with websockets_server(handler) as uri:
+        async with connect(uri, **{"compression": None} | arguments) as ws:
+            yield ws
+
+
+def closing(code, reason=""):
+    return lambda ws: ws.close(code, reason)
+
+
+def staying(message):
+    """Sends a message, and leaves it to the client to go."""
+
+    def handler(ws):
+        ws.send(message)
+        echo(ws)
+
+    return handler
+
+
+async def closed_of(ws):
+    with pytest.raises(websockets.ConnectionClosed) as raised:
+        await ws.recv()
+    return raised.value
+
+
+async def test_a_clean_end_of_the_peer():
+    async with opened(closing(1001, "bye")) as ws:
+        error = await closed_of(ws)
+        assert type(error) is websockets.ConnectionClosedOK
+        assert str(error) == "received 1001 (going away) bye; then sent 1001 (going away)"
+        assert error.rcvd == websockets.Close(1001, "bye")
+        assert (error.sent.code, error.rcvd_then_sent) == (1001, True)
+        assert (ws.state, ws.close_code, ws.close_reason) == (websockets.State.CLOSED, 1001, "bye")
+        assert [message async for message in ws] == []
+
+
+async def test_an_error_of_the_peer():
+    async with opened(closing(1011, "oops")) as ws:
+        error = await closed_of(ws)
+        assert type(error) is websockets.ConnectionClosedError
+        with pytest.raises(websockets.ConnectionClosedError):
+            async for _ in ws:
+                pytest.fail("nothing was sent")
+
+
+async def test_our_own_end():
+    async with opened() as ws:
+        await ws.close(4000, "enough")
+        await ws.close()
+        error = await closed_of(ws)
+        assert str(error).startswith("sent 4000 (private use) enough; then received ")
+        assert error.rcvd_then_sent is False
+        with pytest.raises(websockets.ConnectionClosedError):
+            await ws.send("a")
+        with pytest.raises(websockets.ConnectionClosedError):
+            await ws.ping()
+
+
+async def test_an_end_without_a_close_frame():
+    def leave(wire):
+        wire.sock.shutdown(socket.SHUT_RDWR)
+
+    with Peer(leave) as peer:
+        async with connect(peer.url) as ws:
+            error = await closed_of(ws)
+            assert str(error) == "no close frame received or sent"
+            assert isinstance(error.__cause__, EOFError)
+            await ws.wait_closed()
+            assert (ws.close_code, ws.close_reason) == (1006, "")
+
+
+async def test_a_peer_that_answers_no_ping_is_given_up():
+    def silent(wire):
+        wire.read_to_end()
+
+    with Peer(silent) as peer:
+        async with connect(peer.url, ping_interval=0.02, ping_timeout=0.02, close_timeout=1) as ws:
+            error = await closed_of(ws)
+            assert str(error) == "sent 1011 (internal error) keepalive ping timeout; no close frame received"
+            assert isinstance(error.__cause__, TimeoutError)
+
+
+async def test_a_peer_that_breaks_the_protocol():
+    def breaking(wire):
+        wire.send(frame(3))
+
+    with Peer(breaking) as peer:
+        async with connect(peer.url, close_timeout=0.1) as ws:
+            error = await closed_of(ws)
+            assert error.sent.code == 1002
+            assert isinstance(error.__cause__, websockets.exceptions.ProtocolError)
+
+
+async def test_close_takes_what_may_be_sent():
+    async with opened() as ws:
+        for code, reason in ((1005, ""), (999, ""), (1000, "x" * 124)):
+            with pytest.raises(websockets.exceptions.ProtocolError):
+                await ws.close(code, reason)
+        assert ws.state is websockets.State.OPEN
+
+
+async def test_one_task_receives():
+    async with opened() as ws:
+        receiving = asyncio.ensure_future(ws.recv())
+        await asyncio.sleep(0)
+        said = "another coroutine is already running recv or recv_streaming"
+        with pytest.raises(websockets.exceptions.ConcurrencyError, match=f"cannot call recv while {said}"):
+            await ws.recv()
+        with pytest.raises(websockets.exceptions.ConcurrencyError, match=f"cannot call recv_streaming while {said}"):
+            await anext(ws.recv_streaming())
+        await ws.send("a")
+        assert await receiving == "a"
+
+
+@pytest.mark.parametrize(
+    ("pieces", "decode", "received"),
+    [
+        (["ä", "ö"], None, ["ä", "ö", ""]),
+        (["ä", "ö"], False, ["ä".encode(), "ö".encode(), b""]),
+        ([b"a", b"\xff"], None, [b"a", b"\xff", b""]),
+        ([b"a", b"b"], True, ["a", "b", ""]),
+    ],
+)
+async def test_fragments_are_received_as_they_come(pieces, decode, received):
+    async with opened(lambda ws: ws.send(pieces)) as ws:
+        assert [piece async for piece in ws.recv_streaming(decode)] == received
+    async with opened(lambda ws: ws.send(pieces)) as ws:
+        assert await ws.recv(decode) == type(received[0])().join(received)
+
+
+async def test_a_character_may_be_cut_between_fragments():
+    def cut(wire):
+        wire.send(frame(TEXT, b"a\xc3", fin=False), frame(0, b"\xa4b"), text("c"))
+        wire.answer_close()
+
+    with Peer(cut) as peer:
+        async with connect(peer.url) as ws:
+            assert [piece async for piece in ws.recv_streaming()] == ["a", "äb"]
+            assert await ws.recv() == "c"
+
+
+async def test_binary_that_was_to_be_text_and_is_not_ends_the_connection():
+    async with opened(staying(b"\xff")) as ws:
+        with pytest.raises(websockets.ConnectionClosedError) as raised:
+            await anext(ws.recv_streaming(decode=True))
+        assert raised.value.sent.code == 1007
+        assert isinstance(raised.value.__cause__, UnicodeDecodeError)
+
+
+async def test_binary_that_is_not_text_cannot_be_received_as_text():
+    def handler(ws):
+        ws.send(b"\xff")
+        ws.send(b"b")
+        echo(ws)
+
+    async with opened(handler) as ws:
+        with pytest.raises(UnicodeDecodeError):
+            await ws.recv(decode=True)
+        assert await ws.recv(decode=True) == "b"
+
+
+async def test_a_message_that_was_taken_in_part_is_gone_through_to_its_end():
+    async with opened(lambda ws: ws.send(["a", "b"])) as ws:
+        pieces = ws.recv_streaming()
+        assert await anext(pieces) == "a"
+        with pytest.raises(websockets.exceptions.ConcurrencyError):
+            await ws.recv()
+        with pytest.raises(websockets.exceptions.ConcurrencyError):
+            await anext(ws.recv_streaming())
+        assert [piece async for piece in pieces] == ["b", ""]
+
+
+async def as_async(items):
+    for item in items:
+        yield item
+
+
+@pytest.mark.parametrize("kind", [list, as_async])
+@pytest.mark.parametrize(
+    ("pieces", "as_text", "received"),
+    [
+        (["ä", "ö"], None, "äö"),
+        (["ä", "ö"], False, "äö".encode()),
+        ([b"a", bytearray(b"b"), memoryview(b"c")], None, b"abc"),
+        ([b"a", b"b"], True, "ab"),
+    ],
+)
+async def test_messages_are_sent_in_fragments(kind, pieces, as_text, received):
+    async with opened() as ws:
+        await ws.send(kind(pieces), text=as_text)
+        await ws.send(kind([]))
+        assert await ws.recv() == received
+
+
+@pytest.mark.parametrize("kind", [list, as_async])
+@pytest.mark.parametrize(
+    ("pieces", "said"), [(["a", b"b"], "iterable must contain uniform types"), ([1], "iterable must contain bytes or")]
+)
+async def test_fragments_are_of_one_type(kind, pieces, said):
+    async with opened() as ws:
+        with pytest.raises(TypeError, match=said):
+            await ws.send(kind(pieces))
+        if len(pieces) > 1:
+            assert (await closed_of(ws)).sent == websockets.Close(1011, "error in fragmented message")
+
+
+async def test_what_cannot_be_sent():
+    async with opened() as ws:
+        with pytest.raises(TypeError, match="data is a dict-like object"):
+            await ws.send({"a": 1})
+        with pytest.raises(TypeError, match="data must be str, bytes, iterable, or async iterable"):
+            await ws.send(1)
+
+
+async def test_messages_wait_for_one_in_fragments():
+    gate = asyncio.Event()
+
+    async def pieces():
+        yield "a"
+        await gate.wait()
+        yield "b"
+
+    async with opened() as ws:
+        in_fragments = asyncio.create_task(ws.send(pieces()))
+        await asyncio.sleep(0)
+        whole = asyncio.create_task(ws.send("c"))
+        await asyncio.sleep(0)
+        assert not whole.done()
+        gate.set()
+        await asyncio.gather(in_fragments, whole)
+        assert [await ws.recv(), await ws.recv()] == ["ab", "c"]
+
+
+async def test_pings_are_answered_and_may_not_be_doubled():
+    def answer(wire):
+        assert [each.payload for each in wire.read_frames(2)] == [b"one", b"two"]
+        wire.send(frame(PONG, b"two"))
+        wire.answer_close()
+
+    with Peer(answer) as peer:
+        async with connect(peer.url) as ws:
+            one = await ws.ping("one")
+            with pytest.raises(
+                websockets.exceptions.ConcurrencyError, match="already waiting for a pong with the same"
+            ):
+                await ws.ping(b"one")
+            two = await ws.ping(b"two")
+            assert await one > 0
+            assert await two > 0
+            assert ws.latency > 0
+            with pytest.raises(TypeError, match="data must be str or bytes-like"):
+                await ws.ping([])
+
+
+async def test_a_ping_that_nobody_waits_for_fails_in_silence(caplog):
+    def leave(wire):
+        wire.read_frame()
+        wire.send(close())
+
+    with Peer(leave) as peer:
+        async with connect(peer.url) as ws:
+            waited_for = await ws.ping()
+            await ws.ping()
+            with pytest.raises(websockets.ConnectionClosedOK):
+                await waited_for
+        del waited_for
+        gc.collect()
+    assert not caplog.records
+
+
+async def test_broadcast_takes_connections_of_both_kinds(caplog):
+    received = asyncio.Queue()
+
+    async def handler(ws):
+        async for message in ws:
+            await received.put(message)
+
+    async with websockets.asyncio.server.serve(handler, "localhost", 0) as server:
+        uri = f"ws://localhost:{server.sockets[0].getsockname()[1]}/"
+        async with connect(uri) as ours, websockets.asyncio.client.connect(uri) as theirs:
+            for send in (broadcast, websockets.asyncio.server.broadcast):
+                send([ours, theirs], "a")
+                send([ours, theirs], b"b", text=True)
+                assert sorted([await received.get() for _ in range(4)]) == ["a", "a", "b", "b"]
+            await ours.close()
+            broadcast([ours], "c", raise_exceptions=True)
+
+            gate = asyncio.Event()
+
+            async def pieces():
+                yield "a"
+                await gate.wait()
+
+            async with connect(uri) as busy:
+                sending = asyncio.create_task(busy.send(pieces()))
+                await asyncio.sleep(0)
+                with caplog.at_level(logging.WARNING, "websockets"):
+                    broadcast([busy], "c")
+                assert [record.getMessage() for record in caplog.records] == [
+                    "skipped broadcast: sending a fragmented message"
+                ]
+                with pytest.raises(ExceptionGroup, match="skipped broadcast"):
+                    broadcast([busy], "c", raise_exceptions=True)
+                gate.set()
+                await sending
+
+
+async def test_the_transport_tells_of_the_socket():
+    async with opened() as ws:
+        transport = ws.transport
+        assert transport.get_extra_info("peername") == ws.remote_address
+        assert transport.get_extra_info("sockname") == ws.local_address
+        sock = transport.get_extra_info("socket")
+        assert (sock.getsockname(), sock.getpeername()) == (ws.local_address, ws.remote_address)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        assert sock.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE) == 1
+        assert sock.fileno() == ws.fileno()
+        assert transport.get_extra_info("ssl_object", "none") == "none"
+        assert transport.get_write_buffer_size() == 0
+        assert transport.get_write_buffer_limits() == (2**13, 2**15)
+        assert (transport.is_closing(), transport.is_reading()) == (False, True)
+        transport.abort()
+        await ws.wait_closed()
+        assert transport.is_closing()
+        assert ws.close_code == 1006
+
+
+async def test_the_queue_is_bounded_by_messages():
+    async with opened(lambda ws: [ws.send(str(number)) for number in range(100)], max_queue=4) as ws:
+        assert (ws.max_queue_high, ws.max_queue_low) == (4, None)
+        assert [message async for message in ws] == [str(number) for number in range(100)]
+
+
+async def test_attributes_of_ones_own_and_weak_references():
+    async with opened() as ws:
+        ws.mine = 1
+        assert (ws.mine, weakref.ref(ws)()) == (1, ws)
+        assert ws.loop is asyncio.get_running_loop()
+    known = weakref.ref(ws)
+    del ws
+    gc.collect()
+    assert known() is None
+
+
+async def test_iterations_can_be_closed():
+    async with opened() as ws:
+        await ws.send("a")
+        async with contextlib.aclosing(aiter(ws)) as messages:
+            assert await anext(messages) == "a"
+        with pytest.raises(StopAsyncIteration):
+            await anext(messages)
+        await ws.send("b")
+        assert await ws.recv() == "b"
