@@ -67,6 +67,8 @@ TIMEOUT = ClientWSTimeout(ws_receive=None, ws_close=10.0)
 _UNSET: Any = object()
 _CLOSED = WSMessage(WSMsgType.CLOSED, None, None)
 _CLOSING = WSMessage(WSMsgType.CLOSING, None, None)
+_TEXT, _BINARY = WSMsgType.TEXT, WSMsgType.BINARY
+_new: Any = tuple.__new__  # a third of the time that the class itself takes
 _ENDS = frozenset({WSMsgType.CLOSE, WSMsgType.CLOSING, WSMsgType.CLOSED})
 
 if TYPE_CHECKING or original is None:
@@ -243,6 +245,8 @@ class ClientWebSocketResponse(_Response):
         self._timeout = timeout
         self._autoclose = autoclose
         self._autoping = autoping
+        self._is_plain = autoping and decode_text
+        self._recv = connection.recv
         self._heartbeat = heartbeat
         self._decode_text = decode_text
         self._closed = False
@@ -391,7 +395,12 @@ class ClientWebSocketResponse(_Response):
             if limit:
                 async with asyncio.timeout(limit):
                     return await self._next()
-            return await self._next()
+            if not self._is_plain:
+                return await self._next()
+            # The same as _next(), without a coroutine of its own for each message.
+            message = await self._recv()
+            received: WSMessage = _new(WSMessage, (_TEXT if type(message) is str else _BINARY, message, ""))
+            return received  # noqa: TRY300
         except asyncio.CancelledError:
             if self._interrupted is not None and task.uncancel() <= cancellations:
                 return _CLOSED if self._closed else _CLOSING
@@ -509,7 +518,8 @@ class ClientWebSocketResponse(_Response):
 
     async def __anext__(self) -> WSMessage:
         message = await self.receive()
-        if message.type in _ENDS:
+        kind = message[0]
+        if kind is not _TEXT and kind is not _BINARY and kind in _ENDS:
             raise StopAsyncIteration
         return message
 
