@@ -94,6 +94,8 @@ def slow_clock() -> Path:
 def run(case: Case, operations: int, server: peer.Peer, tool: list[str], package: Path | None = None) -> str:
     """What a tool of valgrind's says of a process that does so many operations, with the package of a folder."""
     scenario = next(scenario for scenario in scenarios.ALL if scenario.name == case.scenario)
+    # A slow client does a share of the operations: these are as many as are asked for nevertheless.
+    scenario = scenario.shared(case.client.share)
     command = ["valgrind", *tool, sys.executable, str(HERE / "measure.py"), case.client.name, case.scenario]
     command += ["--scale", repr(operations / scenario.count)]
     environment = os.environ | {"PYTHONHASHSEED": "0", "PYTHONDONTWRITEBYTECODE": "1", "LD_PRELOAD": str(slow_clock())}

@@ -356,6 +356,7 @@ def check_looks(chaos, history):
         wired = [text for _, _, text in chaos.venue.sent if is_users(text)]
         # What a wire may have sent that was cut or given up was not accepted.
         doubtful = {order.text for order in chaos.trader.orders if order.said == "maybe"} if plan.is_tight else set()
+        doubtful |= {text for text, unsent in unsent_of(chaos).items() if unsent.outcome == "maybe_sent"}
         unseen = {text for text in wired if text.rstrip("~") not in doubtful} - set(chaos.tapped.sent)
         assert not unseen or (plan.is_tight and all(text.startswith("ask") for text in unseen)), f"not tapped: {unseen}"
     else:
@@ -370,6 +371,15 @@ def check_looks(chaos, history):
 # ---- what was sent
 
 
+def unsent_of(chaos):
+    """What was told not, or maybe not, to be sent, by its text."""
+    left = {unsent.message.rstrip("~"): unsent for unsent in chaos.left}
+    for _, event in chaos.events:
+        if isinstance(event, Disconnected):
+            left |= {unsent.message.rstrip("~"): unsent for unsent in event.unsent}
+    return left
+
+
 def is_users(text):
     return text.startswith(("order", "ask"))
 
@@ -379,10 +389,7 @@ def check_orders(chaos):
     log = [(at, text.rstrip("~")) for at, _, text in chaos.venue.sent if is_users(text)]
     sent = {text: at for at, text in log}
     assert len(sent) == len(log), "an order went twice"
-    left = {unsent.message.rstrip("~"): unsent for unsent in chaos.left}
-    for _, event in chaos.events:
-        if isinstance(event, Disconnected):
-            left |= {unsent.message.rstrip("~"): unsent for unsent in event.unsent}
+    left = unsent_of(chaos)
     maybe = {text for text, unsent in left.items() if unsent.outcome == "maybe_sent"}
     assert not maybe or chaos.plan.is_tight, "only a wire that waits by itself leaves a doubt"
     assert not (set(left) - maybe) & set(sent), "sent, and said not to be"

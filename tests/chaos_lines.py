@@ -2,7 +2,8 @@
 
 They have what the others have not: a rate limit, an extension, a key. There is no link, so that what the venue wrote
 to a session that it did not reset has arrived. None of it may be missing where no outage is marked, and nothing comes
-twice.
+twice. That is so of sessions that were ready: a second connection that ends before it takes over gives nothing, and one
+that began while the first was kept silent has what nobody else was sent.
 """
 
 import asyncio
@@ -13,9 +14,13 @@ import orjson
 
 import fastws
 from fastws.errors import SendError
+from fastws.events import Connected, Ready
 
 RATE, BURST = 50, 5
 MARK = -1
+
+WINDOW = 4096
+"""Keys that the two lines remember: seconds of the feed. Memory is at its height as soon as there are so many."""
 
 AGE = 0.8
 """Seconds after which a connection is replaced."""
@@ -52,30 +57,37 @@ class Counts(fastws.Extension):
 class Lines:
     """Both clients, and what they gave."""
 
-    def __init__(self, rng, server, venue, config, tls, tokens):
-        self.rng, self.server, self.venue = rng, server, venue
+    def __init__(self, rng, peer, config, tls, tokens):
+        self.rng, self.peer = rng, peer
         self.tokens = tokens
         self.counts = Counts()
-        self.sent = 0
-
-        def options(name):
-            return {
-                "handshake": fastws.AuthHandshaker(lambda: next(tokens)).json(),
-                "headers": {"X-Line": name},
-                "tls": tls,
-                "retry": fastws.ExponentialBackoff(0.02, 0.3, 2.0, jitter=0.5),
-            }
-
+        self.sent = self.attempt = 0
+        self.connections, self.ready = [], set()
+        """The attempts of the rotating client that made a connection, and which of those were ready."""
+        options = {
+            "handshake": fastws.AuthHandshaker(lambda: next(tokens)).json(),
+            "tls": tls,
+            "retry": fastws.ExponentialBackoff(0.02, 0.3, 2.0, jitter=0.5),
+        }
         self.rotating = fastws.WebSocketClient(
-            server.url("/venue"),
+            peer.url("/venue"),
             config=config.replace(max_connection_age=AGE, rotation_overlap=0.5),
             rate_limit=fastws.RateLimit(RATE, 1.0, burst=BURST),
             extensions=[self.counts],
             message_key=fastws.keys.json("n"),
-            **options("rotating"),
+            headers=self.headers,
+            **options,
         )
+        self.rotating.on(Connected, lambda event: self.connections.append(self.attempt))
+        self.rotating.on(Ready, lambda event: self.ready.add(self.connections[event.id - 1]))
         self.redundant = fastws.RedundantClient(
-            server.url("/venue"), 2, key=fastws.keys.json("n"), config=config, **options("redundant")
+            peer.url("/venue"),
+            2,
+            key=fastws.keys.json("n"),
+            window=WINDOW,
+            config=config,
+            headers={"X-Line": "redundant"},
+            **options,
         )
         for subscribe in (self.rotating.subscriptions.add, self.redundant.add):
             subscribe(
@@ -87,6 +99,10 @@ class Lines:
         self.streams = {name: each.stream(markers=True) for name, each in self.clients.items()}
         self.items = {name: array("q") for name in self.clients}
         """Numbers of the feed, and MARK for a marker of an outage."""
+
+    def headers(self):
+        self.attempt += 1
+        return {"X-Line": f"rotating {self.attempt}"}
 
     async def read(self, name):
         async for item in self.streams[name]:
@@ -107,25 +123,26 @@ class Lines:
 
     @property
     def kept(self):
-        """Bytes that the check keeps."""
-        return sum(each.buffer_info()[1] * 8 for each in (*self.items.values(), self.counts.seen))
+        """What the check keeps."""
+        return (*self.items.values(), self.counts.seen)
 
     def check(self):
         """Raises AssertionError if anything is not as it must be. Returns how many changes nobody noticed."""
         names = {
             report.id: value
-            for report in self.server.connections()
+            for report in self.peer.connections
             for header, value in report.headers
             if header.lower() == "x-line"
         }
+        ready = {"rotating": {f"rotating {attempt}" for attempt in self.ready}, "redundant": {"redundant"}}
         for name in self.clients:
             written = set()
-            for session in self.venue.report().sessions:
-                if names.get(session.connection_id) == name and not {"reset", "cut"} & set(session.faults):
-                    written.update(self.venue.indexes(session))
+            for session in self.peer.venue.sessions:
+                if names.get(session.connection_id) in ready[name] and not {"reset", "cut"} & set(session.faults):
+                    written.update(self.peer.indexes(session))
             self.check_one(name, written)
-        for report in self.server.connections():
-            if names.get(report.id) == "rotating":
+        for report in self.peer.connections:
+            if names.get(report.id, "").startswith("rotating"):
                 said = sum(b'"said"' in bytes(frame.payload) for frame in report.frames)
                 seconds = ((report.ended_ns or report.accepted_ns) - report.accepted_ns) / 1e9
                 assert said <= BURST + RATE * (seconds + 1), f"{said} messages in {seconds:.1f} s"

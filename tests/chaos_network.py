@@ -17,6 +17,7 @@ A reset, a cut link, an end without Close   Its beginning: a reset destroys what
 
 import asyncio
 import contextlib
+import ctypes
 import functools
 import gc
 import itertools
@@ -24,6 +25,7 @@ import logging
 import math
 import os
 import random
+import sys
 import threading
 import time
 from array import array
@@ -32,13 +34,16 @@ from dataclasses import dataclass, field
 import orjson
 
 import chaos_lines
+import chaos_server
 import chaos_steps
 import fastws
 from fastws.errors import MaybeSent, NotSent, SendError
 from fastws.events import Connected, Disconnected, Ready
 from fastws.session import Session
-from fastws.testing import CloseAt, CutAt, DropAt, ExpireAt, RefuseAt, ResetAt, Server, SilenceAt
+from fastws.testing import CloseAt, CutAt, DropAt, ExpireAt, RefuseAt, ResetAt, SilenceAt
 from link import Link
+
+LIBC = ctypes.CDLL(None)
 
 RATE = 1000
 TOKENS = [f"token-{number}" for number in range(2000)]
@@ -86,7 +91,7 @@ class Result:
     sessions_alive: list = field(default_factory=list)
     """How many ``Session`` objects there were at those moments."""
     memory: list = field(default_factory=list)
-    """MiB resident after each sixth of the run and at its end, without what the check and the server's report keep."""
+    """MiB resident after each sixth of the run and at its end, without what the check keeps."""
 
     @property
     def grown(self):
@@ -155,7 +160,7 @@ class Numbers:
         self.numbers = array("q")
         self.others = 0
         self.marks = []
-        """Of each: how many numbers came before it, and the marker."""
+        """Of each: how many numbers came before it, its class, the kind of its reason, and that in words."""
         self.seq = 0
 
     async def run(self):
@@ -165,7 +170,7 @@ class Numbers:
                 assert item.seq == self.seq + 1, f"{item!r} behind {self.seq}"
                 self.seq, data = item.seq, item.data
             if isinstance(item, fastws.Down | fastws.Outage):
-                self.marks.append((len(self.numbers), item))
+                self.marks.append((len(self.numbers), type(item), item.reason.kind, str(item.reason)))
                 continue
             number = data if isinstance(data, int) else number_of(data)
             if number is None or number < 0:
@@ -181,11 +186,13 @@ class Trader:
 
     def __init__(self, client, rng, link):
         self.client, self.rng, self.link = client, rng, link
-        self.receipts = {}
+        self.accepted = set()
+        self.said = {}
+        """Of each receipt: the class of its error, None if it was written."""
         self.written_in = {}
         """The connection of each order whose receipt said so while that was the present one."""
         self.refused = set()
-        self.count = self.bytes = 0
+        self.count = 0
 
     async def run(self):
         rng = self.rng
@@ -194,18 +201,26 @@ class Trader:
             self.count += 1
             number, size = self.count, LARGE if self.link.delay else rng.choice((0, 10, 2000))
             message = orjson.dumps({"order": number, "pad": "x" * size})
-            self.bytes += len(message)
             try:
-                self.receipts[number] = await self.client.send(
+                receipt = await self.client.send(
                     message, text=True, receipt=True, timeout=rng.choice((0.01, 1)), urgent=rng.random() < 0.1
                 )
             except (SendError, TimeoutError):
                 self.refused.add(number)
             else:
-                self.receipts[number].add_done_callback(functools.partial(self.told, number))
+                self.accepted.add(number)
+                receipt.add_done_callback(functools.partial(self.told, number))
+
+    @property
+    def kept(self):
+        """What the check keeps."""
+        numbers = range(1, self.count + 1)
+        return (self.accepted, self.said, self.written_in, self.refused, *numbers)
 
     def told(self, number, receipt):
-        if receipt.exception() is None and self.client.is_ready:
+        error = receipt.exception()
+        self.said[number] = None if error is None else type(error)
+        if error is None and self.client.is_ready:
             self.written_in[number] = self.client.snapshot().id
 
 
@@ -213,37 +228,31 @@ async def chaos(seconds, seed, *, tls=False):
     """One run; raises AssertionError if anything is not as it must be."""
     rng = random.Random(seed)
     threads = own_threads()
-    with no_secret_logged():
+    feed = [(n / RATE, "text", chaos_steps.message(n)) for n in range(int(seconds * RATE))]
+    moments = sorted(rng.uniform(0.5, seconds * 0.95) for _ in range(int(seconds * 0.8)))
+    # All kinds before one of them comes again.
+    makers = itertools.chain.from_iterable(iter(lambda: rng.sample(FAULTS, len(FAULTS)), None))
+    faults = [next(makers)(rng, at) for at in moments]
+    with no_secret_logged(), chaos_server.peer_elsewhere(tls=tls, feed=feed, tokens=TOKENS, faults=faults) as peer:
+        del feed
         # Another connection holds what all connections of a loop share, which has descriptors too.
-        with Server() as other:
-            async with fastws.connect(other.url("/sink"), ping_interval=None):
-                descriptors = open_descriptors()
-                result = await _with_server(seconds, rng, tls)
-                assert open_descriptors() == descriptors
+        own = fastws.TlsConfig(ca=peer.ca_pem) if peer.ca_pem else None
+        async with fastws.connect(peer.url("/sink"), tls=own, ping_interval=None):
+            descriptors = open_descriptors()
+            with Link(peer.port, buffer=16 << 10) as link:
+                result = await _Run(seconds, rng, peer, faults, link).main()
+            assert open_descriptors() == descriptors
     left = own_threads() - threads
     assert not left, left
     return result
 
 
-async def _with_server(seconds, rng, tls):
-    with Server(tls=tls, record=True) as server:
-        server.add_feed("ticks", [(n / RATE, "text", chaos_steps.message(n)) for n in range(int(seconds * RATE))])
-        chaos_steps.prepare(server)
-        moments = sorted(rng.uniform(0.5, seconds * 0.95) for _ in range(int(seconds * 0.8)))
-        # All kinds before one of them comes again.
-        makers = itertools.chain.from_iterable(iter(lambda: rng.sample(FAULTS, len(FAULTS)), None))
-        faults = [next(makers)(rng, at) for at in moments]
-        venue = server.add_venue("/venue", "ticks", tokens=TOKENS, faults=faults, autostart=False)
-        with Link(server.port, buffer=16 << 10) as link:
-            return await _Run(seconds, rng, server, venue, faults, link).main()
-
-
 class _Run:
-    def __init__(self, seconds, rng, server, venue, faults, link):
+    def __init__(self, seconds, rng, peer, faults, link):
         self.seconds, self.rng = seconds, rng
-        self.server, self.venue, self.faults, self.link = server, venue, faults, link
-        self.url = server.url("/venue").replace(str(server.port), str(link.port))
-        self.tls = fastws.TlsConfig(ca=server.ca_pem) if server.ca_pem else None
+        self.peer, self.faults, self.link = peer, faults, link
+        self.url = peer.url("/venue").replace(str(peer.port), str(link.port))
+        self.tls = fastws.TlsConfig(ca=peer.ca_pem) if peer.ca_pem else None
         self.config = fastws.ClientConfig(
             receive_timeout=0.5, open_timeout=1, handshake_timeout=1, handshake_retry_delay=0.02, close_timeout=0.5,
             queue_messages=512, restore_timeout=1, on_disconnect_send=rng.choice(("fail", "keep")),
@@ -261,8 +270,8 @@ class _Run:
         self.marked = Numbers(client.stream(markers=True), rng, 0.0)
         self.plain = Numbers(client.stream(start="oldest"), rng, 0.0005)
         self.decoded = Numbers(client.stream(start="oldest", decode=number_or_less), rng, 0.0)
-        self.steps = chaos_steps.Steps(rng, self.server, self.config, self.tls)
-        self.lines = chaos_lines.Lines(rng, self.server, self.venue, self.config, self.tls, FRESH)
+        self.steps = chaos_steps.Steps(rng, self.peer, self.config, self.tls)
+        self.lines = chaos_lines.Lines(rng, self.peer, self.config, self.tls, FRESH)
         self.trader = Trader(client, rng, self.link)
         readers = [self.marked, self.plain, self.decoded]
         lines = self.lines
@@ -270,7 +279,7 @@ class _Run:
         reading = [asyncio.create_task(work) for work in works]
         clients = [client, self.steps.client, *lines.clients.values()]
         running = [asyncio.create_task(each.run()) for each in clients]
-        self.venue.start()
+        self.peer.start()
         until = time.monotonic() + seconds
         using = [asyncio.create_task(work) for work in (self.disturb(), self.trader.run(), lines.talk())]
         coming = asyncio.create_task(self.come_and_go(until))
@@ -290,6 +299,7 @@ class _Run:
         self.lateness += [await shut_down(each, 0.5) for each in clients]
         await asyncio.gather(*running, *reading)
         samples.append(resident() - self.kept())
+        self.peer.stop()
         left = asyncio.all_tasks() - tasks
         assert not left, left
         late = max(self.lateness)
@@ -353,55 +363,58 @@ class _Run:
                 stream.close()
 
     def kept(self):
-        """Bytes that the check and the server's recording keep."""
-        numbers = (self.marked, self.plain, self.decoded, self.steps)
-        return self.trader.bytes + self.lines.kept + sum(each.numbers.buffer_info()[1] * 8 for each in numbers)
+        """Bytes that the check keeps."""
+        read = [each.numbers for each in (self.marked, self.plain, self.decoded, self.steps)]
+        return sum(map(sys.getsizeof, (*read, *self.lines.kept, *self.trader.kept)))
 
     # ---- what must be so
 
     def check_messages(self, result):
         ready, marks = self.watched.ready, self.marked.marks
-        assert [type(mark) for _, mark in marks] == [fastws.Down, *[fastws.Outage, fastws.Down] * (len(ready) - 1)]
+        assert [mark for _, mark, _, _ in marks] == [
+            fastws.Down,
+            *[fastws.Outage, fastws.Down] * (len(ready) - 1),
+        ]
         for other in (self.plain, self.decoded):
             assert other.numbers == self.marked.numbers
             assert other.others == self.marked.others
         by_header = {
             value: report
-            for report in self.server.connections()
+            for report in self.peer.connections
             for name, value in report.headers
             if name.lower() == "x-attempt"
         }
-        by_id = {session.connection_id: session for session in self.venue.report().sessions}
+        by_id = {session.connection_id: session for session in self.peer.venue.sessions}
         begin = 0
-        downs = [(end, mark.reason) for end, mark in marks if isinstance(mark, fastws.Down)]
+        downs = [(end, kind, words) for end, mark, kind, words in marks if mark is fastws.Down]
         self.ended_politely = set()
-        for generation, (attempt, (end, reason)) in enumerate(zip(ready, downs, strict=True), 1):
+        for generation, (attempt, (end, kind, words)) in enumerate(zip(ready, downs, strict=True), 1):
             report = by_header[f"0.{attempt}"]
             session = by_id[report.id]
-            sent = self.venue.indexes(session)
+            sent = self.peer.indexes(session)
             got = self.marked.numbers[begin:end].tolist()
             begin = end
-            what = f"generation {generation}, {reason!r}: {len(got)} came, {len(sent)} were written; {session}"
+            what = f"generation {generation}, {kind}, {words}: {len(got)} came, {len(sent)} were written; {session}"
             assert got == sent[: len(got)], what
-            whole, of = result.exact.get(reason.kind, (0, 0))
-            if self.gives_all(reason, session, report):
+            whole, of = result.exact.get(kind, (0, 0))
+            if self.gives_all(kind, session, report):
                 assert got == sent, what
                 whole += 1
-                if reason.kind in ("requested", "shutdown"):
+                if kind in ("requested", "shutdown"):
                     self.ended_politely.add(self.watched.connections.index(attempt) + 1)
-            result.exact[reason.kind] = whole, of + 1
+            result.exact[kind] = whole, of + 1
         result.outages, self.whole = len(marks) // 2, result.exact
 
-    def gives_all(self, reason, session, report):
+    def gives_all(self, kind, session, report):
         """Whether everything that the venue wrote must have come: see the table above."""
-        if session.ended_by == "close" and reason.kind in ("normal", "server_closed"):
+        if session.ended_by == "close" and kind in ("normal", "server_closed"):
             return True
         if session.ended_ns is None or self.is_disturbed(session) or "reset" in session.faults:
             return False
         ended = session.ended_ns / 1e9
-        if reason.kind in ("requested", "shutdown"):
+        if kind in ("requested", "shutdown"):
             return report.close_received is not None and report.error is None and not self.is_cut(ended)
-        is_silence = reason.kind in ("receive_timeout", "keepalive") and "cut" not in session.faults
+        is_silence = kind in ("receive_timeout", "keepalive") and "cut" not in session.faults
         return is_silence and not self.is_cut(ended)
 
     def is_disturbed(self, session):
@@ -412,14 +425,14 @@ class _Run:
 
     def is_cut(self, moment):
         """Whether the venue may just have begun to speak again."""
-        began = self.venue.started_ns / 1e9
+        began = self.peer.venue.started_ns / 1e9
         ends = [began + f.at + f.seconds for f in self.faults if isinstance(f, SilenceAt | CutAt)]
         return any(end - RESUMED < moment < end + RESUMED for end in ends)
 
     def check_orders(self, result):
         """No order came twice; what a receipt says is true."""
         came = {}
-        for report in self.server.connections():
+        for report in self.peer.connections:
             for frame in report.frames:
                 number = order_of(frame.payload)
                 if number is not None:
@@ -427,14 +440,14 @@ class _Run:
                     came[number] = report.id
         trader = self.trader
         assert not trader.refused & set(came), "refused, and sent nevertheless"
-        assert set(came) <= set(trader.receipts) | {trader.count}
-        for number, receipt in trader.receipts.items():
-            assert receipt.done(), f"nobody said what became of order {number}"
-            error = receipt.exception()
-            said = "written" if error is None else type(error).__name__
+        assert set(came) <= trader.accepted | {trader.count}
+        untold = trader.accepted - set(trader.said)
+        assert not untold, f"nobody said what became of the orders {sorted(untold)}"
+        for number, error in trader.said.items():
+            said = "written" if error is None else error.__name__
             result.orders[said] = result.orders.get(said, 0) + 1
-            assert error is None or isinstance(error, NotSent | MaybeSent)
-            assert not (isinstance(error, NotSent) and number in came), f"order {number}: NotSent, and it came"
+            assert error in (None, NotSent, MaybeSent)
+            assert not (error is NotSent and number in came), f"order {number}: NotSent, and it came"
         result.orders["refused"] = len(trader.refused)
         for number, connection in trader.written_in.items():
             assert connection not in self.ended_politely or number in came, f"order {number} was written, and got lost"
@@ -445,13 +458,13 @@ class _Run:
         assert not self.steps.missing, f"not met: {self.steps.missing}"
         assert {how for _, how in self.disturbed} == set(DISTURBANCES)
         assert len({type(fault) for fault in self.faults}) == len(FAULTS)
-        suffered = {fault for session in self.venue.report().sessions for fault in session.faults}
+        suffered = {fault for session in self.peer.venue.sessions for fault in session.faults}
         assert suffered == {"reset", "silence", "close", "expire", "cut"}
         # Silence may have been met where the link was disturbed; the others come often enough.
         assert self.whole["requested"][0]
         assert self.whole["server_closed"][0]
-        assert self.venue.report().refused
-        assert self.venue.report().dropped
+        assert self.peer.venue.refused
+        assert self.peer.venue.dropped
 
 
 async def shut_down(client, seconds):
@@ -537,7 +550,10 @@ def sessions_alive():
 
 
 def resident():
+    """Bytes resident, without what malloc keeps for later: that is as much as the busiest moment took."""
     gc.collect()
+    if hasattr(LIBC, "malloc_trim"):
+        LIBC.malloc_trim(0)
     with open("/proc/self/statm") as file:
         return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 

@@ -119,8 +119,8 @@ def message(number):
 class Steps:
     """The client, and what it gave."""
 
-    def __init__(self, rng, server, config, tls):
-        self.rng, self.server = rng, server
+    def __init__(self, rng, peer, config, tls):
+        self.rng, self.peer = rng, peer
         self._coming = itertools.chain.from_iterable(iter(self._shuffled, None))
         self.tried = []
         """Each attempt: the case's name and how many messages come before its fault."""
@@ -176,7 +176,7 @@ class Steps:
     def _uri(self):
         name, at = next(self._coming), self.rng.randrange(1, 400)
         self.tried.append((name, at))
-        return self.server.url(CASES[name].target.replace("{at}", str(at)))
+        return self.peer.url(CASES[name].target.replace("{at}", str(at)))
 
     def _is_ready(self, event):
         self.ready.append(self.connections[event.id - 1])

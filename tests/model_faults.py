@@ -369,7 +369,7 @@ FAULTS = (
         "no pings, and silence is cut in any case: quiet connections do not live",
         (
             Edit("client.py", '"ping_interval": config.ping_interval', '"ping_interval": None'),
-            Edit("_watch.py", "(config.receive_timeout,", "(config.receive_timeout or 20.0,"),
+            Edit("_watch.py", "(False, config.receive_timeout,", "(False, config.receive_timeout or 20.0,"),
         ),
     ),
     Fault(

@@ -671,6 +671,9 @@ class Ring:
     def streams(self) -> int:
         """Streams that have a place in the ring."""
     @property
+    def is_awaited(self) -> bool:
+        """Whether somebody waits for what comes next in a stream."""
+    @property
     def is_full(self) -> bool:
         """Whether there is no room, so that reading waits."""
 

@@ -91,9 +91,9 @@ class Watch:
         now = loop.time()
         self._timer, self._is_on = None, True
         dues: list[float] = []
-        for limit, silence, error, what in (
-            (config.receive_timeout, self.silence, ReceiveTimeout, "nothing received"),
-            (config.data_timeout, self._data_silence, DataTimeout, "no message received"),
+        for is_data, limit, silence in (
+            (False, config.receive_timeout, self.silence),
+            (True, config.data_timeout, self._data_silence),
         ):
             if limit is None:
                 continue
@@ -105,9 +105,7 @@ class Watch:
                 self._timer = loop.call_later(min(GRACE, limit / 10), self.look)
                 return
             else:
-                name = "receive_timeout" if error is ReceiveTimeout else "data_timeout"
-                text = f"{parts.supervisor.uri}: {what} for {seconds:.3g} s ({name} is {limit:g} s)"
-                self._silent(error(text, timeout=limit))
+                self._silent(self._data_error(seconds, limit) if is_data else self._receive_error(seconds, limit))
                 return
         self._suspected = False
         if parts.ring.streams:
@@ -144,6 +142,27 @@ class Watch:
         if dues:
             self._timer = loop.call_at(min(dues), self.look)
 
+    def found_silent(self, cause: BaseException) -> ReceiveTimeout | None:
+        """``cause`` is that a ping was not answered: the error, if that is the silence of ``receive_timeout``.
+
+        The same silence has one name, whichever timer is the first to find it.
+        """
+        limit = self._parts.config.receive_timeout
+        seconds = self._unheard(asyncio.get_running_loop().time())
+        if limit is None or seconds < limit:
+            return None
+        error = self._receive_error(seconds, limit)
+        error.__cause__ = cause
+        return error
+
+    def _receive_error(self, seconds: float, limit: float) -> ReceiveTimeout:
+        what = f"nothing received for {seconds:.3g} s (receive_timeout is {limit:g} s)"
+        return ReceiveTimeout(f"{self._parts.supervisor.uri}: {what}", timeout=limit)
+
+    def _data_error(self, seconds: float, limit: float) -> DataTimeout:
+        what = f"no message received for {seconds:.3g} s (data_timeout is {limit:g} s)"
+        return DataTimeout(f"{self._parts.supervisor.uri}: {what}", timeout=limit)
+
     def stream_made(self) -> None:
         """There is a stream more: whether it is read is looked at from now on."""
         if self._is_on and not self._suspected:
@@ -170,10 +189,12 @@ class Watch:
 
     def silence(self, now: float) -> float:
         """Seconds without any byte, those left out in which our own queue was full."""
+        return 0.0 if self._native is None and self._intake.is_carrying else self._unheard(now)
+
+    def _unheard(self, now: float) -> float:
+        """The same, when nothing is on its way through Python."""
         if self._native is not None:
             return self._native._silence
-        if self._intake.is_carrying:
-            return 0.0
         return now - max(self.began, self._intake.waits_since)
 
     def _data_silence(self, now: float) -> float:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from . import _arguments, _core, _policy
-from ._interrupt import tell, users_code
+from ._interrupt import ended, tell, users_code
 from ._keywords import explains_unknown_keywords
 from ._parts import End, MessageKey, Parts
 from ._tap import Tap, Tapping
@@ -495,7 +495,7 @@ class WebSocketClient(Running, Requesting, Receiving):
         task, self._rotating = self._rotating, None
         if task is not None and not task.done():
             task.cancel()
-            await asyncio.wait([task])
+            await ended([task])
 
     async def _send_replay(self, message: str | bytes) -> None:
         session = self._session

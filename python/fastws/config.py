@@ -46,6 +46,7 @@ class ClientConfig:
         ping_interval: Between keepalive pings. ``"auto"``: a third of ``receive_timeout``, so that a quiet connection
             that is healthy is never silent, or 20 without one. None for no pings.
         ping_timeout: That the answer to a ping may take. ``"auto"``: as long as ``receive_timeout``, or 20 without one.
+            A silence as long as ``receive_timeout`` is told as that, though a ping found it.
             None for no limit.
         data_timeout: The same as ``receive_timeout`` for messages; pongs do not count. None: no limit.
         open_timeout: For DNS, TCP, TLS and upgrade together. 30; None for no limit. Alias: ``connect_timeout``.
@@ -347,7 +348,7 @@ def _ws_config(given: Any) -> Mapping[str, Any]:
     if isinstance(keywords.get("sockopts"), Iterator):
         keywords["sockopts"] = tuple(keywords["sockopts"])  # for more than one connection
     try:
-        _ = connect("ws://localhost", **keywords)
+        _ = connect("ws://localhost", **{"proxy": True, **keywords})  # the client's own proxy is not known here
     except (TypeError, ValueError) as error:
         raise ConfigError(f"ws_config: {error}", field="ws_config") from error
     return MappingProxyType(keywords)

@@ -20,7 +20,7 @@ from .compression import Compression
 from .connection import Connection
 from .http import HeadersLike
 from .listener import Callbacks, Listener
-from .proxy import ProxyLike
+from .proxy import ProxyLike, check_needed
 from .proxy import checked as checked_proxy
 from .redirects import MAX_REDIRECTS
 from .target import Target, UnixPath, check_unix_path
@@ -67,8 +67,9 @@ class connect:  # noqa: N801 - a function to its users, as in websockets
             ``socks4a``, ``socks5`` or ``socks5h``), True for the one that the environment names (``https_proxy`` and
             its kin, but for ``no_proxy``), or a function, ``async`` or not, that gets the URI and returns a URL or
             None. None dials directly, whatever the environment says.
-        proxy_headers: More headers for an HTTP proxy.
-        proxy_tls: For a proxy with ``https://``: as ``tls``, for the TLS to the proxy, inside of which all else goes.
+        proxy_headers: More headers for an HTTP proxy. A ValueError without one.
+        proxy_tls: For a proxy with ``https://``: as ``tls``, for the TLS to the proxy, inside of which all else goes. A
+            ValueError without one.
         auth: User and password for ``Authorization: Basic``, as userinfo in the URI gives them.
         on_auth_challenge: A function, ``async`` or not, that gets the answer (``fastws.Response``) with which the
             server refused the upgrade with 401, and returns header fields for one more attempt, or None to let it be.
@@ -176,7 +177,7 @@ class connect:  # noqa: N801 - a function to its users, as in websockets
         busy_poll: Seconds = None,
         busy_poll_max: Seconds = 0.001,
         driver: Driver = "auto",
-        _delivery: Literal["messages", "fragments", "frames", "mixed"] = "messages",
+        _delivery: Literal["messages", "fragments", "frames", "mixed", "messages and controls"] = "messages",
         _auto_pong: bool = True,
         _rsv: int = 0,
         _extensions: Sequence[str] | None = None,
@@ -233,6 +234,9 @@ class connect:  # noqa: N801 - a function to its users, as in websockets
             kernel_timestamps=kernel_timestamps,
             compression=compression,
         )
+        chosen = checked_proxy(proxy)
+        proxy_fields = _options.proxy_fields(proxy_headers)
+        check_needed(chosen, proxy_tls=proxy_tls, proxy_headers=proxy_headers)
         self._plan = Plan(
             target=target,
             host=host if host is not None else target.host,
@@ -247,8 +251,8 @@ class connect:  # noqa: N801 - a function to its users, as in websockets
             dialling=_options.dialling(
                 socket_options, family, local_addr, happy_eyeballs_delay, interleave, dns_timeout
             ),
-            proxy=checked_proxy(proxy),
-            proxy_headers=_options.proxy_fields(proxy_headers),
+            proxy=chosen,
+            proxy_headers=proxy_fields,
             proxy_tls=proxy_security,
             max_redirects=_options.count("max_redirects", max_redirects),
             on_auth_challenge=on_auth_challenge,

@@ -88,13 +88,26 @@ class Described(_Native):
 
     @property
     def close_code(self) -> int | None:
-        """The close code received; 1006 if there was none; None while the connection is not closed."""
-        return _policy.close_info(self).code if self._state == "closed" else None
+        """The close code received; 1006 if the connection ended without one; None while that is not known.
+
+        Whoever has had a ``ConnectionClosed`` of a Close frame or a failure knows it, though the connection is still
+        being closed.
+        """
+        info = self._ended
+        return None if info is None else info.code
 
     @property
     def close_reason(self) -> str | None:
-        """The close reason received, or ``""``; None while the connection is not closed."""
-        return _policy.close_info(self).reason if self._state == "closed" else None
+        """The close reason received, or ``""``; None where ``close_code`` is."""
+        info = self._ended
+        return None if info is None else info.reason
+
+    @property
+    def _ended(self) -> CloseInfo | None:
+        """How it ended, if that is decided: a Close frame came, it failed, or it is closed."""
+        info = self.close_info
+        is_decided = info is not None and (self._state == "closed" or info.rcvd is not None or info.cause is not None)
+        return info if is_decided else None
 
     @property
     def request(self) -> Request:

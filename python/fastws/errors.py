@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self
 
+from .redact import printable
+
 if TYPE_CHECKING:
     from .http import Response
 
@@ -358,7 +360,7 @@ class Close:
     reason: str
 
     def __str__(self) -> str:
-        return f"{self.code} {self.reason}".rstrip()
+        return f'{self.code} "{printable(self.reason)}"' if self.reason else str(self.code)
 
 
 @dataclass(frozen=True, slots=True)

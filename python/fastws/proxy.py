@@ -111,6 +111,21 @@ def checked(proxy: ProxyLike, name: str = "proxy") -> Choice:
     )
 
 
+def check_needed(choice: Choice, *, proxy_tls: object, proxy_headers: object) -> None:
+    """That what is for a proxy has one that it is for; a proxy that is not known yet may be of any kind."""
+    for name, given, schemes in (
+        ("proxy_tls", proxy_tls, ("https",)),
+        ("proxy_headers", proxy_headers, ("http", "https")),
+    ):
+        if not given:
+            continue
+        if choice is None:
+            raise ValueError(f"{name} is for a proxy, and there is none: give proxy= too, or leave out {name}")
+        if isinstance(choice, Proxy) and choice.scheme not in schemes:
+            kinds = " or ".join(f"{scheme}://" for scheme in schemes)
+            raise ValueError(f"{name} is for a proxy with {kinds}, and {choice.shown} is none; leave it out")
+
+
 async def choose(choice: Choice, target: Target, io: Io) -> Proxy | None:
     """The proxy for ``target``; None to dial directly. Raises ConfigError, and what a function raises."""
     if choice is None or isinstance(choice, Proxy):

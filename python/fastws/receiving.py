@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
+import logging
+import weakref
 from collections.abc import Callable
 from typing import Any, Literal, NoReturn, TypedDict, TypeVar, Unpack, overload
 
@@ -12,6 +15,11 @@ from .streams import Policy, Stream
 __all__ = ["Receiving", "StreamOptions"]
 
 T = TypeVar("T")
+
+log = logging.getLogger("fastws.client")
+
+REMIND_AFTER = 5.0
+"""Seconds after which it is said that a stream waits for a client that does not run."""
 
 
 class StreamOptions(TypedDict, total=False):
@@ -31,6 +39,7 @@ class Receiving:
     __slots__ = ()
 
     _ring: Ring
+    _is_running: bool
 
     @overload
     def stream(
@@ -66,6 +75,8 @@ class Receiving:
             )
         stream: Stream[Any] = Stream(self._ring, **options)
         self._stream_made()
+        if not self._is_running and self not in _reminded:
+            _remind_later(self)
         return stream
 
     def __aiter__(self) -> NoReturn:
@@ -75,3 +86,32 @@ class Receiving:
         """There is a stream more."""
 
     subscribe = stream
+
+
+_reminded: weakref.WeakSet[Receiving] = weakref.WeakSet()
+"""Clients that did not run when a stream was made, and are looked at from time to time."""
+
+
+def _remind_later(client: Receiving) -> None:
+    try:
+        loop = asyncio.get_running_loop()
+    except RuntimeError:  # it is being put together
+        return
+    _reminded.add(client)
+    loop.call_later(REMIND_AFTER, _remind, weakref.ref(client))
+
+
+def _remind(reference: weakref.ref[Receiving]) -> None:
+    """Says once that somebody reads what will not come, unless the client runs by now or its streams are gone."""
+    client = reference()
+    if client is None:
+        return
+    _reminded.discard(client)
+    if client._is_running or not client._ring.streams:  # noqa: SLF001 - ours
+        return
+    if not client._ring.is_awaited:  # noqa: SLF001 - ours
+        _remind_later(client)
+        return
+    log.warning(
+        "%r: a stream waits, and the client does not run: use `async with client:`, or a task of client.run()", client
+    )

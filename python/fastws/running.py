@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from abc import ABC, abstractmethod
 from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, NoReturn, Self
 
 from ._interrupt import ended, tell
 from .errors import AlreadyRunning, ClientStopped, NotConnected, tell_unsent
@@ -70,6 +70,18 @@ class Running(ABC):
             await self._stop_background()
         else:
             await self._stop_background_for(exc)
+
+    if not TYPE_CHECKING:  # to which it is neither
+
+        def __enter__(self) -> NoReturn:
+            raise TypeError(f"{type(self).__name__} is asynchronous: write `async with client:`")
+
+        __exit__ = __enter__
+
+        def __await__(self) -> NoReturn:
+            raise TypeError(
+                f"{type(self).__name__} is not awaited: write `async with client:`, or `await client.run()` to run it"
+            )
 
     async def _stop_background_for(self, error: BaseException) -> None:
         """Stops it because of ``error``, which is raised, whatever that ends with, and says what was not sent."""

@@ -327,13 +327,14 @@ class Session:
         if end.successor is not None:
             end.successor._follow(self, end)
             return Over(None, successor=end.successor)
-        if end.reason.kind in ("requested", "rotation") or end.final:
-            # The peer lives: what it has on the way is still received.
-            await self._close(1000, "", self._politeness)
-        else:
-            self._abort(str(end.cause))
-        await self.let_former_go(at_once=True)
-        await self._leave(end)
+        try:
+            if end.reason.kind in ("requested", "rotation") or end.final:
+                # The peer lives: what it has on the way is still received.
+                await self._close(1000, "", self._politeness)
+            else:
+                self._abort(str(end.cause))
+        finally:
+            await self._account_for(end)
         seconds = loop.time() - self._watch.began
         failure = parts.supervisor.failure(end.cause, "session", seconds)
         return Over(failure, end.final, is_requested=end.reason.kind == "requested")
@@ -345,12 +346,24 @@ class Session:
             end.successor._follow(self, end)
             await end.successor._shut_down(stop)
             return
-        with contextlib.suppress(TimeoutError):
-            async with self._parts.deadline.limit(None):
-                await self._parts.outbox.flushed()
-        await self._close(1001 if isinstance(stop, asyncio.CancelledError) else 1000, "")
-        await self.let_former_go()
-        await self._leave(End(_reason("shutdown", self.wire.close_info, stop), stop))
+        try:
+            with contextlib.suppress(TimeoutError):
+                async with self._parts.deadline.limit(None):
+                    await self._parts.outbox.flushed()
+            await self._close(1001 if isinstance(stop, asyncio.CancelledError) else 1000, "")
+            await self.let_former_go()
+        except BaseException:
+            self._abort("the client was cancelled once more")
+            raise
+        finally:
+            await self._account_for(End(_reason("shutdown", self.wire.close_info, stop), stop))
+
+    async def _account_for(self, end: End) -> None:
+        """The accounts of this session and of one that it took over from, whatever cancels that meanwhile."""
+        try:
+            await self.let_former_go(at_once=True)
+        finally:
+            await self._leave(end)
 
     async def _leave(self, end: End) -> None:
         """The account: everything received is in the ring, then that it ended; what was not sent; who is told."""
@@ -407,26 +420,34 @@ class Session:
 
     async def _retire(self, end: End, patience: Interrupt) -> None:
         """Another session has taken over: this one closes, and nobody misses it."""
-        parts = self._parts
         self._watch.stop()
         try:
-            await patience.wait(self._close(1000, "", self._politeness))
-        except Interrupted:
-            self._abort("the connection that replaced it has ended")
-        await self.let_former_go(at_once=True)
+            try:
+                await patience.wait(self._close(1000, "", self._politeness))
+            except Interrupted:
+                self._abort("the connection that replaced it has ended")
+            await self.let_former_go(at_once=True)
+        finally:
+            await self._retired_for(end)
+
+    async def _retired_for(self, end: End) -> None:
+        """The account of a session that another one has replaced."""
+        parts = self._parts
         # Only now it is known: what was queued on the old connection left with its Close, or did not.
         assert self.account is not None, "another session has taken over"
         unsent = tuple(parts.outbox.settle(self.account))
         unanswered = tuple(each for each in self.unanswered if not parts.outbox.holds(each[1]))
-        await self.intake.close()
-        if self._native is not None:
-            parts.settle(self._native)
-        if self._pacer is not None:
-            self._pacer.close(end.cause)
-        parts.requests.give_up(unanswered, parts.outbox)
-        parts.supervisor.hub.publish(Disconnected(end.reason, unsent), is_state=False)
-        if self._retired is not None and not self._retired.done():
-            self._retired.set_result(None)
+        try:
+            await self.intake.close()
+        finally:
+            if self._native is not None:
+                parts.settle(self._native)
+            if self._pacer is not None:
+                self._pacer.close(end.cause)
+            parts.requests.give_up(unanswered, parts.outbox)
+            parts.supervisor.hub.publish(Disconnected(end.reason, unsent), is_state=False)
+            if self._retired is not None and not self._retired.done():
+                self._retired.set_result(None)
 
     @property
     def _politeness(self) -> float:
@@ -466,7 +487,12 @@ class Session:
             return  # it ends as another one wants it to
         info = self.wire.close_info
         cause = info.cause if info is not None else None
-        kind = "keepalive" if isinstance(cause, KeepaliveTimeout) else "error"
+        kind = "error"
+        if isinstance(cause, KeepaliveTimeout):
+            kind, silence = "keepalive", self._watch.found_silent(cause)
+            if silence is not None:
+                self.silent(silence)
+                return
         if info is not None and info.rcvd is not None:
             kind = "normal" if info.rcvd.code in OK_CODES else "server_closed"
         info = self._masked(info)

@@ -208,9 +208,10 @@ class Tunnel:
         line = f"HTTP {response.status_code} {response.reason_phrase}".rstrip()
         hint = _HINTS.get(response.status_code, "")
         if response.status_code in (401, 407):  # tinyproxy says the first
-            kinds = ", ".join(value.split()[0] for value in response.headers.get_all("Proxy-Authenticate") if value)
-            hint = _OTHER_CREDENTIALS if self._proxy.username is not None else _NO_CREDENTIALS
-            hint += f" (it knows {kinds}; we know Basic)" if kinds else ""
+            kinds = [value.split()[0] for value in response.headers.get_all("Proxy-Authenticate") if value.strip()]
+            hint = _REFUSED_CREDENTIALS if self._proxy.username is not None else _NO_CREDENTIALS
+            if kinds and not any(kind.lower() == "basic" for kind in kinds):
+                hint = f"it takes credentials by {printable(', '.join(kinds))} only, and here they are given by Basic"
         what = f"did not connect us to {place}: {printable(line)}"
         return self._failed(f"{what}; {hint}" if hint else what, response=response)
 
@@ -350,7 +351,7 @@ _SOCKS_WANTS = {
 """What python-socks says of credentials, without a code of its own, and what to do."""
 
 _NO_CREDENTIALS = "it wants credentials: put them into its URL, http://user:password@host:port"
-_OTHER_CREDENTIALS = "it does not accept the user and password of its URL"
+_REFUSED_CREDENTIALS = "it refused the user and password of its URL"
 
 _NO_CONNECT = "it does not understand CONNECT: is it a proxy?"
 

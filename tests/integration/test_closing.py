@@ -204,3 +204,46 @@ async def test_after_the_peers_half_close_what_is_queued_still_leaves():
             await ws.recv()
         await ws.wait_closed()
     assert [len(frame.payload) for frame in peer.results[0] if frame.opcode == BINARY] == [65536] * 64
+
+
+@pytest.mark.parametrize(
+    ("sends", "code", "reason"),
+    [(close(4001, "why"), 4001, "why"), (frame(0xF, b""), 1006, ""), (close(None), 1005, "")],
+    ids=["a Close", "a violation", "a Close without a code"],
+)
+async def test_the_close_code_is_there_as_soon_as_somebody_was_told(sends, code, reason):
+    gate = Gate()
+
+    def script(wire):
+        wire.send(sends)
+        gate.wait()
+
+    with Peer(script) as peer:
+        ws = await peer.connect()
+        with pytest.raises(fastws.ConnectionClosed) as raised:
+            await ws.recv()
+        assert ws.state is State.CLOSING
+        assert (ws.close_code, ws.close_reason) == (code, reason) == (raised.value.code, raised.value.reason)
+        gate.open()
+        await ws.wait_closed()
+        assert (ws.close_code, ws.close_reason) == (code, reason)
+
+
+async def test_the_close_code_is_not_known_before_the_peer_has_answered():
+    gate = Gate()
+
+    def script(wire):
+        wire.read_to_close()
+        gate.wait()
+        wire.send(close(1000, "me too"))
+        wire.read_to_end()
+
+    with Peer(script) as peer:
+        ws = await peer.connect()
+        closing = asyncio.create_task(ws.close(1000))
+        while ws.state is State.OPEN:
+            await asyncio.sleep(0)
+        assert (ws.close_code, ws.close_reason) == (None, None)
+        gate.open()
+        await closing
+        assert (ws.close_code, ws.close_reason) == (1000, "me too")

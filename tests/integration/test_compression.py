@@ -232,7 +232,10 @@ async def test_what_breaks_rfc_7692_closes_the_connection(sent, code, match):
     ("options", "match"),
     [
         ({"max_size": 1 << 20}, "max_size"),
-        ({"max_size": None, "compression": fastws.Deflate(max_ratio=100)}, "max_ratio"),
+        (
+            {"max_size": None, "compression": fastws.Deflate(max_ratio=100)},
+            "limit of 100 times (max_ratio)",
+        ),
     ],
 )
 async def test_a_bomb_is_refused_before_it_takes_memory(options, match):

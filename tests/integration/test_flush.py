@@ -50,6 +50,30 @@ async def test_the_first_of_a_turn_leaves_at_once_and_the_others_together(tls):
 
 
 @BOTH
+async def test_a_burst_after_single_sends_leaves_together_after_a_few(tls):
+    with answering(tls=tls) as peer:
+        async with opened(peer) as (ws, writes):
+            for turn in range(1, 101):
+                ws.send_nowait(f"{turn}")
+                assert (writes(), ws.stats().send_queue_messages) == (turn, 0)
+                await asyncio.sleep(0)
+            # So many leave alone as turns in a row were not asked for their end, and one that asks.
+            for _ in range(100):
+                ws.send_nowait("burst")
+            alone = writes() - 100
+            assert 1 <= alone <= 8
+            assert ws.stats().send_queue_messages == 100 - alone
+            await asyncio.sleep(0)
+            assert (writes(), ws.stats().send_queue_messages) == (101 + alone, 0)
+            # It is learnt: the next burst is a write, and one for all the rest.
+            for _ in range(100):
+                ws.send_nowait("again")
+            await asyncio.sleep(0)
+            assert writes() == 103 + alone
+    assert sent(peer) == [b"%d" % turn for turn in range(1, 101)] + [b"burst"] * 100 + [b"again"] * 100
+
+
+@BOTH
 async def test_flush_lets_out_what_is_queued(tls):
     with answering(tls=tls) as peer:
         async with opened(peer) as (ws, writes):

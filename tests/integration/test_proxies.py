@@ -246,7 +246,9 @@ def saying(answer, *, end=True):
     ("scheme", "answer", "match", "final"),
     [
         ("http", b"HTTP/1.1 407 Auth\r\nProxy-Authenticate: Negotiate\r\nProxy-Authenticate: Basic realm=x\r\n\r\n",
-         r"HTTP 407 Auth; it wants credentials.*\(it knows Negotiate, Basic; we know Basic\)", True),
+         r"HTTP 407 Auth; it wants credentials: put them into its URL, http://user:password@host:port$", True),
+        ("http", b"HTTP/1.1 407 Auth\r\nProxy-Authenticate: Negotiate\r\nProxy-Authenticate: NTLM\r\n\r\n",
+         r"HTTP 407 Auth; it takes credentials by Negotiate, NTLM only, and here they are given by Basic$", True),
         ("http", b"HTTP/1.1 403 Forbidden\r\n\r\n", "did not connect us to h.example:80: HTTP 403 Forbidden; i", True),
         ("http", b"HTTP/1.1 405 No\r\n\r\n", "is it a proxy", True),
         ("http", b"HTTP/1.1 404 Not Found\r\n\r\n", "does not understand CONNECT: is it a proxy", False),
@@ -300,7 +302,7 @@ async def test_the_answer_of_a_proxy_is_kept():
 
 async def test_credentials_that_are_not_accepted_are_not_shown():
     with proxy(saying(b"HTTP/1.1 407 Auth\r\n\r\n")) as hop:
-        with pytest.raises(fastws.ProxyError, match="does not accept the user and password of its URL") as caught:
+        with pytest.raises(fastws.ProxyError, match="it refused the user and password of its URL") as caught:
             await fastws.connect("ws://h.example/", proxy=f"http://user:hunter2@127.0.0.1:{hop.port}")
     assert "hunter2" not in str(caught.value) + repr(caught.value.__dict__)
 

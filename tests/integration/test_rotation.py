@@ -11,7 +11,7 @@ import fastws
 from fastws import keys
 from fastws.events import Disconnected, Ready
 from fastws.testing import Server
-from peers import CLOSE, SMALL, Gate, Peer, closed_again, frame, text
+from peers import CLOSE, SMALL, Ended, Gate, Peer, closed_again, frame, text
 
 COUNT = 3000
 FEED = [(i * 0.0005, "text", f'{{"n":{i}}}'.encode()) for i in range(COUNT)]
@@ -130,10 +130,11 @@ class Lines:
     def reading(self, wire):
         self.second.open()
         wire.send(text("the same on both"))
-        while (came := wire.read_frame()).opcode != CLOSE:
-            self.got.append(came.payload[:5].decode())
-        wire.send(frame(CLOSE, came.payload))
-        wire.end()
+        with contextlib.suppress(Ended, ConnectionError):  # without a Close
+            while (came := wire.read_frame()).opcode != CLOSE:
+                self.got.append(came.payload[:5].decode())
+            wire.send(frame(CLOSE, came.payload))
+            wire.end()
 
     @contextlib.asynccontextmanager
     async def client(self, **settings):
@@ -233,3 +234,24 @@ async def test_a_cancellation_while_the_old_line_closes_sends_all_by_the_new_one
     assert last == "behin"
     assert kept == [f"{number:05}" for number in range(count - len(kept), count)]
     assert len(kept) > 2
+
+
+@pytest.mark.parametrize("policy", ["keep", "fail"])
+async def test_what_the_old_line_has_not_sent_is_told_though_the_end_is_cancelled_twice(policy):
+    lines, ends = Lines(), []
+    async with lines.client(on_disconnect_send=policy) as (client, count):
+        client.on(Disconnected, ends.append)
+        receipt = await client.send("behind", receipt=True)
+        for _ in range(2):
+            client._background.cancel()
+            await asyncio.sleep(0)
+        await asyncio.wait([client._background])
+        with pytest.raises(asyncio.CancelledError) as raised:
+            client._background.result()
+        client._background = None
+    assert [event.reason.kind for event in ends] == ["rotation", "shutdown"]
+    assert isinstance(receipt.exception(), fastws.errors.NotSent)
+    old, new = (list(event.unsent) for event in ends)
+    left = [each.message[:5] for each in (*old, *(new or raised.value.unsent))]
+    assert left == [*(f"{number:05}" for number in range(count - len(left) + 1, count)), "behin"]
+    assert len(left) > 2

@@ -8,6 +8,7 @@ import pytest
 
 import fastws
 import fastws.sync
+from daemons import free_ports
 from fastws.events import Ready
 from fastws.testing import Echo, Expect, Send, Server
 from peers import CLOSE, PATIENCE, Gate, Peer, close, text
@@ -69,6 +70,27 @@ def test_a_client_that_is_not_ready_in_time_is_stopped():
         gate.open()
         assert not client.is_running
         assert not client_threads()
+
+
+def test_a_client_that_is_not_ready_in_time_says_what_failed():
+    (port,) = free_ports(1)
+    client = client_of(f"ws://127.0.0.1:{port}/", retry=fastws.FixedDelay(0.01))
+    with pytest.raises(
+        TimeoutError, match=r"not ready within 0\.3 s; the last attempt: .* connection refused"
+    ) as raised:
+        client.start(timeout=0.3)
+    assert isinstance(raised.value.__cause__, fastws.ConnectError)
+    assert raised.value.__cause__.kind == "refused"
+    assert str(raised.value).count(client.uri) == 1
+
+
+def test_a_stream_of_a_client_that_does_not_run_says_so(plain):
+    client = client_of(plain.url("/echo"))
+    stream = client.stream()
+    with pytest.raises(TimeoutError, match="no message came in time: the client does not run; use `with client:`"):
+        stream.recv(timeout=0.01)
+    with client, pytest.raises(TimeoutError, match=r"no message came in time$"):
+        stream.recv(timeout=0.01)
 
 
 def test_run_ends_at_its_deadline(plain):

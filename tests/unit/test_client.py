@@ -1,6 +1,8 @@
 """The client's life on wires in memory and a made-up clock (client.py, session.py)."""
 
 import asyncio
+import gc
+import weakref
 
 import pytest
 
@@ -400,5 +402,51 @@ def test_an_acknowledgement_that_comes_between_restoring_and_ready_counts():
         assert await client.stream().recv() == "ack"
         await client.shutdown()
         await running
+
+    run_virtual(main())
+
+
+@pytest.mark.parametrize("begins", ["never", "later"])
+@pytest.mark.parametrize("kind", ["one line", "two lines"])
+def test_a_stream_that_waits_for_a_client_that_does_not_run_is_named(kind, begins, caplog):
+    async def main():
+        connector = MemoryConnector()
+        options = {"connector": connector, "config": QUIET}
+        uri = "ws://venue.example/feed"
+        client = (
+            fastws.WebSocketClient(uri, **options)
+            if kind == "one line"
+            else fastws.RedundantClient(uri, 2, key=str, **options)
+        )
+        with client.stream() as stream, client.stream():
+            await asyncio.sleep(60)
+            assert caplog.messages == []  # nobody waits
+            reading = asyncio.create_task(stream.recv())
+            if begins == "later":
+                await asyncio.sleep(1)
+                async with client:
+                    connector.wires[0].deliver("hello")
+                    assert await reading == "hello"
+                    await asyncio.sleep(10)
+            else:
+                await asyncio.sleep(60)
+                reading.cancel()
+                await asyncio.wait([reading])
+        said = [message for message in caplog.messages if "the client does not run" in message]
+        assert len(said) == (begins == "never")
+        assert not said or "a stream waits, and the client does not run: use `async with client:`" in said[0]
+
+    run_virtual(main())
+
+
+def test_a_client_that_never_ran_is_not_kept_by_what_looks_after_it():
+    async def main():
+        client = client_of(MemoryConnector())
+        client.stream().close()
+        gone = weakref.ref(client)
+        del client
+        gc.collect()
+        assert gone() is None
+        await asyncio.sleep(10)
 
     run_virtual(main())

@@ -110,6 +110,18 @@ def test_a_uri_that_is_no_string_is_a_type_error(uri):
         ({"proxy_headers": {"X": "a\nb"}}, ValueError, "proxy_headers: .*control character"),
         ({"proxy_tls": True}, TypeError, "proxy_tls must be a TlsConfig"),
         ({"proxy_headers": {"X": 1}}, TypeError, "proxy_headers is a mapping"),
+        ({"proxy_headers": {"X": "1"}}, ValueError, "proxy_headers is for a proxy, and there is none: give proxy= too"),
+        ({"proxy_tls": "webpki"}, ValueError, "proxy_tls is for a proxy, and there is none: give proxy= too"),
+        (
+            {"proxy": "http://user:hunter2@h:1", "proxy_tls": "webpki"},
+            ValueError,
+            r"proxy_tls is for a proxy with https://, and http://\S*h:1\S* is none; leave it out",
+        ),
+        (
+            {"proxy": "socks5h://h:1", "proxy_headers": {"X": "1"}},
+            ValueError,
+            "proxy_headers is for a proxy with http:// or https://, and socks5h://h:1 is none",
+        ),
         ({"open_timeout": -1}, ValueError, "open_timeout must be more than 0 seconds, or None"),
         ({"ping_interval": float("inf")}, ValueError, "or None to leave it off"),
         ({"max_send_queue": 0}, ValueError, "max_send_queue must be at least 1; not 0"),

@@ -79,11 +79,11 @@ def test_exceptions_are_also_what_python_would_raise(exception, base):
         (info(cause=errors.FastwsError("the peer hung up")), "the peer hung up"),
         (
             info(1000, "bye", "remote", None, errors.Close(1000, "bye"), errors.Close(1000, "")),
-            "received 1000 bye; then sent 1000",
+            'received 1000 "bye"; then sent 1000',
         ),
         (
             info(1000, "", "local", None, errors.Close(1000, ""), errors.Close(1000, "done")),
-            "received 1000; after we sent 1000 done",
+            'received 1000; after we sent 1000 "done"',
         ),
         (
             info(1006, "", "local", errors.ProtocolError("bad"), None, errors.Close(1002, "bad")),

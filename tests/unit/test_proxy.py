@@ -232,7 +232,7 @@ def test_without_an_event_loop_a_function_is_a_plain_one():
     async def coroutine(uri):
         raise AssertionError("not run")
 
-    io = _BlockingIo(1.0, background=False)
+    io = _BlockingIo(1.0, lambda _: pytest.fail("nothing is opened"))
     target = Target.parse("ws://feed/")
     assert finish(proxy.choose(lambda uri: "http://p:1", target, io)) == Proxy("http", "p", 1)
     with pytest.raises(TypeError, match=r"the function given as proxy= is async, .* plain function"):

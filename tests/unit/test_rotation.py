@@ -6,7 +6,7 @@ import gc
 import pytest
 
 import fastws
-from fastws.errors import DialError, InvalidStatus
+from fastws.errors import DialError, InvalidStatus, SendQueueFull
 from fastws.events import Connected, Connecting, Disconnected, Error, Ready
 from fastws.extensions import Extension
 from fastws.handshakes import Handshaker
@@ -492,3 +492,39 @@ def test_an_end_while_the_old_connection_still_closes_leaves_nothing(ends):
         assert [type(item).__name__ async for item in stream] == ["Message", "Down"]
 
     run_virtual(main())  # which fails if a task is left
+
+
+@pytest.mark.parametrize("times", [2, 3])
+@pytest.mark.parametrize("moment", ["at the change", "while it closes"])
+def test_what_the_old_connection_was_sending_is_told_though_the_end_is_cancelled_once_more(moment, times):
+    class NeverSent(ClosesSlowly.Wire):
+        def send_nowait(self, message, text=None):
+            raise SendQueueFull("no room")
+
+        async def send(self, message, text=None):
+            await asyncio.sleep(10 * AGE)
+
+    class Connector(ClosesSlowly):
+        Wire = NeverSent
+
+    async def main():
+        connector = Connector()
+        client = client_of(connector, message_key=str, config=CONFIG.replace(on_disconnect_send="keep"))
+        stream, told = client.stream(markers=True), []
+        client.on(Disconnected, told.append)
+        await client.send("order")
+        running = asyncio.create_task(client.run())
+        if moment == "at the change":
+            client.on(Ready, lambda event: event.generation == 2 and running.cancel())
+        await changed(connector, client)
+        for _ in range(times):
+            running.cancel()
+            await asyncio.sleep(0.001)
+        with pytest.raises(asyncio.CancelledError):
+            await running
+        assert [event.reason.kind for event in told] == ["rotation", "shutdown"]
+        assert [(each.message, each.outcome) for each in told[0].unsent] == [("order", "maybe_sent")]
+        assert not any(wire.is_open for wire in connector.wires)
+        assert [type(item).__name__ async for item in stream] == ["Message", "Down"]
+
+    run_virtual(main())

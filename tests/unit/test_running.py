@@ -13,7 +13,7 @@ from fastws.errors import (
 )
 from fastws.handshakes import Handshaker
 from virtual_time import run_virtual
-from wires import QUIET, Failing, MemoryConnector, cancelled_inside, client_of, refused
+from wires import QUIET, URI, Failing, MemoryConnector, cancelled_inside, client_of, refused
 
 
 def test_async_with_raises_what_makes_ready_impossible_and_not_twice():
@@ -296,5 +296,18 @@ def test_a_second_run_begins_without_an_outage_and_with_a_first_connection_that_
         connector.script = [refused()]
         with pytest.raises(RetriesExhausted, match="exit_on_first_failure"):
             await client.run()
+
+    run_virtual(main())
+
+
+@pytest.mark.parametrize("kind", ["one line", "two lines"])
+def test_with_and_await_say_that_it_is_async_with(kind):
+    async def main():
+        client = client_of(MemoryConnector()) if kind == "one line" else fastws.RedundantClient(URI, 2, key=str)
+        with pytest.raises(TypeError, match=r"Client is asynchronous: write `async with client:`"):
+            with client:
+                pytest.fail("it does not begin")
+        with pytest.raises(TypeError, match=r"Client is not awaited: write `async with client:`, or `await client.run"):
+            await client
 
     run_virtual(main())

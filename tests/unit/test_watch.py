@@ -2,9 +2,12 @@
 
 import asyncio
 
+import pytest
+
 import fastws
 from fastws.errors import (
     DataTimeout,
+    KeepaliveTimeout,
     ReceiveTimeout,
 )
 from fastws.events import (
@@ -93,5 +96,27 @@ def test_a_stream_made_late_that_nobody_reads_is_named_too(caplog):
             await asyncio.sleep(12)
             assert any("was not read for" in record.getMessage() for record in caplog.records)
             stream.close()
+
+    run_virtual(main())
+
+
+@pytest.mark.parametrize("after", [19.9, 20.0, 20.02])
+def test_a_silence_has_one_name_whichever_timer_finds_it(after):
+    kind = "keepalive" if after < 20 else "receive_timeout"
+
+    async def main():
+        connector, seen = MemoryConnector(), []
+        client = client_of(connector, config=fastws.ClientConfig(receive_timeout=20))
+        client.on(Disconnected, seen.append)
+        async with client:
+            await asyncio.sleep(after)
+            connector.wires[0].keepalive_lost()
+            await asyncio.sleep(0.001)
+        reason = seen[0].reason
+        assert reason.kind == kind
+        if kind == "receive_timeout":
+            assert isinstance(reason.cause, ReceiveTimeout)
+            assert isinstance(reason.cause.__cause__, KeepaliveTimeout)
+            assert str(reason).endswith(f"nothing received for {after:.3g} s (receive_timeout is 20 s)")
 
     run_virtual(main())

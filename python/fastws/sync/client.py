@@ -304,11 +304,22 @@ class WebSocketClient(Sending):
             timeout: Seconds (or a ``timedelta``) to wait; None for no limit.
 
         Raises:
-            TimeoutError: It is not ready within ``timeout``; it goes on.
+            TimeoutError: It is not ready within ``timeout``; it goes on. Its text and ``__cause__`` have the failure of
+                the last attempt, if one has failed.
             ClientError, ConnectError, …: The client is over; the cause.
             NotConnected: It does not run.
         """
-        self._thread.wait_for(timeout, "the client was not ready", self._thread.client.wait_ready)
+        try:
+            self._thread.wait_for(timeout, "the client was not ready", self._thread.client.wait_ready)
+        except TimeoutError as error:
+            if type(error) is not TimeoutError or error.__cause__ is None:
+                raise  # the client's end; or a callback holds its thread
+            known = self.snapshot()
+            last = known.last_error
+            if last is None or (known.attempts <= 1 and known.status is not Status.RECONNECTING):
+                raise
+            why = (str(last) or type(last).__name__).removeprefix(f"{self.uri}: ")
+            raise TimeoutError(f"{error}; the last attempt: {why}") from last
 
     wait_connected = wait_ready
 

@@ -310,7 +310,8 @@ class Stream(Generic[T]):
                 carrier.want, carrier.asked = want, True
             (self._thread.ask if deadline == 0 else self._thread.nudge)(carrier.serve)
             if not carrier.bell.acquire(timeout=_left(deadline)):
-                raise TimeoutError("no message came in time")
+                why = "" if self._thread.is_running else ": the client does not run; use `with client:`, or start()"
+                raise TimeoutError(f"no message came in time{why}")
             if self._got_at is not None:
                 self._got_at = time.monotonic()
         finally:

@@ -35,6 +35,8 @@ pub struct Config {
     pub role: Role,
     /// Granularity of delivery.
     pub delivery: Delivery,
+    /// Control frames are delivered between messages, as `Delivery::Frames` does it; they are acted upon nevertheless.
+    pub controls: bool,
     /// RSV bits, RSV1 being 4, that the peer may set on data frames; for `Delivery::Frames`. They belong to an extension
     /// that looks at the frames when they were delivered: with any, what text is on the wire is not known, nor checked.
     pub reserved_bits: u8,
@@ -64,6 +66,7 @@ impl Config {
         Self {
             role,
             delivery: Delivery::Messages,
+            controls: false,
             reserved_bits: 0,
             limits: Limits::default(),
             max_send_bytes: MAX_SEND_BYTES,

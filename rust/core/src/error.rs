@@ -144,6 +144,8 @@ pub enum Limit {
         size: u64,
         /// Of so many bytes.
         compressed: usize,
+        /// Allowed: times those.
+        limit: usize,
     },
     /// Memory for a payload could not be had.
     Memory {
@@ -246,10 +248,11 @@ impl fmt::Display for Limit {
                 write!(f, "a message in more than {limit} fragments is over the limit (max_fragments)")
             }
             Self::Head { what, limit } => write!(f, "the HTTP header block is over the limit of {limit} {what}"),
-            Self::Ratio { size, compressed } => {
+            Self::Ratio { size, compressed, limit } => {
                 write!(
                     f,
-                    "a message of {compressed} compressed bytes became {size} and more, over the limit (max_ratio)"
+                    "a message of {compressed} compressed bytes became {size} or more, over the limit of {limit} times \
+                     (max_ratio)"
                 )
             }
             Self::Memory { size } => write!(f, "no memory for a payload of {size} bytes"),

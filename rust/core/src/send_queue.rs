@@ -116,6 +116,15 @@ impl SendQueue {
         self.end_frame(ends_message);
     }
 
+    /// Takes note that a whole data frame was written that was never queued; nothing waits.
+    #[inline]
+    pub fn passed(&mut self, count: usize) {
+        debug_assert!(self.is_empty() && !self.is_mid_frame());
+        self.written += count as u64;
+        self.frame_start = self.written;
+        self.is_begun = false;
+    }
+
     /// Queues a Ping or Pong.
     ///
     /// # Errors

@@ -14,7 +14,7 @@ pub struct Unit {
     pub fin: bool,
     /// RSV bits of the frame, RSV1 being 4; always 0 for messages.
     pub rsv: u8,
-    /// Every byte is below 0x80. Exact for text, always false for binary.
+    /// Every byte is below 0x80. Exact for text, always false for binary, and where RSV bits are admitted.
     pub ascii: bool,
 }
 

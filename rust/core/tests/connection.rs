@@ -42,6 +42,56 @@ fn a_client_masks_each_frame_with_a_key_of_its_own() {
 }
 
 #[test]
+fn what_is_sent_past_the_queue_is_as_if_it_was_queued() {
+    for (role, taken) in ROLES.into_iter().flat_map(|role| [0, 1, 5, 200, usize::MAX].map(|taken| (role, taken))) {
+        let (mut queued, mut end) = (End::open(quiet(role)), End::open(quiet(role)));
+        let payload = [b'x'; 300];
+        for number in 0..3 {
+            queued.conn.send(Opcode::Binary, &payload[..299 + number % 2]).unwrap();
+            queued.write_all();
+            let mut wire = Vec::new();
+            let write = |frame: &[u8]| {
+                wire.extend_from_slice(&frame[..taken.min(frame.len())]);
+                wire.len()
+            };
+            assert_eq!(end.conn.send_past_queue(Opcode::Binary, &payload[..299 + number % 2], write), Ok(true));
+            assert_eq!(end.conn.wants_write(), taken != usize::MAX, "{taken}");
+            wire.extend(end.write_all());
+            let frames = frames_of(role, &wire);
+            assert_eq!(frames.len(), 1);
+            assert_eq!(frames[0].1, &payload[..299 + number % 2]);
+            assert_eq!(end.conn.stats(), queued.conn.stats());
+            assert_eq!(end.conn.accepted_messages(), queued.conn.accepted_messages());
+        }
+        // One in fragments is queued behind it, and written in part.
+        end.conn.send_fragment(Opcode::Text, b"begun", false).unwrap();
+        end.write(2);
+        let refused = |_: &[u8]| panic!("nothing passes a message that was begun");
+        assert_eq!(end.conn.send_past_queue(Opcode::Text, b"no", refused), Ok(false));
+        end.conn.send_fragment(Opcode::Text, b"", true).unwrap();
+        end.write_all();
+        assert_eq!(end.conn.send_past_queue(Opcode::Text, b"yes", <[u8]>::len), Ok(true));
+    }
+}
+
+#[test]
+fn what_may_not_pass_the_queue_is_left_to_it() {
+    let nowhere = |_: &[u8]| panic!("nothing is to be written");
+    let mut end = End::open(quiet(Role::Client));
+    assert_eq!(end.conn.send_past_queue(Opcode::Text, &[b'x'; 513], nowhere), Ok(false));
+    end.conn.send(Opcode::Text, b"waits").unwrap();
+    assert_eq!(end.conn.send_past_queue(Opcode::Text, b"x", nowhere), Ok(false));
+    end.write_all();
+    end.conn.pong(b"waits").unwrap();
+    assert_eq!(end.conn.send_past_queue(Opcode::Text, b"x", nowhere), Ok(false));
+    end.write_all();
+    end.close(1000, "");
+    assert_eq!(end.conn.send_past_queue(Opcode::Text, b"x", nowhere), Ok(false), "Close waits to be written");
+    end.write_all();
+    assert_eq!(end.conn.send_past_queue(Opcode::Text, b"x", nowhere), Err(Misuse::Closing));
+}
+
+#[test]
 fn fragments_are_sent_in_order_and_nothing_but_control_frames_between_them() {
     for role in ROLES {
         let mut end = End::open(quiet(role));

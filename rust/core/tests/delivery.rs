@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::{Buf, End, Item, binary, close_payload, data, frame, ping, quiet};
+use common::{Buf, End, Item, binary, close_payload, data, frame, ping, quiet, text};
 use fastws_core::limits::RESERVE_AHEAD;
 use fastws_core::{Cause, Config, Connection, Delivery, Opcode, Role, State, Violation};
 use proptest::prelude::*;
@@ -109,6 +109,32 @@ fn frames_are_delivered_as_they_are_control_frames_too() {
             ];
             assert_eq!(end.items(), expected, "{sizes:?}");
             assert_eq!(end.sent_closes(), [close_payload(1000, "")], "they are still acted upon");
+        }
+    }
+}
+
+#[test]
+fn control_frames_are_delivered_between_messages_if_they_are_wanted() {
+    for role in ROLES {
+        for sizes in [&[][..], &[1], &[2, 5]] {
+            let mut end = End::open(Config { controls: true, ..quiet(role) });
+            let frames = [
+                frame(role, 0x81, b"first"),
+                frame(role, 0x01, b"a"),
+                frame(role, 0x89, b"p"),
+                frame(role, 0x80, b"b"),
+                frame(role, 0x88, b"\x03\xe8"),
+            ];
+            end.feed_in(&frames.concat(), sizes);
+            let expected = [
+                text("first"),
+                ping(b"p"),
+                data(Opcode::Ping, true, b"p"),
+                text("ab"),
+                data(Opcode::Close, true, b"\x03\xe8"),
+                Item::Over,
+            ];
+            assert_eq!(end.items(), expected, "{sizes:?}");
         }
     }
 }

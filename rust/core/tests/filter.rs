@@ -501,11 +501,11 @@ fn bits_that_are_admitted_come_with_frames_whose_text_is_not_looked_at() {
                 frame(role, 0xc1, b"\xff\xfe"),
                 frame(role, 0x41, b"\xff"),
                 frame(role, 0x90, b"\xc3"),
-                frame(role, 0x81, b"plain"),
+                frame(role, 0x81, "plän".as_bytes()),
             ];
             end.feed_in(&wire.concat(), sizes);
             let expected = [(Opcode::Text, true, 4, &b"\xff\xfe"[..]), (Opcode::Text, false, 4, b"\xff")];
-            let rest = [(Opcode::Continuation, true, 1, &b"\xc3"[..]), (Opcode::Text, true, 0, b"plain")];
+            let rest = [(Opcode::Continuation, true, 1, &b"\xc3"[..]), (Opcode::Text, true, 0, "plän".as_bytes())];
             let items = expected.iter().chain(&rest).map(|&(opcode, fin, rsv, payload)| Item::Data {
                 opcode,
                 fin,

@@ -29,7 +29,13 @@ impl Budget {
 
     /// A new run begins.
     pub fn begin(&mut self) {
-        self.start = clock::monotonic();
+        self.begin_at(clock::monotonic());
+    }
+
+    /// The same, where the time is known.
+    #[inline]
+    pub fn begin_at(&mut self, now: Nanos) {
+        self.start = now;
         self.looked = self.start;
         self.left = self.step;
     }

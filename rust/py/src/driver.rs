@@ -33,12 +33,12 @@ const TURN_BUDGET: Nanos = 500_000;
 pub(crate) const COALESCE: usize = 64 << 10;
 
 impl Conn {
-    /// The descriptor is ready.
-    pub(crate) fn on_ready(slf: &Bound<'_, Self>, ready: Ready) -> PyResult<()> {
+    /// The descriptor is ready, `now`.
+    pub(crate) fn on_ready(slf: &Bound<'_, Self>, ready: Ready, now: Nanos) -> PyResult<()> {
         let this = slf.get();
         {
             let mut inner = this.inner.borrow_mut();
-            inner.run.begin();
+            inner.run.begin_at(now);
             if ready.hangup {
                 inner.hung_up();
             }
@@ -107,7 +107,11 @@ impl Conn {
     /// A moment that was waited for has come, `lag` ago.
     pub(crate) fn on_timer(slf: &Bound<'_, Self>, lag: Nanos) -> PyResult<()> {
         // What has arrived is read before silence is judged.
-        slf.get().inner.borrow_mut().run.begin();
+        {
+            let mut inner = slf.get().inner.borrow_mut();
+            inner.run.begin();
+            inner.told_by = Nanos::MAX;
+        }
         Self::receive(slf)?;
         slf.get().inner.borrow_mut().tick(slf.py(), clock::monotonic(), lag);
         Self::handle_events(slf)?;
@@ -290,7 +294,12 @@ impl Conn {
                     (Some(a), Some(b)) => Some(a.min(b)),
                     (a, b) => a.or(b),
                 };
-                hub.set_deadline(token, deadline);
+                if let Some(deadline) = deadline
+                    && deadline < inner.told_by
+                {
+                    inner.told_by = deadline;
+                    hub.set_deadline(token, Some(deadline));
+                }
             }
             let ended = inner.fd < 0 && inner.phase != Phase::New && !std::mem::replace(&mut inner.ended, true);
             let is_owed = inner.broken.is_some() || inner.has_failed_in_python();
@@ -419,8 +428,8 @@ impl Conn {
         }
     }
 
-    /// Writes what a call queued: at once if it is the first of the turn and nobody collects, else at the turn's end.
-    /// True: the queue is above its limit.
+    /// Writes what a call queued: at once if it is the first of the turn, as far as is known, and nobody collects, else at
+    /// the turn's end. True: the queue is above its limit.
     #[inline]
     pub(crate) fn after_send(slf: &Bound<'_, Self>) -> PyResult<bool> {
         let this = slf.get();
@@ -433,8 +442,10 @@ impl Conn {
             if !inner.blocked {
                 let queued = inner.core.queued_bytes();
                 if inner.sent_turn != turn && inner.corks == 0 {
-                    inner.sent_turn = turn;
-                    first = true;
+                    first = hub.get().awaits_turn_end();
+                    if first {
+                        inner.sent_turn = turn;
+                    }
                     flushed = true;
                     inner.flush();
                 } else if queued >= COALESCE || queued > inner.settings.write_high {

@@ -30,6 +30,7 @@ use busy::Verdict;
 use look::DISPATCH_BUDGET;
 use registry::{Entry, State};
 pub use registry::{Mail, Token};
+use turns::Lone;
 
 /// Seconds: what a loop's timer may be too early by, at most.
 const COARSE: f64 = 0.001;
@@ -56,6 +57,8 @@ pub struct Hub {
     /// Somebody who was woken in this call of the loop's waits for its next turn.
     owes_turn: Cell<bool>,
     turn_end_scheduled: Cell<bool>,
+    /// How often turns end that had one send of each connection at most.
+    lone: Lone,
     /// `_on_turn_end` of this hub, for `call_soon`, while it has connections: a cycle that ends with the last of them.
     turn_end: RefCell<Option<Py<PyAny>>>,
     /// The handle of the loop's own timer, where nobody watches the poller's.
@@ -115,6 +118,7 @@ impl Hub {
                 verdict: Cell::new(Verdict::Silent),
                 owes_turn: Cell::new(false),
                 turn_end_scheduled: Cell::new(false),
+                lone: Lone::default(),
                 turn_end: RefCell::new(None),
                 timer: RefCell::new(None),
                 soon_scheduled: Cell::new(false),
@@ -510,8 +514,7 @@ impl Hub {
         if slf.get().is_forked() {
             return Ok(());
         }
-        slf.get().turn_end_scheduled.set(false);
-        Self::flush(slf)
+        Self::end_turn(slf)
     }
 
     fn _on_empty(slf: &Bound<'_, Self>) -> PyResult<()> {

@@ -355,6 +355,12 @@ impl Ring {
         self.store.borrow().streams()
     }
 
+    /// Whether somebody waits for what comes next in a stream.
+    #[getter]
+    fn is_awaited(&self) -> bool {
+        self.store.borrow().is_awaited()
+    }
+
     /// Whether there is no room, so that reading waits.
     #[getter]
     fn is_full(&self) -> bool {

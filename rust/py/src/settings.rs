@@ -87,6 +87,7 @@ impl Settings {
             _ => Delivery::Messages,
         };
         config.delivery = delivery;
+        config.controls = get("delivery")?.extract::<&str>()? == "messages and controls";
         config.reserved_bits = get("rsv")?.extract()?;
         config.deflate = get("deflate")?.extract::<Option<Deflate>>()?.map(Deflate::read);
         if let Some((terms, _)) = &config.deflate {

@@ -93,6 +93,10 @@ impl Sink for QueueSink<'_, '_> {
                 self.takes_slices = false;
                 self.queue.push_fragment(self.py, unit, payload)
             }
+            Delivery::Messages | Delivery::Mixed if unit.opcode.is_control() => {
+                // Slices stay at the end of the queue: what came before becomes objects first.
+                self.queue.settle(self.py).map(|()| self.push_piece(unit, fastws_core::PayloadBuf::as_slice(&payload)))
+            }
             Delivery::Messages | Delivery::Mixed => self.queue.push_assembled(self.py, unit, payload),
             Delivery::Fragments | Delivery::Frames => {
                 self.push_piece(unit, fastws_core::PayloadBuf::as_slice(&payload));

@@ -8,7 +8,7 @@ use std::io;
 use fastws_core::connection::StreamEnd;
 use fastws_core::filter::{Direction, WorkDone};
 use fastws_core::handshake::Response;
-use fastws_core::{Nanos, PayloadBuf, State};
+use fastws_core::{Misuse, Nanos, Opcode, PayloadBuf, State};
 use pyo3::prelude::*;
 
 use crate::address::Address;
@@ -18,6 +18,7 @@ use crate::extras::{receive, receive_raw, send};
 use crate::hub::{Hub, Token};
 use crate::poller::Interest;
 use crate::sink::QueueSink;
+use crate::syscall::send_two;
 use crate::tls::Tls;
 use crate::view::PinnedBuffer;
 use crate::{buffers, clock, fault, payload};
@@ -91,6 +92,27 @@ impl Inner {
         }
     }
 
+    /// Queues a message, in storage of the thread's.
+    #[inline]
+    pub(crate) fn accept(&mut self, opcode: Opcode, payload: &[u8], compress: Option<bool>) -> Result<(), Misuse> {
+        self.lend_for_sending(payload.len());
+        let outcome = self.core.send_as(opcode, payload, compress);
+        if outcome.is_err() {
+            self.take_back_storage();
+        }
+        outcome
+    }
+
+    /// Queues a fragment of a message.
+    pub(crate) fn accept_fragment(&mut self, opcode: Opcode, payload: &[u8], fin: bool) -> Result<(), Misuse> {
+        self.lend_for_sending(payload.len());
+        let outcome = self.core.send_fragment(opcode, payload, fin);
+        if outcome.is_err() {
+            self.take_back_storage();
+        }
+        outcome
+    }
+
     /// Gives the send queue storage, if it has none: it is about to take a message of so many bytes.
     #[inline]
     pub(crate) fn lend_for_sending(&mut self, size: usize) {
@@ -110,8 +132,46 @@ impl Inner {
         }
     }
 
+    /// Whether what is sent is the first of this turn, as far as is known, and nobody collects.
+    #[inline]
+    pub(crate) fn leaves_at_once(&self, turn: u64) -> bool {
+        self.sent_turn != turn && self.corks == 0 && !self.blocked
+    }
+
+    /// Sends a small message to a plain socket without queueing it, if nothing is in its way. True: the kernel took it;
+    /// false: what it did not take is queued; none: nothing was done.
+    #[inline]
+    pub(crate) fn send_past_queue(&mut self, opcode: Opcode, payload: &[u8]) -> Option<bool> {
+        let is_plain = self.tls.is_none() && self.extras.as_ref().is_none_or(|extras| !extras.is_by_wire());
+        if !is_plain || self.broken.is_some() || self.fd < 0 {
+            return None;
+        }
+        let (fd, mut whole) = (self.fd, false);
+        let write = |frame: &[u8]| {
+            // An error strikes again where what is queued is written.
+            let sent = send_two(fd, frame, &[]).unwrap_or(0);
+            whole = sent == frame.len();
+            sent
+        };
+        let done = self.core.send_past_queue(opcode, payload, write);
+        // What is refused is refused again.
+        if !matches!(done, Ok(true)) {
+            return None;
+        }
+        self.writes += 1;
+        Some(whole)
+    }
+
     /// Writes what is to be written, as far as the kernel takes it.
+    #[inline]
     pub(crate) fn flush(&mut self) {
+        // TLS has what the core does not know of.
+        if self.core.wants_write() || self.tls.is_some() || self.core.queue_mut().has_storage() {
+            self.write_out();
+        }
+    }
+
+    fn write_out(&mut self) {
         if self.blocked || self.broken.is_some() || self.fd < 0 || matches!(self.phase, Phase::New | Phase::Tcp) {
             return;
         }

@@ -102,7 +102,7 @@ def test_fault_05_a_close_is_no_confirmation():
     error = failed(AuthHandshaker(TOKEN), answer=lambda _: closed(4401, "token expired"))
     assert isinstance(error, AuthFailed)
     assert (error.kind, error.code, error.is_retryable) == ("auth_failed", 4401, False)
-    assert "4401 token expired" in str(error)
+    assert '4401 "token expired"' in str(error)
 
 
 @pytest.mark.parametrize("code", [1000, 1006, 1012, 4000])

@@ -513,7 +513,7 @@ impl<B: PayloadBuf> Connection<B> {
             _ => close = Some(Close::parse(payload)?),
         }
         let mut flow = Flow::Continue;
-        if self.config.delivery == Delivery::Frames {
+        if self.config.delivery == Delivery::Frames || self.config.controls {
             let unit = Unit { opcode: header.opcode, fin: true, rsv: 0, ascii: false };
             let mut copy = sink.lend(unit, payload.len()).map_err(|_| crate::Limit::Memory { size: payload.len() })?;
             copy.extend(payload);

@@ -6,6 +6,7 @@ use crate::config::Role;
 use crate::error::{Error, Misuse};
 use crate::filter::{Direction, FilterFrame, Filtered, Work};
 use crate::frame::{Header, MAX_HEADER, Opcode, encode};
+use crate::mask::mask_into;
 use crate::sink::{PayloadBuf, Sink};
 use crate::state::State;
 
@@ -32,6 +33,44 @@ impl<B: PayloadBuf> Connection<B> {
             return Err(Misuse::FragmentOrder);
         }
         self.send_frame(opcode, opcode, true, payload, compress)
+    }
+
+    /// Sends a small whole message past the queue, where nothing waits in it: `write` is given the frame, and tells how many
+    /// bytes of it were written; the others are queued. False: nothing was done, it is to be sent by [`Connection::send`].
+    ///
+    /// # Errors
+    /// As [`Connection::send`].
+    #[inline]
+    pub fn send_past_queue(
+        &mut self,
+        opcode: Opcode,
+        payload: &[u8],
+        write: impl FnOnce(&[u8]) -> usize,
+    ) -> Result<bool, Misuse> {
+        let is_plain = self.sending.is_none() && self.filter.is_none() && !self.wants_write();
+        if payload.len() > PAST_QUEUE || !is_plain {
+            return Ok(false);
+        }
+        self.may_send(payload.len())?;
+        let (key, header) = self.header(opcode, true, 0, payload.len());
+        let (mut head, mut bytes) = ([0; MAX_HEADER], [0; MAX_HEADER + PAST_QUEUE]);
+        let used = encode(&header, &mut head);
+        bytes[..MAX_HEADER].copy_from_slice(&head);
+        let frame = &mut bytes[..used + payload.len()];
+        match key {
+            Some(key) => mask_into(&mut frame[used..], payload, key, 0),
+            None => frame[used..].copy_from_slice(payload),
+        }
+        self.count_frame(true, payload.len());
+        let sent = write(frame);
+        if sent == frame.len() {
+            self.stats.bytes_sent += sent as u64;
+            self.queue.passed(sent);
+        } else {
+            self.queue.push_data(frame, &[], None, true);
+            self.wrote(sent);
+        }
+        Ok(true)
     }
 
     /// Queues one fragment of a message. The first one begins the message, `fin` ends it; until then no other data
@@ -132,14 +171,25 @@ impl<B: PayloadBuf> Connection<B> {
     }
 
     fn push_frame(&mut self, frame: FilterFrame, payload: &[u8]) {
-        let key = (self.config.role == Role::Client).then(|| (self.config.mask_key)());
-        let header = Header { opcode: frame.opcode, fin: frame.fin, rsv: frame.rsv, key, length: payload.len() as u64 };
+        let (key, header) = self.header(frame.opcode, frame.fin, frame.rsv, payload.len());
         let mut bytes = [0; MAX_HEADER];
         let used = encode(&header, &mut bytes);
         self.queue.push_data(&bytes[..used], payload, key, frame.fin);
+        self.count_frame(frame.fin, payload.len());
+    }
+
+    /// The header of a data frame, with a new key where frames are masked.
+    #[inline]
+    fn header(&self, opcode: Opcode, fin: bool, rsv: u8, length: usize) -> (Option<[u8; 4]>, Header) {
+        let key = (self.config.role == Role::Client).then(|| (self.config.mask_key)());
+        (key, Header { opcode, fin, rsv, key, length: length as u64 })
+    }
+
+    #[inline]
+    fn count_frame(&mut self, fin: bool, payload: usize) {
         self.stats.frames_sent += 1;
-        self.stats.messages_sent += u64::from(frame.fin);
-        self.stats.payload_sent += payload.len() as u64;
+        self.stats.messages_sent += u64::from(fin);
+        self.stats.payload_sent += payload as u64;
     }
 
     fn send_filtered(&mut self, frame: FilterFrame, opcode: Opcode, payload: Vec<u8>) -> Result<(), Misuse> {
@@ -292,3 +342,7 @@ impl<B: PayloadBuf> Connection<B> {
 
 /// The longest control frame that we send: two bytes, a key, 125 bytes.
 pub(super) const MAX_CONTROL: usize = MAX_HEADER + 125;
+
+/// The longest payload that leaves past the queue: what is copied and masked where it would also be copied into the ring,
+/// on the stack.
+const PAST_QUEUE: usize = 512;

@@ -48,6 +48,7 @@ pub(super) struct Inflating {
     fin: bool,
     limit: usize,
     allowed: usize,
+    max_ratio: usize,
     used: usize,
     /// Of which `have` bytes are there.
     output: Vec<u8>,
@@ -94,7 +95,7 @@ impl Inflater {
         if fin {
             input.extend_from_slice(&TAIL);
         }
-        Inflating { input, fin, limit, allowed, used: 0, output: Vec::new(), have: 0, finals: 0 }
+        Inflating { input, fin, limit, allowed, max_ratio, used: 0, output: Vec::new(), have: 0, finals: 0 }
     }
 
     /// Inflates a frame to its end.
@@ -126,7 +127,7 @@ impl Inflater {
     fn inflate(&mut self, frame: &mut Inflating, pause: usize) -> Result<Option<Vec<u8>>, Error> {
         let (bits, window) = (self.window_bits, &self.window);
         let stream = &mut self.live.get_or_insert_with(|| live_behind(bits, window.last())).stream;
-        let Inflating { input, limit, allowed, used, output, have, finals, .. } = frame;
+        let Inflating { input, limit, allowed, max_ratio, used, output, have, finals, .. } = frame;
         let most = (*limit).min(*allowed);
         loop {
             if *have == output.len() {
@@ -146,7 +147,7 @@ impl Inflater {
             *used += (stream.total_in() - before_in) as usize;
             *have += (stream.total_out() - before_out) as usize;
             if *have > most {
-                return Err(self.too_much(*have as u64, *limit, *allowed));
+                return Err(self.too_much(*have as u64, *limit, *allowed, *max_ratio));
             }
             match status {
                 Err(_) => {
@@ -175,12 +176,12 @@ impl Inflater {
         Ok(Some(std::mem::take(output)))
     }
 
-    fn too_much(&self, have: u64, limit: usize, allowed: usize) -> Error {
+    fn too_much(&self, have: u64, limit: usize, allowed: usize, max_ratio: usize) -> Error {
         let size = have + self.became as u64;
         if limit <= allowed {
             return Limit::Message { size, limit: limit.saturating_add(self.became) }.into();
         }
-        Limit::Ratio { size, compressed: self.came }.into()
+        Limit::Ratio { size, compressed: self.came, limit: max_ratio }.into()
     }
 }
 

@@ -392,6 +392,7 @@ pub fn handshake() -> (ClientHandshake, Vec<u8>) {
         headers: &[],
         subprotocols: &[],
         extensions: &[],
+        any_extension: false,
         origin: None,
         user_agent: None,
     };

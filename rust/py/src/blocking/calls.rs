@@ -108,15 +108,10 @@ impl Blocking {
     ) -> PyResult<Option<bool>> {
         let send = |opcode: Opcode, bytes: &[u8]| {
             let mut inner = self.inner.borrow_mut();
-            inner.lend_for_sending(bytes.len());
-            let outcome = match fin {
-                None => inner.core.send_as(opcode, bytes, compress),
-                Some(fin) => inner.core.send_fragment(opcode, bytes, fin),
-            };
-            if outcome.is_err() {
-                inner.take_back_storage();
+            match fin {
+                None => inner.accept(opcode, bytes, compress),
+                Some(fin) => inner.accept_fragment(opcode, bytes, fin),
             }
-            outcome
         };
         match payload::with_bytes(message, text, fin.is_some(), send)? {
             None => Ok(None),

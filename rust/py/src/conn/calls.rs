@@ -6,6 +6,7 @@ use fastws_core::{Misuse, Opcode, State};
 use pyo3::prelude::*;
 
 use super::Conn;
+use crate::hub::Hub;
 use crate::payload;
 
 /// What became of a message that was to be sent.
@@ -62,21 +63,27 @@ impl Conn {
         let this = slf.get();
         this.check_loop(slf.py())?;
         let outcome = {
-            let mut inner = this.inner.borrow_mut();
+            let inner = &mut *this.inner.borrow_mut();
             if inner.blocked_senders > 0 && inner.core.state() == State::Open {
                 // Those who wait for room come first.
                 let (messages, bytes) = (inner.core.queued_messages(), inner.core.queued_bytes());
                 return Ok(Sent::Full(Misuse::QueueFull { messages, bytes }));
             }
-            inner.lend_for_sending(bytes.len());
-            let outcome = inner.core.send_as(opcode, bytes, compress);
-            if outcome.is_err() {
-                inner.take_back_storage();
+            let hub = this.hub.get();
+            let passed = if inner.leaves_at_once(hub.turn()) { inner.send_past_queue(opcode, bytes) } else { None };
+            match passed {
+                Some(true) if !hub.awaits_turn_end() => return Ok(Sent::Queued { above_limit: false }),
+                Some(true) => {
+                    inner.sent_turn = hub.turn();
+                    Ok(true)
+                }
+                Some(false) => Ok(false),
+                None => inner.accept(opcode, bytes, compress).map(|()| false),
             }
-            outcome
         };
         match outcome {
-            Ok(()) => Self::after_send(slf).map(|above_limit| Sent::Queued { above_limit }),
+            Ok(true) => Hub::mark_turn(this.hub.bind(slf.py())).map(|()| Sent::Queued { above_limit: false }),
+            Ok(false) => Self::after_send(slf).map(|above_limit| Sent::Queued { above_limit }),
             Err(full @ (Misuse::QueueFull { .. } | Misuse::FragmentOrder)) => Ok(Sent::Full(full)),
             Err(misuse) => Err(this.misuse(slf, &misuse)),
         }
@@ -95,15 +102,10 @@ impl Conn {
             this.check_loop(py)?;
             let outcome = {
                 let mut inner = this.inner.borrow_mut();
-                inner.lend_for_sending(bytes.len());
-                let outcome = match fin {
-                    None => inner.core.send_as(opcode, bytes, compress),
-                    Some(fin) => inner.core.send_fragment(opcode, bytes, fin),
-                };
-                if outcome.is_err() {
-                    inner.take_back_storage();
+                match fin {
+                    None => inner.accept(opcode, bytes, compress),
+                    Some(fin) => inner.accept_fragment(opcode, bytes, fin),
                 }
-                outcome
             };
             match outcome {
                 Ok(()) => Self::after_send(slf).map(|_| true),

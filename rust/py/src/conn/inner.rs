@@ -68,6 +68,8 @@ pub(crate) struct Inner {
     pub blocked: bool,
     /// Writing failed: the connection is read to its end, then it is over.
     pub broken: Option<Box<str>>,
+    /// The hub tells the time then, or before.
+    pub told_by: Nanos,
     pub sent_turn: u64,
     pub flush_listed: bool,
     /// Blocks of `cork()` that are open: what is sent in them leaves together.
@@ -268,6 +270,7 @@ impl Inner {
             run: Budget::new(),
             blocked: false,
             broken: None,
+            told_by: Nanos::MAX,
             sent_turn: 0,
             flush_listed: false,
             corks: 0,

@@ -31,7 +31,7 @@ impl Hub {
         let ready = this.state.borrow_mut().poll()?;
         let found = !ready.is_empty();
         let mut left = ready.len();
-        let mut late = false;
+        let (mut now, mut works, mut late) = (start, false, false);
         let mut outcome = Ok(());
         for event in &ready {
             let event = *event;
@@ -49,11 +49,14 @@ impl Hub {
                     Ok(())
                 }
                 _ => {
-                    let done = Self::run_one(slf, event);
-                    late = left > 0 && clock::monotonic() - start > DISPATCH_BUDGET;
-                    done
+                    works = true;
+                    Self::run_one(slf, event, now)
                 }
             };
+            if left > 0 {
+                now = clock::monotonic();
+                late |= works && now - start > DISPATCH_BUDGET;
+            }
         }
         this.state.borrow_mut().ready = ready;
         outcome.map(|()| found)
@@ -67,18 +70,18 @@ impl Hub {
         let Some(conn) = this.connection(slf.py(), token) else { return Ok(None) };
         let (before, taken) = (conn.get().reads(), conn.get().taken_if_polled());
         let outcome = this.busy_with(&conn, Some(token), |conn| {
-            Conn::on_ready(conn, Ready { token: token.key(), read: true, write: false, hangup: false })
+            Conn::on_ready(conn, Ready { token: token.key(), read: true, write: false, hangup: false }, now)
         });
         Self::handle(slf, &conn, outcome)?;
         this.judge(conn.get(), taken);
         Ok(Some(conn.get().reads() != before))
     }
 
-    fn run_one(slf: &Bound<'_, Self>, event: Ready) -> PyResult<()> {
+    fn run_one(slf: &Bound<'_, Self>, event: Ready, now: Nanos) -> PyResult<()> {
         let token = Token::from_key(event.token);
         let Some(conn) = slf.get().connection(slf.py(), token) else { return Ok(()) };
         let taken = conn.get().taken_if_polled();
-        let outcome = slf.get().busy_with(&conn, Some(token), |conn| Conn::on_ready(conn, event));
+        let outcome = slf.get().busy_with(&conn, Some(token), |conn| Conn::on_ready(conn, event, now));
         slf.get().judge(conn.get(), taken);
         Self::handle(slf, &conn, outcome)
     }

@@ -1,5 +1,7 @@
 //! The turns of the loop: what is done at the end of one, what waits for the next, and when the loop is left.
 
+use std::cell::Cell;
+
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::PyString;
@@ -9,7 +11,49 @@ use super::{Deeper, Hub, Token};
 use crate::clock;
 use crate::conn::Conn;
 
+/// What the last turns were like, at whose end the loop called us. To be called costs more than all that fastws does to send
+/// a small message, and is in vain where nothing is sent in a turn after its first send: after some such turns the next
+/// sends leave without it.
+#[derive(Default)]
+pub(super) struct Lone {
+    /// Turns in a row in which no connection sent twice.
+    turns: Cell<u32>,
+    /// Sends that leave without a call at the end of their turn.
+    credit: Cell<u32>,
+}
+
+impl Lone {
+    fn ended(&self, is_lone: bool) {
+        let turns = if is_lone { self.turns.get().saturating_add(1) } else { 0 };
+        self.turns.set(turns);
+        self.credit.set(match turns {
+            0..LONE_TURNS => 0,
+            _ => (turns - LONE_TURNS + 1).min(MAX_CREDIT),
+        });
+    }
+}
+
 impl Hub {
+    /// Whether the end of this turn is learnt of, or is to be: what is sent in it from now on waits for that.
+    #[inline]
+    pub fn awaits_turn_end(&self) -> bool {
+        if self.depth.get() > 0 || self.turn_end_scheduled.get() {
+            return true;
+        }
+        let credit = self.lone.credit.get();
+        self.lone.credit.set(credit.saturating_sub(1));
+        credit == 0
+    }
+
+    /// The turn ends.
+    pub(super) fn end_turn(slf: &Bound<'_, Self>) -> PyResult<()> {
+        let this = slf.get();
+        this.turn_end_scheduled.set(false);
+        let is_lone = this.state.borrow().flush.is_empty();
+        this.lone.ended(is_lone);
+        Self::flush(slf)
+    }
+
     /// Wants the connection flushed at the end of this turn.
     pub fn flush_later(slf: &Bound<'_, Self>, token: Token) -> PyResult<()> {
         slf.get().state.borrow_mut().flush.push(token);
@@ -162,3 +206,9 @@ impl Hub {
         self.event_loop.bind(py).call_method1("remove_reader", (fd,)).map(|_| ())
     }
 }
+
+/// So many turns in a row with single sends, and the loop is asked less often.
+const LONE_TURNS: u32 = 8;
+
+/// Sends that leave alone at most where a burst follows single ones.
+const MAX_CREDIT: u32 = 7;

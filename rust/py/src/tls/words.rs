@@ -311,11 +311,18 @@ impl Chain<'_> {
         }
         let name = quoted(top.issuer());
         let why = if is_self_signed(top) {
-            format!("the authority {name}, whose certificate it sent, is not trusted")
+            format!(
+                "the authority {name}, whose certificate it sent, is not trusted; pass the authority's certificate as \
+                 TlsConfig(ca=...)"
+            )
         } else {
-            format!("{name} is not trusted, and the server sent no certificate of it (is an intermediate one missing?)")
+            // Nothing tells which of the two it is.
+            format!(
+                "{name} is not trusted, and the server sent no certificate of it; pass that as TlsConfig(ca=...) if it is \
+                 the authority that you trust; if it is an intermediate one, the server is to send it"
+            )
         };
-        format!("{} has an unknown issuer: {why}; pass the authority's certificate as TlsConfig(ca=...)", self.server())
+        format!("{} has an unknown issuer: {why}", self.server())
     }
 
     fn other_use(&self) -> String {

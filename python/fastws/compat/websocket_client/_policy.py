@@ -1,0 +1,109 @@
+"""What Python decides for a native connection here, see ``fastws._policy``: the exceptions are websocket-client's."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from fastws._policy import response, tls_reason
+from fastws.redact import printable
+from fastws.sync._policy import not_sendable, send_other
+
+from ._exceptions import (
+    WebSocketBadStatusException,
+    WebSocketConnectionClosedException,
+    WebSocketException,
+    WebSocketPayloadException,
+    WebSocketProtocolException,
+    WebSocketTimeoutException,
+)
+from ._ssl_compat import SSLEOFError, SSLError, ssl
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from fastws.sync.connection import Connection
+
+__all__ = [
+    "LOST",
+    "closed",
+    "concurrent",
+    "headers_of",
+    "iteration_over",
+    "misuse",
+    "no_room",
+    "not_sendable",
+    "open_failed",
+    "refused",
+    "send_other",
+]
+
+LOST = "Connection to remote host was lost."
+
+
+def closed(ws: Connection) -> Exception:
+    """What reading from, or sending on, a connection raises that is closed or closing."""
+    *_, kind, text = ws._close_info
+    match kind:
+        case "protocol" if text is not None and "UTF-8" in text:
+            return WebSocketPayloadException(f"cannot decode: {text}")
+        case "protocol" | "limit":
+            return WebSocketProtocolException(text)
+    return WebSocketConnectionClosedException(LOST if ws._state == "closed" else "socket is already closed.")
+
+
+def iteration_over(ws: Connection) -> Exception:
+    """The end of iteration over the native connection, which nobody does here."""
+    return closed(ws)
+
+
+def concurrent() -> Exception:
+    """Two readers at once, which a lock keeps from meeting."""
+    return WebSocketException("another call is already waiting for a message of this connection")
+
+
+def misuse(kind: str, text: str) -> Exception:
+    """What the protocol or the connection's state does not allow."""
+    return WebSocketTimeoutException(text) if kind == "queue_full" else ValueError(text)
+
+
+def no_room(ws: Connection, timeout: float) -> Exception:
+    """Nothing was sent."""
+    return WebSocketTimeoutException("timed out")
+
+
+def open_failed(ws: Connection, phase: str, kind: str, text: str) -> Exception:
+    """The exception of an upgrade, or of the TLS before it, that did not succeed."""
+    match phase, kind:
+        case ("tls", _) | (_, "handshake" | "lost") if phase == "tls" or text.startswith("TLS: "):
+            if text.startswith("TLS: certificate: "):
+                return ssl.SSLCertVerificationError(1, f"certificate verify failed: {tls_reason(text)}")
+            return SSLError(1, tls_reason(text)) if text.startswith("TLS: ") else SSLEOFError(8, text)
+        case _, "status":
+            answer = response(ws)
+            assert answer is not None, "it has a status"
+            return refused(answer.status_code, answer.reason_phrase, answer.headers.raw_items(), answer.body)
+        case _, "lost":
+            return WebSocketConnectionClosedException(LOST)
+        case _ if text.endswith(_CUT_SHORT):
+            return WebSocketConnectionClosedException(LOST)
+    return WebSocketException(f"Invalid WebSocket Header: {text}")
+
+
+def refused(status: int, phrase: str, fields: Iterable[tuple[str, str]], body: bytes | None) -> Exception:
+    """The server's answer is another than 101."""
+    headers = headers_of(fields)
+    said = body.decode(errors="replace") if body else None
+    text = printable(f"Handshake status {status} {phrase}") + f" -+-+- {headers} -+-+- {said}"
+    return WebSocketBadStatusException(text, status, phrase, headers, body or None)
+
+
+def headers_of(fields: Iterable[tuple[str, str]]) -> dict[str, str]:
+    """Header fields by name in lower case: the last of a name, but all cookies."""
+    found: dict[str, str] = {}
+    for name, value in fields:
+        key = name.lower()
+        found[key] = f"{found[key]}; {value}" if key == "set-cookie" and key in found else value
+    return found
+
+
+_CUT_SHORT = "before the opening handshake was over"
