@@ -109,6 +109,7 @@ async def test_what_was_agreed_can_be_asked():
             host, port = ws.get_extra_info("peername")
             assert f"{host}:{port}" == address
             assert ws.get_extra_info("sockname")[0] == "127.0.0.1"
+            assert ws.get_extra_info("socket").fileno() == ws.connection.fileno()
             assert ws.get_extra_info("cipher", "none") == "none"
             assert not ws.closed
             assert ws.close_code is None
@@ -267,8 +268,49 @@ async def test_a_peer_that_answers_no_heartbeat_is_lost():
             assert (ws.closed, ws.close_code) == (True, 1006)
 
 
+async def test_a_silent_peer_is_known_of_without_a_receive():
+    with Peer(Wire.read_to_end) as peer:
+        async with ws_connect(peer.url, heartbeat=0.1) as ws:
+            await ws.connection.wait_closed()
+            assert (ws.close_code, ws.closed) == (1006, True)
+            assert isinstance(ws.exception(), aiohttp.ServerTimeoutError)
+            assert await ws.receive() == (WSMsgType.CLOSED, None, None)
+
+
+async def test_a_pong_for_who_has_closed_meanwhile_is_left_out():
+    with Peer(lambda wire: (wire.send(frame(PING, b"p")), wire.close(4000))) as peer:
+        async with ws_connect(peer.url, autoping=False) as ws:
+            await ws.connection.wait_closed()
+            assert await ws.receive() == (WSMsgType.PING, b"p", "")
+            await ws.pong(b"p")
+            assert (await ws.receive()).type is WSMsgType.CLOSE
+
+
+async def test_two_that_close_at_once():
+    async with server(echo) as address, ws_connect(f"ws://{address}/") as ws:
+        waiting = asyncio.create_task(ws.receive())
+        await asyncio.sleep(0)
+        assert await asyncio.gather(ws.close(), ws.close()) == [False, True]
+        assert await waiting == (WSMsgType.CLOSED, None, None)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [({"timeout": 3.0}, "of type 'float' is deprecated"), ({"receive_timeout": 1}, "'receive_timeout' is deprecated")],
+)
+def test_older_ways_to_say_a_time_warn(arguments, said):
+    with pytest.warns(DeprecationWarning, match=said) as caught:
+        ws_connect("ws://h/", **arguments)
+    assert caught[0].filename == __file__
+
+
+def test_headers_of_the_handshake_itself_are_left_out():
+    opening = ws_connect("ws://h/", headers={"Upgrade": "h2c", "Sec-WebSocket-Version": "8", "X-Own": "1"})
+    assert opening._fields == [("X-Own", "1")]
+
+
 async def test_no_message_in_time():
-    async with server(echo) as address, ws_connect(f"ws://{address}/", receive_timeout=0.01) as ws:
+    async with server(echo) as address, ws_connect(f"ws://{address}/", timeout=ClientWSTimeout(ws_receive=0.01)) as ws:
         with pytest.raises(TimeoutError):
             await ws.receive()
         assert ws.close_code == 1006
@@ -306,7 +348,8 @@ async def test_a_peer_that_does_not_answer_the_close_frame():
         ws = await ws_connect(peer.url, timeout=ClientWSTimeout(ws_close=0.05))
         assert await ws.close() is True
         assert (ws.closed, ws.close_code) == (True, 1006)
-        assert ws.exception() is not None
+        assert isinstance(ws.exception(), TimeoutError)
+        assert ws.get_extra_info("peername") is None
 
 
 async def test_a_refusal_is_aiohttps_exception():
@@ -349,7 +392,7 @@ async def test_a_server_that_does_not_answer_in_time():
         ({"method": "POST"}, ValueError, "opened by GET"),
         ({"compress": 8}, ValueError, "between 9 and 15"),
         ({"params": {"a": True}}, TypeError, "str, int or float"),
-        ({"url": "wss://h/", "ssl": "yes"}, TypeError, "ssl is True, False"),
+        ({"ssl": "yes"}, TypeError, "ssl should be SSLContext"),
     ],
 )
 def test_arguments_are_checked(arguments, error, said):

@@ -2,7 +2,6 @@
 
 import fnmatch
 import json
-import os
 from pathlib import Path
 
 import pytest
@@ -16,6 +15,8 @@ def pytest_addoption(parser):
 
 
 def pytest_configure(config):
+    if config.getoption("numprocesses", None):
+        raise pytest.UsageError('other processes have no drop-ins: the suite needs arguments = ["-n", "0"]')
     config.pluginmanager.register(_Record(config.getoption("--foreign-results")), "foreign-record")
 
 
@@ -45,7 +46,7 @@ class _Record:
             file.write(json.dumps([name, outcome, why]) + "\n")
 
     def pytest_runtest_logstart(self, nodeid, location):
-        self._write(nodeid, "failed", "it never ended") if "PYTEST_XDIST_WORKER" not in os.environ else None
+        self._write(nodeid, "failed", "it never ended")
 
     def pytest_runtest_logreport(self, report):
         self._write(report.nodeid, report.outcome, _last_line(report))

@@ -14,7 +14,7 @@ import ssl as _ssl
 import warnings
 from collections.abc import Callable, Generator, Iterable, Mapping
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, NamedTuple, Self
+from typing import TYPE_CHECKING, Any, NamedTuple, Self, cast
 from urllib.parse import quote, urlencode, urlsplit, urlunsplit
 
 import fastws
@@ -67,6 +67,8 @@ TIMEOUT = ClientWSTimeout(ws_receive=None, ws_close=10.0)
 _UNSET: Any = object()
 _CLOSED = WSMessage(WSMsgType.CLOSED, None, None)
 _CLOSING = WSMessage(WSMsgType.CLOSING, None, None)
+_TEXT, _BINARY = WSMsgType.TEXT, WSMsgType.BINARY
+_new: Any = tuple.__new__  # a third of the time that the class itself takes
 _ENDS = frozenset({WSMsgType.CLOSE, WSMsgType.CLOSING, WSMsgType.CLOSED})
 
 if TYPE_CHECKING or original is None:
@@ -164,6 +166,7 @@ class ws_connect:  # noqa: N801 - a function to its users, as in aiohttp
         if proxy_auth is not None:
             proxy_fields.append(("Proxy-Authorization", _basic(proxy_auth)))
         self._fields = fields
+        security = _tls(ssl, verify_ssl, ssl_context)
         with warnings.catch_warnings():
             # aiohttp says nothing of ssl=False either.
             warnings.filterwarnings("ignore", r"TlsConfig\(verify=False\)", RuntimeWarning)
@@ -176,7 +179,7 @@ class ws_connect:  # noqa: N801 - a function to its users, as in aiohttp
                     user_agent_header=None if _has(fields, "User-Agent") else _USER_AGENT,
                     proxy=proxy if proxy is None or proxy is True else str(proxy),
                     proxy_headers=proxy_fields or None,
-                    tls=_tls(ssl, verify_ssl, ssl_context) if self._url.startswith("wss:") else None,
+                    tls=security if self._url.startswith("wss:") else None,
                     server_hostname=server_hostname,
                     compression=_compression(compress),
                     max_size=max_msg_size or None,
@@ -242,6 +245,8 @@ class ClientWebSocketResponse(_Response):
         self._timeout = timeout
         self._autoclose = autoclose
         self._autoping = autoping
+        self._is_plain = autoping and decode_text
+        self._recv = connection.recv
         self._heartbeat = heartbeat
         self._decode_text = decode_text
         self._closed = False
@@ -263,11 +268,13 @@ class ClientWebSocketResponse(_Response):
     @property
     def closed(self) -> bool:
         """Whether ``close`` was called, or the connection is lost."""
+        self._notice()
         return self._closed
 
     @property
     def close_code(self) -> int | None:
         """The peer's close code, 0 for a Close frame without one, 1006 for none; None while open."""
+        self._notice()
         return self._close_code
 
     @property
@@ -289,20 +296,40 @@ class ClientWebSocketResponse(_Response):
 
     def exception(self) -> BaseException | None:
         """What ended the connection, if it was an error of ours or of the network."""
+        self._notice()
         return self._exception
 
+    def _notice(self) -> None:
+        """A peer that answered no heartbeat is known of without a ``receive``."""
+        if self._heartbeat is None or self._closed:
+            return
+        info = self.connection.close_info
+        if info is not None and isinstance(info.cause, errors.KeepaliveTimeout):
+            self._silent(info.cause)
+
+    def _silent(self, cause: errors.KeepaliveTimeout) -> None:
+        assert self._heartbeat is not None
+        self._closed, self._close_code = True, WSCloseCode.ABNORMAL_CLOSURE
+        self._exception = ServerTimeoutError(f"No PONG received after {self._heartbeat / 2} seconds")
+        self._exception.__cause__ = cause
+        self.connection._abandon()  # whoever is silent answers no Close frame
+
     def get_extra_info(self, name: str, default: Any = None) -> Any:
-        """``"peername"`` and ``"sockname"``, as of an asyncio transport."""
-        known = {"peername": "remote_address", "sockname": "local_address"}
-        return default if name not in known else getattr(self.connection, known[name])
+        """``"peername"``, ``"sockname"`` and ``"socket"``, as of an asyncio transport; ``default`` once closed."""
+        from .websockets._transport import Transport
+
+        if self._closed:
+            return default
+        return Transport(cast("Any", self.connection)).get_extra_info(name, default)
 
     async def ping(self, message: str | bytes = b"") -> None:
         """Sends a Ping."""
         await self._sent(self.connection.ping, message)
 
     async def pong(self, message: str | bytes = b"") -> None:
-        """Sends a Pong."""
-        await self._sent(self.connection.pong, message)
+        """Sends a Pong; nothing where the peer has closed meanwhile, as nobody waits for it."""
+        if self._closed or self.connection.state is fastws.State.OPEN:
+            await self._sent(self.connection.pong, message)
 
     async def send_str(self, data: str, compress: int | None = None) -> None:  # noqa: ARG002
         """Sends a text message. ``compress`` is the connection's affair and ignored."""
@@ -368,10 +395,15 @@ class ClientWebSocketResponse(_Response):
             if limit:
                 async with asyncio.timeout(limit):
                     return await self._next()
-            return await self._next()
+            if not self._is_plain:
+                return await self._next()
+            # The same as _next(), without a coroutine of its own for each message.
+            message = await self._recv()
+            received: WSMessage = _new(WSMessage, (_TEXT if type(message) is str else _BINARY, message, ""))
+            return received  # noqa: TRY300
         except asyncio.CancelledError:
             if self._interrupted is not None and task.uncancel() <= cancellations:
-                return _CLOSING
+                return _CLOSED if self._closed else _CLOSING
             self._close_code = WSCloseCode.ABNORMAL_CLOSURE
             raise
         except errors.ConnectionClosed as error:
@@ -420,11 +452,7 @@ class ClientWebSocketResponse(_Response):
         """What the end of the connection is to its reader."""
         info = error.info
         if isinstance(info.cause, errors.KeepaliveTimeout):
-            assert self._heartbeat is not None
-            self._closed, self._close_code = True, WSCloseCode.ABNORMAL_CLOSURE
-            self._exception = ServerTimeoutError(f"No PONG received after {self._heartbeat / 2} seconds")
-            self._exception.__cause__ = info.cause
-            self.connection._abandon()  # whoever is silent answers no Close frame
+            self._silent(info.cause)
             return WSMessage(WSMsgType.ERROR, self._exception, None)
         if info.rcvd is not None:
             self._closing = True
@@ -481,7 +509,8 @@ class ClientWebSocketResponse(_Response):
             self._close_code = _seen(info.rcvd.code)
         elif not self._close_code:
             self._close_code = WSCloseCode.ABNORMAL_CLOSURE
-            self._exception = info.cause if info is not None and info.cause is not None else TimeoutError()
+            self._exception = TimeoutError("the peer did not answer the Close frame")
+            self._exception.__cause__ = None if info is None else info.cause
         return True
 
     def __aiter__(self) -> Self:
@@ -489,7 +518,8 @@ class ClientWebSocketResponse(_Response):
 
     async def __anext__(self) -> WSMessage:
         message = await self.receive()
-        if message.type in _ENDS:
+        kind = message[0]
+        if kind is not _TEXT and kind is not _BINARY and kind in _ENDS:
             raise StopAsyncIteration
         return message
 
@@ -508,6 +538,9 @@ class ClientWebSocketResponse(_Response):
 # ---- arguments -------------------------------------------------------------------------------------------------------
 
 _SCHEMES = {"http": "ws", "https": "wss", "ws": "ws", "wss": "wss"}
+
+_OWNED = frozenset({"connection", "upgrade", "sec-websocket-extensions", "sec-websocket-key", "sec-websocket-version"})
+"""Header fields that the handshake itself sends; what is copied from a browser often has them."""
 
 _USER_AGENT = f"fastws/{fastws.__version__} (aiohttp)"
 
@@ -537,16 +570,24 @@ def _timeout(timeout: Any, receive_timeout: float | None) -> Any:
     if timeout is _UNSET:
         timeout = TIMEOUT
     elif not isinstance(timeout, ClientWSTimeout):
+        _warn_of_end("parameter 'timeout' of type 'float'", "'timeout=ClientWSTimeout(ws_close=...)'")
         timeout = ClientWSTimeout(ws_close=timeout)
-    return (
-        timeout if receive_timeout is None else ClientWSTimeout(ws_receive=receive_timeout, ws_close=timeout.ws_close)
-    )
+    if receive_timeout is not None:
+        _warn_of_end("float parameter 'receive_timeout'", "parameter 'timeout=ClientWSTimeout(ws_receive=...)'")
+        timeout = ClientWSTimeout(ws_receive=receive_timeout, ws_close=timeout.ws_close)
+    return timeout
+
+
+def _warn_of_end(what: str, instead: str) -> None:
+    """As aiohttp does."""
+    warnings.warn(f"{what} is deprecated, please use {instead}", DeprecationWarning, stacklevel=4)
 
 
 def _fields(headers: Any) -> list[tuple[str, str]]:
     if headers is None:
         return []
-    return [(str(name), str(value)) for name, value in (headers.items() if hasattr(headers, "items") else headers)]
+    pairs = headers.items() if hasattr(headers, "items") else headers
+    return [(str(name), str(value)) for name, value in pairs if str(name).lower() not in _OWNED]
 
 
 def _has(fields: list[tuple[str, str]], wanted: str) -> bool:
@@ -572,8 +613,8 @@ def _tls(ssl: Any, verify_ssl: bool | None, ssl_context: _ssl.SSLContext | None)
     if isinstance(ssl, _ssl.SSLContext | fastws.TlsConfig):
         return ssl
     raise TypeError(
-        f"ssl is True, False, an ssl.SSLContext or a fastws.TlsConfig, not {ssl!r}; for a fingerprint, see "
-        "fastws.TlsConfig(pins=…)"
+        f"ssl should be SSLContext, fastws.TlsConfig, or bool, got {ssl!r} instead; instead of a Fingerprint, "
+        "fastws.TlsConfig has pins"
     )
 
 

@@ -11,8 +11,9 @@ import threading
 import uuid
 import weakref
 from collections.abc import Iterator
+from datetime import timedelta
 from types import TracebackType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Literal, Self, overload
 
 import fastws.sync
 from fastws.compat.websockets._facade import Facade, MaxQueue
@@ -29,6 +30,8 @@ from ._pong import PongReceived
 from ._socket import BlockingSocket
 
 __all__ = ["Connection"]
+
+Seconds = float | timedelta | None
 
 
 class _Own:
@@ -191,6 +194,37 @@ class Connection(fastws.sync.Connection):
         return closed(self)
 
     # Calls.
+
+    if TYPE_CHECKING:
+        # What they are is known by the arguments; the native methods are declared for more than one kind of message.
+        @overload
+        def recv(self, timeout: Seconds, decode: Literal[True]) -> str: ...
+
+        @overload
+        def recv(self, timeout: Seconds, decode: Literal[False]) -> bytes: ...
+
+        @overload
+        def recv(self, timeout: Seconds = None, *, decode: Literal[True]) -> str: ...
+
+        @overload
+        def recv(self, timeout: Seconds = None, *, decode: Literal[False]) -> bytes: ...
+
+        @overload
+        def recv(self, timeout: Seconds = None, decode: bool | None = None) -> Data: ...
+
+        def recv(self, timeout: Seconds = None, decode: bool | None = None) -> Data:
+            """Waits for the next message, see ``fastws.sync.Connection.recv``."""
+
+        def __next__(self) -> Data: ...
+
+    @overload
+    def recv_streaming(self, decode: Literal[True]) -> Iterator[str]: ...
+
+    @overload
+    def recv_streaming(self, decode: Literal[False]) -> Iterator[bytes]: ...
+
+    @overload
+    def recv_streaming(self, decode: bool | None = None) -> Iterator[Data]: ...
 
     def recv_streaming(self, decode: bool | None = None) -> Iterator[Data]:
         """The next message fragment by fragment, each as it arrives.
