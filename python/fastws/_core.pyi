@@ -7,7 +7,7 @@ from datetime import timedelta
 from types import GenericAlias
 from typing import Any, Final, Generic, Literal, Self, TypeVar, final, overload
 
-from typing_extensions import disjoint_base
+from typing_extensions import Buffer, disjoint_base
 
 from ._openssl import Secured
 
@@ -16,6 +16,8 @@ __all__ = [
     "Connection",
     "Cork",
     "Cursor",
+    "Frame",
+    "FrameTransport",
     "Hub",
     "Key",
     "Message",
@@ -31,6 +33,7 @@ __all__ = [
     "TlsTunnel",
     "Waiter",
     "__version__",
+    "_frame_kinds",
     "_panic_at",
     "_work_elsewhere",
     "certificate_fault",
@@ -48,6 +51,7 @@ def seconds(name: str, value: float | timedelta) -> float: ...
 def parse_uri(uri: str) -> tuple[bool, str, int, str, str]: ...
 def certificate_fault(code: int, host: str, chain: list[bytes]) -> str | None: ...
 def certificate_pin(certificate: bytes) -> str: ...
+def _frame_kinds(opcodes: Any, close_codes: Any) -> None: ...
 def _work_elsewhere(conn: Connection, at_least: int) -> None: ...
 def _panic_at(place: Literal["parse", "poll", "work"] | None = None) -> bool: ...
 
@@ -676,6 +680,166 @@ class Ring:
     @property
     def is_full(self) -> bool:
         """Whether there is no room, so that reading waits."""
+
+@final
+class Frame:
+    """A received frame. It stays valid for as long as it is kept."""
+
+    @staticmethod
+    def _of(payload: bytes, head: int) -> Frame: ...
+    @property
+    def msg_type(self) -> Any:
+        """What kind of frame it is: an opcode of RFC 6455 §5.2."""
+    @property
+    def fin(self) -> bool:
+        """Whether it is the last frame of its message."""
+    @property
+    def rsv1(self) -> bool:
+        """The first reserved bit."""
+    @property
+    def rsv2(self) -> bool:
+        """The second reserved bit."""
+    @property
+    def rsv3(self) -> bool:
+        """The third reserved bit."""
+    @property
+    def last_in_buffer(self) -> bool:
+        """Whether no other frame that was read with it is behind it."""
+    @property
+    def tail_size(self) -> int:
+        """Bytes behind it that were read with it."""
+    @property
+    def payload_size(self) -> int:
+        """Bytes of the payload."""
+    def get_payload_as_bytes(self) -> bytes:
+        """The payload, as a new ``bytes`` for each call, but for large ones: that is the same each time."""
+    def get_payload_as_utf8_text(self) -> str:
+        """The payload as ``str``. Raises UnicodeDecodeError if it is not UTF-8."""
+    def get_payload_as_ascii_text(self) -> str:
+        """The payload as ``str``. Raises UnicodeDecodeError if it is not ASCII."""
+    def get_payload_as_memoryview(self) -> memoryview:
+        """The payload as a read-only ``memoryview``, not copied. It stays valid for as long as it is kept."""
+    def get_close_code(self) -> Any:
+        """The code of a Close frame, 0 if it has none.
+
+        Raises AssertionError for other frames.
+        """
+    def get_close_message(self) -> bytes | None:
+        """What a Close frame says besides the code, as ``bytes``; None if it says nothing.
+
+        Raises AssertionError for other frames.
+        """
+    def get_close_reason(self) -> str | None:
+        """The same as ``str``.
+
+        Raises AssertionError for other frames.
+        """
+
+@disjoint_base
+class FrameTransport:
+    """Sends frames over a connection whose delivery is ``raw``, and is told of those that come."""
+
+    def __new__(cls, conn: Connection, *_args: Any, **_kwargs: Any) -> Self: ...
+    def send(
+        self,
+        msg_type: int,
+        message: str | Buffer | None,
+        fin: bool = True,
+        rsv1: bool = False,
+        rsv2: bool = False,
+        rsv3: bool = False,
+    ) -> None:
+        """Sends a frame.
+
+        It is copied, masked, and leaves at once if it is the first of the loop's turn; later ones of the turn leave
+        together at its end, or earlier if they are worth a system call. Does nothing after a Close frame was sent, and
+        after the connection was lost.
+
+        Args:
+            msg_type: The opcode, 0 to 15.
+            message: The payload: ``str``, bytes-like, or None for none.
+            fin: It is the last frame of its message.
+            rsv1: The first reserved bit, which extensions give a meaning to.
+            rsv2: The second.
+            rsv3: The third.
+
+        Raises:
+            TypeError: The payload is of another type.
+            ValueError: A control frame's payload is longer than 125 bytes, or the opcode is none.
+            RuntimeError: The call comes from another thread than the connection's.
+        """
+    def send_reuse_external_bytearray(
+        self,
+        msg_type: int,
+        buffer: bytearray,
+        msg_offset: int,
+        fin: bool = True,
+        rsv1: bool = False,
+        rsv2: bool = False,
+        rsv3: bool = False,
+    ) -> None:
+        """Sends the part of ``buffer`` behind ``msg_offset`` as a frame's payload. The buffer is left as it is.
+
+        Args:
+            msg_type: The opcode, 0 to 15, but not that of a Close frame.
+            buffer: What holds the payload.
+            msg_offset: Where in it the payload begins, at least 14.
+            fin: As for ``send``, and so are the others.
+            rsv1: The first reserved bit.
+            rsv2: The second.
+            rsv3: The third.
+
+        Raises:
+            ValueError: The offset is less than 14 or behind the buffer's end, there is no buffer, or it is Close.
+            RuntimeError: The call comes from another thread than the connection's.
+        """
+    def send_ping(self, message: str | Buffer | None = None) -> None:
+        """Sends a Ping frame.
+
+        Args:
+            message: Its payload, at most 125 bytes; None for none.
+
+        Raises as ``send``.
+        """
+    def send_pong(self, message: str | Buffer | None = None) -> None:
+        """Sends a Pong frame.
+
+        Args:
+            message: Its payload, at most 125 bytes; None for none.
+
+        Raises as ``send``.
+        """
+    def send_close(self, close_code: int = 0, close_message: str | Buffer | None = None) -> None:
+        """Sends a Close frame, once. The connection stays until ``disconnect``, or until the peer ends it.
+
+        Args:
+            close_code: The code; 0 sends a frame without one.
+            close_message: The reason: ``str`` or UTF-8, at most 123 bytes; None for none.
+
+        Raises:
+            ValueError: The code is one that no endpoint may send (RFC 6455 §7.4), or the reason is too long.
+            UnicodeDecodeError: The reason is not UTF-8.
+            RuntimeError: The call comes from another thread than the connection's.
+        """
+    def disconnect(self, graceful: bool = True) -> None:
+        """Closes the connection.
+
+        Args:
+            graceful: What waits to be sent leaves before; False drops it.
+
+        Does nothing on a connection that is over. Raises RuntimeError in another thread than the connection's.
+        """
+    _expects_pong: bool
+    @property
+    def _limits(self) -> tuple[int, int]: ...
+    @property
+    def _unsent_bytes(self) -> int: ...
+    def _check_thread(self, method: str) -> None: ...
+    def _hold_reading(self, hold: bool) -> None: ...
+    def _resumed(self) -> None: ...
+    def _set_limits(self, high: int, low: int) -> None: ...
+    def _show_frames(self, callback: Callable[..., object], auto_pong: bool) -> None: ...
+    def _write(self, data: Buffer) -> None: ...
 
 @final
 class MessageView:

@@ -64,6 +64,8 @@ class Plan:
     polls: bool
     """It is to look for messages instead of sleeping."""
     kernel_timestamps: bool
+    proxy_sock: socket.socket | None = None
+    """A socket that is connected to the proxy, for the first way through it; it is taken over."""
     make: Make | None = None
     """What a drop-in has instead of our own class."""
     extensions: Sequence[str] | None = None
@@ -268,7 +270,7 @@ class Opening:
         if chosen.scheme == "https":
             tell("was to be reached by TLS, and the trusted certificates were being loaded")
             tls = (await self._plan.proxy_tls.context(self._io.wait), self._plan.proxy_tls.name(chosen.host))
-        tunnel = Tunnel(self._io, chosen, self._plan.dialling, headers, shown, tell, tls)
+        tunnel = Tunnel(self._io, chosen, self._plan.dialling, headers, shown, tell, tls, self._plan.proxy_sock)
         sock, outer = await tunnel.open(leg.host, leg.port)
         progress.note("upgrade")
         return await self._attempt(sock, leg, context, outer=outer)

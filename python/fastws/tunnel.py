@@ -35,9 +35,10 @@ class Tunnel:
         uri: What messages call the connection.
         tell: Is told what is under way, for a message that begins with the proxy.
         tls: For an ``https://`` proxy: the context of its TLS, and the name that its certificate must have.
+        sock: A socket that is connected to the proxy already, for the first way; it is taken over.
     """
 
-    __slots__ = ("_dialling", "_headers", "_io", "_proxy", "_tell", "_tls", "_uri")
+    __slots__ = ("_dialling", "_headers", "_io", "_proxy", "_sock", "_tell", "_tls", "_uri")
 
     def __init__(
         self,
@@ -48,6 +49,7 @@ class Tunnel:
         uri: str,
         tell: Callable[[str], None],
         tls: tuple[_core.TlsContext | Context, str] | None = None,
+        sock: socket.socket | None = None,
     ) -> None:
         self._proxy = proxy
         self._dialling = dialling
@@ -56,6 +58,7 @@ class Tunnel:
         self._tell = tell
         self._io = io
         self._tls = tls
+        self._sock = sock
 
     async def open(self, host: str, port: int) -> tuple[socket.socket, Secured | None]:
         """A non-blocking socket whose other end is ``host``, by way of the proxy, and the proxy's TLS on it, if any.
@@ -91,6 +94,9 @@ class Tunnel:
 
     async def _connected(self) -> socket.socket:
         """A socket that is connected to the proxy."""
+        if self._sock is not None:
+            sock, self._sock = self._sock, None
+            return sock
         proxy, tried = self._proxy, dict[str, str]()
         self._tell("was being looked up")
         try:

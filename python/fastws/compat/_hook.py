@@ -8,18 +8,19 @@ imports nothing itself, nor waits for who does; a loader does.
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import importlib.abc
 import importlib.util
 import sys
 import threading
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from importlib.machinery import ModuleSpec, PathFinder
 from types import BuiltinFunctionType, FunctionType, ModuleType
 
-__all__ = ["NAMES", "described", "install", "installed", "is_present", "original", "uninstall"]
+__all__ = ["NAMES", "described", "install", "installed", "is_present", "original", "put_aside", "uninstall"]
 
 
 @dataclass(frozen=True)
@@ -139,6 +140,32 @@ def original(name: str) -> ModuleType | None:
             return None
         active.originals.setdefault(name, module)
     return active.originals[name]
+
+
+@contextlib.contextmanager
+def put_aside(name: str) -> Iterator[None]:
+    """Meanwhile, imports of a package get the original: for modules that refer to it by its name.
+
+    What is imported of it is known to ``original`` afterwards.
+    """
+    with _LOCK:
+        active = _FINDER.active.pop(name, None)
+        if active is None or not active.present:
+            yield
+            return
+
+        def taken() -> dict[str, ModuleType]:
+            names = [each for each in tuple(sys.modules) if each == name or each.startswith(name + ".")]
+            return {each: sys.modules.pop(each) for each in names}
+
+        ours = taken()
+        sys.modules.update(active.originals)
+        try:
+            yield
+        finally:
+            active.originals.update(taken())
+            sys.modules.update(ours)
+            _FINDER.active[name] = active
 
 
 def is_present(name: str) -> bool:

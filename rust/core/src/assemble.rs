@@ -68,6 +68,14 @@ impl<B: PayloadBuf> Assembly<B> {
         Ok(opcode)
     }
 
+    /// Admits a data frame by its header alone, whatever message it belongs to.
+    pub(crate) fn admit_alone(header: &Header, limits: &Limits) -> Result<(), Error> {
+        if header.length > limits.max_frame as u64 {
+            return Err(Limit::Frame { size: header.length, limit: limits.max_frame }.into());
+        }
+        Ok(())
+    }
+
     /// Bytes that the message in progress may still grow by, when a filter decides the size.
     pub(crate) fn allowance(&self, limits: &Limits) -> usize {
         limits.max_message.saturating_sub(self.filtered)

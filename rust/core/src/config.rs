@@ -26,6 +26,8 @@ pub enum Delivery {
     Mixed,
     /// Each frame, control frames too (which are still acted upon).
     Frames,
+    /// Each frame as it is on the wire; nothing is acted upon, see `connection::raw`.
+    Raw,
 }
 
 /// The configuration of one connection.

@@ -8,13 +8,14 @@ use crate::handshake::{Request, Response};
 /// What is handed to the driver: a message, a fragment or a frame, by [`crate::Delivery`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Unit {
-    /// `Text` or `Binary` for messages and for every fragment of them; with `Delivery::Frames` the frame's own opcode.
+    /// `Text` or `Binary` for messages and for every fragment of them; with `Delivery::Frames` and `Raw` the frame's own
+    /// opcode.
     pub opcode: Opcode,
     /// The last (or only) piece of its message.
     pub fin: bool,
     /// RSV bits of the frame, RSV1 being 4; always 0 for messages.
     pub rsv: u8,
-    /// Every byte is below 0x80. Exact for text, always false for binary, and where RSV bits are admitted.
+    /// Every byte is below 0x80. Exact for text, always false for binary, with `Delivery::Raw`, and where RSV bits are admitted.
     pub ascii: bool,
 }
 

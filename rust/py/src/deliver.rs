@@ -61,6 +61,7 @@ impl Conn {
             }
         }
         let outcome = Self::calling(slf, listener, || match (&listener.on_batch, &listener.on_message) {
+            _ if let Some(on_frame) = listener.on_frame() => Self::call_frames(slf, on_frame),
             (Some(on_batch), _) => Self::call_batches(slf, on_batch),
             (None, Some(on_message)) => Self::call_messages(slf, on_message),
             (None, None) => {

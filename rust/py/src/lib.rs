@@ -20,6 +20,8 @@ mod entropy;
 mod extras;
 mod fault;
 mod fork;
+mod frame_transport;
+mod frames;
 mod future;
 mod gc;
 mod hub;
@@ -62,6 +64,8 @@ fn _core(m: &Bound<'_, PyModule>) -> PyResult<()> {
     m.add_class::<blocking::Blocking>()?;
     m.add_class::<conn::Conn>()?;
     m.add_class::<cork::Cork>()?;
+    m.add_class::<frame_transport::FrameTransport>()?;
+    m.add_class::<frames::Frame>()?;
     m.add_class::<hub::Hub>()?;
     m.add_class::<keys::Key>()?;
     m.add_class::<request::Request>()?;
@@ -79,6 +83,7 @@ fn _core(m: &Bound<'_, PyModule>) -> PyResult<()> {
     m.add_function(wrap_pyfunction!(clock::seconds, m)?)?;
     m.add_function(wrap_pyfunction!(fault::panic_at, m)?)?;
     m.add_function(wrap_pyfunction!(fault::work_elsewhere, m)?)?;
+    m.add_function(wrap_pyfunction!(frames::frame_kinds, m)?)?;
     m.add_function(wrap_pyfunction!(request::parse_uri, m)?)?;
     m.add_function(wrap_pyfunction!(tls::certificate_fault, m)?)?;
     m.add_function(wrap_pyfunction!(tls::certificate_pin, m)?)?;

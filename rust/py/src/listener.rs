@@ -1,10 +1,12 @@
 //! A listener's callbacks, and how they are called.
 
-use std::cell::RefCell;
+use std::cell::{OnceCell, RefCell};
 
 use pyo3::ffi;
 use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::prelude::*;
+
+use crate::frames::OnFrame;
 
 /// A listener's callbacks, and the context that they run in.
 pub struct Listener {
@@ -12,6 +14,8 @@ pub struct Listener {
     pub(crate) on_message: Option<OnMessage>,
     pub(crate) on_batch: Option<Py<PyAny>>,
     pub(crate) on_close: Option<Py<PyAny>>,
+    /// Frames' callback, known when the connection is open.
+    pub(crate) on_frame: OnceCell<OnFrame>,
     context: Py<PyAny>,
     pub(crate) running: RefCell<()>,
 }
@@ -37,6 +41,7 @@ impl Listener {
             on_message: get("on_message")?.map(|callback| OnMessage::new(callback.bind(py))).transpose()?,
             on_batch: get("on_batch")?,
             on_close: get("on_close")?,
+            on_frame: OnceCell::new(),
             context,
             running: RefCell::new(()),
         })
@@ -52,8 +57,10 @@ impl Listener {
             visit.call(callback)?;
         }
         if let Some(on_message) = &self.on_message {
-            visit.call(&on_message.function)?;
-            visit.call(&on_message.receiver)?;
+            on_message.traverse(visit)?;
+        }
+        if let Some(on_frame) = self.on_frame.get() {
+            on_frame.traverse(visit)?;
         }
         visit.call(&self.context)
     }
@@ -78,7 +85,12 @@ impl Listener {
 }
 
 impl OnMessage {
-    fn new(callback: &Bound<'_, PyAny>) -> PyResult<Self> {
+    pub(crate) fn traverse(&self, visit: &PyVisit<'_>) -> Result<(), PyTraverseError> {
+        visit.call(&self.function)?;
+        visit.call(&self.receiver)
+    }
+
+    pub(crate) fn new(callback: &Bound<'_, PyAny>) -> PyResult<Self> {
         let method = callback.py().import("types")?.getattr("MethodType")?;
         if !callback.get_type().is(&method) {
             return Ok(Self { function: callback.clone().unbind(), receiver: None });

@@ -56,6 +56,8 @@ pub(crate) struct Slot {
     pub address: usize,
     pub length: u32,
     pub tag: u8,
+    /// A frame's first byte, where frames are delivered as they are.
+    pub head: u8,
 }
 
 /// When the messages up to a number were received.
@@ -72,6 +74,8 @@ pub struct Queue {
     /// Slots at the end that are places in the read buffer.
     slices: usize,
     pub(crate) bytes: usize,
+    /// Of frames: bytes of their headers.
+    headers: usize,
     pub(crate) taken: u64,
     stamps: VecDeque<Stamp>,
     pub form: Form,
@@ -86,7 +90,16 @@ pub(crate) const SLICE: u8 = 4;
 
 impl Queue {
     pub fn new(form: Form) -> Self {
-        Self { slots: VecDeque::new(), slices: 0, bytes: 0, taken: 0, stamps: VecDeque::new(), form, pieces: None }
+        Self {
+            slots: VecDeque::new(),
+            slices: 0,
+            bytes: 0,
+            headers: 0,
+            taken: 0,
+            stamps: VecDeque::new(),
+            form,
+            pieces: None,
+        }
     }
 
     /// Messages that wait, and pieces of others.
@@ -142,7 +155,14 @@ impl Queue {
             address: payload.as_ptr() as usize,
             length: payload.len() as u32,
             tag: SLICE | tag_of(unit),
+            head: head_of(unit),
         });
+    }
+
+    /// Takes note of the header of a frame, which is pushed next as a message would be.
+    #[inline]
+    pub fn note_header(&mut self, length: usize) {
+        self.headers += header_size(length);
     }
 
     /// A message that was assembled.
@@ -159,7 +179,7 @@ impl Queue {
             return Ok(());
         }
         self.bytes += length.min(u32::MAX as usize);
-        self.slots.push_back(Slot::of(object, length, tag_of(unit)));
+        self.slots.push_back(Slot { head: head_of(unit), ..Slot::of(object, length, tag_of(unit)) });
         Ok(())
     }
 
@@ -183,6 +203,20 @@ impl Queue {
     pub fn push_piece(&mut self, piece: Py<PyAny>, length: usize) {
         self.bytes += length.min(u32::MAX as usize);
         self.slots.push_back(Slot::of(piece, length, 0));
+    }
+
+    /// Takes the oldest frame, with its first byte.
+    #[inline]
+    pub fn pop_headed(&mut self, py: Python<'_>) -> Option<(u8, Taken)> {
+        let slot = self.slots.front()?;
+        let head = slot.head;
+        self.headers = self.headers.saturating_sub(header_size(slot.length as usize));
+        self.pop(py).map(|taken| (head, taken))
+    }
+
+    /// Bytes that the frames in the queue were on the wire.
+    pub fn wire_bytes(&self) -> usize {
+        self.bytes + self.headers
     }
 
     /// Takes the oldest message.
@@ -306,6 +340,7 @@ impl Queue {
     /// Forgets everything, and gives memory back.
     pub fn clear(&mut self, py: Python<'_>) {
         while self.pop(py).is_some() {}
+        self.headers = 0;
         self.clear_pieces(py);
         self.slots = VecDeque::new();
     }
@@ -324,7 +359,7 @@ impl Queue {
 impl Slot {
     /// A slot of an object.
     pub fn of(object: Py<PyAny>, length: usize, tag: u8) -> Self {
-        Self { address: object.into_ptr() as usize, length: u32::try_from(length).unwrap_or(u32::MAX), tag }
+        Self { address: object.into_ptr() as usize, length: u32::try_from(length).unwrap_or(u32::MAX), tag, head: 0 }
     }
 
     /// An object of what is a place in the read buffer: text as `str` if `natural`, else all as `bytes`. Null: an
@@ -378,6 +413,22 @@ pub(crate) fn as_kind(object: Py<PyAny>, py: Python<'_>, text: bool) -> PyResult
 
 fn tag_of(unit: Unit) -> u8 {
     u8::from(unit.opcode == Opcode::Text) * TEXT + u8::from(unit.ascii) * ASCII
+}
+
+/// Bytes of the header of a frame with so long a payload, as a server sends it.
+#[inline]
+fn header_size(length: usize) -> usize {
+    match length {
+        0..=125 => 2,
+        126..=0xffff => 4,
+        _ => 10,
+    }
+}
+
+/// The first byte of a frame's header, as it was.
+#[inline]
+fn head_of(unit: Unit) -> u8 {
+    u8::from(unit.fin) << 7 | unit.rsv << 4 | unit.opcode as u8
 }
 
 /// A `bytes` of `length` bytes at `address`.

@@ -72,6 +72,7 @@ impl Settings {
             max_message: unlimited(get("max_size")?.extract()?),
             max_frame: unlimited(get("max_frame_size")?.extract()?),
             max_fragments: unlimited(get("max_fragments")?.extract()?),
+            max_head: options.get_item("max_head")?.map_or(Ok(fastws_core::limits::MAX_HEAD), |head| head.extract())?,
             ..Limits::default()
         };
         config.max_send_bytes = get("max_send_bytes")?.extract()?;
@@ -83,6 +84,7 @@ impl Settings {
         let delivery = match get("delivery")?.extract::<&str>()? {
             "fragments" => Delivery::Fragments,
             "frames" => Delivery::Frames,
+            "raw" => Delivery::Raw,
             "mixed" => Delivery::Mixed,
             _ => Delivery::Messages,
         };

@@ -32,7 +32,7 @@ impl<'a, 'py> QueueSink<'a, 'py> {
         let takes_slices = match delivery {
             Delivery::Messages => true,
             Delivery::Mixed => !queue.has_pieces(),
-            Delivery::Fragments | Delivery::Frames => false,
+            Delivery::Fragments | Delivery::Frames | Delivery::Raw => false,
         };
         Self { py, queue, events, delivery, takes_slices, room: PARSE_MESSAGES, failed: None }
     }
@@ -75,6 +75,9 @@ impl Sink for QueueSink<'_, '_> {
     fn whole(&mut self, unit: Unit, payload: &[u8]) -> Flow {
         if self.takes_slices {
             self.queue.push_slice(unit, payload);
+        } else if self.delivery == Delivery::Raw {
+            self.queue.note_header(payload.len());
+            self.queue.push_slice(unit, payload);
         } else {
             self.push_other(unit, payload);
         }
@@ -98,6 +101,10 @@ impl Sink for QueueSink<'_, '_> {
                 self.queue.settle(self.py).map(|()| self.push_piece(unit, fastws_core::PayloadBuf::as_slice(&payload)))
             }
             Delivery::Messages | Delivery::Mixed => self.queue.push_assembled(self.py, unit, payload),
+            Delivery::Raw => {
+                self.queue.note_header(fastws_core::PayloadBuf::len(&payload));
+                self.queue.push_assembled(self.py, unit, payload)
+            }
             Delivery::Fragments | Delivery::Frames => {
                 self.push_piece(unit, fastws_core::PayloadBuf::as_slice(&payload));
                 Ok(())

@@ -235,6 +235,7 @@ impl Inner {
     pub(crate) fn may_read(&self) -> bool {
         self.fd >= 0
             && self.paused.is_none()
+            && !self.held
             && !self.core.is_parked()
             && !self.core.has_stream_ended()
             && self.phase != Phase::Tcp
@@ -249,6 +250,7 @@ impl Inner {
     /// The peer ended its half or reset while we did not read: what is left in the kernel is bounded, and behind it is
     /// the end. What it becomes where it is compressed is not, so that has a bound of its own.
     pub(crate) fn hung_up(&mut self) {
+        self.held = false;
         if self.paused.is_some() && !self.is_ending {
             self.is_ending = true;
             self.resume_reading();
@@ -493,6 +495,9 @@ impl Inner {
     /// The wake-up ends, or the buffer is used again: nothing may point into it.
     pub(crate) fn settle_slices(&mut self, py: Python<'_>) -> PyResult<()> {
         self.queue.settle(py)?;
+        if self.shown.is_some() {
+            self.keep_shown(py)?;
+        }
         if let Some(attached) = &self.ring {
             attached.ring.get().store.borrow_mut().settle(py)?;
         }
@@ -556,6 +561,7 @@ impl Inner {
     pub(crate) fn wanted(&self) -> Interest {
         Interest {
             read: self.paused.is_none()
+                && !self.held
                 && !self.core.is_parked()
                 && !self.core.has_stream_ended()
                 && self.phase != Phase::Tcp,

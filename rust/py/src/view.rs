@@ -127,7 +127,7 @@ impl MessageView {
         *self.keeper.borrow_mut() = Keeper::Own { _bytes: bytes };
     }
 
-    fn bytes(&self) -> &[u8] {
+    pub(crate) fn bytes(&self) -> &[u8] {
         // SAFETY: the keeper holds the bytes where they are; nobody writes to them while a view shows them.
         unsafe { std::slice::from_raw_parts(self.address.get(), self.length) }
     }

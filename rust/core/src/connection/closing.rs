@@ -250,7 +250,7 @@ impl<B: PayloadBuf> Connection<B> {
         self.filter.as_ref().is_some_and(|slot| slot.draining || (slot.sending.busy.is_some() && !self.failed))
     }
 
-    fn send_close(&mut self, close: Close, after_data: bool) {
+    pub(super) fn send_close(&mut self, close: Close, after_data: bool) {
         let waits = after_data && self.filter.as_ref().is_some_and(|slot| slot.sending.busy.is_some());
         if let Some(slot) = &mut self.filter {
             slot.close_waits = waits;
@@ -271,7 +271,7 @@ impl<B: PayloadBuf> Connection<B> {
     }
 
     /// The first cause stays.
-    fn end_with(&mut self, cause: Cause) {
+    pub(super) fn end_with(&mut self, cause: Cause) {
         if self.close.received.is_none() {
             self.close.cause.get_or_insert(cause);
         }
@@ -296,7 +296,7 @@ impl<B: PayloadBuf> Connection<B> {
         }
     }
 
-    fn forget_received(&mut self) {
+    pub(super) fn forget_received(&mut self) {
         self.reading = Reading::Over;
         self.failing = None;
         self.assembly.clear();

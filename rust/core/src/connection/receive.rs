@@ -2,6 +2,7 @@
 
 use super::{Connection, OpeningSide, SHARE};
 use crate::Nanos;
+use crate::assemble::Assembly;
 use crate::close::Close;
 use crate::config::{Delivery, Role};
 use crate::deflate::{self, Terms};
@@ -69,15 +70,18 @@ impl<B: PayloadBuf> Connection<B> {
             slot.share = SHARE;
         }
         self.stats.bytes_received += input.len() as u64;
+        let raw = self.config.delivery == Delivery::Raw;
         let simple = self.config.role == Role::Client
-            && matches!(self.config.delivery, Delivery::Messages | Delivery::Mixed)
+            && (raw || matches!(self.config.delivery, Delivery::Messages | Delivery::Mixed))
             && self.filter.is_none()
             && self.config.limits.max_frame > 0xffff
             && self.config.limits.max_message > 0xffff;
         let mut at = 0;
         while at < input.len() {
             if simple && self.assembly.is_idle() && matches!(self.reading, Reading::Header { have: 0, .. }) {
-                let (used, outcome) = self.receive_whole(&input[at..], sink);
+                let rest = &input[at..];
+                let (used, outcome) =
+                    if raw { self.receive_whole_raw(rest, sink) } else { self.receive_whole(rest, sink) };
                 at += used;
                 match outcome {
                     Ok(Flow::Continue) if at == input.len() => break,
@@ -181,8 +185,10 @@ impl<B: PayloadBuf> Connection<B> {
             Reading::Over => Ok((input.len(), Flow::Continue)),
             Reading::Handshake => self.receive_handshake(input, now, sink),
             Reading::Header { partial, have } => {
-                let reserved =
-                    self.filter.as_ref().map_or(self.config.reserved_bits, |slot| slot.filter.reserved_bits());
+                let reserved = match self.config.delivery {
+                    Delivery::Raw => 7,
+                    _ => self.filter.as_ref().map_or(self.config.reserved_bits, |slot| slot.filter.reserved_bits()),
+                };
                 let before = *have as usize;
                 let more = input.len().min(MAX_HEADER - before);
                 partial[before..before + more].copy_from_slice(&input[..more]);
@@ -210,7 +216,7 @@ impl<B: PayloadBuf> Connection<B> {
                 }
                 let (header, mut payload) = (*header, std::mem::take(payload));
                 self.reading = Reading::header();
-                let flow = self.control(header, &mut payload, now, sink)?;
+                let flow = self.control(header, &mut payload, false, now, sink)?;
                 Ok((used, flow))
             }
         }
@@ -291,13 +297,17 @@ impl<B: PayloadBuf> Connection<B> {
         if header.opcode.is_control() {
             let length = header.length as usize;
             if let Some(payload) = input.get_mut(..length) {
-                let flow = self.control(header, payload, now, sink)?;
+                let flow = self.control(header, payload, true, now, sink)?;
                 return Ok((length, flow));
             }
             self.reading = Reading::Control { header, payload: input.to_vec() };
             return Ok((input.len(), Flow::Continue));
         }
-        let mut opcode = self.assembly.admit(&header, &self.config.limits)?;
+        let mut opcode = match self.config.delivery {
+            // Nothing is known of its message, so nothing is checked of it: as binary.
+            Delivery::Raw => Assembly::<B>::admit_alone(&header, &self.config.limits).map(|()| Opcode::Binary)?,
+            _ => self.assembly.admit(&header, &self.config.limits)?,
+        };
         if self.config.reserved_bits != 0 {
             // Text is what the extension makes of it.
             opcode = Opcode::Binary;
@@ -479,20 +489,26 @@ impl<B: PayloadBuf> Connection<B> {
         match self.config.delivery {
             Delivery::Messages => Unit { opcode, fin: true, rsv: 0, ascii: false },
             Delivery::Fragments | Delivery::Mixed => Unit { opcode, fin: header.fin, rsv: 0, ascii: false },
-            Delivery::Frames => Unit { opcode: header.opcode, fin: header.fin, rsv: header.rsv, ascii: false },
+            Delivery::Frames | Delivery::Raw => {
+                Unit { opcode: header.opcode, fin: header.fin, rsv: header.rsv, ascii: false }
+            }
         }
     }
 
-    /// A control frame, complete (§5.5).
+    /// A control frame, complete (§5.5). `lies`: the payload is in the input.
     fn control<S: Sink<Buf = B>>(
         &mut self,
         header: Header,
         payload: &mut [u8],
+        lies: bool,
         now: Nanos,
         sink: &mut S,
     ) -> Result<Flow, Error> {
         if let Some(key) = header.key {
             mask(payload, key, 0);
+        }
+        if self.config.delivery == Delivery::Raw {
+            return self.control_raw(header.opcode, payload, lies, sink);
         }
         let mut close = None;
         match header.opcode {

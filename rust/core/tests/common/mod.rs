@@ -121,12 +121,14 @@ pub struct Recorder {
     /// Units that lay whole in the input, and those that were assembled.
     pub whole: usize,
     pub assembled: usize,
+    /// Text is not looked at: `Delivery::Raw`.
+    pub raw: bool,
 }
 
 impl Recorder {
     fn unit(&mut self, unit: Unit, payload: &[u8]) -> Flow {
         let is_text = match unit.opcode {
-            Opcode::Text => true,
+            Opcode::Text => !self.raw,
             // With `Delivery::Frames` the type of a continuation is not known here.
             Opcode::Continuation => unit.ascii,
             _ => false,
@@ -262,7 +264,10 @@ pub struct End {
 impl End {
     /// An end that is open.
     pub fn open(config: Config) -> Self {
-        Self::of(Connection::open(config, 0))
+        let raw = config.delivery == fastws_core::Delivery::Raw;
+        let mut end = Self::of(Connection::open(config, 0));
+        end.sink.raw = raw;
+        end
     }
 
     pub fn of(conn: Connection<Buf>) -> Self {

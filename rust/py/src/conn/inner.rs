@@ -18,6 +18,7 @@ use crate::budget::Budget;
 use crate::clock;
 use crate::driver::Phase;
 use crate::extras::Extras;
+use crate::frames::Frame;
 use crate::hub::Token;
 use crate::landing::Landing;
 use crate::poller::Interest;
@@ -53,6 +54,8 @@ pub(crate) struct Inner {
     pub settings: Arc<Shared>,
     /// The peer's end was told while reading was paused: reading does not pause any more.
     pub is_ending: bool,
+    /// The consumer asked not to read.
+    pub held: bool,
     /// Since when our own full queue has paused reading.
     pub paused: Option<Nanos>,
     /// The ring that what is received goes into, if not to a reader.
@@ -61,6 +64,8 @@ pub(crate) struct Inner {
     pub waiter: Option<Py<Waiter>>,
     pub spare: Option<Py<PyAny>>,
     pub batch: Option<Box<Awaited>>,
+    /// The frame that somebody is being shown.
+    pub shown: Option<Py<Frame>>,
     /// The present run of the consumer.
     pub run: Budget,
     // Sending.
@@ -261,11 +266,13 @@ impl Inner {
             events: VecDeque::new(),
             settings,
             is_ending: false,
+            held: false,
             paused: None,
             ring: None,
             waiter: None,
             spare: None,
             batch: None,
+            shown: None,
             reads: 0,
             run: Budget::new(),
             blocked: false,

@@ -292,6 +292,7 @@ impl Store {
             address: object.into_ptr() as usize,
             length: u32::try_from(length).unwrap_or(u32::MAX),
             tag: if text { TEXT } else { 0 },
+            head: 0,
         });
         let (realtime, monotonic, kernel) = stamp;
         self.stamped(Stamp { realtime, monotonic, kernel, origin: Rc::clone(&self.origin), skew: 0 });
@@ -307,7 +308,7 @@ impl Store {
 
     pub fn mark(&mut self, py: Python<'_>, marker: Marker) {
         let tag = if marker.outage { MARKER | OUTAGE } else { MARKER };
-        self.slots.push_back(Slot { address: marker.object.into_ptr() as usize, length: 0, tag });
+        self.slots.push_back(Slot { address: marker.object.into_ptr() as usize, length: 0, tag, head: 0 });
         self.markers += 1;
         self.runs.push_back(Run { end: self.end(), stamp: None });
         if !self.had_stream {

@@ -1,0 +1,100 @@
+"""What picows raises where a connection does not open."""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+import ssl
+from typing import TYPE_CHECKING
+
+from fastws import errors
+
+from ._link import made_response
+from .common import WSInvalidHeaderError, WSInvalidMessageError, WSInvalidStatusError, WSInvalidUpgradeError
+
+if TYPE_CHECKING:
+    from fastws.http import Response
+
+__all__ = ["MAX_HEAD", "of"]
+
+MAX_HEAD = 16 * 1024
+"""Bytes of the head of an answer, as picows has it."""
+
+
+def of(error: Exception) -> Exception:
+    """What picows would raise instead of ``error``; ``error`` itself if that is as good."""
+    match error:
+        case errors.OpenTimeout():
+            return error
+        case errors.InvalidHandshake():
+            return _handshake(error, error.response)
+        case errors.CertificateError():
+            return ssl.SSLCertVerificationError(ssl.SSL_ERROR_SSL, str(error))
+        case errors.TlsError():
+            return ssl.SSLError(ssl.SSL_ERROR_SSL, str(error))
+        case errors.ProxyError():
+            return _proxy(error)
+        case errors.DialError():
+            return _dial(error)
+        case _:
+            return error
+
+
+def _handshake(error: errors.InvalidHandshake, answer: Response | None) -> Exception:
+    text = str(error)
+    if answer is None:
+        if "header block is over the limit" in text:
+            text = f"upgrade response headers exceed max_size threshold: {MAX_HEAD}"
+        return WSInvalidMessageError(text)
+    fields = list(answer.headers.raw_items())
+    lines = [f"HTTP/1.1 {answer.status_code} {answer.reason_phrase}", *(f"{name}: {value}" for name, value in fields)]
+    head = "\r\n".join(lines).encode("utf-8", "surrogateescape")
+    response = made_response(answer.status_code, answer.reason_phrase, fields, answer.body)
+    if answer.status_code != 101:
+        said = f"expected upgrade response with status 101 Switching Protocols, but received {answer.status_code}"
+        return WSInvalidStatusError(said, head, answer.body, response)
+    upgrade, connection = response.headers.get("Upgrade"), response.headers.get("Connection")
+    if (upgrade or "").lower() != "websocket":
+        said = "cannot upgrade, invalid upgrade header"
+        return WSInvalidUpgradeError(said, "Upgrade", upgrade, head, answer.body, response)
+    if "upgrade" not in [token.strip() for token in (connection or "").lower().split(",")]:
+        said = "cannot upgrade, invalid connection header"
+        return WSInvalidUpgradeError(said, "Connection", connection, head, answer.body, response)
+    for name in ("Sec-WebSocket-Accept", "Sec-WebSocket-Extensions", "Sec-WebSocket-Protocol"):
+        if name in text:
+            said = f"cannot upgrade, invalid {name.lower()} response: {text}"
+            return WSInvalidHeaderError(said, name, response.headers.get(name), head, answer.body, response)
+    return WSInvalidMessageError(text, head, answer.body, response)
+
+
+def _proxy(error: errors.ProxyError) -> Exception:
+    if error.attempts:
+        return _dial(error)
+    try:
+        import python_socks
+    except ImportError:
+        return error
+    return python_socks.ProxyError(str(error))
+
+
+def _dial(error: errors.DialError | errors.ProxyError) -> Exception:
+    """With the number that asyncio's own error has, so that it is of the same subclass of OSError."""
+    text = str(error)
+    if error.phase == "dns":
+        return socket.gaierror(socket.EAI_NONAME, text)
+    for number in _NUMBERS:
+        if os.strerror(number).lower() in text.lower():
+            return OSError(number, text)
+    return error
+
+
+_NUMBERS = (
+    errno.ECONNREFUSED,
+    errno.ETIMEDOUT,
+    errno.EHOSTUNREACH,
+    errno.ENETUNREACH,
+    errno.ECONNRESET,
+    errno.EADDRINUSE,
+    errno.EADDRNOTAVAIL,
+)

@@ -1,0 +1,217 @@
+"""Opening (compat/picows/api.py, _failures.py, url.py, common.py), and what is the original's."""
+
+import asyncio
+import socket
+import ssl
+from http import HTTPStatus
+
+import pytest
+import python_socks
+
+import fastws.compat.picows as ours
+from fastws.compat.picows import (
+    WSHandshakeError,
+    WSInvalidHeaderError,
+    WSInvalidMessageError,
+    WSInvalidStatusError,
+    WSInvalidUpgradeError,
+    WSInvalidURL,
+    WSListener,
+    WSMsgType,
+    WSUpgradeResponse,
+    ws_connect,
+)
+from fastws.compat.picows.url import parse_url
+from peers import Frame, Peer, Wire, ignoring_the_end, request_of
+from proxies import http_proxy, socks_proxy
+from tls_peers import GOOD, Server
+
+
+def refusing(head, body=b""):
+    """A script that answers the request with this head."""
+
+    @ignoring_the_end
+    def script(wire):
+        wire.read_request()
+        wire.send(f"{head}\r\nContent-Length: {len(body)}\r\n\r\n".encode(), body)
+        wire.end()
+
+    return script
+
+
+async def opened(peer, factory=WSListener, **options):
+    transport, listener = await ws_connect(factory, peer.url, **options)
+    transport.disconnect()
+    await transport.wait_disconnected()
+    return transport, listener
+
+
+async def test_the_request_has_what_is_given_and_the_factory_gets_request_and_answer():
+    seen = []
+
+    def factory(request, response):
+        seen.append((request, response))
+        return WSListener()
+
+    headers = [("Host", "other:1"), ("X-A", "1"), ("X-A", "2"), ("Sec-WebSocket-Protocol", "one, two")]
+    accepting = lambda wire: (wire.upgrade(headers="X-B: 3\r\nSec-WebSocket-Protocol: two\r\n"), wire.read_to_end())  # noqa: E731
+    with Peer(accepting, upgrade=False) as peer:
+        transport, _ = await ws_connect(factory, f"{peer.url}a?b=c", extra_headers=headers)
+        transport.disconnect()
+        await transport.wait_disconnected()
+    line, fields = request_of(peer)
+    assert line == "GET /a?b=c HTTP/1.1"
+    assert [value for name, value in fields if name.lower() in ("host", "x-a")] == ["other:1", "1", "2"]
+    assert dict(fields)["Sec-WebSocket-Protocol"] == "one, two"
+    assert not {name.lower() for name, _ in fields} & {"user-agent", "origin", "sec-websocket-extensions"}
+    [(request, response)] = seen
+    assert (request, response) == (transport.request, transport.response)
+    assert (request.method, request.path, request.version) == (b"GET", b"/a?b=c", b"HTTP/1.1")
+    assert request.headers.getall("x-a") == ["1", "2"]
+    assert (response.status, response.version, response.headers["x-b"]) == (101, b"HTTP/1.1", "3")
+
+
+async def test_extensions_are_the_listeners_own():
+    offer = "permessage-deflate; client_no_context_takeover"
+    accepting = lambda wire: (wire.upgrade(headers=f"Sec-WebSocket-Extensions: {offer}\r\n"), wire.read_to_end())  # noqa: E731
+    with Peer(accepting, upgrade=False) as peer:
+        transport, _ = await ws_connect(WSListener, peer.url, extra_headers={"Sec-WebSocket-Extensions": offer})
+        transport.send(WSMsgType.TEXT, b"squeezed", rsv1=True)
+        transport.disconnect()
+        await transport.wait_disconnected()
+    assert transport.response.headers["Sec-WebSocket-Extensions"] == offer
+    assert peer.results[0][1] == [Frame(1, b"squeezed", rsv=4)]
+
+
+async def test_a_factory_that_fails_is_the_callers_to_see():
+    with Peer(Wire.read_to_end) as peer:
+        for factory, error in ((lambda: 1 / 0, ZeroDivisionError), (lambda a, b, c: None, TypeError)):
+            with pytest.raises(error):
+                await ws_connect(factory, peer.url)
+
+
+@pytest.mark.parametrize(
+    ("head", "error", "words"),
+    [
+        ("HTTP/1.1 404 Not Found", WSInvalidStatusError, "status 101 Switching Protocols, but received 404"),
+        ("HTTP/1.1 101 X\r\nUpgrade: h2c\r\nConnection: Upgrade", WSInvalidUpgradeError, "invalid upgrade header"),
+        ("HTTP/1.1 101 X\r\nUpgrade: websocket", WSInvalidUpgradeError, "invalid connection header"),
+        (
+            "HTTP/1.1 101 X\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: no",
+            WSInvalidHeaderError,
+            "invalid sec-websocket-accept",
+        ),
+        ("NOT HTTP", WSInvalidMessageError, None),
+        ("HTTP/1.1 101 X\r\nX: " + "x" * 17_000, WSInvalidMessageError, "max_size"),
+    ],
+)
+async def test_an_answer_that_is_no_upgrade_is_refused(head, error, words):
+    with Peer(refusing(head, b"why"), upgrade=False) as peer:
+        with pytest.raises(error, match=words) as caught:
+            await ws_connect(WSListener, peer.url)
+    assert isinstance(caught.value, WSHandshakeError)
+    if error is WSInvalidStatusError:
+        assert (caught.value.response.status, caught.value.raw_body) == (HTTPStatus.NOT_FOUND, b"why")
+        assert caught.value.raw_header.startswith(b"HTTP/1.1 404 Not Found\r\n")
+
+
+async def test_redirects_are_followed_to_where_they_lead_and_so_far():
+    with Peer(Wire.read_to_end) as end:
+        first = refusing(f"HTTP/1.1 302 Found\r\nLocation: {end.url}there")
+        with Peer(first, upgrade=False) as start:
+            transport, _ = await opened(start)
+            assert transport.request.path == b"/there"
+            with pytest.raises(WSInvalidStatusError, match="302"):
+                await ws_connect(WSListener, start.url, max_redirects=0)
+    with Peer(refusing("HTTP/1.1 301 Moved"), upgrade=False) as start:
+        with pytest.raises(WSHandshakeError, match="without Location"):
+            await ws_connect(WSListener, start.url)
+
+
+async def test_no_connection_is_an_error_of_the_system():
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+    with pytest.raises(ConnectionRefusedError):
+        await ws_connect(WSListener, f"ws://127.0.0.1:{port}/")
+    with pytest.raises(socket.gaierror):
+        await ws_connect(WSListener, "ws://nowhere.invalid/")
+    with Server(GOOD.server_context()) as server:
+        with pytest.raises(ssl.SSLCertVerificationError):
+            await ws_connect(WSListener, server.url)
+
+
+async def test_a_server_that_does_not_answer_is_not_waited_for():
+    def script(wire):
+        while wire.sock.recv(1 << 16):
+            pass
+
+    with Peer(script, upgrade=False) as peer:
+        with pytest.raises(asyncio.TimeoutError):
+            await ws_connect(WSListener, peer.url, websocket_handshake_timeout=0.01)
+
+
+@pytest.mark.parametrize("kind", ["http", "socks5"])
+async def test_a_way_by_a_proxy_on_a_socket_of_ones_own(kind):
+    script = http_proxy() if kind == "http" else socks_proxy()
+    with Peer(script, upgrade=False) as proxy, Peer(Wire.read_to_end) as peer:
+        made = []
+
+        async def factory(parsed):
+            assert parsed.port == proxy.port
+            made.append(socket.socket())
+            return made[0]
+
+        url = f"{kind}://127.0.0.1:{proxy.port}"
+        transport, _ = await ws_connect(WSListener, peer.url, proxy=url, socket_factory=factory)
+        assert transport.underlying_transport.get_extra_info("peername") == ("127.0.0.1", proxy.port)
+        assert made[0].getpeername() == ("127.0.0.1", proxy.port)
+        transport.disconnect()
+        await transport.wait_disconnected()
+        assert made[0].fileno() == -1
+
+
+async def test_a_proxy_that_refuses_is_named():
+    with Peer(refusing("HTTP/1.1 403 Forbidden"), upgrade=False) as proxy:
+        with pytest.raises(python_socks.ProxyError, match="403"):
+            await ws_connect(WSListener, "ws://localhost/", proxy=f"http://127.0.0.1:{proxy.port}")
+
+
+async def test_arguments_that_are_none_are_refused():
+    for arguments, error in (
+        ({"extra_headers": {"X": 1}}, TypeError),
+        ({"all_errors": True}, TypeError),
+        ({"proxy_ssl_context": ssl.create_default_context()}, ValueError),
+        ({"auto_ping_strategy": 7}, ValueError),
+        ({"socket_factory": lambda parsed: 7}, TypeError),
+    ):
+        with pytest.raises(error):
+            await ws_connect(WSListener, "ws://127.0.0.1:1/", **arguments)
+    for url in ("http://127.0.0.1", "ws://", "ws://127.0.0.1/#part"):
+        with pytest.raises(WSInvalidURL):
+            await ws_connect(WSListener, url)
+
+
+def test_a_url_is_taken_apart():
+    parsed = parse_url("wss://user:pa%20ss@Example.com/path?a=b")
+    assert (parsed.is_secure, parsed.host, parsed.port) == (True, "example.com", 443)
+    assert (parsed.resource_name, parsed.user_info) == ("/path?a=b", ("user", "pa%20ss"))
+    assert parse_url("ws://bücher.example/ä").host == "xn--bcher-kva.example"
+    assert parse_url("socks5://127.0.0.1:1080", check_scheme=False).port == 1080
+
+
+def test_responses_of_a_server_are_made_as_by_picows():
+    made = WSUpgradeResponse.create_error_response(404, b"no", {"X": "y"})
+    assert bytes(made.to_bytes()).split(b"\r\n")[0] == b"HTTP/1.1 404 Not Found"
+    assert WSUpgradeResponse.create_redirect_response(302, "ws://a/").headers["location"] == "ws://a/"
+    assert WSUpgradeResponse.create_101_response().headers["UPGRADE"] == "websocket"
+    with pytest.raises(ValueError):
+        WSUpgradeResponse.create_error_response(200)
+    with pytest.raises(ValueError):
+        ours.WSUpgradeResponseWithListener(made, WSListener())
+
+
+async def test_servers_and_websockets_are_the_originals():
+    with pytest.raises(ImportError, match="install picows"):
+        await ours.ws_create_server(lambda request: WSListener(), "127.0.0.1", 0)
+    with pytest.raises(ImportError, match="install picows"):
+        import fastws.compat.picows.websockets  # noqa: F401
