@@ -73,7 +73,8 @@ def hanging(phase):
         case _:
             hop = stack.enter_context(proxy(ignoring_the_end(waits), tls=phase == "https"))
             scheme = phase.removesuffix(" in TLS")
-            return "ws://h.example/", {"proxy": f"{scheme}://127.0.0.1:{hop.port}", "proxy_tls": trusting}
+            options = {"proxy_tls": trusting} if scheme == "https" else {}
+            return "ws://h.example/", {"proxy": f"{scheme}://127.0.0.1:{hop.port}", **options}
 """
 
 # Of each, the phase that its OpenTimeout names, and a part of the text.

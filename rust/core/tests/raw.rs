@@ -88,7 +88,7 @@ fn hanging_up_waits_for_what_is_queued_and_reads_no_more() {
 #[test]
 fn what_no_frame_may_be_fails_the_connection() {
     let role = Role::Client;
-    let too_big = frame(role, 0x82, &[0; 70_000]);
+    let too_big = frame(role, 0x82, &vec![0; 70_000]);
     for (bad, code) in [
         (b"\x83\x00".to_vec(), 1002),
         (b"\x09\x00".to_vec(), 1002),

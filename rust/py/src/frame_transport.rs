@@ -12,8 +12,8 @@ use crate::conn::Conn;
 use crate::hub::Hub;
 use crate::payload;
 
-/// Sends frames over a connection whose delivery is `raw`, and is told of those that come. What a subclass has to have:
-/// `_pause_writing()`, `_is_pong(frame)`, `_frame_failed(error)`, `_ignored()`.
+// What a subclass has to have: `_pause_writing()`, `_is_pong(frame)`, `_frame_failed(error)`, `_ignored()`.
+/// Sends frames over a connection whose delivery is ``raw``, and is told of those that come.
 #[pyclass(frozen, subclass, weakref, module = "fastws._core")]
 pub struct FrameTransport {
     conn: RefCell<Option<Py<Conn>>>,
@@ -84,7 +84,7 @@ impl FrameTransport {
     ///     ValueError: A control frame's payload is longer than 125 bytes, or the opcode is none.
     ///     RuntimeError: The call comes from another thread than the connection's.
     #[pyo3(signature = (msg_type, message, fin=true, rsv1=false, rsv2=false, rsv3=false))]
-    #[expect(clippy::too_many_arguments, clippy::fn_params_excessive_bools, reason = "a frame's header has them")]
+    #[expect(clippy::fn_params_excessive_bools, reason = "a frame's header has them")]
     fn send(
         slf: &Bound<'_, Self>,
         msg_type: i64,

@@ -310,11 +310,9 @@ impl Conn {
             {
                 let mut inner = this.inner.borrow_mut();
                 let shown = inner.shown.take();
+                drop(shown);
                 // SAFETY: attached. Ours is one.
-                let is_held = {
-                    drop(shown);
-                    unsafe { ffi::Py_REFCNT(frame.as_ptr()) > 1 }
-                };
+                let is_held = unsafe { ffi::Py_REFCNT(frame.as_ptr()) > 1 };
                 if let Some(view) = frame.get().kept(py, is_held)? {
                     inner.rare.views.push(view);
                 }
