@@ -44,7 +44,7 @@ class Case:
 
 
 ITERATE, LISTENER, BATCHES = clients.FastwsIterate, clients.FastwsListener, clients.FastwsBatches
-NOWAIT = clients.FastwsSendNowait
+NOWAIT, DROP_IN = clients.FastwsSendNowait, clients.FastwsDropIn
 STREAM, MARKERS, THREE = clients.FastwsStream, clients.FastwsStreamMarkers, clients.FastwsStreams
 CASES = (
     Case(ITERATE, "round-trip 256 B TCP", 1_000, 5_000),
@@ -60,6 +60,8 @@ CASES = (
     Case(ITERATE, "send 128 B TCP", 20_000, 100_000),
     Case(ITERATE, "send 16 KiB TCP", 2_000, 10_000),
     Case(NOWAIT, "send-each-turn 128 B TCP", 5_000, 25_000),
+    Case(DROP_IN, "round-trip 256 B TCP", 1_000, 5_000),
+    Case(DROP_IN, "ingest 128 B TCP", 100_000, 500_000),
 )
 
 

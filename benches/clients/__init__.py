@@ -25,7 +25,7 @@ from .picows_callback import Picows
 from .streams import FastwsStream, FastwsStreamMarkers, FastwsStreams
 from .websocket_client import WebsocketClient
 from .websocket_rs_clients import WebsocketRs, WebsocketRsIterate, WebsocketRsSync
-from .websockets_style import PicowsWebsockets, Websockets, WebsocketsSync
+from .websockets_style import FastwsDropIn, PicowsWebsockets, Websockets, WebsocketsSync
 
 __all__ = [
     "ALL",
@@ -34,6 +34,7 @@ __all__ = [
     "Counter",
     "FastwsBatches",
     "FastwsBusyPoll",
+    "FastwsDropIn",
     "FastwsGathered",
     "FastwsIterate",
     "FastwsListener",
@@ -70,6 +71,7 @@ ALL: tuple[type[Client], ...] = (
     FastwsStreamMarkers,
     FastwsStreams,
     FastwsSync,
+    FastwsDropIn,
     Picows,
     PicowsWebsockets,
     WebsocketRs,

@@ -1,4 +1,4 @@
-"""websockets, and picows' drop-in for it."""
+"""websockets, and the drop-ins for it: picows' and ours."""
 
 from __future__ import annotations
 
@@ -84,6 +84,19 @@ class Websockets(WebsocketsStyle):
         import websockets
 
         return websockets.connect(url, compression=self.compression, proxy=None, ssl=self.tls(url))
+
+
+class FastwsDropIn(WebsocketsStyle):
+    """``fastws.compat.websockets``, in what most of its users do all the time."""
+
+    name = "fastws drop-in"
+    package = "fastws"
+    kinds: ClassVar[frozenset[str]] = frozenset({"round-trip", "ingest"})
+
+    def connect(self, url: str) -> Any:
+        from fastws.compat.websockets.asyncio.client import connect
+
+        return connect(url, compression=self.compression, proxy=None, ssl=self.tls(url))
 
 
 class WebsocketsSync(Websockets):
