@@ -45,8 +45,8 @@ def run_virtual(coro, *, limit=24 * 3600.0, debug=None, leaves_tasks=False, outs
         outside: Says whether something outside of the loop is waited for, such as a server in a thread: then the clock
             stands still until a socket is ready.
         look_ns: The native module, too, goes by the virtual time, and each of its looks at the clock takes so many
-            nanoseconds; None: by the real one. Its own connections do not work then. A release build always goes by the
-            real one.
+            nanoseconds (from 1: a timer may fire one early); None: by the real one. Its own connections do not work
+            then. A release build always goes by the real one.
 
     Raises:
         VirtualTimeError: It hangs (no timer, nothing ready), spins, takes more than ``limit``, or leaves tasks behind.
