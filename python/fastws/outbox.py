@@ -472,8 +472,10 @@ class Outbox:
 
     def _let_expire(self) -> None:
         """Gives up what waits and has expired, wherever it stands."""
+        count = len(self._waiting)
         self._waiting = deque(item for item in self._waiting if item is self._in_hand or not self._has_expired(item))
-        self._offer_room()
+        if len(self._waiting) < count:  # who waits for room asks for this: to be told of none would wake each other
+            self._offer_room()
 
     def _look_at(self, when: float) -> None:
         """Something expires then."""
