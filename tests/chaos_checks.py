@@ -1,6 +1,7 @@
 """What must be so after a chaos in virtual time: see chaos.py."""
 
 import itertools
+import math
 
 import fastws
 from chaos_users import KEYS, Outgoing
@@ -184,13 +185,13 @@ def check_full(chaos, history):
     downs = [item for item in chaos.full.items if isinstance(item, fastws.Down)]
     for (first, last), segment, down in zip(history.chains(marks), segments, downs, strict=True):
         wires = history.wires[first - 1 : last]
+        may_pass = down.reason.kind == "shutdown"
         if first == last:
             assert {item.generation for item in segment} <= {first}
-            may_pass = down.reason.kind == "shutdown"
             seen, what = [item.data for item in segment], f"generation {first}"
             check_session(wires[0].given, wires[0].claimable, seen, transform, what, may_pass)
         else:
-            check_chain(wires, first, segment, transform)
+            check_chain(wires, first, segment, transform, may_pass)
     seqs = [item.seq for item in chaos.full.messages]
     assert seqs == list(range(1, len(seqs) + 1))
 
@@ -215,14 +216,20 @@ def check_session(given, claimable, seen, transform, what, may_pass):
     assert place == len(seen), f"{what}: nobody gave {seen[place : place + 4]}"
 
 
-def check_chain(wires, first, segment, transform):
-    """The feed without a hole and without a repetition over all these wires; other messages as each wire had them."""
+def check_chain(wires, first, segment, transform, may_pass):
+    """The feed without a hole and without a repetition over all these wires; other messages as each wire had them.
+
+    When the time for a shutdown is over (``may_pass``) the rest goes past the extensions.
+    """
     what = f"generations {first} to {first + len(wires) - 1}"
     numbers = [[number for raw in wire.given if (number := number_of(raw)) is not None] for wire in wires]
     for one, other in itertools.pairwise(numbers):
         assert set(one) & set(other), f"{what}: a change without an outage, and without an overlap"
     assert all(each == list(range(each[0], each[-1] + 1)) for each in numbers), "the venue left something out"
-    due = [n for n in range(numbers[0][0], max(each[-1] for each in numbers) + 1) if transform(f"0:{n}") is not None]
+    passed = first_passed(segment, transform) if may_pass else len(segment)
+    unseen = number_of(segment[passed].data) if passed < len(segment) else math.inf
+    due = range(numbers[0][0], max(each[-1] for each in numbers) + 1)
+    due = [n for n in due if n >= unseen or transform(f"0:{n}") is not None]
     seen = [number for item in segment if (number := number_of(item.data)) is not None]
     assert seen == due[: len(seen)], f"{what}: {difference(seen, due)}"
     # What an old wire was given while it closed may have come on no other.
@@ -230,18 +237,28 @@ def check_chain(wires, first, segment, transform):
     given = [set(wire.given) for wire in wires]
     generations = [item.generation for item in segment]
     assert generations == sorted(generations), f"{what}: generations in another order"
-    for item in segment:
+    for place, item in enumerate(segment):
         raw = item.data.rstrip("!")
         # What the old wire still brings while it closes is of the generation that has begun.
         brought = set().union(*given[max(item.generation - first - 1, 0) : item.generation - first + 1])
         assert raw in brought, f"{what}: {raw} is not of generation {item.generation}"
-        assert number_of(raw) is None or item.data == transform(raw), f"{what}: {raw} was not changed"
+        is_right = number_of(raw) is None or item.data == (transform(raw) if place < passed else raw)
+        assert is_right, f"{what}: {item.data} was to be changed, or not to be"
     for wire, of_wire in zip(wires, given, strict=True):
         others = [raw for raw in wire.given if number_of(raw) is None]
         came = [item.data for item in segment if number_of(item.data) is None and item.data in of_wire]
         missing = [raw for raw in others if raw not in set(came) and raw not in wire.claimable]
         assert not missing, f"{what}: {missing} did not come"
         assert came == [raw for raw in others if raw in set(came)], f"{what}: in another order: {came}"
+
+
+def first_passed(segment, transform):
+    """The place of the first message of the feed that no extension has seen."""
+    for place, item in enumerate(segment):
+        raw = item.data.rstrip("!")
+        if number_of(raw) is not None and item.data != transform(raw):
+            return place
+    return len(segment)
 
 
 def transform_of(plan):

@@ -80,7 +80,9 @@ class Reader:
 
 class BatchReader(Reader):
     async def run(self):
-        async for batch in self.stream.batches(max_messages=self.rng.choice((3, 50)), max_wait=0.1):
+        async for batch in self.stream.batches(
+            max_messages=self.rng.choice((3, 50)), max_wait=self.rng.choice((0.1, 5.0, 60.0))
+        ):
             self.items.append((batch.generation, batch.first_seq, list(batch)))
             if self.rng.random() < self.slow:
                 await asyncio.sleep(self.rng.uniform(0, self.longest))

@@ -22,6 +22,8 @@ import math
 import selectors
 import traceback
 
+from fastws import _core
+
 MAX_TURNS = 100_000
 """Turns of the loop in which no time passes. A loop that needs more spins, as a reconnect without a delay does."""
 
@@ -33,7 +35,7 @@ class VirtualTimeError(AssertionError):
     """The program does not end as it should: it hangs, it spins, it takes too long, or it leaves tasks behind."""
 
 
-def run_virtual(coro, *, limit=24 * 3600.0, debug=None, leaves_tasks=False, outside=None):
+def run_virtual(coro, *, limit=24 * 3600.0, debug=None, leaves_tasks=False, outside=None, look_ns=None):
     """Runs ``coro`` to its end and returns its result.
 
     Args:
@@ -42,11 +44,16 @@ def run_virtual(coro, *, limit=24 * 3600.0, debug=None, leaves_tasks=False, outs
         leaves_tasks: Whether it may end while other tasks, which are cancelled then, have not.
         outside: Says whether something outside of the loop is waited for, such as a server in a thread: then the clock
             stands still until a socket is ready.
+        look_ns: The native module, too, goes by the virtual time, and each of its looks at the clock takes so many
+            nanoseconds (from 1: a timer may fire one early); None: by the real one. Its own connections do not work
+            then. A release build always goes by the real one.
 
     Raises:
         VirtualTimeError: It hangs (no timer, nothing ready), spins, takes more than ``limit``, or leaves tasks behind.
     """
-    with asyncio.Runner(loop_factory=lambda: VirtualTimeLoop(limit=limit, outside=outside), debug=debug) as runner:
+    with asyncio.Runner(
+        loop_factory=lambda: VirtualTimeLoop(limit=limit, outside=outside, look_ns=look_ns), debug=debug
+    ) as runner:
 
         async def main():
             result = await coro
@@ -61,11 +68,16 @@ def run_virtual(coro, *, limit=24 * 3600.0, debug=None, leaves_tasks=False, outs
 class VirtualTimeLoop(asyncio.SelectorEventLoop):
     """``time()`` is virtual; nothing ever sleeps."""
 
-    def __init__(self, *, limit=math.inf, outside=None):
-        super().__init__(_Selector(self, limit, outside))
+    def __init__(self, *, limit=math.inf, outside=None, look_ns=None):
+        super().__init__(_Selector(self, limit, outside, look_ns))
 
     def time(self):
         return self._selector.now
+
+    def spend(self, seconds):
+        """What runs just now takes so long."""
+        self._selector.now += seconds
+        self._selector.tell_native()
 
     def run_in_executor(self, executor, func, *args):
         future = self.create_future()
@@ -77,13 +89,24 @@ class VirtualTimeLoop(asyncio.SelectorEventLoop):
 
 
 class _Selector(selectors.DefaultSelector):
-    def __init__(self, loop, limit, outside=None):
+    def __init__(self, loop, limit, outside=None, look_ns=None):
         super().__init__()
+        self._look_ns = look_ns
         self._outside = outside
         self.now = 0.0
         self._loop = loop
         self._limit = limit
         self._turns = 0
+        self.tell_native()
+
+    def close(self):
+        super().close()
+        if self._look_ns is not None:
+            _core._clock_at(None)
+
+    def tell_native(self):
+        if self._look_ns is not None:
+            _core._clock_at(round(self.now * 1e9), self._look_ns)
 
     def select(self, timeout=None):
         events = super().select(0)
@@ -102,6 +125,7 @@ class _Selector(selectors.DefaultSelector):
         if later > self._limit:
             self._fail(f"it takes longer than {self._limit:g} s")
         self.now = later
+        self.tell_native()
         return events
 
     def _fail(self, why):

@@ -94,6 +94,7 @@ class MemoryConnector:
     """Makes memory wires. `script` says what each attempt gives: an exception, or what is done with its wire."""
 
     name = "memory"
+    make = MemoryWire
 
     def __init__(self, *script, then=None):
         self.script = list(script)
@@ -106,7 +107,7 @@ class MemoryConnector:
         step = self.script.pop(0) if self.script else self.then
         if isinstance(step, BaseException):
             raise step
-        wire = MemoryWire(uri, options)
+        wire = self.make(uri, options)
         self.wires.append(wire)
         if step is not None:
             result = step(wire)

@@ -474,7 +474,7 @@ class WebSocketClient(Running, Requesting, Receiving):
         if last is not None:
             await last  # one at a time: a line that is young may be due while another one still closes
         session = self._session
-        if session is None:
+        if session is None or session.is_ending:
             return
 
         def changed(successor: Session) -> None:

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from .config import ClientConfig
     from .connector import Wire
 
-__all__ = ["Outbox", "Receipt"]
+__all__ = ["Outbox", "Receipt", "may_be_sent"]
 
 _NONE: deque[Any] = deque(maxlen=0)
 """Nothing waits, for the many of whom that is true; nothing is put into it."""
@@ -43,7 +43,15 @@ _NONE: deque[Any] = deque(maxlen=0)
 _CUT = "the connection ended while it was sending it"
 """What is said of a message that a connector's own connection waited for room with."""
 
+_GIVEN_UP = "given up while the connector's connection was sending it: it was maybe sent"
+"""What the cancellation says of a message that such a connection had."""
+
 log = logging.getLogger("fastws.client")
+
+
+def may_be_sent(error: TimeoutError) -> bool:
+    """Whether who gave up waiting, by ``asyncio.timeout``, had left the message to a connector's own connection."""
+    return error.__context__ is not None and error.__context__.args == (_GIVEN_UP,)
 
 
 class Outbox:
@@ -190,6 +198,7 @@ class Outbox:
 
         Raises:
             MaybeSent: The session ended meanwhile; what such a connection has done with the message, nobody knows.
+            CancelledError: Nor does anybody when the caller gave up (``may_be_sent``).
         """
         pacer = self._pacer
         if pacer is not None and not pacer.try_acquire(item.key):
@@ -204,6 +213,9 @@ class Outbox:
             await self._until_room()
         except MaybeSent as error:
             fail(item.receipt, error)
+            raise
+        except asyncio.CancelledError as error:
+            error.args = (_GIVEN_UP,)
             raise
         except BaseException:
             if pacer is not None:
@@ -460,8 +472,10 @@ class Outbox:
 
     def _let_expire(self) -> None:
         """Gives up what waits and has expired, wherever it stands."""
+        count = len(self._waiting)
         self._waiting = deque(item for item in self._waiting if item is self._in_hand or not self._has_expired(item))
-        self._offer_room()
+        if len(self._waiting) < count:  # who waits for room asks for this: to be told of none would wake each other
+            self._offer_room()
 
     def _look_at(self, when: float) -> None:
         """Something expires then."""
@@ -501,11 +515,6 @@ class Outbox:
     def is_native(self) -> bool:
         """Whether what is sent goes straight into the driver's queue: it is accepted without a turn of the loop."""
         return self._native is not None
-
-    @property
-    def is_foreign(self) -> bool:
-        """Whether it goes to a connector's own connection, which may have sent what it was told to give up."""
-        return self._wire is not None and self._native is None
 
     def holds(self, receipt: Receipt | None) -> bool:
         """Whether the message that the receipt is for still waits here: no connection has it."""

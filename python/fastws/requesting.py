@@ -16,7 +16,7 @@ from .connection import BytesLike
 from .errors import ConnectionLost, DecodeError, MaybeSent, NotSent, RequestTimeout
 from .handshakes.channel import MISSHAPEN
 from .markers import Down
-from .outbox import Receipt
+from .outbox import Receipt, may_be_sent
 from .sender import Sending
 from .streams import Stream
 
@@ -102,7 +102,7 @@ class Requesting(Sending):
                 raise
             if receipt is not None:
                 parts.outbox.withdraw(receipt)
-            outcome = _outcome(receipt, if_none="maybe_sent" if parts.outbox.is_foreign else "not_sent")
+            outcome = _outcome(receipt, if_none="maybe_sent" if may_be_sent(error) else "not_sent")
             why = self._why_unanswered(judge)
             what = f"{parts.supervisor.uri}: no answer within {seconds:g} s{why}"
             raise RequestTimeout(what, timeout=seconds, outcome=outcome) from error

@@ -330,6 +330,8 @@ class Rotation:
             waits: list[asyncio.Future[Any]] = [self._ahead, ended]
             await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
             ended.cancel()
+            if not self._ahead.done():
+                return  # it gives what it has before it is gone, and that may be what the old one brought
         new.intake.gate = new.intake.order = None
         if not new.is_ending:
             new.intake.carry_no_more()

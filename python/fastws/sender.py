@@ -14,7 +14,7 @@ from ._account import fail
 from ._sendable import plain
 from .connection import BytesLike, check_many
 from .errors import NotSent
-from .outbox import Receipt
+from .outbox import Receipt, may_be_sent
 
 if TYPE_CHECKING:
     from ._options import Seconds
@@ -112,7 +112,7 @@ class Sending:
         except TimeoutError as error:
             if not limit.expired():
                 raise
-            if self._parts.outbox.is_foreign:
+            if may_be_sent(error):
                 raise TimeoutError(f"maybe sent: the connector's connection was not done in {seconds:g} s") from error
             raise TimeoutError(f"not sent: no room within {seconds:g} s") from error
 

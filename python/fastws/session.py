@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from ._account import Left
 from ._intake import Intake
-from ._interrupt import Interrupt, Interrupted, ended, users_code
+from ._interrupt import Interrupt, Interrupted, ended, tell, users_code
 from ._parts import End, Over, Parts
 from ._policy import OK_CODES, closed_by
 from ._watch import Watch
@@ -446,8 +446,7 @@ class Session:
                 self._pacer.close(end.cause)
             parts.requests.give_up(unanswered, parts.outbox)
             parts.supervisor.hub.publish(Disconnected(end.reason, unsent), is_state=False)
-            if self._retired is not None and not self._retired.done():
-                self._retired.set_result(None)
+            tell((self.retired(),))
 
     @property
     def _politeness(self) -> float:

@@ -1,6 +1,7 @@
 """rust/py/src/ring/{decode,message,batch}.rs: what a stream gives, and what is made of messages before."""
 
 import asyncio
+import gc
 import json
 
 import orjson
@@ -389,6 +390,30 @@ async def test_a_batch_waits_for_more_and_no_longer():
     await asyncio.sleep(0)
     messages._mark(down())
     assert (await asyncio.wait_for(task, 5)).messages == ["e"]
+
+
+async def test_a_batch_that_leaves_before_its_time_leaves_no_timer_behind():
+    messages = ring()
+    iterator = Stream(messages).batches(max_messages=2, max_wait=3600)
+    waiters = waiters_alive()
+    for _ in range(20):
+        task = asyncio.create_task(anext(iterator))
+        for message in ("a", "b"):
+            await asyncio.sleep(0)
+            push(messages, message)
+        assert (await task).messages == ["a", "b"]
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0):
+                push(messages, "c")
+                await anext(iterator)
+        push(messages, "d")
+        assert (await anext(iterator)).messages == ["c", "d"]
+    assert waiters_alive() <= waiters + 1
+
+
+def waiters_alive():
+    gc.collect()
+    return sum(isinstance(each, _core.Waiter) for each in gc.get_objects())
 
 
 async def test_cancelling_a_batch_loses_nothing():

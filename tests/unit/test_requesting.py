@@ -10,7 +10,7 @@ import wires
 from fastws.errors import ConnectionLost, NotSent, RequestTimeout, SendQueueFull
 from fastws.extensions import Extension
 from virtual_time import run_virtual
-from wires import QUIET, MemoryConnector
+from wires import QUIET, MemoryConnector, MemoryWire
 
 AGE = 3600
 
@@ -238,6 +238,38 @@ def test_a_connectors_own_connection_that_ends_while_it_sends_a_request_is_a_los
             await asyncio.sleep(1)
             connector.wires[0].reset()
             with pytest.raises(ConnectionLost) as raised:
+                await asking
+            assert raised.value.outcome == "maybe_sent"
+
+    run_virtual(main())
+
+
+@pytest.mark.parametrize("turns", range(8))
+def test_a_request_that_is_given_up_while_its_connection_ends_is_not_said_not_to_be_sent(turns):
+    class Accepting(MemoryWire):
+        """It has no room, sends all the same when it is told to wait, and waits then."""
+
+        def send_nowait(self, message, text=None):
+            raise SendQueueFull("no room")
+
+        async def send(self, message, text=None):
+            super().send_nowait(message, text)
+            await asyncio.sleep(60)
+
+    async def main():
+        connector = MemoryConnector()
+        connector.make = Accepting
+        client = client_of(connector)
+        async with client:
+            await client.wait_ready()
+            asking = asyncio.create_task(ask(client, 1, timeout=1))
+            await asyncio.sleep(0.5)
+            assert connector.wires[0].sent == ["q1"]
+            connector.wires[0].reset()
+            for _ in range(turns):
+                await asyncio.sleep(0)
+            asyncio.get_running_loop().spend(1)
+            with pytest.raises((RequestTimeout, ConnectionLost)) as raised:
                 await asking
             assert raised.value.outcome == "maybe_sent"
 

@@ -6,6 +6,7 @@ import pytest
 
 import fastws
 from fastws.extensions import Extension
+from fastws.rotation import MOST_LOOKS
 from rotating import AGE, CONFIG, YOUNG, Slow, client_of, everything, publish, subscribing, venue
 from virtual_time import run_virtual
 from wires import MemoryConnector, MemoryWire
@@ -242,6 +243,61 @@ def test_a_reader_that_is_always_behind_does_not_keep_the_next_change_from_happe
             assert sum(wire.is_open for wire in connector.wires) <= 2
         reading.cancel()
         await asyncio.wait([reading])
+
+    run_virtual(main())
+
+
+def test_what_both_lines_brought_comes_once_though_the_new_one_ends_before_streams_were_read():
+    class Slowly(MemoryWire):
+        left = ()
+
+        async def close(self, code=1000, reason=""):
+            await asyncio.sleep(1)
+            self.deliver(*self.left)  # on its way when the client's Close arrived
+            await super().close(code, reason)
+
+    async def main():
+        connector = MemoryConnector()
+        connector.make = Slowly
+        config = CONFIG.replace(max_connection_age=120, queue_messages=4)
+        client = client_of(connector, config=config, message_key=lambda message: message)
+        numbers, items = [str(number) for number in range(10)], []
+        async with client:
+            stream = client.stream(markers=True)
+            old, new = await connector.wire(1), await connector.wire(2)
+            old.left = numbers[3:8]
+            old.deliver(*numbers[:3])
+            new.deliver(*numbers)
+            # The new line's first message that the old one had not brought fills the streams; the others wait behind.
+            await asyncio.sleep(config.rotation_overlap * MOST_LOOKS)
+            assert client.snapshot().generation == 2
+            assert not old.is_open
+            client.reconnect()
+            await asyncio.sleep(0.5)
+            reading = asyncio.create_task(everything(stream, items))
+            await asyncio.sleep(10)
+        await reading
+        kinds = [item.data if isinstance(item, fastws.Message) else type(item).__name__ for item in items]
+        assert kinds == [*numbers, "Down", "Outage", "Down"]
+
+    run_virtual(main())
+
+
+def test_an_extension_that_is_slow_does_not_keep_the_next_change_from_happening():
+    class Closing(Extension):
+        name = "closing"
+
+        async def on_disconnect(self, context, reason):
+            await asyncio.sleep(1)
+
+    async def main():
+        connector = MemoryConnector()
+        client = client_of(connector, config=YOUNG, message_key=lambda message: message, extensions=[Closing()])
+        async with client:
+            reading = asyncio.create_task(everything(client.stream(), []))
+            await publish(connector, range(400), every=0.4)
+            assert client.snapshot().generation == 3
+        await reading
 
     run_virtual(main())
 

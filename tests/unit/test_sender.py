@@ -140,3 +140,18 @@ def test_many_expire_at_the_same_time_and_fall_under_one_limit():
             assert "x" not in connector.wires[0].sent
 
     run_virtual(main())
+
+
+def test_many_that_wait_for_room_wait_idly_and_go_in_order():
+    async def main():
+        connector = MemoryConnector()
+        config = QUIET.replace(send_queue_capacity=1)
+        client = client_of(connector, config=config, rate_limit=fastws.RateLimit(1, 60.0))
+        async with client:
+            await client.wait_ready()
+            messages = [str(number) for number in range(5)]
+            await asyncio.gather(*(client.send(message) for message in messages))
+            await asyncio.sleep(120)
+            assert connector.wires[0].sent == messages
+
+    run_virtual(main())

@@ -4,7 +4,9 @@ import threading
 
 import pytest
 
+from fastws import _core
 from virtual_time import VirtualTimeError, run_virtual
+from wires import MemoryConnector, client_of
 
 
 def test_half_an_hour_passes_at_once_and_exactly():
@@ -32,6 +34,22 @@ def test_timers_fire_in_order_and_time_stands_still_meanwhile():
         return seen
 
     assert run_virtual(main()) == [(1, 1.0), (2, 2.0), (3, 3.0)]
+
+
+@pytest.mark.skipif(not _core._clock_at(), reason="a release build goes by the real clock; `make test` builds another")
+def test_the_native_module_goes_by_the_same_time():
+    async def main():
+        loop, connector, ends = asyncio.get_running_loop(), MemoryConnector(), []
+        async with client_of(connector) as client:
+            batches = client.stream().batches(max_wait=5)
+            for began in (10, 20, 1000):
+                await asyncio.sleep(began - loop.time())
+                connector.wires[0].deliver("a")
+                assert (await anext(batches)).messages == ["a"]
+                ends.append(loop.time())
+        return ends
+
+    assert run_virtual(main(), look_ns=1) == pytest.approx([15, 25, 1005])
 
 
 def test_a_hang_fails_and_says_where():

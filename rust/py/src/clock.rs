@@ -1,5 +1,8 @@
 //! The two clocks.
 
+#[cfg(debug_assertions)]
+use std::cell::Cell;
+
 use fastws_core::Nanos;
 use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
@@ -8,7 +11,37 @@ use pyo3::types::{PyBool, PyDelta};
 /// CLOCK_MONOTONIC in nanoseconds, the clock of `time.monotonic_ns()` on Linux.
 #[inline]
 pub fn monotonic() -> Nanos {
+    #[cfg(debug_assertions)]
+    if let Some(now) = made_up() {
+        return now;
+    }
     read(libc::CLOCK_MONOTONIC)
+}
+
+#[cfg(debug_assertions)]
+thread_local! {
+    /// The time that a test says it is in its thread, and what every look at it adds to that.
+    static MADE_UP: Cell<Option<(Nanos, Nanos)>> = const { Cell::new(None) };
+}
+
+#[cfg(debug_assertions)]
+fn made_up() -> Option<Nanos> {
+    MADE_UP.try_with(|cell| cell.get().map(|(now, step)| (cell.set(Some((now + step, step))), now).1)).ok().flatten()
+}
+
+/// Says what time it is in this thread: `now` nanoseconds, or more where it was more, and `step` more with every look at
+/// it; None: the real clock goes on. Returns whether this build, one with debug assertions, can be told so.
+#[pyfunction]
+#[pyo3(name = "_clock_at")]
+#[pyo3(signature = (now=None, step=0))]
+pub fn clock_at(now: Option<Nanos>, step: Nanos) -> bool {
+    #[cfg(debug_assertions)]
+    MADE_UP.with(|cell| {
+        let before = cell.get().map_or(0, |(before, _)| before);
+        cell.set(now.map(|now| (now.max(before), step)));
+    });
+    let _ = (now, step);
+    cfg!(debug_assertions)
 }
 
 /// CLOCK_REALTIME in nanoseconds, the clock of `time.time_ns()`.

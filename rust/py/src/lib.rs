@@ -80,6 +80,7 @@ fn _core(m: &Bound<'_, PyModule>) -> PyResult<()> {
     m.add_class::<view::MessageView>()?;
     m.add_class::<wire::Protocol>()?;
     m.add("Waiter", waiter::prepare(py)?)?;
+    m.add_function(wrap_pyfunction!(clock::clock_at, m)?)?;
     m.add_function(wrap_pyfunction!(clock::seconds, m)?)?;
     m.add_function(wrap_pyfunction!(fault::panic_at, m)?)?;
     m.add_function(wrap_pyfunction!(fault::work_elsewhere, m)?)?;

@@ -110,7 +110,7 @@ impl Source for Cursor {
     fn reader_left(slf: &Bound<'_, Self>, waiter: &Bound<'_, Waiter>, gone: bool) {
         let (py, this) = (slf.py(), slf.get());
         let ring = this.ring.bind(py);
-        let (old, conns) = {
+        let (old, timer, conns) = {
             let Ok(mut store) = ring.get().store.try_borrow_mut() else { return };
             let Some(state) = store.state(this.index.get()) else { return };
             if state.waiter.as_ref().is_none_or(|known| !known.is(waiter)) {
@@ -119,11 +119,22 @@ impl Source for Cursor {
             if gone {
                 state.batch = None;
             }
-            let old = state.waiter.take();
+            let (old, timer) = (state.waiter.take(), state.timer.take());
             // In a dispatch, the connections' registrations are looked after at its end.
             let is_alone = !ring.get().is_dispatching(py) && !store.is_awaited();
-            (old, is_alone.then(|| store.conns.iter().map(|conn| conn.clone_ref(py)).collect::<Vec<_>>()))
+            (old, timer, is_alone.then(|| store.conns.iter().map(|conn| conn.clone_ref(py)).collect::<Vec<_>>()))
         };
+        if let Some(timer) = timer {
+            // Whoever leaves may do so with an exception that is set.
+            let pending = PyErr::take(py);
+            if let Err(error) = timer.call_method0(py, "cancel") {
+                error.write_unraisable(py, Some(slf));
+            }
+            timer.drop_ref(py);
+            if let Some(pending) = pending {
+                pending.restore(py);
+            }
+        }
         if let Some(old) = old {
             old.drop_ref(py);
         }
@@ -309,7 +320,8 @@ impl Cursor {
         }
         if let Some(delay) = delay {
             let wake = waiter.as_any().getattr("_wake")?;
-            hub.get().event_loop(py).call_method1("call_later", (clock::to_seconds(delay), wake))?;
+            let timer = hub.get().event_loop(py).call_method1("call_later", (clock::to_seconds(delay), wake))?;
+            this.with_state(py, |state| state.timer = Some(timer.unbind()));
         }
         Ok(Polled::Wait(waiter))
     }

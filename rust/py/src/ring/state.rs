@@ -87,6 +87,8 @@ pub(crate) struct State {
     /// The reader that waits, or was woken and has not come back.
     pub waiter: Option<Py<Waiter>>,
     pub batch: Option<Box<Awaited>>,
+    /// The loop's timer that wakes that reader when its batch has waited long enough.
+    pub timer: Option<Py<PyAny>>,
     /// It gives markers, and messages with what is known of them.
     pub markers: bool,
     /// It is no stream of the user's, who may have none yet.
@@ -131,6 +133,7 @@ impl State {
             run,
             waiter: None,
             batch: None,
+            timer: None,
             markers: false,
             aside: false,
             plain: true,

@@ -455,6 +455,9 @@ impl Store {
             if let Some(waiter) = &state.waiter {
                 visit.call(waiter)?;
             }
+            if let Some(timer) = &state.timer {
+                visit.call(timer)?;
+            }
             if let Some(outage) = &state.last_outage {
                 visit.call(outage)?;
             }
@@ -483,9 +486,10 @@ impl Store {
     /// Lets the references go that may be part of a cycle; what is returned is to be dropped when nothing is borrowed.
     pub fn clear(&mut self) -> impl Sized + use<> {
         let waiters: Vec<_> = self.states.iter_mut().flatten().filter_map(|state| state.waiter.take()).collect();
+        let timers: Vec<_> = self.states.iter_mut().flatten().filter_map(|state| state.timer.take()).collect();
         let outages: Vec<_> = self.states.iter_mut().flatten().filter_map(|state| state.last_outage.take()).collect();
         let (conns, rooms) = (std::mem::take(&mut self.conns), std::mem::take(&mut self.rooms));
-        (waiters, outages, conns, rooms, self.ended.take(), self.take_trash(), self.shared.take())
+        (waiters, timers, outages, conns, rooms, self.ended.take(), self.take_trash(), self.shared.take())
     }
 }
 
