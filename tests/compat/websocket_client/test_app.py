@@ -166,6 +166,31 @@ def test_another_thread_closes():
     assert [note if isinstance(note, bool) else note[0] for note in noted] == ["open", "close", False]
 
 
+def test_what_the_peer_answers_to_another_threads_close_reaches_on_close():
+    opened, asked, may_answer = Gate(), Gate(), Gate()
+
+    def script(wire):
+        frames = wire.read_to_close()
+        asked.open()
+        may_answer.wait()
+        wire.send(peers.close(1000, "bye"))
+        return frames + wire.read_to_end()
+
+    with Peer(script) as peer:
+        app, noted = app_of(peer.url, "open", "close", then=lambda _, note: note == ("open",) and opened.open())
+        running = threading.Thread(target=app.run_forever)
+        running.start()
+        opened.wait()
+        closing = threading.Thread(target=app.close)
+        closing.start()
+        asked.wait()
+        may_answer.open()
+        for thread in (closing, running):
+            thread.join(peers.PATIENCE)
+            assert not thread.is_alive()
+    assert noted == [("open",), ("close", 1000, "bye")]
+
+
 def test_another_thread_sends():
     def then(app, note):
         if note[0] == "open":

@@ -328,6 +328,20 @@ async def test_connections_may_be_of_a_subclass():
             await connect(uri, create_connection=lambda *_, **__: object())
 
 
+async def test_iteration_is_by_recv_where_a_subclass_has_one_of_its_own():
+    class Shouting(ClientConnection):
+        async def recv(self, *args, **kwargs):
+            return (await super().recv(*args, **kwargs)).upper()
+
+    def speak(ws):
+        ws.send("a")
+        ws.send("b")
+
+    with websockets_server(speak) as uri:
+        async with connect(uri, create_connection=Shouting) as ws:
+            assert [message async for message in ws] == ["A", "B"]
+
+
 async def test_logger_and_id():
     logger = logging.getLogger("mine")
     with websockets_server(echo) as uri:

@@ -337,6 +337,19 @@ def test_reconnect_is_not_entered_twice():
             assert ws.recv() == "again"
 
 
+def test_iteration_is_by_recv_where_a_subclass_has_one_of_its_own():
+    class Shouting(ClientConnection):
+        def recv(self, *args, **kwargs):
+            return super().recv(*args, **kwargs).upper()
+
+    def speak(ws):
+        ws.send("a")
+        ws.send("b")
+
+    with websockets_server(speak) as uri, connect(uri, create_connection=Shouting) as ws:
+        assert list(ws) == ["A", "B"]
+
+
 def test_create_connection_makes_the_connection():
     class Counting(ClientConnection):
         def __init__(self, *args, **kwargs):

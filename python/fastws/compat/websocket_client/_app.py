@@ -112,6 +112,7 @@ class WebSocketApp:
         self.has_done_teardown = False
         self.has_done_teardown_lock = threading.Lock()
         self.last_close_frame: ABNF | None = None
+        self._close_lock = threading.RLock()  # held while `close` waits for the peer's Close frame
 
     # ---- what other threads and callbacks call ---------------------------------------------------------------------
 
@@ -140,12 +141,13 @@ class WebSocketApp:
             **kwargs: ``status``, ``reason`` and ``timeout``, as for ``WebSocket.close``.
         """
         self.keep_running = False
-        sock = self.sock
-        if sock:
-            sock.close(**kwargs)
-            if sock.close_frame is not None:
-                self.last_close_frame = sock.close_frame
-            self.sock = None
+        with self._close_lock:
+            sock = self.sock
+            if sock:
+                sock.close(**kwargs)
+                if sock.close_frame is not None:
+                    self.last_close_frame = sock.close_frame
+                self.sock = None
 
     def ready(self) -> bool:
         """Whether there is an open connection."""
@@ -457,6 +459,8 @@ class _Run:
     def _tear_down(self, close_frame: ABNF | None = None) -> None:
         """The end, once: ``on_close`` is called when all else is done."""
         app = self._app
+        with app._close_lock:
+            pass  # another thread's `close` has had its answer
         with app.has_done_teardown_lock:
             if app.has_done_teardown:
                 return

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import traceback
 from collections.abc import Generator
 from typing import TYPE_CHECKING, Any
 
@@ -58,6 +59,39 @@ def backoff(
         delay *= factor
     while True:
         yield max_delay
+
+
+class Waits:
+    """How long an iteration over ``connect`` waits before it connects again.
+
+    Args:
+        terms: The ``connect`` with its ``process_exception``, ``reconnect_delays`` and ``logger``.
+    """
+
+    def __init__(self, terms: Any) -> None:
+        self._terms = terms
+        self._delays: Generator[float, None, None] | None = None
+
+    def over(self) -> None:
+        """A connection was opened and used: the next delays begin anew."""
+        self._delays = None
+
+    def after(self, failure: Exception) -> float:
+        """Seconds, which are logged. Raises what ``process_exception`` says where it takes the failure for final."""
+        try:
+            final = self._terms.process_exception(failure)
+        except Exception as raised:  # noqa: BLE001 - raising it means the same as returning it
+            final = raised
+        if final is failure:
+            raise failure
+        if final is not None:
+            raise final from failure
+        if self._delays is None:
+            self._delays = self._terms.reconnect_delays()
+        seconds = next(self._delays)
+        said = traceback.format_exception_only(failure)[0].strip()
+        self._terms.logger.info("connect failed; reconnecting in %.1f seconds: %s", seconds, said)
+        return seconds
 
 
 _deprecated, __dir__ = lazily(

@@ -101,13 +101,14 @@ class Frame:
 
     def check(self) -> None:
         """Raises ProtocolError if reserved bits are set, or for a control frame that is long or a fragment (§5.5)."""
-        if self.rsv1 or self.rsv2 or self.rsv3:
-            raise ProtocolError("reserved bits must be 0")
-        if self.opcode in CTRL_OPCODES:
-            if len(self.data) > 125:
-                raise ProtocolError("control frame too long")
-            if not self.fin:
-                raise ProtocolError("fragmented control frame")
+        is_control = self.opcode in CTRL_OPCODES
+        for is_wrong, what in (
+            (self.rsv1 or self.rsv2 or self.rsv3, "reserved bits must be 0"),
+            (is_control and len(self.data) > 125, "control frame too long"),
+            (is_control and not self.fin, "fragmented control frame"),
+        ):
+            if is_wrong:
+                raise ProtocolError(what)
 
 
 @adopted

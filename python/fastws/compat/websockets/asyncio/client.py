@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import traceback
 from collections.abc import AsyncIterator, Callable, Generator, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal
@@ -15,7 +14,7 @@ from fastws.compat.websockets._dialling import Way
 from fastws.compat.websockets._facade import Facade, MaxQueue, MaxSize, WriteLimit
 from fastws.compat.websockets._redirects import MAX_REDIRECTS, is_redirect, redirected, without_credentials
 from fastws.compat.websockets._transport import Transport
-from fastws.compat.websockets.client import backoff, process_exception
+from fastws.compat.websockets.client import Waits, backoff, process_exception
 from fastws.compat.websockets.datastructures import HeadersLike
 from fastws.compat.websockets.exceptions import SecurityError
 from fastws.compat.websockets.extensions._native import is_native, native_deflate
@@ -255,30 +254,15 @@ class connect:  # noqa: N801 - a function to its users, as in websockets
             del self.connection
 
     async def __aiter__(self) -> AsyncIterator[ClientConnection]:
-        delays: Generator[float, None, None] | None = None
+        waits = Waits(self)
         while True:
             try:
                 async with self as connection:
                     yield connection
-            except Exception as exc:
-                try:
-                    new_exc = self.process_exception(exc)
-                except Exception as raised:  # noqa: BLE001 - to raise it is taken for returning it
-                    new_exc = raised
-                if new_exc is exc:
-                    raise
-                if new_exc is not None:
-                    raise new_exc from exc
-                delays = self.reconnect_delays() if delays is None else delays
-                delay = next(delays)
-                self.logger.info(
-                    "connect failed; reconnecting in %.1f seconds: %s",
-                    delay,
-                    traceback.format_exception_only(exc)[0].strip(),
-                )
-                await asyncio.sleep(delay)
+            except Exception as failure:  # noqa: BLE001 - what is final is raised again
+                await asyncio.sleep(waits.after(failure))
             else:
-                delays = None
+                waits.over()
 
 
 def _negotiate(connection: Any) -> None:

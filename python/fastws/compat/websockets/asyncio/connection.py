@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import codecs
+import contextlib
 import logging
 import random
 import struct
@@ -16,7 +17,7 @@ import fastws
 from fastws.compat.websockets import _policy
 from fastws.compat.websockets._facade import Facade, MaxQueue, WriteLimit
 from fastws.compat.websockets._transport import Transport
-from fastws.compat.websockets.exceptions import ConcurrencyError, ConnectionClosed, ProtocolError
+from fastws.compat.websockets.exceptions import ConcurrencyError, ConnectionClosed, ConnectionClosedOK, ProtocolError
 from fastws.compat.websockets.frames import Close, CloseCode
 from fastws.compat.websockets.http11 import Request, Response
 from fastws.compat.websockets.protocol import CLOSED, CLOSING, OPEN, State
@@ -98,6 +99,12 @@ class Connection(fastws.Connection):
         self.pending_pings: dict[bytes, tuple[asyncio.Future[float], float]] = {}
         self._is_in_pieces = False
         self._seen: dict[str, Any] = {}
+
+    def __init_subclass__(cls, **arguments: Any) -> None:
+        """Iteration is by ``recv`` where a subclass has one of its own."""
+        super().__init_subclass__(**arguments)
+        if cls.recv is not Connection.recv and cls.__aiter__ is Connection.__aiter__:
+            cls.__aiter__ = _by_recv  # type: ignore[method-assign, assignment]
 
     @property
     def loop(self) -> asyncio.AbstractEventLoop:
@@ -283,6 +290,12 @@ class Connection(fastws.Connection):
 
     def __repr__(self) -> str:
         return f"<{type(self).__module__}.{type(self).__qualname__} {self.uri} {self._state}>"
+
+
+async def _by_recv(connection: Connection) -> AsyncIterator[Data]:
+    with contextlib.suppress(ConnectionClosedOK):
+        while True:
+            yield await connection.recv()
 
 
 def broadcast(

@@ -6,7 +6,6 @@ import logging
 import socket as socket_module
 import ssl as ssl_module
 import time
-import traceback
 import warnings
 from collections.abc import Callable, Generator, Iterator, Sequence
 from types import TracebackType
@@ -20,7 +19,7 @@ from fastws.compat.websockets import _errors
 from fastws.compat.websockets._dialling import admitted
 from fastws.compat.websockets._facade import Facade, MaxQueue, MaxSize
 from fastws.compat.websockets._redirects import MAX_REDIRECTS, is_redirect, redirected, without_credentials
-from fastws.compat.websockets.client import backoff, process_exception
+from fastws.compat.websockets.client import Waits, backoff, process_exception
 from fastws.compat.websockets.datastructures import HeadersLike
 from fastws.compat.websockets.exceptions import InvalidStatus, SecurityError
 from fastws.compat.websockets.extensions import ClientExtensionFactory
@@ -266,30 +265,15 @@ class reconnect:  # noqa: N801 - a function to its users, as in websockets
     # for websocket in reconnect(...): ...
 
     def __iter__(self) -> Iterator[ClientConnection]:
-        delays: Generator[float, None, None] | None = None
+        waits = Waits(self)
         while True:
             try:
                 with self as connection:
                     yield connection
-            except Exception as error:
-                try:
-                    final = self.process_exception(error)
-                except Exception as raised:  # noqa: BLE001 - raising it means the same as returning it
-                    final = raised
-                if final is error:
-                    raise
-                if final is not None:
-                    raise final from error
-                delays = self.reconnect_delays() if delays is None else delays
-                delay = next(delays)
-                self.logger.info(
-                    "connect failed; reconnecting in %.1f seconds: %s",
-                    delay,
-                    traceback.format_exception_only(error)[0].strip(),
-                )
-                time.sleep(delay)
+            except Exception as failure:  # noqa: BLE001 - what is final is raised again
+                time.sleep(waits.after(failure))
             else:
-                delays = None
+                waits.over()
 
 
 class Options(TypedDict, total=False):

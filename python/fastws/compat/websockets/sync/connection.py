@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self, overload
 import fastws.sync
 from fastws.compat.websockets._facade import Facade, MaxQueue
 from fastws.compat.websockets._policy import closed, request, response
-from fastws.compat.websockets.exceptions import ConcurrencyError, ConnectionClosed, ProtocolError
+from fastws.compat.websockets.exceptions import ConcurrencyError, ConnectionClosed, ConnectionClosedOK, ProtocolError
 from fastws.compat.websockets.frames import Close, CloseCode
 from fastws.compat.websockets.http11 import Request, Response
 from fastws.compat.websockets.protocol import State
@@ -114,6 +114,12 @@ class Connection(fastws.sync.Connection):
         protocol.tells_of(self)
         own.logger = logging.LoggerAdapter(protocol.logger, {"websocket": weakref.proxy(self)})
         return self
+
+    def __init_subclass__(cls, **arguments: Any) -> None:
+        """Iteration is by ``recv`` where a subclass has one of its own."""
+        super().__init_subclass__(**arguments)
+        if cls.recv is not Connection.recv and cls.__iter__ is Connection.__iter__:
+            cls.__iter__ = _by_recv  # type: ignore[method-assign, assignment]
 
     def __init__(self, socket: Any, protocol: Facade, **arguments: Any) -> None:
         """Gets what ``__new__`` was given."""
@@ -372,6 +378,12 @@ class Connection(fastws.sync.Connection):
         own = self._own
         own.modes -= {mode}
         self.__class__ = class_for(own.kind, own.modes)
+
+
+def _by_recv(connection: Connection) -> Iterator[Data]:
+    with contextlib.suppress(ConnectionClosedOK):
+        while True:
+            yield connection.recv()
 
 
 def _extended(kind: Any) -> Any:
