@@ -128,10 +128,12 @@ class Intake:
             if self._task is task:
                 await self.stop_carrying()
                 self._tell_unseen()
+                self.gate = self.order = None
                 return
         if self._native is not None:
             self._parts.ring._detach(self._native)
             self.last_received_ns = self._native.received_ns or self.last_received_ns
+        self.gate = self.order = None
 
     def _tell_unseen(self) -> None:
         """There was no time to show these to the extensions, and they are no reason to lose them."""

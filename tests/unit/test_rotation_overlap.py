@@ -1,15 +1,17 @@
 """While one connection replaces another: what proves that they overlap, and what of both comes (rotation.py)."""
 
 import asyncio
+import gc
 
 import pytest
 
 import fastws
+from fastws.dedupe import Deduplicator
 from fastws.extensions import Extension
 from fastws.rotation import MOST_LOOKS
 from rotating import AGE, CONFIG, YOUNG, Slow, client_of, everything, publish, subscribing, venue
 from virtual_time import run_virtual
-from wires import MemoryConnector, MemoryWire
+from wires import MemoryConnector, MemoryWire, refused
 
 
 def test_an_overlap_that_cannot_be_proven_is_marked():
@@ -281,6 +283,33 @@ def test_what_both_lines_brought_comes_once_though_the_new_one_ends_before_strea
         assert kinds == [*numbers, "Down", "Outage", "Down"]
 
     run_virtual(main())
+
+
+def test_what_both_lines_brought_is_forgotten_with_the_new_one():
+    async def main():
+        connector = MemoryConnector()
+        client = client_of(connector, config=YOUNG, message_key=lambda message: message)
+        async with client:
+            reading = asyncio.create_task(everything(client.stream(), []))
+            await connector.wire(2)
+            for wire in connector.wires:
+                wire.deliver("1")
+            await asyncio.sleep(1)
+            assert client.snapshot().generation == 2
+            assert deduplicators_alive() == 1
+            connector.then = refused()
+            connector.wires[1].reset()
+            await asyncio.sleep(1)
+            assert not client.is_ready
+            assert deduplicators_alive() == 0
+        await reading
+
+    run_virtual(main())
+
+
+def deduplicators_alive():
+    gc.collect()
+    return sum(isinstance(each, Deduplicator) for each in gc.get_objects())
 
 
 def test_an_extension_that_is_slow_does_not_keep_the_next_change_from_happening():
