@@ -13,7 +13,7 @@ import threading
 import warnings
 from collections.abc import AsyncIterable, Coroutine, Generator, Iterable, Mapping
 from collections.abc import Set as AbstractSet
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, NoReturn
 
 from . import dial, errors, markers
 from .http import Headers, Response
@@ -218,6 +218,11 @@ def response(ws: AnyConnection) -> Response | None:
         return None
     status, reason, headers, body = ws._response
     return Response(status, reason, Headers(headers), body)
+
+
+def send_failed(error: BaseException) -> NoReturn:
+    """``send`` accepted nothing: its call says so. A drop-in may let the ``await`` say it."""
+    raise error
 
 
 def send_other(ws: Connection, message: object, text: bool | None, timeout: float | None) -> Coroutine[Any, Any, None]:

@@ -253,7 +253,11 @@ impl Conn {
             let sent = this.policy.bind(py).call_method1("send_other", (slf, message, text, seconds))?;
             return Ok(sent.unbind());
         };
-        match outcome? {
+        let sent = match outcome {
+            Ok(sent) => sent,
+            Err(error) => return Ok(this.policy.bind(py).call_method1("send_failed", (error,))?.unbind()),
+        };
+        match sent {
             Sent::Queued { above_limit: false } => awaitable::done(py),
             Sent::Queued { above_limit: true } => {
                 Ok(this.policy.bind(py).call_method1("drained", (slf, seconds))?.unbind())

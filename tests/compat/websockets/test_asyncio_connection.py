@@ -348,6 +348,21 @@ async def test_the_transport_tells_of_the_socket():
         assert ws.close_code == 1006
 
 
+async def test_sending_on_a_closed_connection_is_told_by_the_await():
+    """So that one that is closed does not keep the others of a ``gather`` from being sent to."""
+    async with opened(closing(1000)) as gone, opened() as ws:
+        await gone.wait_closed()
+        sends = [gone.send("a"), ws.send("b"), gone.send(b"c"), gone.send(["d"])]
+        outcomes = await asyncio.gather(*sends, return_exceptions=True)
+        assert [type(outcome) for outcome in outcomes] == [
+            websockets.ConnectionClosedOK,
+            type(None),
+            websockets.ConnectionClosedOK,
+            websockets.ConnectionClosedOK,
+        ]
+        assert await ws.recv() == "b"
+
+
 async def test_the_queue_is_bounded_by_messages():
     async with opened(lambda ws: [ws.send(str(number)) for number in range(100)], max_queue=4) as ws:
         assert (ws.max_queue_high, ws.max_queue_low) == (4, None)

@@ -168,6 +168,11 @@ def headers_of(fields: Iterable[tuple[str, str]]) -> Headers:
     return headers
 
 
+async def send_failed(error: BaseException) -> None:
+    """``send`` of a connection that is closed: raised by the ``await``, so that ``gather`` of many sends goes on."""
+    raise error
+
+
 async def send_other(
     ws: Connection,
     message: object,
