@@ -50,6 +50,9 @@ TOKENS = [f"token-{number}" for number in range(2000)]
 LATE = 0.1
 """Seconds that a shutdown may end after its deadline."""
 
+TURN = 0.003
+"""Seconds between two turns of a loop that sleeps for a millisecond in each, where there is a processor for it."""
+
 NEAR = 0.2
 """Seconds around its end in which a session's link may not have been cut, if all is to come."""
 
@@ -482,7 +485,7 @@ async def shut_down(client, seconds):
             at, computed = time.monotonic(), time.thread_time()
             await asyncio.sleep(0.001)
             gap = time.monotonic() - max(at, deadline)
-            taken += max(0.0, gap - 0.01 - (time.thread_time() - computed))
+            taken += max(0.0, gap - TURN - (time.thread_time() - computed))
 
     counting = asyncio.create_task(count())
     with contextlib.suppress(fastws.ShutdownTimeout):
