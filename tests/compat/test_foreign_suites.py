@@ -100,11 +100,34 @@ def test_a_list_that_is_wrong_is_a_fault(harness, suite, outcomes, fault):
         ('reason = "sets a private attribute"', "", "an entry needs tests and a reason"),
         ('kind = "internal"', 'kind = "flaky"', "kind is one of public, internal, original"),
         ("only = []", 'only = []\ntoo = "much"', "what is too?"),
+        ("only = []", 'only = []\nquick = ["3.0"]', "quick has versions that are not tested: 3.0"),
     ],
 )
 def test_a_suite_is_checked(harness, suite, old, new, said):
     with pytest.raises(harness.SuiteError, match=said.replace("?", r"\?")):
         suite(SUITE.replace(old, new, 1))
+
+
+def test_quick_has_the_versions_that_are_named_so(harness, suite, monkeypatch):
+    quick = suite(SUITE.replace("only = []", 'only = []\nquick = ["2.0"]'))
+    for given, versions in (([], ["1.0", "2.0"]), (["--quick"], ["2.0"]), (["--quick", "--version", "1.0"], [])):
+        monkeypatch.setattr("sys.argv", ["run.py", *given])
+        assert harness._versions(quick, harness._arguments()[0]) == versions
+    assert harness._versions(suite(), harness._arguments()[0]) == []
+
+
+@pytest.mark.parametrize(("given", "status"), [([], 0), (["--strict"], 1)])
+def test_what_cannot_be_fetched_is_no_failure_unless_strict(
+    harness, suite, tmp_path, monkeypatch, capsys, given, status
+):
+    suite()
+    (tmp_path / "sources.toml").write_text('[sample]\nrepository = "file:///nonexistent/sample"\n')
+    monkeypatch.setattr(harness, "BUILD", tmp_path / "build")
+    monkeypatch.setattr("sys.argv", ["run.py", "--version", "2.0", *given])
+    assert harness.main() == status
+    said = capsys.readouterr().out
+    assert "not fetched: the repository: " in said
+    assert said.splitlines()[-1].split() == ["sample", "2.0", *"-----", "not", "fetched"]
 
 
 def test_the_suites_that_are_here_can_be_read(harness):
