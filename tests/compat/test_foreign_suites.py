@@ -130,6 +130,42 @@ def test_what_cannot_be_fetched_is_no_failure_unless_strict(
     assert said.splitlines()[-1].split() == ["sample", "2.0", *"-----", "not", "fetched"]
 
 
+LATE = """
+import pathlib
+
+def test_late():
+    file = pathlib.Path("tried")
+    first = not file.exists()
+    file.touch()
+    assert not first
+
+def test_fine():
+    pass
+
+def test_private():
+    assert False
+"""
+
+
+@pytest.mark.parametrize(("late", "passed"), [(LATE, 2), (LATE.replace("not first", "False"), 1)])
+def test_what_fails_and_is_not_listed_is_tried_again(harness, suite, tmp_path, monkeypatch, late, passed):
+    files = tmp_path / "files"
+    (files / "tests").mkdir(parents=True)
+    (files / "tests" / "test_a.py").write_text(late)
+    monkeypatch.setattr(harness, "BUILD", tmp_path / "build")
+    monkeypatch.setattr(harness.sources, "fetch", lambda *_: files)
+    monkeypatch.setattr(harness, "_environment", lambda *_: Path(sys.executable))
+    monkeypatch.setattr("sys.argv", ["run.py"])
+    (tmp_path / "sources.toml").write_text("")
+    (tmp_path / "plugin.py").symlink_to(FOLDER / "plugin.py")
+    text = SUITE[: SUITE.index("[[not_passed]]", SUITE.index("test_private"))]
+    outcome = harness._run(suite(text), "2.0", harness._arguments()[0], [])
+    assert (outcome.passed, outcome.listed["internal"]) == (passed, 1)
+    again = [] if passed == 1 else ["tests/test_a.py::test_late"]
+    assert outcome.passed_again == again
+    assert bool(outcome.faults) is (passed == 1)
+
+
 def test_the_suites_that_are_here_can_be_read(harness):
     found = [harness.Suite.read(file) for file in sorted(FOLDER.glob("*/*.toml"))]
     assert len({suite.name for suite in found}) == len(found) >= 5
