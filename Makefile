@@ -174,7 +174,7 @@ test-network: $(TEST)/.stamps/fastws ## the tests against programs of others (ng
 	@FASTWS_TEST_NETWORK=1 $(PYTEST) -n $(JOBS) --dist worksteal --driver protocol -m "network$(if $(MARK), and ($(MARK)))" \
 		$(PYTEST_ARGS) $(TESTS)
 
-test-compat: $(TEST)/.stamps/fastws ## test files of other packages, unmodified, on the drop-ins of fastws.compat, then a table (ARGS="websockets --version 17.4", "programs/gql"; fetches from PyPI)
+test-compat: $(TEST)/.stamps/fastws ## test files of other packages, unmodified, on the drop-ins of fastws.compat, then a table (ARGS="websockets --version 17.4", "programs/gql", or --quick; needs the network once)
 	@$(call say,Python $(PYVER): the drop-ins under the test suites of others)
 	@$(TEST)/bin/python tests/foreign_suites/run.py $(ARGS)
 

@@ -100,11 +100,70 @@ def test_a_list_that_is_wrong_is_a_fault(harness, suite, outcomes, fault):
         ('reason = "sets a private attribute"', "", "an entry needs tests and a reason"),
         ('kind = "internal"', 'kind = "flaky"', "kind is one of public, internal, original"),
         ("only = []", 'only = []\ntoo = "much"', "what is too?"),
+        ("only = []", 'only = []\nquick = ["3.0"]', "quick has versions that are not tested: 3.0"),
     ],
 )
 def test_a_suite_is_checked(harness, suite, old, new, said):
     with pytest.raises(harness.SuiteError, match=said.replace("?", r"\?")):
         suite(SUITE.replace(old, new, 1))
+
+
+def test_quick_has_the_versions_that_are_named_so(harness, suite, monkeypatch):
+    quick = suite(SUITE.replace("only = []", 'only = []\nquick = ["2.0"]'))
+    for given, versions in (([], ["1.0", "2.0"]), (["--quick"], ["2.0"]), (["--quick", "--version", "1.0"], [])):
+        monkeypatch.setattr("sys.argv", ["run.py", *given])
+        assert harness._versions(quick, harness._arguments()[0]) == versions
+    assert harness._versions(suite(), harness._arguments()[0]) == []
+
+
+@pytest.mark.parametrize(("given", "status"), [([], 0), (["--strict"], 1)])
+def test_what_cannot_be_fetched_is_no_failure_unless_strict(
+    harness, suite, tmp_path, monkeypatch, capsys, given, status
+):
+    suite()
+    (tmp_path / "sources.toml").write_text('[sample]\nrepository = "file:///nonexistent/sample"\n')
+    monkeypatch.setattr(harness, "BUILD", tmp_path / "build")
+    monkeypatch.setattr("sys.argv", ["run.py", "--version", "2.0", *given])
+    assert harness.main() == status
+    said = capsys.readouterr().out
+    assert "not fetched: the repository: " in said
+    assert said.splitlines()[-1].split() == ["sample", "2.0", *"-----", "not", "fetched"]
+
+
+LATE = """
+import pathlib
+
+def test_late():
+    file = pathlib.Path("tried")
+    first = not file.exists()
+    file.touch()
+    assert not first
+
+def test_fine():
+    pass
+
+def test_private():
+    assert False
+"""
+
+
+@pytest.mark.parametrize(("late", "passed"), [(LATE, 2), (LATE.replace("not first", "False"), 1)])
+def test_what_fails_and_is_not_listed_is_tried_again(harness, suite, tmp_path, monkeypatch, late, passed):
+    files = tmp_path / "files"
+    (files / "tests").mkdir(parents=True)
+    (files / "tests" / "test_a.py").write_text(late)
+    monkeypatch.setattr(harness, "BUILD", tmp_path / "build")
+    monkeypatch.setattr(harness.sources, "fetch", lambda *_: files)
+    monkeypatch.setattr(harness, "_environment", lambda *_: Path(sys.executable))
+    monkeypatch.setattr("sys.argv", ["run.py"])
+    (tmp_path / "sources.toml").write_text("")
+    (tmp_path / "plugin.py").symlink_to(FOLDER / "plugin.py")
+    text = SUITE[: SUITE.index("[[not_passed]]", SUITE.index("test_private"))]
+    outcome = harness._run(suite(text), "2.0", harness._arguments()[0], [])
+    assert (outcome.passed, outcome.listed["internal"]) == (passed, 1)
+    again = [] if passed == 1 else ["tests/test_a.py::test_late"]
+    assert outcome.passed_again == again
+    assert bool(outcome.faults) is (passed == 1)
 
 
 def test_the_suites_that_are_here_can_be_read(harness):

@@ -7,6 +7,7 @@ import ssl
 import threading
 
 import pytest
+import python_socks
 import websockets
 import websockets.exceptions
 
@@ -14,6 +15,7 @@ import fastws.sync
 from compat_peers import echo, websockets_server
 from fastws.compat.websockets.sync.client import ClientConnection, connect, reconnect, unix_connect, unix_reconnect
 from peers import authority_pem
+from proxies import http_proxy, proxy
 
 
 @pytest.fixture(params=[False, True], ids=["tcp", "tls"])
@@ -163,6 +165,34 @@ def test_arguments_that_cannot_be_are_refused():
         connect("ws://localhost/", proxy="ftp://proxy/")
     with pytest.raises(ValueError, match="proxy_ssl argument is incompatible with an http:// proxy"):
         connect("ws://localhost/", proxy="http://localhost:1/", proxy_ssl=context())
+
+
+@pytest.mark.parametrize("own", [False, True], ids=["rustls", "openssl"])
+def test_the_name_of_a_proxy_with_tls_is_that_of_the_socket(own):
+    given = {"proxy_ssl": context()} if own else {"proxy_ssl": fastws.TlsConfig(ca=authority_pem())}
+    with websockets_server(echo) as uri, proxy(http_proxy(), tls=True) as hop:
+        by = f"https://localhost:{hop.port}"
+        with connect(uri, proxy=by, **given) as ws:
+            assert ws.socket.server_hostname == "localhost"
+        with connect(uri, proxy=by.replace("localhost", "127.0.0.1"), proxy_server_hostname="localhost", **given) as ws:
+            assert ws.socket.server_hostname == "localhost"
+    with websockets_server(echo) as uri, connect(uri) as ws:
+        assert ws.socket.server_hostname is None
+
+
+@pytest.mark.parametrize(
+    ("scheme", "raised", "said"),
+    [
+        ("http", TimeoutError, "timed out while connecting to HTTP proxy"),
+        ("socks5h", python_socks.ProxyTimeoutError, "timed out while connecting to SOCKS proxy"),
+    ],
+)
+def test_a_proxy_that_says_nothing_takes_the_time(scheme, raised, said):
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        by = f"{scheme}://127.0.0.1:{silent.getsockname()[1]}"
+        with pytest.raises(TimeoutError, match=said) as late:
+            connect("ws://example.com/", proxy=by, open_timeout=0.1)
+    assert type(late.value) is raised
 
 
 def test_ssl_context_is_an_older_name():

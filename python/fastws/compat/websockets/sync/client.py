@@ -32,6 +32,7 @@ from fastws.compat.websockets.typing import LoggerLike, Origin, PathLike, Subpro
 from fastws.compat.websockets.uri import parse_uri
 from fastws.errors import FastwsError, OpenTimeout
 from fastws.sync._io import open_in_thread
+from fastws.tls import Security
 
 from ._modes import Unentered
 from .connection import Connection
@@ -177,8 +178,9 @@ class reconnect:  # noqa: N801 - a function to its users, as in websockets
             logger=self.logger,
             compression=native_deflate(self.extensions) if is_native(self.extensions) else None,
         )
+        way = self._way()
         planned = fastws.connect(
-            self.uri, open_timeout=left, _extensions=protocol.offers(), **self._options(protocol), **self._way()
+            self.uri, open_timeout=left, _extensions=protocol.offers(), **self._options(protocol), **way
         )
 
         def make(upgrade: Upgrade) -> Any:
@@ -189,7 +191,7 @@ class reconnect:  # noqa: N801 - a function to its users, as in websockets
                     f"connection of fastws is wanted, made of {ClientConnection.__module__}.ClientConnection"
                 )
             if upgrade.tls is not None:
-                connection._own.server_hostname = upgrade.server_name
+                connection._own.server_hostname = upgrade.server_name or _proxy_name(way)
                 tls = stream_of(upgrade.tls)
                 connection._own.tls = None if tls is None else tls.ssl_object
             return connection
@@ -197,7 +199,7 @@ class reconnect:  # noqa: N801 - a function to its users, as in websockets
         try:
             opened: Any = open_in_thread(planned._plan, planned._prepared, background=True, make=make)
         except OpenTimeout as error:
-            raise TimeoutError("timed out while waiting for handshake response") from error
+            raise _late(way if error.phase == "proxy" else {}) from error
         except FastwsError as error:
             made = _errors.opening(error, self.uri)
             raise made from made.__cause__
@@ -352,7 +354,8 @@ def connect(uri: str, *, legacy: bool | None = None, **options: Unpack[Options])
         InvalidProxy: The proxy cannot be used.
         OSError: The server, or the proxy, was not reached; ``ssl.SSLError`` if it was the TLS handshake.
         InvalidHandshake: The upgrade failed; InvalidStatus if the server refused it.
-        TimeoutError: Not open within ``open_timeout``.
+        TimeoutError: Not open within ``open_timeout``; it is python-socks' ``ProxyTimeoutError`` if a SOCKS proxy was
+            what did not answer.
         ValueError, TypeError: An argument is wrong.
     """
     return _opened(reconnect(uri, **options), legacy)
@@ -405,6 +408,23 @@ def unix_connect(
         ValueError: Neither ``path`` nor ``sock`` is given, or both; and what ``connect`` raises.
     """
     return _opened(unix_reconnect(path, uri, **options), legacy)
+
+
+def _late(way: dict[str, Any]) -> TimeoutError:
+    """What is raised when the time is over; ``way`` has the proxy that was still under way."""
+    if "proxy" not in way:
+        return TimeoutError("timed out while waiting for handshake response")
+    if parse_proxy(way["proxy"]).scheme not in ("http", "https"):
+        from python_socks import ProxyTimeoutError
+
+        return ProxyTimeoutError("timed out while connecting to SOCKS proxy")
+    return TimeoutError("timed out while connecting to HTTP proxy")
+
+
+def _proxy_name(way: dict[str, Any]) -> str | None:
+    """The name that a proxy's certificate was checked for; None if the way has no proxy with TLS."""
+    security: Security | None = way.get("_proxy_security")
+    return None if security is None else security.name(parse_proxy(way["proxy"]).host)
 
 
 def _negotiate(connection: Any) -> None:

@@ -1,4 +1,4 @@
-"""Runs websockets' own asyncio tests against the drop-in: a pytest plugin, ``-p adapter``.
+"""Runs websockets' own asyncio tests against the drop-in: a pytest plugin, ``-p asyncio_adapter``.
 
 The tests stay as they are. What is adapted is how ``test_connection`` gets its connection: it lets asyncio make one on
 a socket pair; ours takes the socket itself.
