@@ -149,18 +149,24 @@ impl Queue {
     /// A message that lies in the read buffer.
     #[inline]
     pub fn push_slice(&mut self, unit: Unit, payload: &[u8]) {
+        self.push_at(payload, SLICE | tag_of(unit), 0);
+    }
+
+    /// A frame that lies in the read buffer, where frames are delivered as they are.
+    pub fn push_frame(&mut self, unit: Unit, payload: &[u8]) {
+        self.note_header(payload.len());
+        self.push_at(payload, SLICE | tag_of(unit), head_of(unit));
+    }
+
+    #[inline]
+    fn push_at(&mut self, payload: &[u8], tag: u8, head: u8) {
         self.bytes += payload.len();
         self.slices += 1;
-        self.slots.push_back(Slot {
-            address: payload.as_ptr() as usize,
-            length: payload.len() as u32,
-            tag: SLICE | tag_of(unit),
-            head: head_of(unit),
-        });
+        let slot = Slot { address: payload.as_ptr() as usize, length: payload.len() as u32, tag, head };
+        self.slots.push_back(slot);
     }
 
     /// Takes note of the header of a frame, which is pushed next as a message would be.
-    #[inline]
     pub fn note_header(&mut self, length: usize) {
         self.headers += header_size(length);
     }

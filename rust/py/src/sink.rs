@@ -48,12 +48,16 @@ impl<'a, 'py> QueueSink<'a, 'py> {
     }
 
     /// What lies whole in the input: a fragment, a frame, or a message behind pieces.
-    #[cold]
+    #[inline(never)]
     fn push_other(&mut self, unit: Unit, payload: &[u8]) {
-        if self.delivery != Delivery::Mixed {
-            self.push_piece(unit, payload);
-        } else if let Err(error) = self.queue.push_whole(self.py, unit, payload) {
-            self.failed = Some(error);
+        match self.delivery {
+            Delivery::Raw => self.queue.push_frame(unit, payload),
+            Delivery::Messages | Delivery::Mixed => {
+                if let Err(error) = self.queue.push_whole(self.py, unit, payload) {
+                    self.failed = Some(error);
+                }
+            }
+            Delivery::Fragments | Delivery::Frames => self.push_piece(unit, payload),
         }
     }
 
@@ -74,9 +78,6 @@ impl Sink for QueueSink<'_, '_> {
     #[inline]
     fn whole(&mut self, unit: Unit, payload: &[u8]) -> Flow {
         if self.takes_slices {
-            self.queue.push_slice(unit, payload);
-        } else if self.delivery == Delivery::Raw {
-            self.queue.note_header(payload.len());
             self.queue.push_slice(unit, payload);
         } else {
             self.push_other(unit, payload);

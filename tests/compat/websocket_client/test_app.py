@@ -1,7 +1,6 @@
 """`WebSocketApp`: callbacks, their order, reconnecting, pings, event loops of others."""
 
 import contextlib
-import os
 import selectors
 import signal
 import socket
@@ -364,7 +363,7 @@ def test_on_close_may_run_it_again():
 def test_an_interrupt_ends_it():
     def then(_, note):
         if note == ("open",):
-            os.kill(os.getpid(), signal.SIGINT)
+            signal.raise_signal(signal.SIGINT)
 
     with Peer(Wire.answer_close) as peer:
         app, noted = app_of(peer.url, then=then)

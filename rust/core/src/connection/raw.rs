@@ -80,8 +80,8 @@ impl<B: PayloadBuf> Connection<B> {
     }
 
     /// The common case: unmasked data frames that lie whole in the input, with lengths of 7 or 16 bits. Stops before
-    /// anything else.
-    #[inline]
+    /// anything else. Not inlined: its caller has a loop of the kind already.
+    #[inline(never)]
     pub(super) fn receive_whole_raw<S: Sink<Buf = B>>(
         &mut self,
         input: &[u8],
