@@ -9,7 +9,6 @@ import ssl
 from typing import TYPE_CHECKING
 
 from fastws import errors
-
 from fastws.compat._wording import Wording
 
 from ._link import made_response

@@ -17,7 +17,6 @@ from fastws._policy import (
     wrong_loop,
     wrong_thread,
 )
-
 from fastws.compat._wording import Wording
 
 from .datastructures import Headers
