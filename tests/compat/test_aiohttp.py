@@ -3,6 +3,7 @@
 import asyncio
 import base64
 import contextlib
+import socket
 import subprocess
 import sys
 
@@ -246,6 +247,28 @@ async def test_a_peers_violation_is_an_error_with_its_code(sent, code):
             assert message.type is WSMsgType.ERROR
             assert isinstance(message.data, aiohttp.WebSocketError)
             assert (message.data.code, ws.close_code, ws.closed) == (code, code, True)
+            assert message.data.code is ws.close_code is aiohttp.WSCloseCode(code)
+            assert ("(max_msg_size)" in str(message.data)) == (code == 1009)
+
+
+async def test_a_close_of_a_lost_connection_tells_that_it_is_lost():
+    with Peer(Wire.reset) as peer:
+        ws = await ws_connect(peer.url)
+        await ws.connection.wait_closed()
+        assert await ws.close() is True
+        assert ws.close_code == 1006
+        assert isinstance(ws.exception(), aiohttp.ClientConnectionResetError)
+
+
+@pytest.mark.parametrize("code", [1005, 70000])
+async def test_a_code_that_cannot_be_sent_ends_the_connection_without_a_close_frame(code):
+    with Peer(Wire.read_to_end) as peer:
+        ws = await ws_connect(peer.url)
+        assert await ws.close(code=code) is True
+        assert (ws.closed, ws.close_code) == (True, 1006)
+        assert isinstance(ws.exception(), ValueError)
+        assert await ws.close() is False
+    assert peer.results == [[]]
 
 
 async def test_a_connection_that_is_lost_is_closed():
@@ -253,6 +276,7 @@ async def test_a_connection_that_is_lost_is_closed():
         async with ws_connect(peer.url) as ws:
             assert await ws.receive() == (WSMsgType.CLOSED, None, None)
             assert (ws.closed, ws.close_code) == (True, 1006)
+            assert isinstance(ws.exception(), aiohttp.ClientConnectionResetError)
             with pytest.raises(aiohttp.ClientConnectionResetError, match="Cannot write to closing transport"):
                 await ws.send_str("too late")
 
@@ -306,7 +330,19 @@ def test_older_ways_to_say_a_time_warn(arguments, said):
 
 def test_headers_of_the_handshake_itself_are_left_out():
     opening = ws_connect("ws://h/", headers={"Upgrade": "h2c", "Sec-WebSocket-Version": "8", "X-Own": "1"})
-    assert opening._fields == [("X-Own", "1")]
+    assert [name.lower() for name, _ in opening._fields] == ["x-own", "accept", "accept-encoding", "user-agent"]
+
+
+async def test_the_request_has_the_headers_that_aiohttp_sends():
+    async with server(mirror) as address, aiohttp.ClientSession() as session:
+        async with session.ws_connect(f"ws://{address}/") as ws:
+            theirs = (await ws.receive_json())["headers"]
+        async with ws_connect(f"ws://{address}/") as ws:
+            ours = (await ws.receive_json())["headers"]
+        async with ws_connect(f"ws://{address}/", headers={"accept": "x/y"}) as ws:
+            assert (await ws.receive_json())["headers"]["Accept"] == "x/y"
+    assert theirs["User-Agent"].startswith("Python/")
+    assert {**ours, "Sec-WebSocket-Key": ""} == {**theirs, "Sec-WebSocket-Key": ""}
 
 
 async def test_no_message_in_time():
@@ -358,10 +394,11 @@ async def test_a_refusal_is_aiohttps_exception():
 
     async with server(refuse) as address:
         with pytest.raises(aiohttp.WSServerHandshakeError) as caught:
-            await ws_connect(f"ws://{address}/path")
+            await ws_connect(f"http://{address}/path#part", params={"a": 1})
         error = caught.value
         assert (error.status, error.message, error.headers["x-why"]) == (403, "Invalid response status", "rules")
-        assert str(error.request_info.url) == f"ws://{address}/path"
+        assert str(error.request_info.url) == f"http://{address}/path?a=1"
+        assert str(error.request_info.real_url) == f"http://{address}/path?a=1#part"
         assert error.__cause__.response.body == b"no"
 
 
@@ -380,15 +417,25 @@ async def test_a_port_where_nobody_listens(free_port):
 
 async def test_a_server_that_does_not_answer_in_time():
     with Peer(lambda wire: (wire.read_request(), wire.read_to_end()), upgrade=False) as peer:
-        with pytest.raises(aiohttp.ServerTimeoutError):
+        with pytest.raises(TimeoutError) as caught:
             await ws_connect(peer.url, open_timeout=0.05)
+        assert not isinstance(caught.value, aiohttp.ClientError)
+
+
+async def test_a_server_whose_tls_does_not_answer_in_time():
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        with pytest.raises(aiohttp.ConnectionTimeoutError):
+            await ws_connect(f"wss://127.0.0.1:{listener.getsockname()[1]}/", open_timeout=0.05)
 
 
 @pytest.mark.parametrize(
     ("arguments", "error", "said"),
     [
-        ({"url": "ftp://h/"}, aiohttp.InvalidURL, "ftp"),
-        ({"url": "/path"}, aiohttp.InvalidURL, "/path"),
+        ({"url": "ftp://h/"}, aiohttp.NonHttpUrlClientError, "ftp"),
+        ({"url": "/path"}, aiohttp.InvalidUrlClientError, "/path"),
+        ({"url": "nonsense"}, aiohttp.InvalidUrlClientError, "nonsense"),
+        ({"url": "ws://h:99999/"}, aiohttp.InvalidUrlClientError, "99999"),
+        ({"url": 5}, TypeError, "not 5"),
         ({"method": "POST"}, ValueError, "opened by GET"),
         ({"compress": 8}, ValueError, "between 9 and 15"),
         ({"params": {"a": True}}, TypeError, "str, int or float"),
@@ -402,8 +449,6 @@ def test_arguments_are_checked(arguments, error, said):
 
 @pytest.fixture
 def free_port():
-    import socket
-
     with socket.create_server(("127.0.0.1", 0)) as listener:
         return listener.getsockname()[1]
 
@@ -436,6 +481,18 @@ async def test_a_sessions_websocket_is_ours_and_has_what_the_session_brings(hook
                 assert (await ws.receive_json())["path"] == "/based"
         with pytest.raises(RuntimeError, match="Session is closed"):
             await session.ws_connect(f"ws://{mirroring}/")
+
+
+async def test_a_session_says_what_is_wrong_with_a_url_and_sends_what_it_is_to_send(hook):
+    async with server(mirror) as address, aiohttp.ClientSession(skip_auto_headers=["User-Agent", "Accept"]) as session:
+        for url, error in (("nonsense", aiohttp.InvalidUrlClientError), ("ftp://h/", aiohttp.NonHttpUrlClientError)):
+            with pytest.raises(error):
+                await session.ws_connect(url)
+        async with session.ws_connect(f"ws://{address}/") as ws:
+            seen = (await ws.receive_json())["headers"]
+        assert not {"User-Agent", "Accept"} & seen.keys()
+        async with session.ws_connect(f"ws://{address}/", headers={"User-Agent": "own"}) as ws:
+            assert (await ws.receive_json())["headers"]["User-Agent"] == "own"
 
 
 async def test_a_session_that_is_traced_keeps_aiohttps_own(hook):

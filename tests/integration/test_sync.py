@@ -56,6 +56,16 @@ def test_text_is_str_and_binary_is_bytes(tls, background):
         assert ws.close_code == 1000
 
 
+async def test_who_enters_it_as_if_it_were_asynchronous_is_told():
+    with Peer(lambda wire: wire.read_to_end()) as peer:
+        ws = connect(peer)
+        with pytest.raises(TypeError, match="write `with` instead of `async with`"):
+            async with ws:
+                pass
+        ws.wait_closed(10)
+        assert ws.state is State.CLOSED
+
+
 def test_decode_gives_the_kind_that_is_asked_for():
     def script(wire):
         wire.send(text("ä"), binary(b"abc"), binary(b"\xff"))

@@ -8,6 +8,7 @@ from fastws.compat import websockets
 from fastws.compat.websockets import ClientConnection, CloseCode, ConnectionClosed, Data, Headers, State
 from fastws.compat.websockets.asyncio.client import connect, unix_connect
 from fastws.compat.websockets.asyncio.connection import broadcast
+from fastws.compat.websockets.asyncio.server import broadcast as server_broadcast
 from fastws.compat.websockets.exceptions import InvalidStatus
 from fastws.compat.websockets.typing import LoggerLike, Origin, Subprotocol
 
@@ -47,6 +48,9 @@ async def used(ws: ClientConnection) -> None:
         assert_type(message, Data)
     assert_type(ws.recv_streaming(decode=True), AsyncIterator[str])
     await ws.send(["a", "b"], text=True)
+    await ws.send(pieces())
+    await ws.send(5)  # type: ignore[arg-type]
+    await ws.send([5])  # type: ignore[list-item]
     latency: float = await (await ws.ping("data"))
     await ws.close(CloseCode.GOING_AWAY, f"{latency}")
     assert_type(ws.state, State)
@@ -55,6 +59,13 @@ async def used(ws: ClientConnection) -> None:
         assert_type(ws.request.headers, Headers)
         assert_type(ws.response.status_code, int)
     broadcast([ws], "a", text=False)
+    websockets.broadcast([ws], b"a")
+    server_broadcast([ws], "a", raise_exceptions=True)
+    websockets.broadcast([ws], 5)  # type: ignore[arg-type]
+
+
+async def pieces() -> AsyncIterator[bytes]:
+    yield b"a"
 
 
 async def repeated(uri: str) -> None:

@@ -72,6 +72,8 @@ def uses(ws: ClientConnection) -> None:
         assert_type(ws.request.headers, Headers)
     ws.send("text")
     ws.send(["a", "b"])
+    ws.send(5)  # type: ignore[arg-type]
+    ws.send([5])  # type: ignore[list-item]
     ws.send(b"text", text=True)
     assert_type(ws.recv(), Data)
     assert_type(ws.recv(timeout=1, decode=False), bytes)

@@ -19,19 +19,37 @@ from ._aiohttp_types import (
     ClientConnectorError,
     ClientConnectorSSLError,
     ClientProxyConnectionError,
+    ConnectionTimeoutError,
     ServerDisconnectedError,
-    ServerTimeoutError,
     WSServerHandshakeError,
 )
+from ._wording import Wording
 
-__all__ = ["headers_of", "raised_at_opening"]
+__all__ = ["headers_of", "raised_at_opening", "worded"]
+
+worded = Wording(
+    {"max_size": "max_msg_size", "max_frame_size": "max_msg_size"},
+    tls={
+        "ca": "ssl=ssl.create_default_context(cafile=...)",
+        "certificate": "ssl= with a context after load_cert_chain(...)",
+    },
+)
+"""Our texts by the arguments of ``ws_connect``."""
 
 
 def raised_at_opening(error: errors.ConnectError, url: str, fields: Sequence[tuple[str, str]]) -> Exception:
-    """What aiohttp raises for it; the caller makes ``error`` its cause."""
+    """What aiohttp raises for it; the caller makes ``error`` its cause.
+
+    Args:
+        error: Ours.
+        url: What was asked for, as it was given.
+        fields: Header fields of the request.
+    """
     match error:
+        case errors.OpenTimeout(phase="upgrade"):
+            return TimeoutError(str(error))
         case errors.OpenTimeout():
-            return ServerTimeoutError(str(error))
+            return ConnectionTimeoutError(str(error))
         case errors.InvalidHandshake(response=None):
             return ServerDisconnectedError(str(error))
         case errors.InvalidHandshake(response=answer):
@@ -58,13 +76,13 @@ def raised_at_opening(error: errors.ConnectError, url: str, fields: Sequence[tup
 
 
 def _with_text(kind: type[OSError], number: int, error: Exception) -> OSError:
-    return kind(number, str(error) or os.strerror(number))
+    return kind(number, worded(str(error)) or os.strerror(number))
 
 
 def _key(url: str) -> Any:
     """The ``ConnectionKey`` that aiohttp's exceptions describe the server by."""
     parts = urlsplit(url)
-    secure = parts.scheme == "wss"
+    secure = parts.scheme in ("wss", "https")
     port = parts.port or (443 if secure else 80)
     original = _installed.find("aiohttp.client_reqrep")
     if original is None:
@@ -84,4 +102,5 @@ def _request_info(url: str, fields: Sequence[tuple[str, str]]) -> Any:
     yarl = _installed.find("yarl")
     if original is None or yarl is None:
         return url
-    return original.RequestInfo(yarl.URL(url), "GET", headers_of(fields), yarl.URL(url))
+    asked = yarl.URL(url)
+    return original.RequestInfo(asked.with_fragment(None), "GET", headers_of(fields), asked)

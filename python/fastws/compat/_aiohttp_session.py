@@ -65,13 +65,14 @@ def _is_ours(session: Any, module: Any, arguments: Mapping[str, Any]) -> bool:
 
 
 async def _open(session: Any, url: Any, arguments: dict[str, Any]) -> ClientWebSocketResponse:
-    from .aiohttp import ws_connect  # not before aiohttp itself is whole
+    from .aiohttp import InvalidUrlClientError, ws_connect  # not before aiohttp itself is whole
 
     arguments.pop("fingerprint", None)
-    url = session._build_url(url)
+    try:
+        url = session._build_url(url)
+    except ValueError as error:
+        raise InvalidUrlClientError(url) from error
     headers = session._prepare_headers(arguments.pop("headers", None))
-    for name in session._skip_auto_headers:
-        headers.pop(name, None)
     cookies = session.cookie_jar.filter_cookies(url)
     if cookies:
         given = SimpleCookie(headers.pop("Cookie", ""))
@@ -92,6 +93,7 @@ async def _open(session: Any, url: Any, arguments: dict[str, Any]) -> ClientWebS
         headers=headers,
         open_timeout=min(limits, default=None),
         options={"family": session.connector.family},
+        _skip_auto_headers=session._skip_auto_headers,
         **arguments,
     )
     _keep_cookies(session, url, ws)

@@ -21,7 +21,10 @@ __all__ = [
     "ClientError",
     "ClientProxyConnectionError",
     "ClientWSTimeout",
+    "ConnectionTimeoutError",
     "InvalidURL",
+    "InvalidUrlClientError",
+    "NonHttpUrlClientError",
     "ServerDisconnectedError",
     "ServerTimeoutError",
     "WSCloseCode",
@@ -113,6 +116,12 @@ if TYPE_CHECKING or original is None:
     class InvalidURL(ClientError, ValueError):
         """The URL cannot be used."""
 
+    class InvalidUrlClientError(InvalidURL):
+        """The URL cannot be used."""
+
+    class NonHttpUrlClientError(ClientError):
+        """The URL has another scheme than ws, wss, http or https."""
+
     class WSServerHandshakeError(ClientError):
         """The server's answer is not an upgrade."""
 
@@ -159,6 +168,9 @@ if TYPE_CHECKING or original is None:
     class ServerTimeoutError(ClientConnectionError, asyncio.TimeoutError):
         """The server did not answer in time."""
 
+    class ConnectionTimeoutError(ServerTimeoutError):
+        """The connection was not made in time."""
+
 else:
     from aiohttp import (
         ClientConnectionError,
@@ -181,4 +193,7 @@ else:
 
     # Newer than the oldest aiohttp that is in use.
     ClientConnectorDNSError = getattr(original, "ClientConnectorDNSError", ClientConnectorError)
+    ConnectionTimeoutError = getattr(original, "ConnectionTimeoutError", ServerTimeoutError)
+    InvalidUrlClientError = getattr(original, "InvalidUrlClientError", InvalidURL)
+    NonHttpUrlClientError = getattr(original, "NonHttpUrlClientError", InvalidURL)
     WSMessageTypeError = getattr(original, "WSMessageTypeError", TypeError)

@@ -8,26 +8,28 @@ program that keeps its session gets the same by ``fastws.compat.install("aiohttp
 from __future__ import annotations
 
 import asyncio
-import base64
 import json as _json
 import ssl as _ssl
 import warnings
 from collections.abc import Callable, Generator, Iterable, Mapping
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, NamedTuple, Self, cast
-from urllib.parse import quote, urlencode, urlsplit, urlunsplit
 
 import fastws
 from fastws import errors
 
-from ._aiohttp_errors import headers_of, raised_at_opening
+from . import _aiohttp_arguments as arguments
+from ._aiohttp_errors import headers_of, raised_at_opening, worded
 from ._aiohttp_types import (
     ClientConnectionError,
     ClientConnectionResetError,
     ClientConnectorError,
     ClientError,
     ClientWSTimeout,
+    ConnectionTimeoutError,
     InvalidURL,
+    InvalidUrlClientError,
+    NonHttpUrlClientError,
     ServerTimeoutError,
     WebSocketError,
     WSCloseCode,
@@ -45,7 +47,10 @@ __all__ = [
     "ClientError",
     "ClientWSTimeout",
     "ClientWebSocketResponse",
+    "ConnectionTimeoutError",
     "InvalidURL",
+    "InvalidUrlClientError",
+    "NonHttpUrlClientError",
     "ServerTimeoutError",
     "WSCloseCode",
     "WSMessage",
@@ -62,9 +67,6 @@ MAX_MSG_SIZE = 4 * 2**20
 OPEN_TIMEOUT = 30.0
 """What a session gives a socket to connect, by default."""
 
-TIMEOUT = ClientWSTimeout(ws_receive=None, ws_close=10.0)
-
-_UNSET: Any = object()
 _CLOSED = WSMessage(WSMsgType.CLOSED, None, None)
 _CLOSING = WSMessage(WSMsgType.CLOSING, None, None)
 _TEXT, _BINARY = WSMsgType.TEXT, WSMsgType.BINARY
@@ -114,10 +116,11 @@ class ws_connect:  # noqa: N801 - a function to its users, as in aiohttp
         options: More for ``fastws.connect``, such as ``busy_poll``.
 
     Raises:
-        InvalidURL: The URL cannot be used.
+        InvalidUrlClientError: The URL cannot be used; it is an InvalidURL.
+        NonHttpUrlClientError: The URL has another scheme.
         ClientConnectorError: The host was not found or not reached, or TLS failed; its cause is fastws' exception.
         WSServerHandshakeError: The server refused the upgrade.
-        ServerTimeoutError: Not open within ``open_timeout``.
+        TimeoutError: Not open within ``open_timeout``; ConnectionTimeoutError if not even TCP and TLS were.
         ValueError, TypeError: An argument is wrong.
     """
 
@@ -127,7 +130,7 @@ class ws_connect:  # noqa: N801 - a function to its users, as in aiohttp
         *,
         method: str = "GET",
         protocols: Iterable[str] = (),
-        timeout: ClientWSTimeout | float | None = _UNSET,
+        timeout: ClientWSTimeout | float | None = arguments.UNSET,
         receive_timeout: float | None = None,
         autoclose: bool = True,
         autoping: bool = True,
@@ -148,25 +151,27 @@ class ws_connect:  # noqa: N801 - a function to its users, as in aiohttp
         decode_text: bool = True,
         open_timeout: float | None = OPEN_TIMEOUT,
         options: Mapping[str, Any] | None = None,
+        _skip_auto_headers: Iterable[str] = (),
     ) -> None:
         if method.upper() != "GET":
             raise ValueError(f"a WebSocket is opened by GET (RFC 6455 §4.1), not by {method!r}")
-        self._url = _websocket_url(url, params)
-        self._timeout = _timeout(timeout, receive_timeout)
+        self._asked, self._url = arguments.websocket_url(url, params)
+        self._timeout = arguments.timeout(timeout, receive_timeout)
         self._how: dict[str, Any] = {
             "autoclose": autoclose,
             "autoping": autoping,
             "heartbeat": heartbeat,
             "decode_text": decode_text,
         }
-        fields = _fields(headers)
+        fields = arguments.fields(headers)
         if auth is not None:
-            fields.append(("Authorization", _basic(auth)))
-        proxy_fields = _fields(proxy_headers)
+            fields.append(("Authorization", arguments.basic(auth)))
+        proxy_fields = arguments.fields(proxy_headers)
         if proxy_auth is not None:
-            proxy_fields.append(("Proxy-Authorization", _basic(proxy_auth)))
+            proxy_fields.append(("Proxy-Authorization", arguments.basic(proxy_auth)))
+        fields += arguments.automatic_fields(fields, _skip_auto_headers)
         self._fields = fields
-        security = _tls(ssl, verify_ssl, ssl_context)
+        security = arguments.tls(ssl, verify_ssl, ssl_context)
         with warnings.catch_warnings():
             # aiohttp says nothing of ssl=False either.
             warnings.filterwarnings("ignore", r"TlsConfig\(verify=False\)", RuntimeWarning)
@@ -176,12 +181,12 @@ class ws_connect:  # noqa: N801 - a function to its users, as in aiohttp
                     subprotocols=list(protocols) or None,
                     origin=origin,
                     additional_headers=fields,
-                    user_agent_header=None if _has(fields, "User-Agent") else _USER_AGENT,
+                    user_agent_header=None,
                     proxy=proxy if proxy is None or proxy is True else str(proxy),
                     proxy_headers=proxy_fields or None,
                     tls=security if self._url.startswith("wss:") else None,
                     server_hostname=server_hostname,
-                    compression=_compression(compress),
+                    compression=arguments.compression(compress),
                     max_size=max_msg_size or None,
                     open_timeout=open_timeout,
                     ping_interval=heartbeat,
@@ -192,14 +197,14 @@ class ws_connect:  # noqa: N801 - a function to its users, as in aiohttp
                     **(options or {}),
                 )
             except fastws.InvalidURI as error:
-                raise InvalidURL(url) from error
+                raise InvalidUrlClientError(url) from error
         self._ws: ClientWebSocketResponse | None = None
 
     async def _open(self) -> ClientWebSocketResponse:
         try:
             connection = await self._connect
         except errors.ConnectError as error:
-            raise raised_at_opening(error, self._url, self._fields) from error
+            raise raised_at_opening(error, self._asked, self._fields) from error
         self._ws = ClientWebSocketResponse(connection, self._timeout, **self._how)
         return self._ws
 
@@ -461,9 +466,10 @@ class ClientWebSocketResponse(_Response):
                 await self.close()
             return WSMessage(WSMsgType.CLOSE, self._close_code, info.rcvd.reason)
         if isinstance(info.cause, errors.ProtocolError):
-            code = WSCloseCode.PROTOCOL_ERROR if info.sent is None else info.sent.code
-            return await self._failed(WebSocketError(code, str(info.cause)))
+            code = WSCloseCode.PROTOCOL_ERROR if info.sent is None else _named(info.sent.code)
+            return await self._failed(WebSocketError(code, worded(str(info.cause))))
         self._closed, self._close_code = True, WSCloseCode.ABNORMAL_CLOSURE
+        self._exception = _lost(self.connection)
         return _CLOSED
 
     async def _failed(self, error: WebSocketError) -> WSMessage:
@@ -490,7 +496,11 @@ class ClientWebSocketResponse(_Response):
         return message.data
 
     async def close(self, *, code: int = WSCloseCode.OK, message: str | bytes = b"") -> bool:
-        """Closes the connection; a ``receive`` that waits gets CLOSING. False if it was closed already."""
+        """Closes the connection; a ``receive`` that waits gets CLOSING. False if it was closed already.
+
+        What goes wrong is told by ``exception``. A code that may not be sent (RFC 6455 §7.4.1), such as 1005, ends TCP
+        without a Close frame.
+        """
         if self._reader is not None and not self._closing:
             self._closing = True
             self._interrupted = asyncio.get_running_loop().create_future()
@@ -504,13 +514,16 @@ class ClientWebSocketResponse(_Response):
         except asyncio.CancelledError:
             self._close_code = WSCloseCode.ABNORMAL_CLOSURE
             raise
+        except (ValueError, TypeError) as error:  # what cannot be sent
+            self._close_code, self._exception = WSCloseCode.ABNORMAL_CLOSURE, error
+            self.connection._abandon()
+            return True
         info = self.connection.close_info
         if info is not None and info.rcvd is not None:
             self._close_code = _seen(info.rcvd.code)
         elif not self._close_code:
             self._close_code = WSCloseCode.ABNORMAL_CLOSURE
-            self._exception = TimeoutError("the peer did not answer the Close frame")
-            self._exception.__cause__ = None if info is None else info.cause
+            self._exception = _lost(self.connection)
         return True
 
     def __aiter__(self) -> Self:
@@ -535,95 +548,20 @@ class ClientWebSocketResponse(_Response):
         return f"<fastws.compat.aiohttp.ClientWebSocketResponse of {self.connection!r}>"
 
 
-# ---- arguments -------------------------------------------------------------------------------------------------------
-
-_SCHEMES = {"http": "ws", "https": "wss", "ws": "ws", "wss": "wss"}
-
-_OWNED = frozenset({"connection", "upgrade", "sec-websocket-extensions", "sec-websocket-key", "sec-websocket-version"})
-"""Header fields that the handshake itself sends; what is copied from a browser often has them."""
-
-_USER_AGENT = f"fastws/{fastws.__version__} (aiohttp)"
-
-
-def _websocket_url(url: Any, params: Any) -> str:
-    parts = urlsplit(str(url))
-    if parts.scheme.lower() not in _SCHEMES or not parts.netloc:
-        raise InvalidURL(url)
-    query = parts.query
-    if params:
-        more = params if isinstance(params, str) else urlencode(_pairs(params), quote_via=quote)
-        query = f"{query}&{more}" if query else more
-    return urlunsplit((_SCHEMES[parts.scheme.lower()], parts.netloc, parts.path or "/", query, ""))
+def _lost(connection: fastws.Connection) -> Exception:
+    """What ``exception`` gives where the peer sent no Close frame."""
+    info = connection.close_info
+    if connection._close_info[5] == "close_timeout":
+        made: Exception = TimeoutError("the peer did not answer the Close frame")
+    else:
+        made = ClientConnectionResetError("Cannot write to closing transport")
+    made.__cause__ = None if info is None else info.cause
+    return made
 
 
-def _pairs(params: Any) -> list[tuple[str, str]]:
-    pairs = []
-    for name, value in params.items() if isinstance(params, Mapping) else params:
-        for each in value if isinstance(value, list | tuple) else [value]:
-            if isinstance(each, bool) or not isinstance(each, str | int | float):
-                raise TypeError(f"a value of params is str, int or float, not {each!r}")
-            pairs.append((str(name), str(each)))
-    return pairs
-
-
-def _timeout(timeout: Any, receive_timeout: float | None) -> Any:
-    if timeout is _UNSET:
-        timeout = TIMEOUT
-    elif not isinstance(timeout, ClientWSTimeout):
-        _warn_of_end("parameter 'timeout' of type 'float'", "'timeout=ClientWSTimeout(ws_close=...)'")
-        timeout = ClientWSTimeout(ws_close=timeout)
-    if receive_timeout is not None:
-        _warn_of_end("float parameter 'receive_timeout'", "parameter 'timeout=ClientWSTimeout(ws_receive=...)'")
-        timeout = ClientWSTimeout(ws_receive=receive_timeout, ws_close=timeout.ws_close)
-    return timeout
-
-
-def _warn_of_end(what: str, instead: str) -> None:
-    """As aiohttp does."""
-    warnings.warn(f"{what} is deprecated, please use {instead}", DeprecationWarning, stacklevel=4)
-
-
-def _fields(headers: Any) -> list[tuple[str, str]]:
-    if headers is None:
-        return []
-    pairs = headers.items() if hasattr(headers, "items") else headers
-    return [(str(name), str(value)) for name, value in pairs if str(name).lower() not in _OWNED]
-
-
-def _has(fields: list[tuple[str, str]], wanted: str) -> bool:
-    return any(name.lower() == wanted.lower() for name, _ in fields)
-
-
-def _basic(auth: Any) -> str:
-    if hasattr(auth, "encode"):  # aiohttp.BasicAuth
-        return str(auth.encode())
-    user, password = auth
-    return "Basic " + base64.b64encode(f"{user}:{password}".encode()).decode("ascii")
-
-
-def _tls(ssl: Any, verify_ssl: bool | None, ssl_context: _ssl.SSLContext | None) -> Any:
-    if verify_ssl is False:
-        ssl = False
-    if ssl_context is not None:
-        ssl = ssl_context
-    if ssl is True or ssl is None:
-        return None
-    if ssl is False:
-        return fastws.TlsConfig(verify=False)
-    if isinstance(ssl, _ssl.SSLContext | fastws.TlsConfig):
-        return ssl
-    raise TypeError(
-        f"ssl should be SSLContext, fastws.TlsConfig, or bool, got {ssl!r} instead; instead of a Fingerprint, "
-        "fastws.TlsConfig has pins"
-    )
-
-
-def _compression(compress: int) -> fastws.Deflate | None:
-    if not compress:
-        return None
-    if not 9 <= compress <= 15:
-        raise ValueError("Compress wbits must between 9 and 15, zlib does not support wbits=8")
-    return fastws.Deflate(server_max_window_bits=compress, client_max_window_bits=compress)
+def _named(code: int) -> int:
+    """The close code as a ``WSCloseCode``, if it is one."""
+    return WSCloseCode(code) if code in list(WSCloseCode) else code
 
 
 def _seen(code: int) -> int:

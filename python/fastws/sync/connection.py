@@ -8,7 +8,7 @@ import warnings
 from collections.abc import Iterable, Iterator
 from datetime import timedelta
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, NoReturn, Self
 
 import orjson
 
@@ -180,6 +180,16 @@ class Connection(Described, _core.SyncConnection):
         self, exc_type: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None
     ) -> None:
         self.close(1000 if exc_type is None else 1011)
+
+    def __aenter__(self) -> NoReturn:
+        self._abort("it was opened for `async with`")
+        raise TypeError(
+            "this connection blocks: write `with` instead of `async with`, or open it by an asynchronous connect()"
+        )
+
+    def __aexit__(self, *_: object) -> NoReturn:
+        """Never called: there is no entering."""
+        raise TypeError("this connection blocks: write `with`")
 
     def __repr__(self) -> str:
         return f"<fastws.sync.Connection {self.uri} {self._state}>"

@@ -136,8 +136,9 @@ async def test_no_connection_is_an_error_of_the_system():
     with pytest.raises(socket.gaierror):
         await ws_connect(WSListener, "ws://nowhere.invalid/")
     with Server(GOOD.server_context()) as server:
-        with pytest.raises(ssl.SSLCertVerificationError):
+        with pytest.raises(ssl.SSLCertVerificationError, match=r" ssl_context=ssl\.create_default_context") as raised:
             await ws_connect(WSListener, server.url)
+        assert "TlsConfig" not in str(raised.value)
 
 
 async def test_a_server_that_does_not_answer_is_not_waited_for():

@@ -81,6 +81,9 @@ def test_certificates_are_checked(tmp_path):
         for sslopt in ({"ca_certs": str(other)}, {}):
             with pytest.raises(ssl.SSLCertVerificationError, match="certificate verify failed"):
                 websocket.create_connection(server.url("/"), peers.PATIENCE, sslopt=sslopt)
+        with pytest.raises(ssl.SSLCertVerificationError, match=r"sslopt=\{'ca_certs': \.\.\.\}") as raised:
+            websocket.create_connection(server.url("/"), peers.PATIENCE)
+        assert "TlsConfig" not in str(raised.value)
 
 
 def test_names_are_checked(tmp_path):

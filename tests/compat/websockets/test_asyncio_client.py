@@ -211,6 +211,9 @@ async def test_certificates_that_are_not_trusted_are_an_ssl_error():
         for arguments in ({}, {"ssl": ssl.create_default_context()}):
             with pytest.raises(ssl.SSLCertVerificationError, match="certificate verify failed"):
                 await connect(uri, **arguments)
+        with pytest.raises(ssl.SSLCertVerificationError, match=r" ssl=ssl\.create_default_context\(") as raised:
+            await connect(uri)
+        assert "TlsConfig" not in str(raised.value)
         with pytest.raises(ssl.SSLCertVerificationError, match="certificate verify failed: Hostname mismatch"):
             await connect(uri, ssl=context(), server_hostname="other.example")
 

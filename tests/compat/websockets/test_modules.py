@@ -1,6 +1,8 @@
 """The modules of the drop-in: which names are whose, with ``websockets`` installed and without."""
 
+import ast
 import importlib
+import inspect
 import subprocess
 import sys
 import warnings
@@ -8,11 +10,14 @@ from pathlib import Path
 
 import pytest
 import websockets
+import websockets.client
 import websockets.exceptions
 import websockets.headers
+import websockets.uri
 
 import fastws
 import fastws.compat.websockets
+import fastws.compat.websockets.client
 from fastws.compat.websockets import exceptions
 
 ABSENT = """
@@ -86,6 +91,81 @@ def test_there_is_no_python_on_the_way_of_a_message():
 def test_importing_fastws_imports_no_websockets():
     code = "import sys, fastws; assert not [name for name in sys.modules if name.partition('.')[0] == 'websockets']"
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+
+
+URIS = [
+    "ws://host",
+    "wss://Host.Example:9001/path;p?q=1&r=%20",
+    "ws://[::1]:80/",
+    "ws://u%20s:p%3A@host/?q",
+    "ws://bücher.example/ä?ö=ü&a=b",
+    "ws://user@host/",
+    "ws://host/#part",
+    "ws:///path",
+    "http://host/",
+]
+
+
+def read(parse_uri, refused, uri):
+    """What a URI is, or why it is none."""
+    try:
+        parsed = parse_uri(uri)
+    except refused as error:
+        return str(error)
+    return repr(parsed), parsed.resource_name, parsed.user_info
+
+
+def test_uris_are_read_as_websockets_reads_them_also_without_it():
+    said = run(f"""
+from fastws.compat.websockets.exceptions import InvalidURI
+from fastws.compat.websockets.uri import parse_uri
+{inspect.getsource(read)}
+print(ascii([read(parse_uri, InvalidURI, uri) for uri in {URIS!a}]))
+""")
+    assert ast.literal_eval(said) == [read(websockets.uri.parse_uri, exceptions.InvalidURI, uri) for uri in URIS]
+
+
+def refused(status):
+    return exceptions.InvalidStatus(websockets.Response(status, "", websockets.Headers()))
+
+
+def caused(error, cause):
+    error.__cause__ = cause
+    return error
+
+
+@pytest.mark.parametrize(
+    "failure",
+    [
+        ConnectionRefusedError(),
+        TimeoutError(),
+        ValueError(),
+        caused(exceptions.InvalidMessage("no answer"), EOFError()),
+        caused(exceptions.InvalidMessage("no answer"), ValueError()),
+        *(refused(status) for status in (403, 500, 501, 502, 503, 504)),
+    ],
+    ids=repr,
+)
+def test_the_same_failures_are_passing_as_with_websockets(failure):
+    ours, theirs = fastws.compat.websockets.client.process_exception, websockets.client.process_exception
+    assert ours(failure) is theirs(failure)
+
+
+def test_broadcast_is_there_without_websockets():
+    said = run("""
+import asyncio
+import fastws.testing
+from fastws.compat.websockets import broadcast, connect
+
+async def main():
+    with fastws.testing.Server() as server:
+        async with connect(server.url("/echo")) as one, connect(server.url("/echo")) as other:
+            broadcast([one, other], "to all")
+            print(await one.recv(), await other.recv())
+
+asyncio.run(main())
+""")
+    assert said == "to all to all\n"
 
 
 def test_without_websockets_the_drop_in_stands_alone():

@@ -9,6 +9,7 @@ import ssl
 from typing import TYPE_CHECKING
 
 from fastws import errors
+from fastws.compat._wording import Wording
 
 from ._link import made_response
 from .common import WSInvalidHeaderError, WSInvalidMessageError, WSInvalidStatusError, WSInvalidUpgradeError
@@ -17,6 +18,16 @@ if TYPE_CHECKING:
     from fastws.http import Response
 
 __all__ = ["MAX_HEAD", "of"]
+
+_ROOTS = "ssl_context=ssl.create_default_context(cafile=...)"
+_IDENTITY = "ssl_context= with a context after load_cert_chain(...)"
+
+worded = Wording(
+    {"max_frame_size": "max_frame_size"},
+    tls={"ca": _ROOTS, "certificate": _IDENTITY},
+    proxy_tls={"ca": f"proxy_{_ROOTS}", "certificate": f"proxy_{_IDENTITY}"},
+)
+"""Our texts by the arguments of ``ws_connect``."""
 
 MAX_HEAD = 16 * 1024
 """Bytes of the head of an answer, as picows has it."""
@@ -30,9 +41,9 @@ def of(error: Exception) -> Exception:
         case errors.InvalidHandshake():
             return _handshake(error, error.response)
         case errors.CertificateError():
-            return ssl.SSLCertVerificationError(ssl.SSL_ERROR_SSL, str(error))
+            return ssl.SSLCertVerificationError(ssl.SSL_ERROR_SSL, worded(str(error)))
         case errors.TlsError():
-            return ssl.SSLError(ssl.SSL_ERROR_SSL, str(error))
+            return ssl.SSLError(ssl.SSL_ERROR_SSL, worded(str(error)))
         case errors.ProxyError():
             return _proxy(error)
         case errors.DialError():

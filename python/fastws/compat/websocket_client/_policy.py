@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from fastws._policy import response, tls_reason
+from fastws.compat._wording import Wording
 from fastws.redact import printable
 from fastws.sync._policy import not_sendable, send_other
 
@@ -76,8 +77,8 @@ def open_failed(ws: Connection, phase: str, kind: str, text: str) -> Exception:
     match phase, kind:
         case ("tls", _) | (_, "handshake" | "lost") if phase == "tls" or text.startswith("TLS: "):
             if text.startswith("TLS: certificate: "):
-                return ssl.SSLCertVerificationError(1, f"certificate verify failed: {tls_reason(text)}")
-            return SSLError(1, tls_reason(text)) if text.startswith("TLS: ") else SSLEOFError(8, text)
+                return ssl.SSLCertVerificationError(1, f"certificate verify failed: {_worded(tls_reason(text))}")
+            return SSLError(1, _worded(tls_reason(text))) if text.startswith("TLS: ") else SSLEOFError(8, text)
         case _, "status":
             answer = response(ws)
             assert answer is not None, "it has a status"
@@ -105,5 +106,8 @@ def headers_of(fields: Iterable[tuple[str, str]]) -> dict[str, str]:
         found[key] = f"{found[key]}; {value}" if key == "set-cookie" and key in found else value
     return found
 
+
+_worded = Wording({}, tls={"ca": "sslopt={'ca_certs': ...}", "certificate": "sslopt={'certfile': ..., 'keyfile': ...}"})
+"""Our texts by the options of TLS that there are here."""
 
 _CUT_SHORT = "before the opening handshake was over"

@@ -86,8 +86,9 @@ __all__ = [
 
 if TYPE_CHECKING:
     from .asyncio.client import ClientConnection, connect, unix_connect
+    from .asyncio.connection import broadcast
     from .asyncio.router import Router, route, unix_route
-    from .asyncio.server import Server, ServerConnection, basic_auth, broadcast, serve, unix_serve
+    from .asyncio.server import Server, ServerConnection, basic_auth, serve, unix_serve
     from .client import ClientProtocol
     from .datastructures import Headers, HeadersLike, MultipleValuesError
     from .exceptions import (
@@ -141,7 +142,7 @@ else:
             "unix_route": ".asyncio.router",
             "Router": ".asyncio.router",
             "basic_auth": ".asyncio.server",
-            "broadcast": ".asyncio.server",
+            "broadcast": ".asyncio.connection",
             "serve": ".asyncio.server",
             "unix_serve": ".asyncio.server",
             "ServerConnection": ".asyncio.server",

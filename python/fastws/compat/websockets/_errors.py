@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from fastws import errors
 from fastws.http import Response as OurResponse
 
-from ._policy import headers_of
+from ._policy import headers_of, worded
 from .exceptions import (
     InvalidHandshake,
     InvalidHeader,
@@ -102,7 +102,7 @@ _NUMBERS = tuple(_WORDS)
 
 
 def _tls(error: errors.TlsError) -> Exception:
-    text = str(error)
+    text = worded(str(error))
     if isinstance(error, errors.CertificateError):
         return certificate_refused(text)
     if error.lost:
@@ -136,7 +136,7 @@ _CERTIFICATES = {
 
 
 def _proxy(error: errors.ProxyError) -> Exception:
-    text = str(error)
+    text = worded(str(error))
     is_socks = error.proxy.startswith("socks")
     if error.response is not None and 100 <= error.response.status_code < 600:
         return _from(InvalidProxyStatus(_response(error.response)), error)

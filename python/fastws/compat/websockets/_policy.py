@@ -17,6 +17,7 @@ from fastws._policy import (
     wrong_loop,
     wrong_thread,
 )
+from fastws.compat._wording import Wording
 
 from .datastructures import Headers
 from .exceptions import (
@@ -52,9 +53,20 @@ __all__ = [
     "response",
     "send_other",
     "send_when_room",
+    "worded",
     "wrong_loop",
     "wrong_thread",
 ]
+
+_ROOTS = "ssl=ssl.create_default_context(cafile=...)"
+_IDENTITY = "ssl= with a context after load_cert_chain(...)"
+
+worded = Wording(
+    {"max_size": "max_size", "max_frame_size": "max_size"},
+    tls={"ca": _ROOTS, "certificate": _IDENTITY},
+    proxy_tls={"ca": f"proxy_{_ROOTS}", "certificate": f"proxy_{_IDENTITY}"},
+)
+"""Our texts by the arguments of ``connect``."""
 
 
 def closed(ws: _Native) -> ConnectionClosed:
@@ -84,7 +96,7 @@ def _cause(kind: str | None, text: str) -> Exception | None:
         case "protocol":
             return ProtocolError(text)
         case "limit":
-            return _too_big(text)
+            return _too_big(worded(text))
         case "eof" | "truncated":
             return EOFError(text)
         case "keepalive":

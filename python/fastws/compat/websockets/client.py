@@ -28,14 +28,19 @@ def process_exception(exc: Exception) -> Exception | None:
     It may after errors of the network and of time, after a connection that ended in the handshake, and after the
     statuses 500, 502, 503 and 504.
     """
-    match exc:
-        case OSError() | TimeoutError():
-            return None
-        case InvalidMessage() if isinstance(exc.__cause__, EOFError):
-            return None
-        case InvalidStatus() if exc.response.status_code in (500, 502, 503, 504):
-            return None
-    return exc
+    return None if _may_pass(exc) else exc
+
+
+def _may_pass(failure: Exception) -> bool:
+    match failure:
+        case InvalidStatus(response=answer):
+            return answer.status_code in PASSING_STATUSES
+        case InvalidMessage(__cause__=cause):
+            return isinstance(cause, EOFError)
+    return isinstance(failure, OSError)  # TimeoutError too
+
+
+PASSING_STATUSES = frozenset({500, 502, 503, 504})
 
 
 def backoff(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import urllib.parse
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ._adopt import adopted
 from .exceptions import InvalidURI
@@ -38,24 +38,50 @@ class WebSocketURI:
 @adopted
 def parse_uri(uri: str) -> WebSocketURI:
     """Reads a WebSocket URI. Raises InvalidURI."""
-    parsed = urllib.parse.urlparse(uri)
-    if parsed.scheme not in ("ws", "wss"):
-        raise InvalidURI(uri, "scheme isn't ws or wss")
-    if parsed.hostname is None:
-        raise InvalidURI(uri, "hostname isn't provided")
-    if parsed.fragment:
-        raise InvalidURI(uri, "fragment identifier is meaningless")
-    secure = parsed.scheme == "wss"
-    host, path, query, username, password = parsed.hostname, parsed.path, parsed.query, parsed.username, parsed.password
-    if username is not None:
-        if password is None:
-            raise InvalidURI(uri, "username provided without password")
-        username, password = (urllib.parse.unquote(part, errors="strict") for part in (username, password))
-    if not uri.isascii():
-        host = host.encode("idna").decode()
-        path, query = (urllib.parse.quote(part, safe=_DELIMITERS) for part in (path, query))
-    return WebSocketURI(secure, host, parsed.port or (443 if secure else 80), path, query, username, password)
+    parts = urllib.parse.urlparse(uri)
+    fault = _fault(parts)
+    if fault is not None:
+        raise InvalidURI(uri, fault)
+    read = WebSocketURI(
+        secure=parts.scheme == "wss",
+        host=parts.hostname or "",
+        port=parts.port or _PORTS[parts.scheme],
+        path=parts.path,
+        query=parts.query,
+        username=_decoded(parts.username),
+        password=_decoded(parts.password),
+    )
+    return read if uri.isascii() else _mapped(read)
 
+
+def _fault(parts: urllib.parse.ParseResult) -> str | None:
+    """Why they are of no WebSocket URI."""
+    if parts.scheme not in _PORTS:
+        return "scheme isn't ws or wss"
+    if parts.hostname is None:
+        return "hostname isn't provided"
+    if parts.fragment:
+        return "fragment identifier is meaningless"
+    if parts.username is not None and parts.password is None:
+        return "username provided without password"
+    return None
+
+
+def _decoded(part: str | None) -> str | None:
+    return None if part is None else urllib.parse.unquote(part, errors="strict")
+
+
+def _mapped(iri: WebSocketURI) -> WebSocketURI:
+    """What an IRI is as a URI (RFC 3987 §3.1)."""
+    return replace(
+        iri,
+        host=iri.host.encode("idna").decode("ascii"),
+        path=urllib.parse.quote(iri.path, safe=_DELIMITERS),
+        query=urllib.parse.quote(iri.query, safe=_DELIMITERS),
+    )
+
+
+_PORTS = {"ws": 80, "wss": 443}
 
 # gen-delims and sub-delims of RFC 3987.
 _DELIMITERS = ":/?#[]@!$&'()*+,;="

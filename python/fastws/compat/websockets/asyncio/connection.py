@@ -10,7 +10,7 @@ import random
 import struct
 import traceback
 import weakref
-from collections.abc import AsyncIterator, Awaitable, Coroutine, Iterable
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Coroutine, Iterable
 from typing import TYPE_CHECKING, Any, Literal, Self, overload
 
 import fastws
@@ -25,6 +25,7 @@ from fastws.compat.websockets.typing import BytesLike, Data, DataLike, LoggerLik
 
 if TYPE_CHECKING:
     import uuid
+    from datetime import timedelta
 
     from fastws import _core
 
@@ -188,6 +189,16 @@ class Connection(fastws.Connection):
             """Waits for the next message, see ``fastws.Connection.recv``."""
 
         def __aiter__(self) -> _core._Iteration[Data]: ...
+
+        def send(
+            self,
+            message: DataLike | Iterable[DataLike] | AsyncIterable[DataLike],
+            text: bool | None = None,
+            *,
+            timeout: float | timedelta | None = None,
+            compress: bool | None = None,
+        ) -> Coroutine[Any, Any, None]:
+            """Sends a message, see ``fastws.Connection.send``."""
 
     @overload
     def recv_streaming(self, decode: Literal[True]) -> AsyncIterator[str]: ...

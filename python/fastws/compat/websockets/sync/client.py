@@ -372,13 +372,12 @@ def _opened(connecter: reconnect, legacy: bool | None) -> ClientConnection | rec
 
 def unix_reconnect(path: PathLike | None = None, uri: str | None = None, **options: Any) -> reconnect:
     """As ``reconnect``, by a Unix socket; see ``unix_connect``."""
-    if path is None and options.get("sock") is None:
-        raise ValueError("missing path argument")
-    if path is not None and options.get("sock") is not None:
-        raise ValueError("path is incompatible with sock")
+    has_path, has_sock = path is not None, options.get("sock") is not None
+    if has_path == has_sock:
+        raise ValueError("path is incompatible with sock" if has_path else "missing path argument")
+    is_secure = any(options.get(name) is not None for name in ("ssl", "ssl_context"))
     if uri is None:
-        is_secure = options.get("ssl") is not None or options.get("ssl_context") is not None
-        uri = "wss://localhost/" if is_secure else "ws://localhost/"
+        uri = f"{'wss' if is_secure else 'ws'}://localhost/"
     return reconnect(uri, unix=True, path=path, **options)
 
 

@@ -10,7 +10,7 @@ import ssl
 import threading
 import uuid
 import weakref
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import timedelta
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self, overload
@@ -222,6 +222,16 @@ class Connection(fastws.sync.Connection):
             """Waits for the next message, see ``fastws.sync.Connection.recv``."""
 
         def __next__(self) -> Data: ...
+
+        def send(
+            self,
+            message: DataLike | Iterable[DataLike],
+            text: bool | None = None,
+            *,
+            timeout: Seconds = None,
+            compress: bool | None = None,
+        ) -> None:
+            """Sends a message, see ``fastws.sync.Connection.send``."""
 
     @overload
     def recv_streaming(self, decode: Literal[True]) -> Iterator[str]: ...
