@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import functools
 import importlib.util
+import os
 import runpy
+import stat
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -73,7 +76,7 @@ def _run(names: tuple[str, ...], is_module: bool, program: list[str]) -> int:
         status, why = fault
         print(f"{sys.executable}: {why}", file=sys.stderr)
         return status
-    if is_module and program[0] in ("pytest", "py.test"):
+    if Path(program[0]).name in ("pytest", "py.test"):
         # It warns of packages with plugins that were imported before it, but for those whose docstring says this.
         fastws.__doc__ = f"{fastws.__doc__}\nPYTEST_DONT_REWRITE\n"
     try:
@@ -94,8 +97,9 @@ def _run(names: tuple[str, ...], is_module: bool, program: list[str]) -> int:
 def _no_script(path: str) -> tuple[int, str] | None:
     """Why a script cannot be run, and the exit status for that, as python has them."""
     try:
-        if not Path(path).is_dir():
-            Path(path).open("rb").close()
+        if not stat.S_ISDIR(Path(path).stat().st_mode):
+            if not os.access(path, os.R_OK):  # it is not opened: it may be a pipe, which is read once
+                raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
         elif not (Path(path) / "__main__.py").exists():
             return 1, f"can't find '__main__' module in {str(Path.cwd() / path)!r}"
     except OSError as error:
