@@ -131,7 +131,12 @@ def _status() -> None:
         print(f"{name:12} {'installed' if _hook.is_present(name) else '-':10} {_hook.described(name)}")
 
 
-_RUNNERS = (__file__, runpy.run_path.__code__.co_filename)
+_RUNNERS = (
+    __file__,
+    runpy.run_path.__code__.co_filename,
+    "<frozen importlib._bootstrap>",
+    "<frozen importlib._bootstrap_external>",
+)
 
 if __name__ == "__main__":
     sys.exit(main())
