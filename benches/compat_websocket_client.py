@@ -1,6 +1,6 @@
 """What a program written for websocket-client gains by the drop-in: both sides in turns, medians of the rounds.
 
-    python benches/compat_websocket_client.py [rounds]
+    .venv/bin/python benches/compat_websocket_client.py [rounds]
 
 Needs ``websocket-client``. Each side runs in a process of its own, with the embedded server in native threads of it.
 """

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import re
 import sys
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self, cast, get_args
 from urllib.parse import unquote, urlsplit
 
 from .errors import ConfigError
+from .redact import MASK
 from .target import Target
 
 if TYPE_CHECKING:
@@ -38,7 +40,7 @@ class Proxy:
 
     @classmethod
     def parse(cls, url: str, source: str = "proxy") -> Self:
-        """Reads the URL of a proxy. Raises ConfigError, which never shows the URL: it may hold a password.
+        """Reads the URL of a proxy. Raises ConfigError, which never shows what may be a password.
 
         Args:
             url: ``http://user:password@host:port``, or the same with ``https``, ``socks4``, ``socks4a``, ``socks5`` or
@@ -48,7 +50,7 @@ class Proxy:
         scheme, separator, _ = url.partition("://")
         scheme = _ALIASES.get(scheme.lower(), scheme.lower())
         if not separator:
-            raise _wrong(source, "is a URL with a scheme, such as http://proxy.example:3128")
+            raise _wrong(source, f"is a URL with a scheme, such as http://proxy.example:3128, not {_place(url)!r}")
         if scheme not in get_args(Scheme):
             raise _wrong(source, f"has the scheme {scheme!r}; there are {', '.join(get_args(Scheme))}")
         try:
@@ -216,6 +218,13 @@ def _network(entry: str) -> ipaddress.IPv4Network | ipaddress.IPv6Network | None
         return ipaddress.ip_network(entry, strict=False)
     except ValueError:
         return None
+
+
+def _place(text: str) -> str:
+    """What looks like host and port of ``text``; user and password are masked, and all behind is left out."""
+    userinfo, at, place = text.rpartition("@")
+    found = re.match(r"[^/?#:]*(:\d+(?![^/?#]))?", place)
+    return (MASK if userinfo else "") + at + (found[0] if found else "")
 
 
 def _wrong(source: str, what: str) -> ConfigError:

@@ -6,7 +6,7 @@ import base64
 import binascii
 import os
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from typing import Any, Literal, NamedTuple, Self
 
 from . import _core, _openssl, _tls_files
@@ -106,6 +106,12 @@ class TlsConfig:
                 raise TypeError(f"TlsConfig.keylog is a path, not {self.keylog!r}")
             self._set("keylog", _path("keylog", self.keylog))
 
+    def __repr__(self) -> str:
+        given = {each: getattr(self, each.name) for each in fields(self) if each.name != "password"}
+        # Of those that are files only what there is.
+        shown = [f"{each.name}={_shown(value)}" for each, value in given.items() if each.repr or value]
+        return f"TlsConfig({', '.join(shown)})"
+
     def _set(self, name: str, value: object) -> None:
         object.__setattr__(self, name, value)
 
@@ -144,6 +150,15 @@ def _data(name: str, given: Any) -> str | bytes:
     if not isinstance(given, str | os.PathLike):
         raise TypeError(f"TlsConfig.{name} is a path, or what such a file holds as bytes, not {type(given).__name__}")
     return _path(name, given)
+
+
+def _shown(setting: object) -> str:
+    """A setting for people: of what a file holds, which may be a key, only its length."""
+    if isinstance(setting, bytes):
+        return f"<{len(setting)} bytes>"
+    if isinstance(setting, tuple) and any(isinstance(one, bytes) for one in setting):
+        return f"({', '.join(map(_shown, setting))})"
+    return repr(setting)
 
 
 def _path(name: str, given: str | os.PathLike[str]) -> str:

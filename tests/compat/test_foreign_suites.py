@@ -1,6 +1,7 @@
 """The harness of tests/foreign_suites: what a list of tests that are not passed is worth."""
 
 import importlib.util
+import subprocess
 import sys
 from pathlib import Path
 
@@ -191,3 +192,14 @@ def test_brackets_of_a_name_stand_for_themselves(harness):
     assert harness.matches("t.py::test[a-b]", "t.py::test[a-b]")
     assert harness.matches("t.py::test[a-b]", "t.py::test[*]")
     assert not harness.matches("t.py::testa", "t.py::test[a-b]")
+
+
+def test_an_environment_that_lacks_what_it_needs_is_said():
+    done = subprocess.run(
+        [sys.executable, "-I", "-S", FOLDER / "run.py"], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.returncode == 1
+    [said] = done.stderr.splitlines()
+    assert said.startswith(
+        "No module named 'packaging': this is for the environment of the tests, by `make test-compat`"
+    )

@@ -377,3 +377,77 @@ def test_status_tells_what_is_installed_and_what_would_stand_in(tmp_path):
     lines = [line.split(maxsplit=2) for line in done.stdout.splitlines()]
     assert [line[0] for line in lines] == ["websockets", "picows", "websocket", "aiohttp"]
     assert lines[0][1:] == ["installed", "fastws.compat.websockets, for the modules that a client uses"]
+
+
+def python(*arguments, folder):
+    return subprocess.run([sys.executable, *arguments], cwd=folder, capture_output=True, text=True, timeout=60)
+
+
+@pytest.mark.parametrize("program", [("nofile.py",), ("-m", "nomodule"), ("-m", "nomodule.inner"), ("folder",)])
+def test_a_program_that_is_not_there_is_said_as_by_python(tmp_path, program):
+    (tmp_path / "folder").mkdir()
+    own = python(*program, folder=tmp_path)
+    done = python("-m", "fastws.compat", "run", *program, folder=tmp_path)
+    assert (done.returncode, done.stderr) == (own.returncode, own.stderr)
+    assert len(done.stderr.splitlines()) == 1
+
+
+@pytest.mark.parametrize("program", [("script.py",), ("-m", "script")])
+@pytest.mark.parametrize(
+    "code",
+    [
+        "def inner():\n    raise ValueError('mine')\n\ninner()\n",
+        "print('fine'\n",
+        "import broken\n",
+        "try:\n    1 / 0\nexcept ZeroDivisionError as error:\n    raise KeyError('of it') from error\n",
+        "import sys\nsys.exit('said')\n",
+        "raise KeyboardInterrupt\n",
+    ],
+)
+def test_tracebacks_begin_where_pythons_do(tmp_path, program, code):
+    (tmp_path / "script.py").write_text(code)
+    (tmp_path / "broken.py").write_text("nothing here\n")
+    own = python(*program, folder=tmp_path)
+    done = python("-m", "fastws.compat", "run", *program, folder=tmp_path)
+    lines = own.stderr.replace(f"{tmp_path}/", "").splitlines()
+    if program[0] == "-m":
+        # Python's own shows how it found the module, also where there is nothing else to show.
+        lines = [line for line in lines if "<frozen " not in line]
+        lines = lines[1:] if lines[0].startswith("Traceback") and ", in " not in lines[1] else lines
+    assert (done.returncode, done.stderr.replace(f"{tmp_path}/", "").splitlines()) == (own.returncode, lines)
+
+
+def test_an_excepthook_of_the_programs_own_is_called(tmp_path):
+    (tmp_path / "script.py").write_text(
+        "import sys\nsys.excepthook = lambda kind, error, traceback: print('told', error)\nraise ValueError('mine')\n"
+    )
+    done = python("-m", "fastws.compat", "run", "script.py", folder=tmp_path)
+    assert (done.returncode, done.stdout, done.stderr) == (1, "told mine\n", "")
+
+
+@pytest.mark.parametrize("name", ["websocket-client", "websocket_client"])
+def test_a_package_may_be_called_as_it_is_installed(run, name):
+    code = f"""
+        import fastws.compat
+        fastws.compat.install({name!r})
+        assert fastws.compat.installed() == ("websocket",)
+        import websocket, fastws.compat.websocket_client as ours
+        assert websocket is ours
+        fastws.compat.uninstall({name!r})
+        print(fastws.compat.installed())
+    """
+    assert run(code) == "()"
+    code = "from fastws.compat import installed\nprint(installed())"
+    assert run(code, arguments=("-m", "fastws.compat", "run", "--only", name, "program.py")) == "('websocket',)"
+
+
+def test_pytest_does_not_warn_of_fastws(run, tmp_path):
+    (tmp_path / "test_it.py").write_text("def test_it(): ...\n")
+    (tmp_path / "fastws-1.dist-info").mkdir()
+    (tmp_path / "fastws-1.dist-info" / "METADATA").write_text("Metadata-Version: 2.1\nName: it\nVersion: 1\n")
+    (tmp_path / "fastws-1.dist-info" / "entry_points.txt").write_text("[pytest11]\nit = setting\n")
+    (tmp_path / "fastws-1.dist-info" / "RECORD").write_text("fastws/__init__.py,,\n")
+    arguments = ("-m", "fastws.compat", "run", "-m", "pytest", "-q", "-p", "no:cacheprovider", "test_it.py")
+    printed = run("", arguments=arguments)
+    assert "1 passed" in printed
+    assert "PytestAssertRewriteWarning" not in printed

@@ -15,11 +15,14 @@ import tomllib
 from collections import Counter
 from pathlib import Path
 
-from packaging.requirements import Requirement
-from packaging.specifiers import SpecifierSet
-from packaging.version import Version
+try:
+    from packaging.requirements import Requirement
+    from packaging.specifiers import SpecifierSet
+    from packaging.version import Version
 
-import fastws
+    import fastws
+except ModuleNotFoundError as error:
+    sys.exit(f"{error}: this is for the environment of the tests, by `make test-compat` or .venv-test-X.Y/bin/python")
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent.parent

@@ -40,8 +40,14 @@ def test_the_url_of_a_proxy_is_read(url, expected):
 @pytest.mark.parametrize(
     ("url", "match"),
     [
-        ("proxy.example:3128", "with a scheme, such as http://"),
+        ("proxy.example:3128", "with a scheme, such as http://proxy.example:3128, not 'proxy.example:3128'"),
+        ("nonsense", "not 'nonsense'"),
         ("", "with a scheme"),
+        ("u:hunter2@h:3128", r"not '\*\*\*@h:3128'"),
+        ("u:hunt@hunter2@h", r"not '\*\*\*@h'"),
+        ("h/hunter2", "not 'h'"),
+        ("h?hunter2", "not 'h'"),
+        ("user:hunter2", "not 'user'"),
         ("ftp://u:hunter2@h", "has the scheme 'ftp'; there are http, https, socks4"),
         ("http://", "has no host"),
         ("http://u:hunter2@:3128", "has no host"),

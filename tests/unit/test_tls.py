@@ -104,6 +104,14 @@ def test_a_wrong_setting_is_named_when_it_is_made(given, kind, says):
         TlsConfig(**given)
 
 
+def test_paths_are_shown_and_what_files_hold_is_not():
+    config = TlsConfig(ca="nofile.pem", certificate="own.pem", key=b"topsecret", crls=["one.crl", b"two"])
+    assert "ca='nofile.pem', " in repr(config)
+    assert "certificate='own.pem', key=<9 bytes>" in repr(config)
+    assert "crls=('one.crl', <3 bytes>)" in repr(config)
+    assert repr(TlsConfig()).startswith("TlsConfig(backend='system', ca_only=False, ")
+
+
 def test_secrets_are_never_shown():
     config = TlsConfig(certificate=b"topsecret", key=b"topsecret", password="topsecret", ca=b"topsecret")
     assert "topsecret" not in repr(config)

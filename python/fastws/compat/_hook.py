@@ -20,7 +20,17 @@ from dataclasses import dataclass
 from importlib.machinery import ModuleSpec, PathFinder
 from types import BuiltinFunctionType, FunctionType, ModuleType
 
-__all__ = ["NAMES", "described", "install", "installed", "is_present", "original", "put_aside", "uninstall"]
+__all__ = [
+    "NAMES",
+    "described",
+    "import_name",
+    "install",
+    "installed",
+    "is_present",
+    "original",
+    "put_aside",
+    "uninstall",
+]
 
 
 @dataclass(frozen=True)
@@ -92,18 +102,19 @@ def install(*names: str) -> None:
     is let be.
 
     Args:
-        names: ``"websockets"``, ``"picows"``, ``"websocket"`` (websocket-client) and ``"aiohttp"``; without any, those
-            whose original is installed.
+        names: ``"websockets"``, ``"picows"``, ``"websocket"`` (or ``"websocket-client"``) and ``"aiohttp"``; without
+            any, those whose original is installed.
 
     Raises:
         ValueError: A name is none of these.
         ImportError: ``"aiohttp"`` where aiohttp is not installed: there is no session to connect by.
     """
-    for name in names:
+    wanted = [import_name(name) for name in names]
+    for name, given in zip(wanted, names, strict=True):
         if name not in _DROP_INS:
-            raise ValueError(f"there is a drop-in for each of {', '.join(NAMES)}, not for {name!r}")
+            raise ValueError(f"there is a drop-in for each of {', '.join(NAMES)}, not for {given!r}")
     with _LOCK:
-        for name in names or [name for name in NAMES if is_present(name)]:
+        for name in wanted or [name for name in NAMES if is_present(name)]:
             if name not in _FINDER.active:
                 _activate(_DROP_INS[name])
 
@@ -115,11 +126,16 @@ def uninstall(*names: str) -> None:
     """
     with _LOCK:
         for name in names or tuple(_FINDER.active):
-            active = _FINDER.active.pop(name, None)
+            active = _FINDER.active.pop(import_name(name), None)
             if active is not None:
                 _put_back(active)
         if not _FINDER.active and _FINDER in sys.meta_path:
             sys.meta_path.remove(_FINDER)
+
+
+def import_name(name: str) -> str:
+    """What a package is imported by; websocket-client has another name where it is installed from."""
+    return "websocket" if name in ("websocket-client", "websocket_client") else name
 
 
 def installed() -> tuple[str, ...]:

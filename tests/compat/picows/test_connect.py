@@ -181,22 +181,48 @@ async def test_arguments_that_are_none_are_refused():
     for arguments, error in (
         ({"extra_headers": {"X": 1}}, TypeError),
         ({"all_errors": True}, TypeError),
+        ({"websocket_handshake_timeout": "x"}, TypeError),
+        ({"enable_auto_ping": True, "auto_ping_idle_timeout": "x"}, TypeError),
+        ({"enable_auto_ping": True, "auto_ping_reply_timeout": "x"}, TypeError),
+        ({"enable_auto_ping": True, "auto_ping_idle_timeout": -1}, ValueError),
         ({"proxy_ssl_context": ssl.create_default_context()}, ValueError),
         ({"auto_ping_strategy": 7}, ValueError),
         ({"socket_factory": lambda parsed: 7}, TypeError),
     ):
-        with pytest.raises(error):
+        with pytest.raises(error, match="(?i)" + list(arguments)[-1].rpartition("_")[2]):
             await ws_connect(WSListener, "ws://127.0.0.1:1/", **arguments)
     for url in ("http://127.0.0.1", "ws://", "ws://127.0.0.1/#part"):
         with pytest.raises(WSInvalidURL):
             await ws_connect(WSListener, url)
 
 
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ("nosuch", "ws_connect() got an unexpected keyword argument 'nosuch'"),
+        ("ssl", "ws_connect() got an unexpected keyword argument 'ssl'; give ssl_context"),
+        ("sock", "ws_connect() got an unexpected keyword argument 'sock'; give socket_factory"),
+    ],
+)
+async def test_an_argument_that_there_is_not_is_named(given, said):
+    with pytest.raises(TypeError) as caught:
+        await ws_connect(WSListener, "ws://127.0.0.1:1/", **{given: None})
+    assert str(caught.value) == said
+
+
+def test_a_class_has_what_its_objects_have():
+    names = {"request", "response", "is_secure", "is_disconnected", "underlying_transport", "is_client_side"}
+    assert names <= set(dir(ours.WSTransport))
+
+
 def test_a_url_is_taken_apart():
     parsed = parse_url("wss://user:pa%20ss@Example.com/path?a=b")
     assert (parsed.is_secure, parsed.host, parsed.port) == (True, "example.com", 443)
     assert (parsed.resource_name, parsed.user_info) == ("/path?a=b", ("user", "pa%20ss"))
-    assert parse_url("ws://bücher.example/ä").host == "xn--bcher-kva.example"
+    parsed = parse_url("ws://ü@bücher.example:8/ä?ö=%20")
+    assert (parsed.host, parsed.port, parsed.netloc) == ("xn--bcher-kva.example", 8, "ü@bücher.example:8")
+    assert (parsed.resource_name, parsed.username, parsed.password) == ("/%C3%A4?%C3%B6=%20", "%C3%BC", None)
+    assert parse_url("ws://localhost").resource_name == "/"
     assert parse_url("socks5://127.0.0.1:1080", check_scheme=False).port == 1080
 
 

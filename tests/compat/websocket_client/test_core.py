@@ -634,7 +634,8 @@ def test_cookies_are_kept_for_their_domain():
                 websocket.create_connection("ws://cookies.test/", socket=sock, cookie="own=2", timeout=peers.PATIENCE)
             ) as ws:
                 ours.append(ws.status)
-    first, second = (request.decode() for request, _ in peer.results)
+    # The peer's threads may end in another order than the connections.
+    first, second = sorted((request.decode() for request, _ in peer.results), key=lambda request: "kept=1" in request)
     assert "Cookie: own=2" in first
     assert "Cookie: kept=1; own=2" in second
 
@@ -652,8 +653,63 @@ def test_what_is_traced(caplog):
     for part in (
         "--- request header ---",
         "GET / HTTP/1.1",
-        "--- response header ---",
+        "--- response header ---\nHTTP/1.1 101 Switching Protocols\n",
         "++Sent decoded: fin=1 opcode=1",
         "++Rcv decoded",
     ):
         assert part in said
+
+
+@pytest.mark.parametrize("wrong", [5, 1.5, ["a"], object()])
+def test_what_can_not_be_sent_is_named(wrong):
+    with Peer(echo) as peer, connected(peer) as ws:
+        for send in (ws.send, ws.send_binary, ws.ping):
+            with pytest.raises(TypeError, match=f"a payload is str or bytes-like, not {type(wrong).__name__}"):
+                send(wrong)
+        ws.send("after")
+        assert ws.recv() == "after"
+
+
+@pytest.mark.parametrize("url", [None, 5, b"ws://localhost/"])
+def test_a_url_is_text(url):
+    with pytest.raises(TypeError, match=f"url is a str such as .*, not {type(url).__name__}"):
+        websocket.create_connection(url)
+
+
+@pytest.mark.parametrize(
+    ("timeout", "kind", "said"),
+    [
+        ("x", TypeError, "timeout is seconds .*, or None for no limit; not 'x'"),
+        ([1], TypeError, "timeout is seconds"),
+        (-1, ValueError, "Timeout value out of range"),
+    ],
+)
+def test_a_timeout_is_seconds(timeout, kind, said):
+    ws = websocket.WebSocket()
+    for call in (
+        lambda: websocket.create_connection("ws://127.0.0.1:1/", timeout=timeout),
+        lambda: ws.connect("ws://127.0.0.1:1/", timeout=timeout),
+        lambda: ws.settimeout(timeout),
+    ):
+        with pytest.raises(kind, match=said):
+            call()
+    assert ws.gettimeout() is None
+
+
+@pytest.mark.parametrize("stays", [True, False])
+def test_behind_the_peers_close_there_is_nothing(stays):
+    def script(wire):
+        wire.send(peers.close())
+        if stays:
+            wire.read_to_end()
+        else:
+            wire.read_frame()
+            wire.end()
+
+    with Peer(script) as peer, connected(peer) as ws:
+        assert ws.recv() == ""
+        with pytest.raises(websocket.WebSocketConnectionClosedException, match="socket is already closed"):
+            ws.send("late")
+        with pytest.raises(websocket.WebSocketConnectionClosedException, match="Connection to remote host was lost"):
+            ws.recv()
+        assert not ws.connected

@@ -8,7 +8,7 @@ import logging
 import socket
 import ssl
 import urllib.parse
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING, Any, cast
 
 from fastws import _core, _options
@@ -96,6 +96,7 @@ async def ws_connect(
         TimeoutError: It took too long.
         TypeError, ValueError: An argument is wrong.
     """
+    _check(kwargs, websocket_handshake_timeout, auto_ping_idle_timeout, auto_ping_reply_timeout)
     ways = _Ways(**kwargs)
     pings: Pings | None = None
     strategy = WSAutoPingStrategy(auto_ping_strategy)
@@ -162,8 +163,26 @@ async def _opened(plan: Plan, request: _core.Request) -> None:
         raise raised from error
 
 
+def _check(others: Mapping[str, Any], handshake: object, idle: object, reply: object) -> None:
+    """Raises TypeError for a keyword that there is not, or what is no number of seconds."""
+    for name in others.keys() - inspect.signature(_Ways).parameters.keys():
+        hint = _INSTEAD.get(name)
+        raise TypeError(
+            f"ws_connect() got an unexpected keyword argument {name!r}{'' if hint is None else f'; give {hint}'}"
+        )
+    if handshake is not None and not isinstance(handshake, int | float):
+        raise TypeError(f"websocket_handshake_timeout is seconds (float), or None for no limit; not {handshake!r}")
+    for name, value in (("auto_ping_idle_timeout", idle), ("auto_ping_reply_timeout", reply)):
+        if not isinstance(value, int | float):
+            raise TypeError(f"{name} is seconds (float), not {value!r}")
+
+
+_INSTEAD = {"ssl": "ssl_context", "sock": "socket_factory"}
+"""Arguments of ``loop.create_connection`` that are given otherwise."""
+
+
 class _Ways:
-    """How to connect, as ``loop.create_connection`` is told. Raises TypeError for what is none of its arguments."""
+    """How to connect, as ``loop.create_connection`` is told."""
 
     def __init__(
         self,

@@ -184,6 +184,8 @@ class WSTransport(_core.FrameTransport):
         is_disconnected: Whether it is over.
     """
 
+    __slots__ = ("__dict__", "is_disconnected", "is_secure", "request", "response", "underlying_transport")
+
     is_client_side = True
 
     def __init__(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 import urllib.parse
 from typing import TYPE_CHECKING
 
@@ -57,27 +58,39 @@ class _ParsedURL:
 
 def _parse_url(url: str, check_scheme: bool = True) -> _ParsedURL:
     """The parts of ``url``. Raises WSInvalidURL."""
-    parts = urllib.parse.urlsplit(url)
-    if check_scheme and parts.scheme not in ("ws", "wss"):
-        raise WSInvalidURL(url, "scheme isn't ws or wss")
-    if parts.hostname is None:
-        raise WSInvalidURL(url, "hostname isn't provided")
-    if parts.fragment:
-        raise WSInvalidURL(url, "fragment identifier is meaningless")
-    is_secure = parts.scheme in ("wss", "https")
-    port = parts.port or (443 if is_secure else 80)
-    host, path, query, user, password = parts.hostname, parts.path, parts.query, parts.username, parts.password
-    if not url.isascii():
-        host = host.encode("idna").decode()
-        path, query = _quoted(path), _quoted(query)
-        user, password = user and _quoted(user), password and _quoted(password)
+    split = urllib.parse.urlsplit(url)
+    scheme, host = split.scheme, split.hostname or ""
+    wrong = {
+        "scheme isn't ws or wss": check_scheme and not _WEBSOCKET.fullmatch(scheme),
+        "hostname isn't provided": not host,
+        "fragment identifier is meaningless": bool(split.fragment),
+    }
+    for why, is_so in wrong.items():
+        if is_so:
+            raise WSInvalidURL(url, why)
     return _ParsedURL(
-        url, parts.scheme, is_secure, parts.netloc, WSHost(host), WSPort(port), path, query, user, password
+        url=url,
+        scheme=scheme,
+        is_secure=scheme in _PORTS,
+        netloc=split.netloc,
+        host=WSHost(host if host.isascii() else host.encode("idna").decode()),
+        port=WSPort(split.port or _PORTS.get(scheme, 80)),
+        path=_quoted(split.path),
+        query=_quoted(split.query),
+        username=None if split.username is None else _quoted(split.username),
+        password=None if split.password is None else _quoted(split.password),
     )
 
 
 def _quoted(text: str) -> str:
-    return urllib.parse.quote(text, safe=":/?#[]@!$&'()*+,;=%")
+    """A part of a URL, or of an IRI (RFC 3987 §3.1): what is not ASCII of it is quoted."""
+    return "".join(each if each.isascii() else urllib.parse.quote(each) for each in text)
+
+
+_WEBSOCKET = re.compile("wss?")
+
+_PORTS = {"wss": 443, "https": 443}
+"""Of the schemes that are TLS; those of all others are 80."""
 
 
 if TYPE_CHECKING:

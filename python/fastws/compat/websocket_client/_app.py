@@ -272,28 +272,35 @@ class WebSocketApp:
         self.last_ping_tm = self.last_pong_tm = 0.0
 
     def _send_ping(self) -> None:
+        """What the thread does: it pings until it is told to stop, or nothing runs any more."""
         stop = self.stop_ping
-        while stop is not None and not stop.wait(self.ping_interval) and self.keep_running:
-            if sock := self.sock:
-                self.last_ping_tm = time.time()
-                try:
-                    debug("Sending ping")
-                    sock.ping(self.ping_payload)
-                except Exception as failed:  # noqa: BLE001 - who reads finds out
-                    debug(f"Failed to send ping: {failed}")
+        while stop is not None:
+            if stop.wait(self.ping_interval) or not self.keep_running:
+                return
+            if self.sock is not None:
+                self._ping(self.sock)
+
+    def _ping(self, sock: WebSocket) -> None:
+        self.last_ping_tm = time.time()
+        try:
+            sock.ping(self.ping_payload)
+        except Exception as failed:  # noqa: BLE001 - who reads finds out
+            debug(f"a ping was not sent: {failed!r}")
+        else:
+            debug("a ping was sent")
 
     # ---- callbacks -------------------------------------------------------------------------------------------------
 
     def _callback(self, callback: Callable[..., Any] | None, *args: Any) -> None:
-        """Calls ``callback``, if there is one. What it raises goes to ``on_error``."""
-        if not callback:
-            return
+        """Calls ``callback``, if there is one. What it raises goes to ``on_error``, but what that raises to nobody."""
         try:
-            callback(self, *args)
+            if callback:
+                callback(self, *args)
         except Exception as raised:  # noqa: BLE001 - the user's
             error(f"error from callback {callback}: {raised}")
-            if self.on_error and callback is not self.on_error:
-                self.on_error(self, raised)
+            told = None if callback is self.on_error else self.on_error
+            if told:
+                told(self, raised)
 
     def _get_close_args(self, close_frame: ABNF | None) -> list[Any]:
         """What ``on_close`` gets."""
@@ -370,46 +377,48 @@ class _Run:
     def _read(self) -> bool:
         """There is something to receive. False: nothing more will be."""
         app = self._app
-        if not app.keep_running:
-            self._tear_down()
-            return False
-        if app.sock is None:
-            return False
+        sock = app.sock if app.keep_running else None
+        if sock is None:
+            return self._stopped()
         try:
-            opcode, data, frame = _taken(app.sock)
-        except (
-            WebSocketConnectionClosedException,
-            WebSocketTimeoutException,
-            KeyboardInterrupt,
-            SSLError,
-            ConnectionResetError,
-        ) as raised:
-            if not app.keep_running:
-                self._tear_down()  # another thread closed it meanwhile
-                return False
-            if self._is_called:
-                return self._closed(raised)
-            raise
+            opcode, data, frame = _taken(sock)
+        except _ENDS as raised:
+            if app.keep_running and not self._is_called:
+                raise
+            return self._closed(raised) if app.keep_running else self._stopped()
         if frame is None:  # a message, as most are
             if app.on_data is not None:
                 app._callback(app.on_data, data, opcode, True)
             app._callback(app.on_message, data)
-        elif opcode == ABNF.OPCODE_CLOSE:
-            return self._closed(frame)
-        elif opcode == ABNF.OPCODE_PING:
-            app._callback(app.on_ping, data)
-        elif opcode == ABNF.OPCODE_PONG:
-            app.last_pong_tm = time.time()
-            app._callback(app.on_pong, data)
-        elif opcode == ABNF.OPCODE_CONT and app.on_cont_message:
-            app._callback(app.on_data, data, frame.opcode, frame.fin)
-            app._callback(app.on_cont_message, data, frame.fin)
-        else:
-            if opcode == ABNF.OPCODE_TEXT and not self._made["skip_utf8_validation"]:
-                data = data.decode()
-            app._callback(app.on_data, data, opcode, True)
-            app._callback(app.on_message, data)
+            return True
+        return self._give(opcode, data, frame)
+
+    def _give(self, opcode: int, data: Any, frame: ABNF) -> bool:
+        """Calls whom a frame, or a message in fragments, is for. False: it was the last one."""
+        app = self._app
+        match opcode:
+            case ABNF.OPCODE_CLOSE:
+                return self._closed(frame)
+            case ABNF.OPCODE_PING:
+                app._callback(app.on_ping, data)
+            case ABNF.OPCODE_PONG:
+                app.last_pong_tm = time.time()
+                app._callback(app.on_pong, data)
+            case ABNF.OPCODE_CONT if app.on_cont_message:
+                app._callback(app.on_data, data, frame.opcode, frame.fin)
+                app._callback(app.on_cont_message, data, frame.fin)
+            case _:
+                if opcode == ABNF.OPCODE_TEXT and not self._made["skip_utf8_validation"]:
+                    data = data.decode()
+                app._callback(app.on_data, data, opcode, True)
+                app._callback(app.on_message, data)
         return True
+
+    def _stopped(self) -> bool:
+        """``close`` was called, by a callback or another thread. Always False."""
+        if not self._app.keep_running:
+            self._tear_down()
+        return False
 
     def _check(self) -> bool:
         """Raises WebSocketTimeoutException if a Pong is missing."""
@@ -472,6 +481,16 @@ class _Run:
             sock, app.sock = app.sock, None
             sock.close()
         app._callback(app.on_close, *app._get_close_args(close_frame or app.last_close_frame))
+
+
+_ENDS = (
+    WebSocketConnectionClosedException,
+    WebSocketTimeoutException,
+    KeyboardInterrupt,
+    SSLError,
+    ConnectionResetError,
+)
+"""What receiving raises where the connection, or the program, ends."""
 
 
 def _taken(sock: Any) -> tuple[int, Any, ABNF | None]:

@@ -23,7 +23,7 @@ from ._handshake import SUPPORTED_REDIRECT_STATUSES, handshake, handshake_respon
 from ._http import connect, proxy_info
 from ._line import Line
 from ._logging import debug, error, isEnabledForError, isEnabledForTrace, trace
-from ._socket import Timeout, getdefaulttimeout, recv, send, sock_opt
+from ._socket import Timeout, checked_timeout, getdefaulttimeout, recv, send, sock_opt
 from ._ssl_compat import ssl
 from ._utils import NoLock
 
@@ -100,8 +100,8 @@ class WebSocket:
         return self.sock_opt.timeout
 
     def settimeout(self, timeout: Timeout) -> None:
-        """Sets how many seconds a call may wait; None for no limit."""
-        self.sock_opt.timeout = timeout
+        """Sets how many seconds a call may wait; None for no limit. Raises TypeError and ValueError."""
+        self.sock_opt.timeout = checked_timeout(timeout)
         if self.sock:
             self.sock.settimeout(timeout)
 
@@ -147,10 +147,10 @@ class WebSocket:
             WebSocketException: Its answer is none, it redirects too far, or to no WebSocket URL.
             WebSocketAddressException: A host was not found.
             WebSocketTimeoutException, TimeoutError: The server did not answer in time, or could not be connected to.
-            ValueError: The URL cannot be used.
+            ValueError, TypeError: The URL cannot be used, or another argument.
             OSError: The server could not be connected to, or TLS failed.
         """
-        self.sock_opt.timeout = options.get("timeout", self.sock_opt.timeout)
+        self.sock_opt.timeout = checked_timeout(options.get("timeout", self.sock_opt.timeout))
         self.sock_opt.native = self.get_mask_key is None and _handshake.is_native(options)
         self.sock_opt.frames = not self._is_plain
         left = options.pop("redirect_limit", 3)
@@ -196,6 +196,7 @@ class WebSocket:
         Raises:
             WebSocketConnectionClosedException: There is no connection, or no more.
             WebSocketTimeoutException: It could not be sent within the timeout.
+            TypeError: The payload is neither text nor bytes.
         """
         line = self.sock
         if type(line) is Line and opcode in _MESSAGES and not _logging._traces:
@@ -329,11 +330,8 @@ class WebSocket:
         line = self.sock
         if type(line) is not Line:
             return self.frame_buffer.recv_frame()
-        try:
+        with self._giving_up():
             opcode, fin, rsv, payload = line.piece()
-        except WebSocketConnectionClosedException:
-            self._lose()
-            raise
         return ABNF(int(fin), rsv >> 2, rsv >> 1 & 1, rsv & 1, opcode, 0, payload)
 
     def __iter__(self) -> Iterator[str | bytes]:
@@ -412,17 +410,15 @@ class WebSocket:
                 debug("Socket already closed during abort")
 
     def shutdown(self) -> None:
-        """Closes the socket at once."""
+        """Closes the socket at once. One that is closed, or is broken, is let go."""
         if not self.sock:
             return
-        try:
-            if not self.sock._closed:
-                self.sock.close()
-        except (OSError, AttributeError):
-            debug("Socket already closed during shutdown")
-        finally:
+        if getattr(self.sock, "_closed", True):
             self.sock = None
-            self.connected = False
+        try:
+            self._lose()
+        except (OSError, AttributeError) as broken:
+            debug(f"the socket could not be closed: {broken!r}")
 
     def __enter__(self) -> Self:
         return self
@@ -440,10 +436,16 @@ class WebSocket:
         return int(self.dispatcher.send(self.sock, data) if self.dispatcher else send(self.sock, data))
 
     def _recv(self, bufsize: int) -> bytes:
-        if self.sock is None:
-            raise WebSocketConnectionClosedException("Connection is closed")
+        with self._giving_up():
+            if self.sock is not None:
+                return recv(self.sock, bufsize)
+        raise WebSocketConnectionClosedException("Connection is closed")
+
+    @contextlib.contextmanager
+    def _giving_up(self) -> Iterator[None]:
+        """Whoever finds out that the connection is closed lets the socket go."""
         try:
-            return recv(self.sock, bufsize)
+            yield
         except WebSocketConnectionClosedException:
             self._lose()
             raise

@@ -114,7 +114,10 @@ class Line(socket.socket):
         answer = ws._response
         assert answer is not None, "it is open"
         status, phrase, fields, _ = answer
-        dump("response header", "\n".join([f"{status} {phrase}", *(f"{name}: {value}" for name, value in fields)]))
+        dump(
+            "response header",
+            "\n".join([f"HTTP/1.1 {status} {phrase}", *(f"{name}: {value}" for name, value in fields)]),
+        )
         return status, _policy.headers_of(fields)
 
     def _planned(self, sock: socket.socket, host: str, resource: str, headers: Sequence[str]) -> _connect:
@@ -171,6 +174,11 @@ class Line(socket.socket):
             return self._take_ahead() if self._looks_ahead else self._receive(self._seconds)
         except TimeoutError:
             raise self._timed_out() from None
+        except WebSocketConnectionClosedException:
+            if self._ws is not None and self._ws._close_info[0] is not None:
+                # The peer's Close frame was given before: for who receives it is over, whatever we may still say.
+                raise WebSocketConnectionClosedException(_policy.LOST) from None
+            raise
         finally:
             self._release()
 
@@ -243,6 +251,7 @@ class Line(socket.socket):
         Raises:
             WebSocketConnectionClosedException: The connection is closed or closing.
             WebSocketTimeoutException: There was no room for it within the timeout.
+            TypeError: The payload is neither text nor bytes.
         """
         if isinstance(payload, str):
             if opcode != ABNF.OPCODE_TEXT:
@@ -251,7 +260,10 @@ class Line(socket.socket):
             else:
                 length = len(payload) if payload.isascii() else len(payload.encode())
         else:
-            length = memoryview(payload).nbytes
+            try:
+                length = memoryview(payload).nbytes
+            except TypeError:
+                raise _no_payload(payload) from None
         if self._is_unfinished:
             self._begin()
         self._native.send(payload, opcode == ABNF.OPCODE_TEXT, timeout=self._seconds)
@@ -269,7 +281,7 @@ class Line(socket.socket):
             raise ValueError("not 0 or 1")
         if frame.opcode not in ABNF.OPCODES:
             raise ValueError("Invalid OPCODE")
-        payload = frame.data.encode("latin-1") if isinstance(frame.data, str) else bytes(frame.data)
+        payload = _bytes_of(frame.data)
         opcode, length, fin = frame.opcode, len(payload), bool(frame.fin)
         if opcode == ABNF.OPCODE_CLOSE:
             self.say_goodbye(payload)
@@ -414,6 +426,21 @@ class Line(socket.socket):
 def _made(upgrade: Upgrade) -> Connection:
     """A native connection whose exceptions are ours. No thread reads while no call waits, as in websocket-client."""
     return Connection(_policy, upgrade.plan.settings, False)
+
+
+def _bytes_of(payload: Any) -> bytes:
+    if isinstance(payload, str):
+        return payload.encode("latin-1")
+    try:
+        if not isinstance(payload, int):  # of which ``bytes`` makes so many zeros
+            return bytes(payload)
+    except TypeError:
+        pass
+    raise _no_payload(payload)
+
+
+def _no_payload(given: object) -> TypeError:
+    return TypeError(f"a payload is str or bytes-like, not {type(given).__name__}")
 
 
 def _not_open(_: Timeout) -> NoReturn:

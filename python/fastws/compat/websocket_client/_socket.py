@@ -57,6 +57,17 @@ class sock_opt:  # noqa: N801
         self.frames = False
 
 
+def checked_timeout(timeout: Timeout) -> Timeout:
+    """``timeout``, if it is one. Raises TypeError and ValueError."""
+    if timeout is None:
+        return None
+    if not isinstance(timeout, int | float):
+        raise TypeError(f"timeout is seconds (int or float), or None for no limit; not {timeout!r}")
+    if timeout < 0:
+        raise ValueError("Timeout value out of range")
+    return timeout
+
+
 def setdefaulttimeout(timeout: Timeout) -> None:
     """Sets the timeout of connections that are made without one: seconds, or None for no limit."""
     global _default_timeout  # noqa: PLW0603 - it is the process' setting

@@ -23,7 +23,10 @@ def parse_url(url: str) -> tuple[str, int, str, bool]:
 
     Raises:
         ValueError: It is no URL, has no host, or its scheme is neither ``ws`` nor ``wss``.
+        TypeError: It is no ``str``.
     """
+    if not isinstance(url, str):
+        raise TypeError(f'url is a str such as "wss://example.com/feed", not {type(url).__name__}')
     scheme, colon, rest = url.partition(":")
     if not colon:
         raise ValueError("url is invalid")
