@@ -365,9 +365,13 @@ def test_an_interrupt_ends_it():
         if note == ("open",):
             signal.raise_signal(signal.SIGINT)
 
-    with Peer(Wire.answer_close) as peer:
-        app, noted = app_of(peer.url, then=then)
-        app.run_forever()
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored where it was inherited so
+    try:
+        with Peer(Wire.answer_close) as peer:
+            app, noted = app_of(peer.url, then=then)
+            app.run_forever()
+    finally:
+        signal.signal(signal.SIGINT, before)
     assert [note[0] for note in noted] == ["open", "error", "close"]
 
 
