@@ -343,10 +343,10 @@ async def test_a_proxy_that_is_silent_costs_open_timeout_and_no_more(scheme, beg
     async with no_descriptor_left(open_fds):
         with proxy(saying(begun, end=False)) as hop:
             with pytest.raises(fastws.OpenTimeout) as caught:
-                await fastws.connect("ws://h.example/", proxy=url_of(scheme, hop), open_timeout=0.2)
+                await fastws.connect("ws://h.example/", proxy=url_of(scheme, hop), open_timeout=0.5)
             assert caught.value.phase == "proxy"
             assert str(caught.value) == (
-                f"ws://h.example/: not open within 0.2 s; the proxy {url_of(scheme, hop)} had not answered"
+                f"ws://h.example/: not open within 0.5 s; the proxy {url_of(scheme, hop)} had not answered"
             )
 
 
