@@ -177,7 +177,7 @@ class connect:  # noqa: N801 - a function to its users, as in websockets
         busy_poll: Seconds = None,
         busy_poll_max: Seconds = 0.001,
         driver: Driver = "auto",
-        _delivery: Literal["messages", "fragments", "frames", "mixed", "messages and controls"] = "messages",
+        _delivery: Literal["messages", "mixed", "frames", "messages and controls"] = "messages",
         _auto_pong: bool = True,
         _rsv: int = 0,
         _extensions: Sequence[str] | None = None,

@@ -327,7 +327,7 @@ async def test_a_finalizer_may_use_the_connection_at_any_moment(take, options):
     assert calls > 20
 
 
-@pytest.mark.parametrize("delivery", ["fragments", "frames"])
+@pytest.mark.parametrize("delivery", ["mixed", "frames"])
 async def test_delivery_of_pieces_gives_opcode_fin_rsv_and_payload(delivery):
     """What drop-in layers build upon: each piece as it comes, large ones and those of one read alike."""
     large = b"l" * 300_000
@@ -339,9 +339,9 @@ async def test_delivery_of_pieces_gives_opcode_fin_rsv_and_payload(delivery):
 
     with Peer(script) as peer:
         async with peer.connect(_delivery=delivery) as ws:
-            got = [await ws.recv()]
+            got = [await ws._recv_piece()]
             while got[-1][3] != b"end":
-                got.append(await ws.recv())
+                got.append(await ws._recv_piece())
             expected = [
                 (TEXT, False, 0, b"\xc5"),
                 (PING, True, 0, b"p"),
@@ -349,7 +349,7 @@ async def test_delivery_of_pieces_gives_opcode_fin_rsv_and_payload(delivery):
                 (BINARY, True, 0, large),
                 (TEXT, True, 0, b"end"),
             ]
-            if delivery == "fragments":
+            if delivery == "mixed":
                 # Control frames are none, and each has the opcode of its message.
                 expected[1:3] = [(TEXT, True, 0, b"\xbc")]
             assert got == expected

@@ -249,7 +249,7 @@ async def test_bad_text_is_found_across_the_cuts_of_pieces():
                 await ws._recv_piece()
 
 
-async def test_other_deliveries_are_read_by_piece_too():
+async def test_whole_messages_are_read_by_piece_too():
     with Peer(sending(*MESSAGES)) as peer:
         async with peer.connect() as ws:
             got = [await ws._recv_piece() for _ in WHOLE]
@@ -258,9 +258,6 @@ async def test_other_deliveries_are_read_by_piece_too():
                 (TEXT if isinstance(message, str) else BINARY, True, 0, payload)
                 for message, payload in zip(WHOLE, plain, strict=True)
             ]
-    with Peer(sending(*MESSAGES)) as peer:
-        async with peer.connect(_delivery="fragments") as ws:
-            assert [await ws._recv_piece() for _ in PIECES] == PIECES
 
 
 @pytest.mark.also_sync(False)

@@ -70,7 +70,7 @@ def connect(
     kernel_timestamps: bool = False,
     busy_poll: Seconds = None,
     background: bool = True,
-    _delivery: Literal["messages", "fragments", "frames", "mixed", "messages and controls"] = "messages",
+    _delivery: Literal["messages", "mixed", "frames", "messages and controls"] = "messages",
     _rsv: int = 0,
     _extensions: Sequence[str] | None = None,
     _unix: UnixPath | None = None,

@@ -19,10 +19,8 @@ pub enum Delivery {
     /// Whole messages.
     #[default]
     Messages,
-    /// Each fragment of a message as its frame is complete, in order; text may split inside a character.
-    Fragments,
-    /// Whole messages of one frame; of others, each fragment as its frame is complete, in order. A unit without `fin`, and
-    /// all up to the next with it, are fragments.
+    /// Whole messages of one frame; of others, each fragment as its frame is complete, in order: text may split inside a
+    /// character. A unit without `fin`, and all up to the next with it, are fragments.
     Mixed,
     /// Each frame, control frames too (which are still acted upon).
     Frames,

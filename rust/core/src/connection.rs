@@ -4,6 +4,7 @@
 //! what `teardown` says; when [`Connection::state`] is closed, ask [`Connection::close_info`] how it ended.
 
 mod closing;
+mod filtering;
 mod raw;
 mod receive;
 mod send;

@@ -1,4 +1,4 @@
-//! Messages, fragments or frames; landings; what is copied and what is counted.
+//! Messages, their fragments, or frames; landings; what is copied and what is counted.
 
 mod common;
 
@@ -13,7 +13,7 @@ const ROLES: [Role; 2] = [Role::Client, Role::Server];
 fn fragments_are_delivered_one_by_one() {
     for role in ROLES {
         for sizes in [&[][..], &[1], &[2, 5]] {
-            let mut end = End::open(Config { delivery: Delivery::Fragments, ..quiet(role) });
+            let mut end = End::open(Config { delivery: Delivery::Mixed, ..quiet(role) });
             let smile = "😀".as_bytes();
             let frames = [
                 frame(role, 0x01, &smile[..2]),
@@ -141,7 +141,7 @@ fn control_frames_are_delivered_between_messages_if_they_are_wanted() {
 
 #[test]
 fn bad_text_across_fragments_is_found_in_every_delivery() {
-    for delivery in [Delivery::Messages, Delivery::Fragments, Delivery::Mixed, Delivery::Frames] {
+    for delivery in [Delivery::Messages, Delivery::Mixed, Delivery::Frames] {
         for sizes in [&[][..], &[1]] {
             for last in [&b"A"[..], b""] {
                 let mut end = End::open(Config { delivery, ..quiet(Role::Client) });
@@ -156,9 +156,7 @@ fn bad_text_across_fragments_is_found_in_every_delivery() {
 #[test]
 fn a_sink_that_says_stop_gets_one_unit_a_call() {
     for role in ROLES {
-        for (delivery, units) in
-            [(Delivery::Messages, 4), (Delivery::Fragments, 5), (Delivery::Mixed, 5), (Delivery::Frames, 6)]
-        {
+        for (delivery, units) in [(Delivery::Messages, 4), (Delivery::Mixed, 5), (Delivery::Frames, 6)] {
             let mut end = End::open(Config { delivery, ..quiet(role) });
             end.sink.stop = true;
             let frames = [
@@ -238,7 +236,7 @@ proptest! {
     fn a_landing_gives_what_receive_gives(
         parts in session(),
         server: bool,
-        delivery in prop::sample::select(vec![Delivery::Messages, Delivery::Fragments, Delivery::Mixed, Delivery::Frames]),
+        delivery in prop::sample::select(vec![Delivery::Messages, Delivery::Mixed, Delivery::Frames]),
         sizes in prop::collection::vec(prop_oneof![1usize..10, 1usize..3000, Just(100_000)], 1..6),
     ) {
         let role = if server { Role::Server } else { Role::Client };

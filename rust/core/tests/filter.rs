@@ -454,7 +454,7 @@ fn limits_count_what_comes_out_of_the_filter_in_every_delivery() {
         fn restore(&mut self, _: Direction, _: Box<dyn Any + Send>) {}
     }
     let limits = Limits { max_message: 100, ..Limits::default() };
-    for delivery in [Delivery::Messages, Delivery::Fragments, Delivery::Mixed, Delivery::Frames] {
+    for delivery in [Delivery::Messages, Delivery::Mixed, Delivery::Frames] {
         let mut end = End::open(Config { limits: limits.clone(), delivery, ..quiet(Role::Client) });
         end.conn.set_filter(Box::new(Triple));
         end.frame(0x82, &[1; 33]).frame(0x02, &[1; 20]).frame(0x00, &[1; 13]);
@@ -469,7 +469,7 @@ fn limits_count_what_comes_out_of_the_filter_in_every_delivery() {
 #[test]
 fn fragments_and_frames_pass_the_filter_one_by_one() {
     for role in ROLES {
-        for (delivery, last) in [(Delivery::Fragments, Opcode::Text), (Delivery::Frames, Opcode::Continuation)] {
+        for (delivery, last) in [(Delivery::Mixed, Opcode::Text), (Delivery::Frames, Opcode::Continuation)] {
             let mut end = filtered_with(Config { delivery, ..quiet(role) });
             let wire = [coded(role, 0x01, b"a"), coded(role, 0x00, b"Job"), coded(role, 0x80, "é".as_bytes())];
             end.feed_in(&wire.concat(), &[1]);

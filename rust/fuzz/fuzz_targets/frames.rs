@@ -14,7 +14,7 @@ use libfuzzer_sys::fuzz_target;
 fuzz_target!(|input: (u8, [u8; 3], &[u8])| {
     let (choice, sizes, wire) = input;
     let role = if choice & 1 == 0 { Role::Client } else { Role::Server };
-    let delivery = [Delivery::Messages, Delivery::Fragments, Delivery::Mixed, Delivery::Frames][usize::from(choice >> 1) % 4];
+    let delivery = [Delivery::Messages, Delivery::Mixed, Delivery::Frames][usize::from(choice >> 1) % 3];
     let limits = match choice >> 6 {
         0 => Limits::default(),
         1 => Limits { max_message: 200, max_frame: 150, max_fragments: 5, ..Limits::default() },

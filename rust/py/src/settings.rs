@@ -82,7 +82,6 @@ impl Settings {
         config.close_timeout = clock::from_seconds(get("close_timeout")?.extract()?);
         config.auto_pong = get("auto_pong")?.extract()?;
         let delivery = match get("delivery")?.extract::<&str>()? {
-            "fragments" => Delivery::Fragments,
             "frames" => Delivery::Frames,
             "raw" => Delivery::Raw,
             "mixed" => Delivery::Mixed,

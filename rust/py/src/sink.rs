@@ -32,7 +32,7 @@ impl<'a, 'py> QueueSink<'a, 'py> {
         let takes_slices = match delivery {
             Delivery::Messages => true,
             Delivery::Mixed => !queue.has_pieces(),
-            Delivery::Fragments | Delivery::Frames | Delivery::Raw => false,
+            Delivery::Frames | Delivery::Raw => false,
         };
         Self { py, queue, events, delivery, takes_slices, room: PARSE_MESSAGES, failed: None }
     }
@@ -47,7 +47,7 @@ impl<'a, 'py> QueueSink<'a, 'py> {
         if self.room == 0 || self.failed.is_some() { Flow::Stop } else { Flow::Continue }
     }
 
-    /// What lies whole in the input: a fragment, a frame, or a message behind pieces.
+    /// What lies whole in the input: a frame, or a message behind pieces.
     #[inline(never)]
     fn push_other(&mut self, unit: Unit, payload: &[u8]) {
         match self.delivery {
@@ -57,11 +57,11 @@ impl<'a, 'py> QueueSink<'a, 'py> {
                     self.failed = Some(error);
                 }
             }
-            Delivery::Fragments | Delivery::Frames => self.push_piece(unit, payload),
+            Delivery::Frames => self.push_piece(unit, payload),
         }
     }
 
-    /// A fragment or frame: (opcode, fin, rsv, payload).
+    /// A frame: (opcode, fin, rsv, payload).
     fn push_piece(&mut self, unit: Unit, payload: &[u8]) {
         let _paused = gc::pause(self.py);
         let bytes = PyBytes::new(self.py, payload).into_any();
@@ -106,7 +106,7 @@ impl Sink for QueueSink<'_, '_> {
                 self.queue.note_header(fastws_core::PayloadBuf::len(&payload));
                 self.queue.push_assembled(self.py, unit, payload)
             }
-            Delivery::Fragments | Delivery::Frames => {
+            Delivery::Frames => {
                 self.push_piece(unit, fastws_core::PayloadBuf::as_slice(&payload));
                 Ok(())
             }

@@ -14,7 +14,8 @@ from fastws.compat.websocket_client import _tls
 from fastws.compat.websocket_client._line import Line
 from fastws.testing import Server
 from fastws.tls import TlsConfig
-from peers import CLOSE, Peer
+from peers import Peer
+from websocket_client_side import echo
 
 
 @pytest.fixture(scope="module")
@@ -23,13 +24,6 @@ def bundle(tmp_path_factory):
     file = tmp_path_factory.mktemp("tls") / "ca.pem"
     file.write_bytes(peers.authority_pem())
     return str(file)
-
-
-def echo(wire):
-    while (received := wire.read_frame()).opcode != CLOSE:
-        wire.send(peers.frame(received.opcode, received.payload))
-    wire.send(peers.frame(CLOSE, received.payload))
-    wire.end()
 
 
 def connected(peer, sslopt, **options):
