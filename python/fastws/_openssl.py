@@ -132,6 +132,9 @@ class Stream:
         try:
             while data := self._object.read(_CHUNK):
                 received.append(data)
+                # Where nothing is left of what came, asking for more costs an exception. An end is a record of its own.
+                if not (self._incoming.pending or self._object.pending()):
+                    return None
         except ssl.SSLWantReadError:
             return None
         except ssl.SSLZeroReturnError:

@@ -11,7 +11,7 @@ import sys
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import timedelta
-from typing import Any
+from typing import Any, Literal, NamedTuple
 from urllib.parse import urlsplit
 
 from . import _core, dial
@@ -176,6 +176,24 @@ def names(name: str, value: Sequence[str]) -> list[str]:
     return found
 
 
+class Special(NamedTuple):
+    """What drop-ins want of a connection, and nobody else."""
+
+    delivery: Literal["messages", "mixed", "frames", "messages and controls", "raw"] = "messages"
+    """What the reader is given: also fragments, each frame, or control frames."""
+    auto_pong: bool = True
+    """Pings are answered by themselves."""
+    rsv: int = 0
+    """RSV bits that the peer may set, RSV1 being 4, for extensions in Python."""
+    echo_reason: bool = False
+    """A Close frame is answered with its reason, too."""
+    tapped: bool = False
+    """All bytes, without TLS, are told to the policy's ``tapped``."""
+
+
+SPECIAL = Special()
+
+
 def settings(**given: Any) -> _core.Settings:
     """What connections of a kind share, checked. Made once for the same settings: most programs have one kind."""
     try:
@@ -204,14 +222,12 @@ def checked(
     ping_timeout: Seconds,
     close_timeout: Seconds,
     messages: str,
-    delivery: str,
     busy_poll: Seconds,
     busy_poll_max: Seconds,
     quickack: bool,
     kernel_timestamps: bool,
     compression: Compression,
-    auto_pong: bool = True,
-    rsv: int = 0,
+    special: Special = SPECIAL,
 ) -> dict[str, Any]:
     """The settings by name, as the native side takes them. Raises TypeError and ValueError."""
     if max_send_queue is None or max_send_bytes is None:
@@ -227,9 +243,6 @@ def checked(
         "ping_interval": seconds("ping_interval", ping_interval, _OR_OFF),
         "ping_timeout": seconds("ping_timeout", ping_timeout),
         "close_timeout": seconds("close_timeout", close_timeout),
-        "auto_pong": auto_pong,
-        "delivery": delivery,
-        "rsv": rsv,
         "messages": messages,
         "water": (*marks("max_queue", max_queue), *marks("max_queue_bytes", max_queue_bytes)),
         "write_limit": marks("write_limit", write_limit),
@@ -237,6 +250,7 @@ def checked(
         "quickack": quickack,
         "kernel_timestamps": kernel_timestamps,
         "deflate": deflate_options(compression),
+        **special._asdict(),
     }
 
 

@@ -177,9 +177,7 @@ class connect:  # noqa: N801 - a function to its users, as in websockets
         busy_poll: Seconds = None,
         busy_poll_max: Seconds = 0.001,
         driver: Driver = "auto",
-        _delivery: Literal["messages", "mixed", "frames", "messages and controls"] = "messages",
-        _auto_pong: bool = True,
-        _rsv: int = 0,
+        _special: _options.Special = _options.SPECIAL,
         _extensions: Sequence[str] | None = None,
         _unix: UnixPath | None = None,
         _make: Make | None = None,
@@ -225,14 +223,12 @@ class connect:  # noqa: N801 - a function to its users, as in websockets
             ping_timeout=ping_timeout,
             close_timeout=close_timeout,
             messages=messages,
-            delivery=_delivery,
-            auto_pong=_auto_pong,
-            rsv=_rsv,
             busy_poll=busy_poll,
             busy_poll_max=busy_poll_max,
             quickack=quickack,
             kernel_timestamps=kernel_timestamps,
             compression=compression,
+            special=_special,
         )
         chosen = checked_proxy(proxy)
         proxy_fields = _options.proxy_fields(proxy_headers)

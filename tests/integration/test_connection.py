@@ -9,6 +9,7 @@ import pytest
 
 import fastws
 from fastws import ConnectionClosedError, State
+from fastws._options import Special
 from peers import BINARY, PING, PONG, TEXT, Frame, Gate, Peer, binary, frame, numbered, text
 
 
@@ -283,7 +284,7 @@ async def test_a_recv_awaited_in_another_thread_while_nothing_is_there_does_not_
         (lambda ws: ws.recv(decode=False), {}),
         (lambda ws: anext(ws.batches()), {}),
         (lambda ws: ws.recv(), {"messages": "view"}),
-        (lambda ws: ws.recv(), {"_delivery": "frames"}),
+        (lambda ws: ws.recv(), {"_special": Special("frames")}),
     ],
     ids=["recv", "decode", "batches", "view", "frames"],
 )
@@ -338,7 +339,7 @@ async def test_delivery_of_pieces_gives_opcode_fin_rsv_and_payload(delivery):
         return wire.answer_close()
 
     with Peer(script) as peer:
-        async with peer.connect(_delivery=delivery) as ws:
+        async with peer.connect(_special=Special(delivery)) as ws:
             got = [await ws._recv_piece()]
             while got[-1][3] != b"end":
                 got.append(await ws._recv_piece())

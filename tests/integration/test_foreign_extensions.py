@@ -5,11 +5,12 @@ import pytest
 import fastws
 import fastws.sync
 from fastws import ConcurrencyError, ConnectionClosedError, _core, _options
+from fastws._options import Special
 from peers import BINARY, CLOSE, PING, PONG, SMALL, TEXT, Frame, Gate, Peer, frame, stalled, text
 
 pytestmark = pytest.mark.also_sync
 
-RAW = {"_delivery": "frames", "_rsv": 0b101}
+RAW = {"_special": Special("frames", rsv=0b101)}
 
 
 async def test_bits_that_are_admitted_come_with_their_frames():
@@ -127,10 +128,16 @@ async def test_a_frame_that_finds_no_room_is_not_sent():
 
 @pytest.mark.also_sync(False)
 @pytest.mark.parametrize(
-    "wrong", [{"delivery": "mixed"}, {"delivery": "messages"}, {"rsv": 8}, {"compression": "deflate"}]
+    "wrong",
+    [
+        {"special": Special("mixed", rsv=4)},
+        {"special": Special("messages", rsv=4)},
+        {"special": Special("frames", rsv=8)},
+        {"compression": "deflate"},
+    ],
 )
 def test_bits_are_for_frames_without_compression(wrong):
-    fine = {"delivery": "frames", "rsv": 4}
+    fine = {"special": Special("frames", rsv=4)}
     with pytest.raises(ValueError, match="rsv"):
         _settings(**fine | wrong)
     assert _settings(**fine).offer is None
@@ -181,7 +188,6 @@ def _settings(**given):
         "ping_timeout": None,
         "close_timeout": 10,
         "messages": "auto",
-        "delivery": "messages",
         "busy_poll": None,
         "busy_poll_max": 0.001,
         "quickack": False,

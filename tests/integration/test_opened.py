@@ -10,6 +10,7 @@ import fastws.sync
 from fastws import State, _core, _policy
 from fastws._aside import on_loop
 from fastws._loop_io import _Protocol
+from fastws._options import Special
 from fastws.connection import Connection
 from fastws.listener import Callbacks
 from fastws.sync import _policy as sync_policy
@@ -64,7 +65,7 @@ async def test_its_settings_hold_and_its_listener_is_told():
 
     ours, wire = pair()
     wire.send(frame(TEXT, b"a", fin=False), frame(0, b"b"), close(1001))
-    ws = await started(ours, Callbacks(Listen()), _delivery="mixed")
+    ws = await started(ours, Callbacks(Listen()), _special=Special("mixed"))
     await asyncio.to_thread(wire.read_to_close)
     wire.end()
     await ws.wait_closed()

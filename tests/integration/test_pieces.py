@@ -10,6 +10,7 @@ import pytest
 import fastws
 import fastws.sync
 from fastws import ConcurrencyError, ConnectionClosedError, ConnectionClosedOK
+from fastws._options import Special
 from peers import BINARY, CLOSE, PING, PONG, SMALL, TEXT, Frame, Gate, Peer, binary, close, frame, text
 
 pytestmark = pytest.mark.also_sync
@@ -58,7 +59,7 @@ PIECES = [
 @pytest.mark.parametrize("tls", [False, True], ids=["tcp", "tls"])
 async def test_a_reader_of_messages_gets_them_whole(tls):
     with Peer(sending(*MESSAGES), tls=tls) as peer:
-        async with peer.connect(_delivery="mixed") as ws:
+        async with peer.connect(_special=Special("mixed")) as ws:
             got = []
             for number in range(1, len(WHOLE) + 1):
                 got.append(await ws.recv())
@@ -71,7 +72,7 @@ async def test_a_reader_of_messages_gets_them_whole(tls):
 
 async def test_a_reader_of_pieces_gets_them_as_they_came():
     with Peer(sending(frame(PING, b"p"), *MESSAGES)) as peer:
-        async with peer.connect(_delivery="mixed") as ws:
+        async with peer.connect(_special=Special("mixed")) as ws:
             assert [await ws._recv_piece() for _ in PIECES] == PIECES
             assert ws.seq == len(WHOLE)
             assert ws.stats().receive_queue_bytes == 0
@@ -81,7 +82,7 @@ async def test_a_reader_of_pieces_gets_them_as_they_came():
 @pytest.mark.parametrize("kind", ["auto", "bytes", "view"])
 async def test_messages_and_pieces_are_in_the_form_that_was_chosen(kind):
     with Peer(sending(*MESSAGES, *MESSAGES)) as peer:
-        async with peer.connect(_delivery="mixed", messages=kind) as ws:
+        async with peer.connect(_special=Special("mixed"), messages=kind) as ws:
             got = [await ws.recv() for _ in WHOLE]
             plain = [message.encode() if isinstance(message, str) else message for message in WHOLE]
             assert got == (WHOLE if kind == "auto" else plain)
@@ -90,14 +91,14 @@ async def test_messages_and_pieces_are_in_the_form_that_was_chosen(kind):
 
 async def test_decode_gives_the_kind_that_is_asked_for():
     with Peer(sending(*fragments(TEXT, SMILE[:2], SMILE[2:]), *fragments(BINARY, b"a", b"b"))) as peer:
-        async with peer.connect(_delivery="mixed") as ws:
+        async with peer.connect(_special=Special("mixed")) as ws:
             assert await ws.recv(decode=False) == SMILE
             assert await ws.recv(decode=True) == "ab"
 
 
 async def test_pieces_and_messages_may_be_read_in_turn():
     with Peer(sending(*MESSAGES)) as peer:
-        async with peer.connect(_delivery="mixed") as ws:
+        async with peer.connect(_special=Special("mixed")) as ws:
             assert await ws.recv() == "plain"
             assert [await ws._recv_piece() for _ in range(4)] == PIECES[1:5]
             assert await ws.recv() == b"\x00\xff"
@@ -116,7 +117,7 @@ async def test_what_was_taken_in_part_is_not_to_be_had_whole():
         return wire.answer_close()
 
     with Peer(script) as peer:
-        async with peer.connect(_delivery="mixed") as ws:
+        async with peer.connect(_special=Special("mixed")) as ws:
             assert await ws._recv_piece() == (TEXT, False, 0, b"a")
             with pytest.raises(ConcurrencyError):
                 await ws.recv()
@@ -134,7 +135,7 @@ async def test_a_message_longer_than_the_queue_does_not_stop_the_connection(opti
     message = fragments(BINARY, *[bytes([number % 256]) * 1000 for number in range(2000)])
     whole = b"".join(bytes([number % 256]) * 1000 for number in range(2000))
     with Peer(sending(text("1"), *message, text("2"), *message), buffers=SMALL, tls=tls) as peer:
-        async with peer.connect(_delivery="mixed", **options) as ws:
+        async with peer.connect(_special=Special("mixed"), **options) as ws:
             assert [await ws.recv(), await ws.recv(), await ws.recv()] == ["1", whole, "2"]
             pieces = [await ws._recv_piece() for _ in range(2000)]
             assert b"".join(payload for *_, payload in pieces) == whole
@@ -155,7 +156,7 @@ async def test_reading_pauses_while_pieces_wait_and_nobody_reads():
         return count + 1
 
     with Peer(script, buffers=SMALL) as peer:
-        async with peer.connect(_delivery="mixed", max_queue=64) as ws:
+        async with peer.connect(_special=Special("mixed"), max_queue=64) as ws:
             await blocked.opened()
             stats = ws.stats()
             assert stats.receive_paused
@@ -174,7 +175,7 @@ async def test_the_limit_of_a_message_is_that_of_all_its_pieces(compressed):
 
     with Peer(script, upgrade=False) as peer:
         options = {"compression": "deflate"} if compressed else {}
-        async with peer.connect(_delivery="mixed", max_size=100, **options) as ws:
+        async with peer.connect(_special=Special("mixed"), max_size=100, **options) as ws:
             assert await ws.recv() == "a" * 50 + "b" * 50
             with pytest.raises(ConnectionClosedError, match="1009"):
                 await ws.recv()
@@ -202,7 +203,7 @@ async def test_pieces_of_compressed_messages_come_out_frame_by_frame():
 
     with Peer(script, upgrade=False) as peer:
         terms = fastws.Deflate(server_no_context_takeover=True)
-        async with peer.connect(_delivery="mixed", compression=terms) as ws:
+        async with peer.connect(_special=Special("mixed"), compression=terms) as ws:
             assert await ws.recv() == plain
             assert await ws.recv() == "end"
             pieces = [await ws._recv_piece() for _ in range(3)]
@@ -218,7 +219,7 @@ async def test_a_close_in_the_middle_of_a_message_ends_it(by_piece):
         return wire.close(1001, "going")
 
     with Peer(script) as peer:
-        async with peer.connect(_delivery="mixed") as ws:
+        async with peer.connect(_special=Special("mixed")) as ws:
             assert await ws.recv() == "whole"
             if by_piece:
                 assert await ws._recv_piece() == (TEXT, False, 0, b"a")
@@ -235,7 +236,7 @@ async def test_a_close_in_the_middle_of_a_message_ends_it(by_piece):
 async def test_what_came_before_a_violation_is_given():
     first, last = fragments(TEXT, b"a", b"b")
     with Peer(lambda wire: (wire.send(first, last, first, b"\x83\x00"), wire.read_to_end())) as peer:
-        async with peer.connect(_delivery="mixed") as ws:
+        async with peer.connect(_special=Special("mixed")) as ws:
             assert await ws.recv() == "ab"
             with pytest.raises(ConnectionClosedError, match="opcode"):
                 await ws.recv()
@@ -243,7 +244,7 @@ async def test_what_came_before_a_violation_is_given():
 
 async def test_bad_text_is_found_across_the_cuts_of_pieces():
     with Peer(lambda wire: (wire.send(*fragments(TEXT, SMILE[:2], b"A")), wire.read_to_end())) as peer:
-        async with peer.connect(_delivery="mixed") as ws:
+        async with peer.connect(_special=Special("mixed")) as ws:
             assert await ws._recv_piece() == (TEXT, False, 0, SMILE[:2])
             with pytest.raises(ConnectionClosedError, match="UTF-8"):
                 await ws._recv_piece()
@@ -275,7 +276,7 @@ async def test_a_reader_that_is_cancelled_between_pieces_loses_none(by_piece):
         return wire.answer_close()
 
     with Peer(script) as peer:
-        async with peer.connect(_delivery="mixed") as ws:
+        async with peer.connect(_special=Special("mixed")) as ws:
             got = []
             for number, gate in enumerate(gates):
                 reader = asyncio.ensure_future(ws._recv_piece() if by_piece else ws.recv())
@@ -302,7 +303,7 @@ async def test_iteration_and_batches_give_messages():
     script = sending(*MESSAGES * 3, close())
     for options in ({}, {"max_messages": 2}, {"max_bytes": 10}, {"max_wait": 0.05}):
         with Peer(script) as peer:
-            async with peer.connect(_delivery="mixed") as ws:
+            async with peer.connect(_special=Special("mixed")) as ws:
                 got = []
                 async for batch in ws.batches(**options):
                     assert batch.last_seq - batch.first_seq + 1 == len(batch) > 0
@@ -311,7 +312,7 @@ async def test_iteration_and_batches_give_messages():
                     got += batch
                 assert got == WHOLE * 3
     with Peer(script) as peer:
-        async with peer.connect(_delivery="mixed") as ws:
+        async with peer.connect(_special=Special("mixed")) as ws:
             assert [message async for message in ws] == WHOLE * 3
 
 
@@ -326,7 +327,7 @@ async def test_a_listener_gets_messages_whole():
 
     listener = Collect()
     with Peer(sending(*MESSAGES * 2, close())) as peer:
-        async with peer.connect(_delivery="mixed", listener=listener, max_queue=2) as ws:
+        async with peer.connect(_special=Special("mixed"), listener=listener, max_queue=2) as ws:
             await ws.wait_closed()
             with pytest.raises(ConcurrencyError, match="listener"):
                 await ws._recv_piece()
@@ -336,7 +337,7 @@ async def test_a_listener_gets_messages_whole():
 @pytest.mark.also_sync(False)
 async def test_two_readers_at_once_are_told_so():
     with Peer() as peer:
-        async with peer.connect(_delivery="mixed") as ws:
+        async with peer.connect(_special=Special("mixed")) as ws:
             reader = asyncio.ensure_future(ws._recv_piece())
             await asyncio.sleep(0)
             for other in (ws.recv, ws._recv_piece):
@@ -359,7 +360,7 @@ async def test_pieces_go_with_the_connection():
         return wire.read_to_end()
 
     with Peer(script) as peer:
-        ws = await peer.connect(_delivery="mixed")
+        ws = await peer.connect(_special=Special("mixed"))
         gc.collect()
         tracemalloc.start()
         sent.open()
@@ -393,7 +394,7 @@ def test_a_blocking_reader_that_gives_up_loses_no_piece():
         wire.send(second, text("b"), *fragments(TEXT, b"c", b"d"))
         return wire.answer_close()
 
-    with Peer(script) as peer, fastws.sync.connect(peer.url, _delivery="mixed") as ws:
+    with Peer(script) as peer, fastws.sync.connect(peer.url, _special=Special("mixed")) as ws:
         with pytest.raises(TimeoutError):
             ws.recv(timeout=0.01)
         sent.open()

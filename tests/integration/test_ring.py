@@ -9,6 +9,7 @@ import pytest
 
 import fastws
 from fastws import ConcurrencyError, ConnectionClosed, Listener, Stream, _core, _policy
+from fastws._options import Special
 from fastws.testing import Server
 from peers import CLOSE, Gate, Peer, frame, ignoring_the_end, numbered, text
 from rings import WATER, attached, feed, push, rest, ring, take, waits
@@ -475,6 +476,6 @@ async def test_bad_arguments_are_refused():
     with pytest.raises(TypeError):
         messages._push(3, 1, 1)
     with Peer() as peer:
-        async with peer.connect(_delivery="frames") as ws:
+        async with peer.connect(_special=Special("frames")) as ws:
             with pytest.raises(ValueError, match="whole messages"):
                 messages._attach(ws, 1, 1)

@@ -239,7 +239,7 @@ def test_keywords_of_connect_are_passed_on():
     ("options", "match"),
     [
         ({"max_sise": 5}, r"takes no 'max_sise'; there are .*max_size"),
-        ({"_delivery": "frames"}, "takes no '_delivery'"),
+        ({"_special": None}, "takes no '_special'"),
         ({"max_size": 0}, "max_size must be at least 1"),
         ({"max_size": "1"}, "max_size is a number"),
         ({"messages": "str"}, 'messages must be "auto"'),

@@ -263,7 +263,7 @@ def test_connections_of_a_kind_share_their_settings():
 def settings_of(**given):
     """The checked settings of a `connect()` with these arguments."""
     defaults = {name: parameter.default for name, parameter in inspect.signature(fastws.connect).parameters.items()}
-    defaults |= {name: defaults.pop(f"_{name}") for name in ("delivery", "auto_pong", "rsv")}
+    defaults["special"] = defaults.pop("_special")
     wanted = inspect.signature(_options.checked).parameters
     return _options.checked(**{name: given.get(name, defaults[name]) for name in wanted})
 

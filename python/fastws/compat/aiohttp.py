@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Self, cast
 
 import fastws
 from fastws import errors
+from fastws._options import Special
 
 from . import _aiohttp_arguments as arguments
 from ._aiohttp_errors import headers_of, raised_at_opening, worded
@@ -192,8 +193,7 @@ class ws_connect:  # noqa: N801 - a function to its users, as in aiohttp
                     ping_interval=heartbeat,
                     ping_timeout=None if heartbeat is None else heartbeat / 2,
                     close_timeout=self._timeout.ws_close,
-                    _delivery="messages" if autoping else "frames",
-                    _auto_pong=autoping,
+                    _special=Special(delivery="messages" if autoping else "frames", auto_pong=autoping),
                     **(options or {}),
                 )
             except fastws.InvalidURI as error:

@@ -70,8 +70,7 @@ def connect(
     kernel_timestamps: bool = False,
     busy_poll: Seconds = None,
     background: bool = True,
-    _delivery: Literal["messages", "mixed", "frames", "messages and controls"] = "messages",
-    _rsv: int = 0,
+    _special: _options.Special = _options.SPECIAL,
     _extensions: Sequence[str] | None = None,
     _unix: UnixPath | None = None,
 ) -> Connection:
@@ -146,8 +145,7 @@ def connect(
         kernel_timestamps=kernel_timestamps,
         busy_poll=busy_poll,
         busy_poll_max=1.0,  # of a turn of the event loop
-        _delivery=_delivery,
-        _rsv=_rsv,
+        _special=_special,
         _extensions=_extensions,
         _unix=_unix,
     )

@@ -48,6 +48,8 @@ pub struct Config {
     pub max_send_messages: usize,
     /// Answer pings by ourselves.
     pub auto_pong: bool,
+    /// Answer a Close frame with its own reason, not with its code alone.
+    pub echo_reason: bool,
     /// Ping after this long without one; none: never.
     pub ping_interval: Option<Nanos>,
     /// How long a pong, or any other byte, may take; none: for ever.
@@ -72,6 +74,7 @@ impl Config {
             max_send_bytes: MAX_SEND_BYTES,
             max_send_messages: MAX_SEND_MESSAGES,
             auto_pong: true,
+            echo_reason: false,
             ping_interval: Some(20 * crate::SECOND),
             ping_timeout: Some(20 * crate::SECOND),
             close_timeout: Some(10 * crate::SECOND),

@@ -166,6 +166,14 @@ impl Error {
             Self::LimitExceeded(_) => Some(CloseCode::MESSAGE_TOO_BIG),
         }
     }
+
+    /// The reason in that Close frame: the text, without the names of our settings, which say nothing to a peer.
+    pub(crate) fn close_reason(&self) -> String {
+        match self {
+            Self::LimitExceeded(limit) => limit.text(),
+            other => other.to_string(),
+        }
+    }
 }
 
 impl fmt::Display for Error {
@@ -235,28 +243,39 @@ impl fmt::Display for Incompatible {
     }
 }
 
+impl Limit {
+    /// What was exceeded, and by how much.
+    fn text(&self) -> String {
+        match self {
+            Self::Frame { size, limit } => format!("a frame of {size} bytes is over the limit of {limit} bytes"),
+            Self::Message { size, limit } => {
+                format!("a message of {size} bytes or more is over the limit of {limit} bytes")
+            }
+            Self::Fragments { limit } => format!("a message in more than {limit} fragments is over the limit"),
+            Self::Head { what, limit } => format!("the HTTP header block is over the limit of {limit} {what}"),
+            Self::Ratio { size, compressed, limit } => format!(
+                "a message of {compressed} compressed bytes became {size} or more, over the limit of {limit} times"
+            ),
+            Self::Memory { size } => format!("no memory for a payload of {size} bytes"),
+        }
+    }
+
+    /// The setting that it is, by its name in Python.
+    fn setting(&self) -> Option<&'static str> {
+        match self {
+            Self::Frame { .. } => Some("max_frame_size"),
+            Self::Message { .. } => Some("max_size"),
+            Self::Fragments { .. } => Some("max_fragments"),
+            Self::Ratio { .. } => Some("max_ratio"),
+            Self::Head { .. } | Self::Memory { .. } => None,
+        }
+    }
+}
+
 impl fmt::Display for Limit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Frame { size, limit } => {
-                write!(f, "a frame of {size} bytes is over the limit of {limit} bytes (max_frame_size)")
-            }
-            Self::Message { size, limit } => {
-                write!(f, "a message of {size} bytes or more is over the limit of {limit} bytes (max_size)")
-            }
-            Self::Fragments { limit } => {
-                write!(f, "a message in more than {limit} fragments is over the limit (max_fragments)")
-            }
-            Self::Head { what, limit } => write!(f, "the HTTP header block is over the limit of {limit} {what}"),
-            Self::Ratio { size, compressed, limit } => {
-                write!(
-                    f,
-                    "a message of {compressed} compressed bytes became {size} or more, over the limit of {limit} times \
-                     (max_ratio)"
-                )
-            }
-            Self::Memory { size } => write!(f, "no memory for a payload of {size} bytes"),
-        }
+        f.write_str(&self.text())?;
+        self.setting().map_or(Ok(()), |name| write!(f, " ({name})"))
     }
 }
 

@@ -55,6 +55,13 @@ pub struct Blocking {
     fork: u32,
 }
 
+impl Blocking {
+    /// What a tap is told by.
+    pub(crate) fn tapped(&self) -> (&Py<PyAny>, &RefCell<Inner>) {
+        (&self.policy, &self.inner)
+    }
+}
+
 /// Why a connection did not open, as the policy wants it.
 struct Failed {
     phase: Phase,

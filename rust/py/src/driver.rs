@@ -174,14 +174,17 @@ impl Conn {
         // Each run of the consumer begins anew: the turn does not.
         let start = this.inner.borrow().run.start;
         loop {
-            let (read, by_python) = {
+            let (read, by_python, tapped) = {
                 let inner = &mut *this.inner.borrow_mut();
                 if !inner.may_read() {
                     break;
                 }
-                (inner.take_in(py)?, inner.is_secured_by_python())
+                (inner.take_in(py)?, inner.is_secured_by_python(), inner.is_tapped())
             };
             let read = if by_python { receive_secured(py, &slf.get().inner, read)? } else { read };
+            if tapped {
+                Self::tell_tapped(slf)?;
+            }
             Self::handle_events(slf)?;
             Self::deliver(slf)?;
             Self::pause_if_full(slf)?;
@@ -369,7 +372,7 @@ impl Conn {
     fn on_end(slf: &Bound<'_, Self>) -> PyResult<()> {
         let (py, this) = (slf.py(), slf.get());
         // Also with what ends the program on its way: everybody is told.
-        let delivered = Self::deliver(slf);
+        let delivered = Self::tell_tapped(slf).and(Self::deliver(slf));
         let (opening, failing, pings, closing, phase, why, tls) = {
             let mut inner = this.inner.borrow_mut();
             let phase = std::mem::replace(&mut inner.phase, Phase::Closed);

@@ -1,5 +1,5 @@
 //! What a connection may ask of a read besides its bytes: the kernel's timestamp, and that TCP acknowledges at once; or that
-//! it reads no descriptor at all, but a transport of asyncio's.
+//! it reads no descriptor at all, but a transport of asyncio's; or that somebody is told of all bytes.
 //!
 //! Few connections do, so this is boxed, and a read without it is a plain recv(2).
 
@@ -11,6 +11,7 @@ use pyo3::gc::{PyTraverseError, PyVisit};
 
 use crate::queue::Queue;
 use crate::syscall;
+use crate::tap::Tap;
 use crate::wire::Wire;
 
 /// What is asked of each read.
@@ -20,6 +21,8 @@ pub struct Extras {
     quickack: bool,
     wire: Option<Box<Wire>>,
     is_by_wire: bool,
+    /// What passed by since the policy was told.
+    pub tap: Option<Tap>,
 }
 
 /// When the kernel received what was read.
@@ -36,14 +39,15 @@ struct Stamp {
 }
 
 impl Extras {
-    pub fn new(stamps: bool, quickack: bool) -> Option<Box<Self>> {
-        (stamps || quickack)
-            .then(|| Box::new(Self { stamps: stamps.then(Stamps::default), quickack, wire: None, is_by_wire: false }))
+    pub fn new(stamps: bool, quickack: bool, tapped: bool) -> Option<Box<Self>> {
+        let (stamps, tap) = (stamps.then(Stamps::default), tapped.then(Tap::default));
+        (stamps.is_some() || quickack || tapped)
+            .then(|| Box::new(Self { stamps, quickack, wire: None, is_by_wire: false, tap }))
     }
 
     /// What a connection has that reads a transport.
     pub fn of_wire() -> Self {
-        Self { stamps: None, quickack: false, wire: None, is_by_wire: true }
+        Self { stamps: None, quickack: false, wire: None, is_by_wire: true, tap: None }
     }
 
     pub fn wire(&mut self) -> Option<&mut Wire> {
@@ -53,6 +57,11 @@ impl Extras {
     /// Whether its bytes come and go by a wire, or did.
     pub fn is_by_wire(&self) -> bool {
         self.is_by_wire
+    }
+
+    /// Whether what is sent goes to the descriptor, unseen.
+    pub fn is_direct(&self) -> bool {
+        !self.is_by_wire && self.tap.is_none()
     }
 
     pub fn has_wire(&self) -> bool {

@@ -39,6 +39,7 @@ mod secured;
 mod settings;
 mod sink;
 mod syscall;
+mod tap;
 mod testing;
 mod tls;
 mod transfer;

@@ -12,6 +12,7 @@ use crate::conn::{Conn, Inner};
 use crate::driver::Phase;
 use crate::extras::receive;
 use crate::hub::Hub;
+use crate::tap::{self, Way};
 use crate::tls::{Job, PythonTls, Tls};
 use crate::transfer::{Input, Read, TLS_CHUNK};
 
@@ -82,6 +83,7 @@ impl Inner {
             } else {
                 let (accepted, unsent) = core.accepted_messages();
                 tls.left_messages = accepted.saturating_sub((unsent.not_begun + unsent.begun) as u64);
+                tap::note(&mut self.extras, Way::Out, &plain, &[]);
                 core.wrote(plain.len());
             }
         }

@@ -29,6 +29,8 @@ pub(crate) struct Shared {
     pub busy_poll: Option<BusyPoll>,
     pub kernel_timestamps: bool,
     pub quickack: bool,
+    /// The policy is told of all bytes.
+    pub tapped: bool,
 }
 
 /// When reading pauses and when it goes on: messages and bytes in the queue.
@@ -81,6 +83,7 @@ impl Settings {
         config.ping_timeout = clock::from_seconds(get("ping_timeout")?.extract()?);
         config.close_timeout = clock::from_seconds(get("close_timeout")?.extract()?);
         config.auto_pong = get("auto_pong")?.extract()?;
+        config.echo_reason = get("echo_reason")?.extract()?;
         let delivery = match get("delivery")?.extract::<&str>()? {
             "frames" => Delivery::Frames,
             "raw" => Delivery::Raw,
@@ -119,6 +122,7 @@ impl Settings {
             busy_poll: busy_poll.map(|(idle, most)| BusyPoll { idle: nanos(idle), most: nanos(most) }),
             kernel_timestamps: get("kernel_timestamps")?.extract()?,
             quickack: get("quickack")?.extract()?,
+            tapped: get("tapped")?.extract()?,
         };
         Ok(Self { shared: Arc::new(shared) })
     }

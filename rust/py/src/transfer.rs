@@ -19,6 +19,7 @@ use crate::hub::{Hub, Token};
 use crate::poller::Interest;
 use crate::sink::QueueSink;
 use crate::syscall::send_two;
+use crate::tap::{self, Way};
 use crate::tls::Tls;
 use crate::view::PinnedBuffer;
 use crate::{buffers, clock, fault, payload};
@@ -142,7 +143,7 @@ impl Inner {
     /// false: what it did not take is queued; none: nothing was done.
     #[inline]
     pub(crate) fn send_past_queue(&mut self, opcode: Opcode, payload: &[u8]) -> Option<bool> {
-        let is_plain = self.tls.is_none() && self.extras.as_ref().is_none_or(|extras| !extras.is_by_wire());
+        let is_plain = self.tls.is_none() && self.extras.as_ref().is_none_or(|extras| extras.is_direct());
         if !is_plain || self.broken.is_some() || self.fd < 0 {
             return None;
         }
@@ -198,6 +199,7 @@ impl Inner {
             }
             let (sent, total) = (send(self.fd, &mut self.extras, first, second)?, first.len() + second.len());
             self.writes += 1;
+            tap::note_sent(&mut self.extras, first, second, sent);
             self.core.wrote(sent);
             if sent < total {
                 return Err(io::ErrorKind::WouldBlock.into());
@@ -226,6 +228,7 @@ impl Inner {
             tls.left_messages = accepted.saturating_sub((unsent.not_begun + unsent.begun) as u64);
             tls.send(chunk).map_err(io::Error::other)?;
             let count = chunk.len();
+            tap::note(&mut self.extras, Way::Out, chunk, &[]);
             self.core.wrote(count);
         }
     }
@@ -340,13 +343,15 @@ impl Inner {
             }
             _ => end,
         };
+        tap::note(&mut self.extras, Way::In, &[], &[]);
         let mut sink = QueueSink::new(py, &mut self.queue, &mut self.events, self.delivery);
         self.core.stream_ended(end, clock::monotonic(), &mut sink);
         Ok(Read::Ended)
     }
 
     fn read_plain(&mut self, py: Python<'_>) -> io::Result<PyResult<Read>> {
-        if let Some(landing) = self.core.landing()
+        if !self.is_tapped()
+            && let Some(landing) = self.core.landing()
             && landing.room >= LANDING_MIN
         {
             let (spare, size) = landing.buf.spare();
@@ -380,6 +385,7 @@ impl Inner {
     }
 
     fn read_tls(&mut self, py: Python<'_>) -> io::Result<PyResult<Read>> {
+        let is_tapped = self.is_tapped();
         let Some(tls) = &mut self.tls else { return Err(io::ErrorKind::WouldBlock.into()) };
         match tls.end() {
             None => {}
@@ -405,6 +411,7 @@ impl Inner {
         let mut filled = 0;
         tls.receive(&mut cipher[..held + got], |payload| {
             if filled == 0
+                && !is_tapped
                 && let Some(landing) = core.landing()
                 && landing.room >= payload.len()
             {
@@ -438,7 +445,9 @@ impl Inner {
         fault::point(fault::Place::Parse);
         let now = clock::monotonic();
         let mut sink = QueueSink::new(py, &mut self.queue, &mut self.events, self.delivery);
-        input.start += self.core.receive(&mut input.buffer[input.start..input.end], now, &mut sink);
+        let begin = input.start;
+        input.start += self.core.receive(&mut input.buffer[begin..input.end], now, &mut sink);
+        tap::note(&mut self.extras, Way::In, &input.buffer[begin..input.start], &[]);
         let outcome = sink.outcome();
         let since = input.since.take().unwrap_or_else(|| (clock::realtime(), now));
         if input.start < input.end {

@@ -211,10 +211,11 @@ impl Inner {
         self.extras.as_mut()?.wire()
     }
 
-    /// Whether a part of its work calls Python: TLS of Python's, or a transport.
+    /// Whether a part of its work calls Python: TLS of Python's, a transport, or one who is told of all bytes.
     #[inline]
     pub(crate) fn works_outside(&self) -> bool {
-        self.is_secured_by_python() || self.has_wire()
+        self.is_secured_by_python()
+            || self.extras.as_ref().is_some_and(|extras| extras.has_wire() || extras.tap.is_some())
     }
 
     #[inline]
@@ -302,6 +303,11 @@ impl Conn {
     /// Does what calls Python, until there is nothing more to do: its part of TLS, and the transport's.
     #[cold]
     pub(crate) fn work_outside(slf: &Bound<'_, Self>) -> PyResult<()> {
+        let worked = Self::call_outside(slf);
+        worked.and(Self::tell_tapped(slf))
+    }
+
+    fn call_outside(slf: &Bound<'_, Self>) -> PyResult<()> {
         let (py, this) = (slf.py(), slf.get());
         loop {
             if this.inner.borrow().is_secured_by_python() {

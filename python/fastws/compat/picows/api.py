@@ -226,12 +226,12 @@ def _settings(max_frame_size: int) -> _core.Settings:
         # For the peer's end behind a violation; nothing else is waited for.
         close_timeout=1,
         messages="bytes",
-        delivery="raw",
         busy_poll=None,
         busy_poll_max=0.001,
         quickack=False,
         kernel_timestamps=False,
         compression=None,
+        special=_options.Special("raw"),
     )
     return _core.Settings(options | {"max_head": _failures.MAX_HEAD})
 

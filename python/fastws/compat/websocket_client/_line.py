@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, NoReturn, Self, cast
 
 from fastws import dial as _dial
+from fastws._options import Special
 from fastws._openssl import Context
 from fastws.connect import connect as _connect  # what a connection is to be; awaited, it would open one
 from fastws.errors import DialError, OpenTimeout, ProxyError, SocketOptionError
@@ -150,7 +151,7 @@ class Line(socket.socket):
             max_size=None,
             max_fragments=None,
             nodelay=False,  # it is among what was set already
-            _delivery="frames" if self._wants_frames else "messages and controls",
+            _special=Special(delivery="frames" if self._wants_frames else "messages and controls"),
         )
         security = planned._plan.tls
         if security is not None and security.own is not None:

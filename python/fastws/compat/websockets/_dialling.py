@@ -102,7 +102,6 @@ class Way(NamedTuple):
         offers: Sequence[str] | None,
     ) -> fastws.connect:
         """An attempt to open a connection, to be awaited. It follows no redirect and has no time limit of its own."""
-        arguments = dict(limits)
         return fastws.connect(
             uri,
             origin=origin,
@@ -121,13 +120,11 @@ class Way(NamedTuple):
             proxy=self.proxy,
             max_redirects=0,
             open_timeout=None,
-            _delivery=arguments.pop("delivery"),
-            _rsv=arguments.pop("rsv"),
             _extensions=offers,
             _unix=self.unix,
             _make=make,
             _proxy_security=self.proxy_tls,
-            **arguments,
+            **limits,
         )
 
 

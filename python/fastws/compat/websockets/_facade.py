@@ -9,8 +9,10 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Self
 
 from fastws import _core, _options
+from fastws._options import Special
 from fastws.compression import Compression, Deflate
 
+from ._debug import Narrator
 from .datastructures import Headers
 from .exceptions import ConnectionClosed, InvalidState
 from .extensions import Extension
@@ -71,6 +73,7 @@ class Facade:
         self.compression = compression
         self.is_native = is_native(extensions)
         """Whether frames need no Python."""
+        self.narrator = Narrator(lambda: self.extensions) if self.debug else None
         self._agreed: list[Extension] | None = None
         self._tell: Callable[[], _Native | None] = lambda: None
 
@@ -95,7 +98,8 @@ class Facade:
         write_limit: WriteLimit,
     ) -> _core.Settings:
         """The settings of a native connection with these terms."""
-        return _options.settings(**self.arguments(ping_interval, ping_timeout, close_timeout, max_queue, write_limit))
+        arguments = self.arguments(ping_interval, ping_timeout, close_timeout, max_queue, write_limit)
+        return _options.settings(special=arguments.pop("_special"), **arguments)
 
     def arguments(
         self,
@@ -121,14 +125,19 @@ class Facade:
             "ping_timeout": _seconds(ping_timeout),
             "close_timeout": _seconds(close_timeout),
             "messages": "auto",
-            "delivery": "mixed" if self.is_native else "frames",
-            "rsv": 0 if self.is_native else 7,
             "busy_poll": None,
             "busy_poll_max": 0.001,
             "quickack": False,
             "kernel_timestamps": False,
             "compression": self.compression,
+            "_special": self._special,
         }
+
+    @property
+    def _special(self) -> Special:
+        if self.is_native:
+            return Special("mixed", echo_reason=True, tapped=self.debug)
+        return Special("frames", rsv=7, echo_reason=True, tapped=self.debug)
 
     def tells_of(self, ws: _Native) -> None:
         """From now on it tells of ``ws``."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncIterable, AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncIterable, AsyncIterator, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from fastws._policy import _when_room as when_room
@@ -53,6 +53,7 @@ __all__ = [
     "response",
     "send_other",
     "send_when_room",
+    "tapped",
     "worded",
     "wrong_loop",
     "wrong_thread",
@@ -178,6 +179,13 @@ def headers_of(fields: Iterable[tuple[str, str]]) -> Headers:
     for name, value in fields:
         add(name, value)
     return headers
+
+
+def tapped(ws: Any, spans: Sequence[tuple[bool, bytes]]) -> None:
+    """Bytes passed, and the logger wants DEBUG: see ``Narrator.tell``."""
+    narrator = ws.protocol.narrator
+    if narrator is not None:
+        narrator.tell(ws.logger, spans)
 
 
 async def send_failed(error: BaseException) -> None:

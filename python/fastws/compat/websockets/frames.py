@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import codecs
+import contextlib
 import enum
+import os
 import struct
 from dataclasses import dataclass
 from typing import Self
@@ -95,9 +98,15 @@ class Frame:
     rsv3: bool = False
 
     def __str__(self) -> str:
-        kind = "text" if self.opcode is TEXT else "binary"
-        more = "" if self.fin else ", continued"
-        return f"{self.opcode.name} [{kind}, {len(self.data)} byte{'s' * (len(self.data) != 1)}{more}]"
+        """For logs: the opcode, the payload or its two ends, and what of it is out of the ordinary."""
+        data = bytes(self.data)
+        shown, kind = _shown(self.opcode, data, fin=self.fin)
+        notes = [f"{len(data)} byte{'s' * (len(data) != 1)}"]
+        if kind and kind != _USUAL.get(self.opcode):
+            notes.insert(0, kind)
+        if not self.fin:
+            notes.append("continued")
+        return f"{self.opcode.name} {shown} [{', '.join(notes)}]"
 
     def check(self) -> None:
         """Raises ProtocolError if reserved bits are set, or for a control frame that is long or a fragment (§5.5)."""
@@ -109,6 +118,45 @@ class Frame:
         ):
             if is_wrong:
                 raise ProtocolError(what)
+
+
+# What a payload of each opcode is where nothing is said.
+_USUAL = {TEXT: "text", BINARY: "binary", CLOSE: "text"}
+
+_MOST_SHOWN = int(os.environ.get("WEBSOCKETS_MAX_LOG_SIZE", "75"))
+"""Characters of a payload in a log: the variable is that of websockets."""
+
+
+def _shown(opcode: Opcode, data: bytes, *, fin: bool) -> tuple[str, str]:
+    """A payload for people, and whether that is ``"text"`` or ``"binary"``; ``""`` where it could be both."""
+    if not data:
+        return "''", ""
+    if opcode is CLOSE:
+        with contextlib.suppress(ProtocolError, UnicodeDecodeError):
+            return _ends(str(Close.parse(data))), "text"
+    elif _is_text(opcode, data, fin=fin):
+        return _ends(repr(data.decode(errors="replace"))), "text"
+    return _ends(data.hex(" ")), "binary"
+
+
+def _is_text(opcode: Opcode, data: bytes, *, fin: bool) -> bool:
+    """Whether it reads as text; of a fragment, characters may be cut in two. Pings often are four random bytes."""
+    if opcode in CTRL_OPCODES:
+        return all(32 <= byte < 127 or 9 <= byte <= 13 for byte in data)
+    start = 0
+    while opcode is CONT and start < min(3, len(data)) and data[start] & 0xC0 == 0x80:
+        start += 1
+    try:
+        codecs.getincrementaldecoder("utf-8")().decode(data[start:], fin)
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+def _ends(text: str) -> str:
+    """``text``, or two thirds of its beginning and one of its end of what is to be seen."""
+    part = _MOST_SHOWN // 3 - 1
+    return text if len(text) <= _MOST_SHOWN else f"{text[: 2 * part]}...{text[-part:]}"
 
 
 @adopted

@@ -63,13 +63,14 @@ impl<B: PayloadBuf> Connection<B> {
         self.stream_closed();
     }
 
-    /// A Close frame arrived (§5.5.1): answered with the same code, behind the data that is queued.
+    /// A Close frame arrived (§5.5.1): answered with the same code, and maybe reason, behind the data that is queued.
     pub(super) fn close_received<S: Sink<Buf = B>>(&mut self, close: Close, now: Nanos, sink: &mut S) {
         self.close.initiator.get_or_insert(Initiator::Remote);
         self.start_deadline(now);
         self.state.closing();
         if self.close.sent.is_none() {
-            self.send_close(Close { code: close.code, reason: String::new() }, true);
+            let reason = if self.config.echo_reason { close.reason.clone() } else { String::new() };
+            self.send_close(Close { code: close.code, reason }, true);
         }
         self.close.received = Some(close);
         self.data_ends_behind_work(sink);
@@ -89,7 +90,7 @@ impl<B: PayloadBuf> Connection<B> {
         if self.close.sent.is_none() || self.filter.as_ref().is_some_and(|slot| slot.close_waits) {
             self.close.initiator.get_or_insert(Initiator::Local);
             let code = error.close_code().unwrap_or(CloseCode::INTERNAL_ERROR);
-            self.send_close(Close { code: Some(code), reason: shortened(&error.to_string()) }, false);
+            self.send_close(Close { code: Some(code), reason: shortened(&error.close_reason()) }, false);
         }
         if let Some(slot) = &mut self.filter {
             slot.sending.clear();

@@ -113,18 +113,21 @@ impl Blocking {
         let (py, this) = (slf.py(), slf.get());
         this.behind.set(false);
         for _ in 0..READS {
-            let (read, by_python) = {
+            let (read, by_python, tapped) = {
                 let inner = &mut *this.inner.borrow_mut();
                 if !inner.may_read() {
                     return Ok(());
                 }
-                (inner.take_in(py)?, inner.is_secured_by_python())
+                (inner.take_in(py)?, inner.is_secured_by_python(), inner.is_tapped())
             };
             let read = if by_python {
                 this.by_python(|| receive_secured(py, &this.inner, read)).map(|(read, _)| read)?
             } else {
                 read
             };
+            if tapped {
+                Self::tell_tapped(slf)?;
+            }
             Self::handle_events(slf)?;
             Self::run_work(slf)?;
             let inner = &mut *this.inner.borrow_mut();
@@ -185,15 +188,17 @@ impl Blocking {
     /// Writes what is queued, as far as the kernel takes it, with Python's part of TLS. True: other calls came meanwhile.
     pub(super) fn flush_all(slf: &Bound<'_, Self>) -> PyResult<bool> {
         let this = slf.get();
-        let by_python = {
+        let (by_python, tapped) = {
             let inner = &mut *this.inner.borrow_mut();
             inner.flush();
-            inner.is_secured_by_python()
+            (inner.is_secured_by_python(), inner.is_tapped())
         };
-        if !by_python {
-            return Ok(false);
+        let came =
+            if by_python { this.by_python(|| secure(slf.py(), &this.inner)).map(|((), came)| came)? } else { false };
+        if tapped {
+            Self::tell_tapped(slf)?;
         }
-        this.by_python(|| secure(slf.py(), &this.inner)).map(|((), came)| came)
+        Ok(came)
     }
 
     /// The same, by a call that does nothing else; so it also ends what could not be ended meanwhile.
@@ -234,11 +239,13 @@ impl Blocking {
         if let Some(helper) = &this.helper {
             helper.stop();
         }
+        // Also with what ends the program on its way: who waits is told.
+        let told = Self::tell_tapped(slf);
         for (_, _, future) in pings {
             let error = this.error(py, "closed", (slf,));
             resolve(py, Some(future), Some(error))?;
         }
-        Ok(())
+        told
     }
 
     /// Runs a wire extension's work, with the interpreter's lock let go.

@@ -262,7 +262,7 @@ impl Inner {
             queue: Queue::new(settings.form),
             delivery: settings.delivery,
             input: None,
-            extras: Extras::new(settings.kernel_timestamps, settings.quickack),
+            extras: Extras::new(settings.kernel_timestamps, settings.quickack, settings.tapped),
             events: VecDeque::new(),
             settings,
             is_ending: false,

@@ -6,6 +6,7 @@ use pyo3::prelude::*;
 
 use crate::conn::Inner;
 use crate::driver::Phase;
+use crate::tap::{self, Way};
 use crate::tls::Tls;
 
 impl Inner {
@@ -122,6 +123,7 @@ impl Inner {
             self.say_close_notify();
         }
         self.core.stream_closed();
+        tap::note(&mut self.extras, Way::Out, &[], &[]);
         let in_records = self.messages_in_records();
         if !self.has_wire() {
             // SAFETY: the descriptor is ours, out of the poller, and closed once.

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from fastws._policy import not_finished
 from fastws.compat.websockets import _policy
-from fastws.compat.websockets._policy import misuse, no_room, not_sendable, open_failed
+from fastws.compat.websockets._policy import misuse, no_room, not_sendable, open_failed, tapped
 from fastws.compat.websockets.exceptions import ConcurrencyError, ConnectionClosed, ConnectionClosedOK
 
 from ._modes import Sending
@@ -16,7 +16,17 @@ from ._modes import Sending
 if TYPE_CHECKING:
     from .connection import Connection
 
-__all__ = ["closed", "concurrent", "iteration_over", "misuse", "no_room", "not_sendable", "open_failed", "send_other"]
+__all__ = [
+    "closed",
+    "concurrent",
+    "iteration_over",
+    "misuse",
+    "no_room",
+    "not_sendable",
+    "open_failed",
+    "send_other",
+    "tapped",
+]
 
 takes_past_deadlines = True
 """``recv(timeout=-1)`` looks for what is here, as in ``websockets``; else it is a ValueError."""

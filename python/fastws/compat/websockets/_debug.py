@@ -1,0 +1,166 @@
+"""What ``websockets`` logs at level DEBUG: the handshake, each frame, the states of a connection, read off its bytes."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any
+
+from fastws.http import is_secret
+from fastws.redact import MASK, redact_uri
+
+from .extensions import Extension
+from .extensions.permessage_deflate import PerMessageDeflate
+from .frames import CLOSE, Frame, Opcode
+from .typing import LoggerLike
+
+__all__ = ["Narrator"]
+
+
+class Narrator:
+    """Tells a logger of what passes on one connection.
+
+    Args:
+        extensions: What was agreed on, asked for when the first frame is told of.
+    """
+
+    def __init__(self, extensions: Callable[[], Sequence[Extension]]) -> None:
+        self._extensions = extensions
+        self._lines = {True: self._received(), False: self._sent()}
+        for lines in self._lines.values():
+            next(lines)
+        self._log: LoggerLike
+        self._closes: set[bool] = set()
+        self._is_over = False
+
+    def tell(self, log: LoggerLike, spans: Iterable[tuple[bool, bytes]]) -> None:
+        """Tells of bytes in their order: whether they were received, and they. None, received or sent, are an end."""
+        self._log = log
+        for received, data in spans:
+            try:
+                self._lines[received].send(data)
+            except StopIteration:
+                pass
+            except EOFError:  # of a handshake
+                self._ended(received=received)
+            except Exception:  # noqa: BLE001 - what cannot be shown goes its way nevertheless
+                log.debug("! what is %s cannot be shown any more", "received" if received else "sent", exc_info=True)
+
+    def _says(self, text: str, *args: object) -> None:
+        self._log.debug(text, *args)
+
+    # ---- the two directions: fed with bytes, they say lines ---------------------------------------------------------
+
+    def _sent(self) -> Iterator[Any]:
+        data = bytearray((yield))
+        if not data:
+            raise EOFError
+        self._says("= connection is CONNECTING")
+        head = yield from _head(data)
+        start, *lines = head.split("\r\n")
+        method, _, rest = start.partition(" ")
+        path, _, version = rest.rpartition(" ")
+        self._says("> %s %s %s", method, redact_uri(path), version)
+        self._tell_fields(">", lines)
+        yield from self._frames(data, received=False)
+
+    def _received(self) -> Iterator[Any]:
+        data = bytearray((yield))
+        while True:
+            head = yield from _head(data)
+            start, *lines = head.split("\r\n")
+            self._says("< %s", start)
+            self._tell_fields("<", lines)
+            status = start.split(" ")[1]
+            if status == "101":
+                break
+            if not status.startswith("1"):
+                while more := (yield):
+                    data += more
+                self._says("< [body] (%d bytes)", len(data))
+                return
+        self._says("= connection is OPEN")
+        yield from self._frames(data, received=True)
+
+    def _frames(self, data: bytearray, *, received: bool) -> Iterator[Any]:
+        sign = "<" if received else ">"
+        decoders: list[PerMessageDeflate] | None = None
+        while True:
+            while (frame := _frame(data)) is None:
+                more = yield
+                if not more:
+                    self._ended(received=received)
+                    return
+                data += more
+            if decoders is None:
+                decoders = _decoders(self._extensions(), received=received)
+            for decoder in decoders:
+                frame = decoder.decode(frame)
+            self._says(f"{sign} %s", frame)
+            if frame.opcode is CLOSE:
+                if not self._closes:
+                    self._says("= connection is CLOSING")
+                self._closes.add(received)
+
+    def _ended(self, *, received: bool) -> None:
+        if received:
+            self._says("< EOF")
+        if not self._is_over:
+            self._is_over = True
+            self._says("= connection is CLOSED")
+        if not received:
+            self._says("x closing TCP connection")
+
+    def _tell_fields(self, sign: str, lines: list[str]) -> None:
+        """Values of header fields that are secrets stay so."""
+        for line in lines:
+            name, _, value = line.partition(":")
+            self._says(f"{sign} %s: %s", name, MASK if is_secret(name) else value.strip())
+
+
+def _head(data: bytearray) -> Iterator[Any]:
+    """Waits for all of an HTTP header block, and takes it."""
+    while (end := data.find(b"\r\n\r\n")) < 0:
+        more = yield
+        if not more:
+            raise EOFError
+        data += more
+    head = data[:end].decode("utf-8", "replace")
+    del data[: end + 4]
+    return head
+
+
+def _frame(data: bytearray) -> Frame | None:
+    """Takes a frame; None where it is not all there (RFC 6455 §5.2)."""
+    if len(data) < 2:
+        return None
+    first, second = data[0], data[1]
+    at, size = 2, second & 127
+    if size > 125:
+        at = 4 if size == 126 else 10
+        if len(data) < at:
+            return None
+        (size,) = struct.unpack_from("!H" if at == 4 else "!Q", data, 2)
+    key = bytes(data[at : at + 4]) if second & 128 else b""
+    at += len(key)
+    if len(data) < at + size or (second & 128 and len(key) < 4):
+        return None
+    payload = bytes(data[at : at + size])
+    del data[: at + size]
+    if key:
+        mask = int.from_bytes((key * (size // 4 + 1))[:size])
+        payload = (int.from_bytes(payload) ^ mask).to_bytes(size)
+    return Frame(Opcode(first & 15), payload, bool(first & 128), bool(first & 64), bool(first & 32), bool(first & 16))
+
+
+def _decoders(extensions: Sequence[Extension], *, received: bool) -> list[PerMessageDeflate]:
+    """What undoes permessage-deflate, if that is all there is; what else extensions do is shown as it is on the wire."""
+    if not extensions or not all(isinstance(extension, PerMessageDeflate) for extension in extensions):
+        return []
+    (terms,) = extensions
+    assert isinstance(terms, PerMessageDeflate)
+    peer = terms.remote_no_context_takeover, terms.local_no_context_takeover
+    bits = terms.remote_max_window_bits, terms.local_max_window_bits
+    if not received:
+        peer, bits = peer[::-1], bits[::-1]
+    return [PerMessageDeflate(*peer, bits[0], max(bits[1], 9))]
