@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import abc
 import asyncio
 import concurrent.futures
-import functools
-import types
 import warnings
 from collections.abc import Awaitable, Iterable, Mapping
 from collections.abc import Set as AbstractSet
@@ -141,30 +138,7 @@ class Described(_Native):
         return ConnectionStats(**self._stats())
 
 
-class _Inspectable(abc.ABCMeta):
-    """Native methods of the class that give coroutines, as those who look at the class want them: ``async def``.
-
-    ``AsyncMock(spec=Connection)`` and ``create_autospec`` mock them as such. A connection's own are the native ones.
-    """
-
-    def __getattribute__(cls, name: str) -> Any:
-        found = super().__getattribute__(name)
-        return _as_coroutine_function(found) if type(found) is types.MethodDescriptorType and name in _AWAITED else found
-
-
-_AWAITED = frozenset({"recv", "send"})
-
-
-@functools.cache
-def _as_coroutine_function(native: Any) -> Any:
-    @functools.wraps(native)
-    async def method(self: Connection, *args: Any, **kwargs: Any) -> Any:
-        return await native(self, *args, **kwargs)
-
-    return method
-
-
-class Connection(Described, _core.Connection, metaclass=_Inspectable):
+class Connection(Described, _core.Connection):
     """A WebSocket connection, made by ``fastws.connect``.
 
     ``recv``, ``send``, ``send_nowait``, iteration and ``batches`` are native: they cost no Python. A connection belongs

@@ -3,7 +3,7 @@
 import ssl
 from typing import assert_type
 
-import fastws.compat.picows as picows
+from fastws.compat import picows
 from fastws.compat.picows import WSFrame, WSListener, WSMsgType, WSTransport, ws_connect
 
 
@@ -32,7 +32,7 @@ class Feed(WSListener):
         transport.send(WSMsgType.TEXT, b"ping")
 
     def is_user_specific_pong(self, frame: WSFrame) -> bool:
-        return frame.get_payload_as_memoryview() == b"pong"
+        return frame.get_payload_as_bytes() == b"pong"
 
 
 async def main(url: str) -> list[float]:

@@ -191,6 +191,17 @@ fn without_auto_pong_pings_are_handed_out_and_not_answered() {
 }
 
 #[test]
+fn a_close_frame_is_answered_with_its_code_and_on_request_its_reason() {
+    for role in ROLES {
+        for (echo_reason, answer) in [(false, &b"\x0f\xa0"[..]), (true, b"\x0f\xa0bye")] {
+            let mut end = End::open(Config { echo_reason, ..quiet(role) });
+            end.frame(0x88, b"\x0f\xa0bye");
+            assert_eq!(end.sent(), [(Opcode::Close, true, answer.to_vec())]);
+        }
+    }
+}
+
+#[test]
 fn pings_are_answered_until_our_close_frame_leaves() {
     // 5.5.2: a Ping is answered unless a Close frame was received. Ours is the last frame that we send, though.
     for role in ROLES {
@@ -285,7 +296,11 @@ fn a_limit_that_is_passed_is_named_and_told_to_the_peer() {
                 end.frame(*first, &vec![1; *length]);
             }
             let error = Error::from(limit.clone());
-            assert_eq!(end.sent_closes(), [close_payload(1009, &error.to_string())]);
+            // The names of our settings say nothing to a peer.
+            let text = error.to_string();
+            let (reason, setting) = text.rsplit_once(" (").unwrap();
+            assert!(setting.starts_with("max_"));
+            assert_eq!(end.sent_closes(), [close_payload(1009, reason)]);
             assert_eq!(end.conn.close_info().cause, Some(Cause::Protocol(error)));
         }
     }

@@ -50,7 +50,7 @@ async def test_a_clean_end_of_the_peer():
     async with opened(closing(1001, "bye")) as ws:
         error = await closed_of(ws)
         assert type(error) is websockets.ConnectionClosedOK
-        assert str(error) == "received 1001 (going away) bye; then sent 1001 (going away)"
+        assert str(error) == "received 1001 (going away) bye; then sent 1001 (going away) bye"
         assert error.rcvd == websockets.Close(1001, "bye")
         assert (error.sent.code, error.rcvd_then_sent) == (1001, True)
         assert (ws.state, ws.close_code, ws.close_reason) == (websockets.State.CLOSED, 1001, "bye")

@@ -10,8 +10,8 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, NoReturn, Self, cast
 
 from fastws import dial as _dial
-from fastws._options import Special
 from fastws._openssl import Context
+from fastws._options import Special
 from fastws.connect import connect as _connect  # what a connection is to be; awaited, it would open one
 from fastws.errors import DialError, OpenTimeout, ProxyError, SocketOptionError
 from fastws.proxy import Proxy

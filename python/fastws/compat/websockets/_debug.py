@@ -1,10 +1,9 @@
-"""What ``websockets`` logs at level DEBUG: the handshake, each frame, the states of a connection, read off its bytes."""
+"""What ``websockets`` logs at level DEBUG, read off a connection's bytes: the handshake, each frame, the states."""
 
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any
+from collections.abc import Callable, Generator, Iterable, Sequence
 
 from fastws.http import is_secret
 from fastws.redact import MASK, redact_uri
@@ -15,6 +14,8 @@ from .frames import CLOSE, Frame, Opcode
 from .typing import LoggerLike
 
 __all__ = ["Narrator"]
+
+Lines = Generator[None, bytes, None]
 
 
 class Narrator:
@@ -43,7 +44,7 @@ class Narrator:
                 pass
             except EOFError:  # of a handshake
                 self._ended(received=received)
-            except Exception:  # noqa: BLE001 - what cannot be shown goes its way nevertheless
+            except Exception:
                 log.debug("! what is %s cannot be shown any more", "received" if received else "sent", exc_info=True)
 
     def _says(self, text: str, *args: object) -> None:
@@ -51,7 +52,7 @@ class Narrator:
 
     # ---- the two directions: fed with bytes, they say lines ---------------------------------------------------------
 
-    def _sent(self) -> Iterator[Any]:
+    def _sent(self) -> Lines:
         data = bytearray((yield))
         if not data:
             raise EOFError
@@ -64,7 +65,7 @@ class Narrator:
         self._tell_fields(">", lines)
         yield from self._frames(data, received=False)
 
-    def _received(self) -> Iterator[Any]:
+    def _received(self) -> Lines:
         data = bytearray((yield))
         while True:
             head = yield from _head(data)
@@ -82,7 +83,7 @@ class Narrator:
         self._says("= connection is OPEN")
         yield from self._frames(data, received=True)
 
-    def _frames(self, data: bytearray, *, received: bool) -> Iterator[Any]:
+    def _frames(self, data: bytearray, *, received: bool) -> Lines:
         sign = "<" if received else ">"
         decoders: list[PerMessageDeflate] | None = None
         while True:
@@ -118,7 +119,7 @@ class Narrator:
             self._says(f"{sign} %s: %s", name, MASK if is_secret(name) else value.strip())
 
 
-def _head(data: bytearray) -> Iterator[Any]:
+def _head(data: bytearray) -> Generator[None, bytes, str]:
     """Waits for all of an HTTP header block, and takes it."""
     while (end := data.find(b"\r\n\r\n")) < 0:
         more = yield
@@ -154,7 +155,7 @@ def _frame(data: bytearray) -> Frame | None:
 
 
 def _decoders(extensions: Sequence[Extension], *, received: bool) -> list[PerMessageDeflate]:
-    """What undoes permessage-deflate, if that is all there is; what else extensions do is shown as it is on the wire."""
+    """What undoes permessage-deflate; what other extensions did is shown as it is on the wire."""
     if not extensions or not all(isinstance(extension, PerMessageDeflate) for extension in extensions):
         return []
     (terms,) = extensions
