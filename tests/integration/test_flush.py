@@ -10,7 +10,7 @@ import threading
 import pytest
 
 import fastws
-from peers import BINARY, CLOSE, TEXT, Gate, Peer, fill, peer_that_stalls
+from peers import BINARY, CLOSE, TEXT, Gate, Peer, fill, peer_that_stalls, text
 
 BOTH = pytest.mark.parametrize("tls", [False, True], ids=["tcp", "tls"])
 
@@ -378,3 +378,34 @@ async def test_a_cork_that_was_not_entered_is_not_left():
                 assert writes() == 0
             assert writes() == 1
     assert sent(peer) == [b"1", b"2"]
+
+
+async def test_what_a_callback_sends_leaves_though_it_runs_a_loop_inside_of_itself():
+    """As nest_asyncio does it: nothing that we do at the end of a dispatch comes while the callback waits."""
+    loop = asyncio.get_running_loop()
+    if not isinstance(loop, asyncio.SelectorEventLoop):
+        pytest.skip("only asyncio's own loop can be run inside of itself")
+    arrived, lasted = Gate(), []
+
+    class Nesting(fastws.Listener):
+        def on_message(self, ws, message):
+            for number in range(3):
+                ws.send_nowait(str(number))
+            give_up = loop.time() + 10
+            while not arrived.is_open and loop.time() < give_up:
+                loop.call_later(0.01, lambda: None)
+                loop._run_once()
+            lasted.append(arrived.is_open)
+
+    def script(wire):
+        wire.send(text("go"))
+        frames = wire.read_frames(3)
+        arrived.open()
+        wire.answer_close()
+        return frames
+
+    with Peer(script) as peer:
+        async with peer.connect(listener=Nesting(), ping_interval=None):
+            await arrived.opened()
+    assert lasted == [True]
+    assert [frame.payload for frame in peer.results[0]] == [b"0", b"1", b"2"]

@@ -165,3 +165,29 @@ def test_a_child_that_runs_the_loop_does_not_make_its_parent_deaf(process):
         print("ok")
         """
     )
+
+
+def test_children_of_one_parent_draw_keys_of_their_own(process):
+    """Also where the parent drew one before anything of it could be forked: to check a header."""
+    process(
+        """
+        def script(wire):
+            wire.answer_close()
+            return [line for line in wire.request.split(b"\\r\\n") if line.lower().startswith(b"sec-websocket-key")]
+
+        def in_the_child():
+            async def main():
+                async with peer.connect():
+                    pass
+
+            asyncio.run(main())
+
+        fastws.WebSocketClient("ws://localhost/", headers={"X-One": "1"}, subprotocols=["a"])
+        with Peer(script) as peer:
+            in_a_child(in_the_child)
+            in_a_child(in_the_child)
+        one, other = peer.results
+        assert one and other and one != other, peer.results
+        print("ok")
+        """
+    )

@@ -80,7 +80,6 @@ impl Blocking {
     #[new]
     #[pyo3(signature = (policy, settings, background=true))]
     fn new(policy: Py<PyAny>, settings: &Settings, background: bool) -> Self {
-        fork::watch();
         Self {
             policy,
             inner: RefCell::new(Inner::new(Arc::clone(&settings.shared))),

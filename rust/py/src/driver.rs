@@ -470,7 +470,7 @@ impl Conn {
             Hub::mark_turn(hub)?;
         }
         if let Some(token) = later {
-            Hub::flush_later(hub, token)?;
+            Hub::flush_later(hub, token).inspect_err(|_| this.inner.borrow_mut().flush_listed = false)?;
         }
         if let Some(token) = broken {
             Hub::run_soon(hub, token)?;

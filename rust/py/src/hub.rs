@@ -84,7 +84,6 @@ thread_local! {
 impl Hub {
     /// The hub of `event_loop`, made where there is none yet.
     pub fn of<'py>(py: Python<'py>, event_loop: &Bound<'py, PyAny>) -> PyResult<Bound<'py, Hub>> {
-        fork::watch();
         let last = LAST.with_borrow(|last| last.as_ref().and_then(|weak| weak.bind(py).upgrade()));
         if let Some(hub) = last.and_then(|hub| hub.cast_into::<Hub>().ok())
             && hub.get().event_loop.is(event_loop)

@@ -60,6 +60,8 @@ fn _core(m: &Bound<'_, PyModule>) -> PyResult<()> {
     let py = m.py();
     // Before anything is made: what is kept for all is one interpreter's.
     refuse_others(py)?;
+    // Before a key is drawn: a child must not go on with its parent's.
+    fork::watch();
     awaitable::prepare(py)?;
     m.add_class::<batch::Batch>()?;
     m.add_class::<blocking::Blocking>()?;

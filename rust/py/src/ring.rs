@@ -166,7 +166,6 @@ impl Ring {
     ) -> PyResult<Self> {
         let (high_messages, low_messages, high_bytes, low_bytes) = water;
         let water = Water { high_messages, low_messages, high_bytes, low_bytes };
-        fork::watch();
         let ring = Self {
             store: RefCell::new(Store::new(water, receive)),
             policy,

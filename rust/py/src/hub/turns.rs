@@ -54,24 +54,29 @@ impl Hub {
         Self::flush(slf)
     }
 
-    /// Wants the connection flushed at the end of this turn.
+    /// Wants the connection flushed at the end of this turn. The loop is asked also while we dispatch, which ends with a
+    /// flush: what is called may run a loop inside of itself, and wait for the answer.
     pub fn flush_later(slf: &Bound<'_, Self>, token: Token) -> PyResult<()> {
         slf.get().state.borrow_mut().flush.push(token);
-        Self::mark_turn(slf)
+        Self::ask_for_turn_end(slf)
     }
 
     /// Sees to it that the turn is counted when it ends.
     #[inline]
     pub fn mark_turn(slf: &Bound<'_, Self>) -> PyResult<()> {
+        if slf.get().depth.get() == 0 { Self::ask_for_turn_end(slf) } else { Ok(()) }
+    }
+
+    fn ask_for_turn_end(slf: &Bound<'_, Self>) -> PyResult<()> {
         let this = slf.get();
-        if this.depth.get() == 0 && !this.turn_end_scheduled.replace(true) {
-            let outcome = Self::call_at_turn_end(slf);
-            if outcome.is_err() {
-                this.turn_end_scheduled.set(false);
-            }
-            return outcome;
+        if this.turn_end_scheduled.replace(true) {
+            return Ok(());
         }
-        Ok(())
+        let outcome = Self::call_at_turn_end(slf);
+        if outcome.is_err() {
+            this.turn_end_scheduled.set(false);
+        }
+        outcome
     }
 
     /// Wants another turn for the connection, without waiting for its descriptor.
