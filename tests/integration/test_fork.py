@@ -182,7 +182,7 @@ def test_children_of_one_parent_draw_keys_of_their_own(process):
 
             asyncio.run(main())
 
-        fastws.WebSocketClient("ws://localhost/", headers={"X-One": "1"}, subprotocols=["a"])
+        fastws.connect("ws://localhost/", proxy="http://localhost:1", proxy_headers={"X-One": "1"})
         with Peer(script) as peer:
             in_a_child(in_the_child)
             in_a_child(in_the_child)
