@@ -154,7 +154,10 @@ FAULTS = (
     Fault(
         7,
         "what reads the old connection is not stopped, and goes on into the new session",
-        (Edit("_intake.py", "if self._task is task:", "if False:"),),
+        (
+            Edit("_intake.py", "await cut([task])", "pass"),
+            Edit("_intake.py", "                self._left = task\n", "                pass\n"),
+        ),
     ),
     Fault(
         8,
@@ -185,7 +188,7 @@ FAULTS = (
             Edit(
                 "_intake.py",
                 "# It ends by itself, with the last message of a connection that has ended.",
-                "task.cancel()\n            self._hop.clear()",
+                "self._task.cancel()\n                self._hop.clear()",
             ),
         ),
     ),
