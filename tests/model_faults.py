@@ -197,7 +197,7 @@ FAULTS = (
         "a shutdown sends no Close, and drops in silence what waits to be sent",
         (
             Edit("session.py", "await self._parts.outbox.flushed()", "pass"),
-            Edit("session.py", "await self.wire.close(code, reason)", "self._abort(reason)"),
+            Edit("connector.py", "await wire.close(code, reason)", "abort_wire(wire, reason)"),
             Edit("client.py", "if is_unsent(unsent):", "if False:"),
         ),
     ),
@@ -413,7 +413,7 @@ FAULTS = (
             Edit("supervisor.py", "asyncio.sleep(delay)", 'asyncio.sleep(0 if failure.phase == "session" else delay)'),
             Edit(
                 "session.py",
-                'final = not isinstance(error, ExtensionError) or self._parts.host.policy == "fatal"',
+                'final = isinstance(error, ExtensionError) and self._parts.host.policy == "fatal"',
                 "final = False",
             ),
         ),
