@@ -15,6 +15,7 @@ from ._interrupt import cut, tell, users_code
 from ._keywords import explains_unknown_keywords
 from ._parts import End, MessageKey, Parts
 from ._tap import Tap, Tapping
+from ._watch import room_for_a_session
 from .config import ClientConfig
 from .errors import (
     AlreadyRunning,
@@ -344,6 +345,7 @@ class WebSocketClient(Running, Requesting, Receiving):
     async def _sessions(self) -> None:
         supervisor = self._supervisor
         while True:
+            await supervisor.wait(room_for_a_session(self._parts))
             wire = await supervisor.connect()
             session = Session(self._parts, wire, self._tell_waiters)
             self._session = session
