@@ -1,4 +1,4 @@
-"""How waits end: from elsewhere, without a task or an event for each; by who cancels; and until others have, if they do."""
+"""How waits end: from elsewhere, without a task or an event for each; by who cancels; when others have, or refuse."""
 
 from __future__ import annotations
 
