@@ -7,6 +7,7 @@ import fastws
 from chaos_users import KEYS, Outgoing
 from chaos_venue import KEYS as FEED_KEYS
 from chaos_venue import number_of
+from fastws._watch import ROOM_EVERY
 from fastws.errors import ConnectionLost, MaybeSent, NotSent, SubscriberOverflow
 from fastws.events import (
     Connected,
@@ -115,12 +116,16 @@ def check_attempts(chaos, history):
     """Each delay is the strategy's, and each dial comes when it is over."""
     twin = fastws.ExponentialBackoff(**chaos.plan.strategy)
     attempt, ready_at, failures, phase, due, is_wanted = 0, None, 0, "connect", None, False
+    is_narrow = chaos.client.config.queue_messages < 4096
     for at, event in history.ready:
         match event:
             case Connecting():
                 attempt, is_wanted = attempt + 1, False
                 assert event.attempt == attempt, f"{event!r} at {at}: {attempt} was due"
-                assert due is None or abs(at - due) < 1e-6, f"a dial at {at}, due at {due}"
+                late = 0 if due is None else at - due
+                looks = round(late / ROOM_EVERY)  # for room in the streams
+                assert abs(late - looks * ROOM_EVERY) < 1e-6, f"a dial at {at}, due at {due}"
+                assert looks == 0 or (looks > 0 and is_narrow), f"a dial at {at}, due at {due}"
                 phase = "connect"
             case Connected():
                 phase = "handshake"

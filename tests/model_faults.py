@@ -154,7 +154,10 @@ FAULTS = (
     Fault(
         7,
         "what reads the old connection is not stopped, and goes on into the new session",
-        (Edit("_intake.py", "if self._task is task:", "if False:"),),
+        (
+            Edit("_intake.py", "await cut([task])", "pass"),
+            Edit("_intake.py", "                self._left = task\n", "                pass\n"),
+        ),
     ),
     Fault(
         8,
@@ -185,7 +188,7 @@ FAULTS = (
             Edit(
                 "_intake.py",
                 "# It ends by itself, with the last message of a connection that has ended.",
-                "task.cancel()\n            self._hop.clear()",
+                "self._task.cancel()\n                self._hop.clear()",
             ),
         ),
     ),
@@ -194,7 +197,7 @@ FAULTS = (
         "a shutdown sends no Close, and drops in silence what waits to be sent",
         (
             Edit("session.py", "await self._parts.outbox.flushed()", "pass"),
-            Edit("session.py", "await self.wire.close(code, reason)", "self._abort(reason)"),
+            Edit("connector.py", "await wire.close(code, reason)", "abort_wire(wire, reason)"),
             Edit("client.py", "if is_unsent(unsent):", "if False:"),
         ),
     ),
@@ -410,7 +413,7 @@ FAULTS = (
             Edit("supervisor.py", "asyncio.sleep(delay)", 'asyncio.sleep(0 if failure.phase == "session" else delay)'),
             Edit(
                 "session.py",
-                'final = not isinstance(error, ExtensionError) or self._parts.host.policy == "fatal"',
+                'final = isinstance(error, ExtensionError) and self._parts.host.policy == "fatal"',
                 "final = False",
             ),
         ),

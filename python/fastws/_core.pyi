@@ -682,6 +682,9 @@ class Ring:
     @property
     def is_full(self) -> bool:
         """Whether there is no room, so that reading waits."""
+    @property
+    def is_overfull(self) -> bool:
+        """Whether four times as much waits as there is room for: what comes whether or not there is room adds up."""
 
 @final
 class Frame:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+from collections.abc import Collection
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 __all__ = ["Deadline", "Limit"]
 
@@ -47,6 +49,13 @@ class Deadline:
         if self.at is not None:
             moment = self.at if moment is None else min(moment, self.at)
         return Limit(self._running, moment)
+
+    async def wait(self, tasks: Collection[asyncio.Task[Any]], seconds: float | None) -> bool:
+        """Waits for tasks, for ``seconds`` and to the deadline at most. Returns whether they have ended."""
+        with contextlib.suppress(TimeoutError):
+            async with self.limit(seconds):
+                await asyncio.wait(tasks)
+        return all(task.done() for task in tasks)
 
 
 class Limit:

@@ -1,15 +1,31 @@
-"""How waits end: from elsewhere, without a task or an event for each; by who cancels; and until others have."""
+"""How waits end: from elsewhere, without a task or an event for each; by who cancels; when others have, or refuse."""
 
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Awaitable, Coroutine, Iterable
 from types import TracebackType
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
 
-__all__ = ["InnerCancellation", "Interrupt", "Interrupted", "ended", "tell", "users_code"]
+__all__ = [
+    "InnerCancellation",
+    "Interrupt",
+    "Interrupted",
+    "cut",
+    "ended",
+    "in_a_moment",
+    "leave",
+    "tell",
+    "users_code",
+]
 
 T = TypeVar("T")
+
+MOMENT: Final = 0.5
+"""Seconds that a task which was told to end has for it: users' code may refuse to be cancelled."""
+
+log = logging.getLogger("fastws.client")
 
 
 class Interrupted(Exception):
@@ -118,3 +134,56 @@ async def ended(tasks: Iterable[asyncio.Task[None]]) -> None:
             task.exception()  # whoever needs it has it
     if cancelled is not None:
         raise cancelled
+
+
+async def in_a_moment(tasks: Iterable[asyncio.Task[Any]]) -> bool:
+    """Gives tasks that were told to end a moment for it, whatever cancels that. Returns whether they have ended."""
+    loop = asyncio.get_running_loop()
+    pending = {task for task in tasks if not task.done()}
+    until = loop.time() + MOMENT
+    cancelled: asyncio.CancelledError | None = None
+    while pending and (left := until - loop.time()) > 0:
+        try:
+            _, pending = await asyncio.wait(pending, timeout=left)
+        except asyncio.CancelledError as error:
+            cancelled = error
+            pending = {task for task in pending if not task.done()}
+    if cancelled is not None:
+        raise cancelled
+    return not pending
+
+
+async def cut(tasks: Iterable[asyncio.Task[Any]]) -> None:
+    """Cancels tasks that run users' code, and waits for a moment. One that does not end is left to itself."""
+    tasks = [task for task in tasks if not task.done()]
+    for task in tasks:
+        task.cancel()
+    try:
+        await in_a_moment(tasks)
+    finally:
+        for task in tasks:
+            if not task.done():
+                leave(task)
+            elif not task.cancelled():
+                task.exception()  # whoever needs it has it
+
+
+def leave(task: asyncio.Task[Any]) -> None:
+    """A task does not end, though it was cancelled: it is left to itself, and what it waits for is named in the log."""
+    log.warning("%s does not end, though it was cancelled, and is left to itself", _users_part(task))
+    _LEFT.add(task)  # an event loop holds it weakly
+    task.add_done_callback(_LEFT.discard)
+
+
+def _users_part(task: asyncio.Task[Any]) -> str:
+    """The function of the user's that a task is in; its own name if there is none."""
+    inner: Any = task.get_coro()
+    while inner is not None:
+        frame = getattr(inner, "cr_frame", None)
+        if frame is not None and str(frame.f_globals.get("__name__")).partition(".")[0] not in ("fastws", "asyncio"):
+            return str(inner.__qualname__)
+        inner = getattr(inner, "cr_await", None)
+    return task.get_name()
+
+
+_LEFT: Final[set[asyncio.Task[Any]]] = set()

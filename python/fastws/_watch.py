@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from ._parts import Parts
     from .connector import Wire
 
-__all__ = ["Watch"]
+__all__ = ["Watch", "room_for_a_session"]
 
 log = logging.getLogger("fastws.client")
 
@@ -25,6 +25,9 @@ BLOCKED_FOR = 5.0
 
 REPLACE_AGAIN = 300.0
 """Seconds after which at most a connection that has reached its age is tried to be replaced again."""
+
+ROOM_EVERY = 0.1
+"""Seconds from one look for room to the next, where a connection is not dialled for want of it."""
 
 GRACE = 0.05
 """Seconds between the suspicion of silence and the verdict, at most: what the kernel holds is read first."""
@@ -41,24 +44,21 @@ class Watch:
 
     Attributes:
         began: When the session became ready, on the loop's clock.
-        blocker: The stream that reading waits for, in words; None if there is none.
     """
 
     __slots__ = (
-        "_blocked",
         "_data_at",
-        "_full_since",
         "_intake",
         "_is_on",
         "_native",
         "_old_at",
         "_parts",
         "_silent",
+        "_slow",
         "_stable",
         "_suspected",
         "_timer",
         "began",
-        "blocker",
     )
 
     def __init__(
@@ -73,10 +73,13 @@ class Watch:
         self._stable = False
         self._is_on = False
         self._old_at: float | None = None
-        self._full_since: float | None = None
-        self._blocked: tuple[tuple[int, int], float] | None = None
-        self.blocker: str | None = None
+        self._slow = _SlowStreams(parts)
         self.began = self._data_at = asyncio.get_running_loop().time()
+
+    @property
+    def blocker(self) -> str | None:
+        """The stream that reading waits for, in words; None if there is none."""
+        return self._slow.blocker
 
     def begin(self) -> None:
         """Everything counts from now."""
@@ -108,24 +111,8 @@ class Watch:
                 self._silent(self._data_error(seconds, limit) if is_data else self._receive_error(seconds, limit))
                 return
         self._suspected = False
-        if parts.ring.streams:
-            self._look_for_blockers(now)
-            dues.append(now + BLOCKED_FOR)
-        elif not parts.ring.is_full:
-            self._full_since = None
-        elif self._full_since is None:
-            self._full_since = now  # a first stream may be about to be made
-            dues.append(now + BLOCKED_FOR)
-        elif now < self._full_since + BLOCKED_FOR:
-            dues.append(self._full_since + BLOCKED_FOR)
-        elif self.blocker is None:
-            self.blocker = f"reading waited for a first stream, as {parts.ring.retained} messages wait for it"
-            log.warning(
-                "%s: reading waits, as %d messages wait for a first client.stream(); make one, or say "
-                "ClientConfig(receive=False)",
-                parts.supervisor.uri,
-                parts.ring.retained,
-            )
+        if (again := self._slow.look(now)) is not None:
+            dues.append(now + again)
         if not self._stable:
             stable_at = self.began + config.stable_after
             if now >= stable_at:
@@ -209,18 +196,65 @@ class Watch:
                 self._data_at = max(self._data_at, now - ago)
         return now - self._data_at
 
-    def _look_for_blockers(self, now: float) -> None:
-        """Names a stream that is not read and keeps everybody waiting: once, and in the cause of the session's end."""
+
+class _SlowStreams:
+    """Names what reading waits for, if that is not read: once in the log, and in the cause of the session's end.
+
+    Attributes:
+        blocker: What reading waits for, in words; None if that is nothing, or not for long.
+    """
+
+    __slots__ = ("_full_since", "_parts", "blocker")
+
+    def __init__(self, parts: Parts) -> None:
+        self._parts = parts
+        self._full_since: float | None = None
+        self.blocker: str | None = None
+
+    def look(self, now: float) -> float | None:
+        """Looks at the time ``now``, on the loop's clock. Returns in how many seconds to look again; None: no more."""
+        ring = self._parts.ring
+        return self._look_at_streams() if ring.streams else self._look_for_a_first(now)
+
+    def _look_at_streams(self) -> float:
         blocked = self._parts.ring._blocked_by()
-        place = (id(blocked[0]), blocked[0].seq) if blocked is not None else None
-        if blocked is None or self._blocked is None or self._blocked[0] != place:
-            self._blocked = (place, now) if place is not None else None
+        if blocked is None or blocked[1] < BLOCKED_FOR:
             self.blocker = None
-            return
-        stream, seconds = blocked[0], now - self._blocked[1]
-        if seconds < BLOCKED_FOR - 0.1:
-            return
+            return BLOCKED_FOR if blocked is None else BLOCKED_FOR - blocked[1]
+        stream, seconds = blocked
         if self.blocker is None:
             uri = self._parts.supervisor.uri
             log.warning("%s: reading waits for %r, which was not read for %.3g s", uri, stream, seconds)
         self.blocker = f"reading waited for {stream!r}, which was not read for {seconds:.3g} s"
+        return BLOCKED_FOR
+
+    def _look_for_a_first(self, now: float) -> float | None:
+        ring = self._parts.ring
+        if not ring.is_full:
+            self._full_since = None
+            return None
+        if self._full_since is None:
+            self._full_since = now  # a first stream may be about to be made
+        if now < self._full_since + BLOCKED_FOR:
+            return self._full_since + BLOCKED_FOR - now
+        if self.blocker is None:
+            self.blocker = f"reading waited for a first stream, as {ring.retained} messages wait for it"
+            log.warning(
+                "%s: reading waits, as %d messages wait for a first client.stream(); make one, or say "
+                "ClientConfig(receive=False)",
+                self._parts.supervisor.uri,
+                ring.retained,
+            )
+        return None
+
+
+async def room_for_a_session(parts: Parts) -> None:
+    """Waits while streams are so far behind that another session must not add to it, and says who keeps it waiting.
+
+    A stream that is merely full keeps nobody waiting: its reader may need a session to send something before it reads
+    on.
+    """
+    loop, slow = asyncio.get_running_loop(), _SlowStreams(parts)
+    while parts.ring.is_overfull:
+        slow.look(loop.time())
+        await asyncio.sleep(ROOM_EVERY)

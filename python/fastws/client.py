@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import functools
 import logging
 import warnings
@@ -10,10 +11,11 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from . import _arguments, _core, _policy
-from ._interrupt import ended, tell, users_code
+from ._interrupt import cut, tell, users_code
 from ._keywords import explains_unknown_keywords
 from ._parts import End, MessageKey, Parts
 from ._tap import Tap, Tapping
+from ._watch import room_for_a_session
 from .config import ClientConfig
 from .errors import (
     AlreadyRunning,
@@ -343,6 +345,7 @@ class WebSocketClient(Running, Requesting, Receiving):
     async def _sessions(self) -> None:
         supervisor = self._supervisor
         while True:
+            await supervisor.wait(room_for_a_session(self._parts))
             wire = await supervisor.connect()
             session = Session(self._parts, wire, self._tell_waiters)
             self._session = session
@@ -388,10 +391,9 @@ class WebSocketClient(Running, Requesting, Receiving):
             # Async callbacks may wait for the shutdown themselves: they are waited for when it is told.
             ending = self._ending = asyncio.get_running_loop().create_future()
             try:
-                async with limit:
-                    await self._supervisor.hub.aclose(None)
-            except TimeoutError:
-                await self._supervisor.hub.aclose()
+                with contextlib.suppress(TimeoutError):
+                    async with limit:
+                        await self._supervisor.hub.aclose(None)
             finally:
                 self._ending = None
                 self._observing()
@@ -495,7 +497,10 @@ class WebSocketClient(Running, Requesting, Receiving):
         task, self._rotating = self._rotating, None
         if task is not None and not task.done():
             task.cancel()
-            await ended([task])
+            try:
+                await self._parts.deadline.wait([task], None)  # it may still close a connection
+            finally:
+                await cut([task])
 
     async def _send_replay(self, message: str | bytes) -> None:
         session = self._session

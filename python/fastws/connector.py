@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import logging
 import ssl
 from collections.abc import Mapping
+from contextlib import AbstractAsyncContextManager
 from typing import Any, Protocol, Self, runtime_checkable
 
+from ._interrupt import users_code
 from .connect import connect
+from .connection import Connection
 from .errors import CloseInfo
 from .tls import Backend, TlsConfig
 
 __all__ = ["Connector", "DefaultConnector", "Wire"]
+
+log = logging.getLogger("fastws.client")
 
 
 @runtime_checkable
@@ -18,11 +24,12 @@ class Wire(Protocol):
     """An open connection, as a connector gives it.
 
     ``fastws.Connection`` is one, and its messages never pass through Python on their way to a stream. Anything else
-    with these methods will do: another transport, or a connection made up for a test.
+    with these methods will do: another transport, or a connection made up for a test. It may also have ``abort()``, a
+    plain function that ends it at once: that is called where there is no time for ``close``, and where it fails.
     """
 
     async def recv(self) -> str | bytes:
-        """The next message. Raises ConnectionClosed when there is none any more."""
+        """The next message. Raises ConnectionClosed when there is none any more, or an OSError."""
         ...
 
     def send_nowait(self, message: str | bytes, text: bool | None = None) -> None:
@@ -106,3 +113,34 @@ class DefaultConnector:
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({', '.join(sorted(self._options))})"
+
+
+async def close_wire(wire: Wire, code: int, reason: str, limit: AbstractAsyncContextManager[Any]) -> None:
+    """Closes a connection politely; by force when that takes longer than ``limit``, fails, or is cancelled."""
+    try:
+        async with limit:
+            with users_code:
+                await wire.close(code, reason)
+    except TimeoutError:
+        abort_wire(wire, "the closing handshake took too long")
+    except Exception:
+        log.debug("closing failed", exc_info=True)
+        abort_wire(wire, "closing failed")
+    except BaseException:
+        abort_wire(wire, "there was no time for the closing handshake")
+        raise
+
+
+def abort_wire(wire: Wire, why: str) -> None:
+    """Ends a connection at once, if it can be."""
+    if isinstance(wire, Connection):
+        wire._abort(why)  # noqa: SLF001 - a friend of the connection
+        return
+    abort = getattr(wire, "abort", None)
+    if abort is None:
+        return
+    try:
+        with users_code:
+            abort()
+    except Exception:
+        log.debug("aborting failed", exc_info=True)

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any, Literal, Self, TypeVar, overload
 
-from ._interrupt import users_code
+from ._interrupt import cut, users_code
 from .errors import ConcurrencyError, Unsent
 from .redact import printable
 
@@ -258,7 +258,8 @@ class EventHub:
     async def aclose(self, timeout: float | None = 0.0) -> None:  # noqa: ASYNC109 - it cancels what is left
         """Ends all streams, and waits ``timeout`` seconds for async callbacks before it cancels them.
 
-        None waits until they are done. The task that calls this is not waited for. The hub can be used again.
+        None waits until they are done. The task that calls this is not waited for, nor, for longer than a moment, one
+        that does not let itself be cancelled. The hub can be used again.
         """
         for stream in tuple(self._streams or ()):
             stream._end()
@@ -268,9 +269,9 @@ class EventHub:
         try:
             await asyncio.wait(tasks, timeout=timeout)
         finally:
-            for task in tasks:
-                task.cancel()
-        await asyncio.wait(tasks)
+            await cut(tasks)
+            if self._tasks is not None:
+                self._tasks -= tasks
 
     def _call(self, registered: _Registered, event: Event) -> None:
         name = _name(registered.callback)

@@ -25,6 +25,7 @@ class ClientStats:
         outages: Ready sessions that ended before another had taken over, the last one at a shutdown included.
         messages_received: Messages received, those of handshakes included.
         messages_sent: Messages accepted by a connection, those of handshakes included.
+        messages_discarded: Messages received and let go, for which there was no room while a connection was closed.
         bytes_received: Bytes received, below TLS.
         bytes_sent: Bytes sent, below TLS.
         messages_unsent: Messages that a session's end left unsent, or maybe sent.
@@ -48,6 +49,7 @@ class ClientStats:
     outages: int
     messages_received: int
     messages_sent: int
+    messages_discarded: int
     bytes_received: int
     bytes_sent: int
     messages_unsent: int
@@ -110,6 +112,7 @@ class LiveTraffic(NamedTuple):
 
     messages_received: int
     messages_sent: int
+    messages_discarded: int
     bytes_received: int
     bytes_sent: int
 
@@ -120,6 +123,7 @@ def live_traffic(parts: Parts) -> LiveTraffic:
     return LiveTraffic(
         sum((each.messages_received for each in live), parts.received_otherwise),
         sum((each.messages_sent for each in live), parts.outbox.sent_otherwise),
+        sum(each.messages_discarded for each in live),
         sum(each.bytes_received for each in live),
         sum(each.bytes_sent for each in live),
     )
@@ -137,6 +141,7 @@ def client_stats(parts: Parts) -> ClientStats:
         outages=state.outages,
         messages_received=state.messages_received + live.messages_received,
         messages_sent=state.messages_sent + live.messages_sent,
+        messages_discarded=state.messages_discarded + live.messages_discarded,
         bytes_received=state.bytes_received + live.bytes_received,
         bytes_sent=state.bytes_sent + live.bytes_sent,
         messages_unsent=outbox.unsent,

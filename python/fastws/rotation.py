@@ -89,20 +89,7 @@ class Rotation:
     async def run(self) -> None:
         """Lets another session take over, if the old one does not end before. Ends when the old one is wholly gone."""
         new, unclaimed, proven = await self._second()
-        old = self._old
-        try:
-            if not old.is_ending:
-                self._parts.requests.hold()
-                await self._quiet_down(new, proven=proven)
-            if self._parts.supervisor.is_shutdown_requested:
-                raise ClientStopped(f"{self._parts.supervisor.uri}: the client is shutting down")
-        except BaseException:
-            try:
-                await new.give_up()
-            finally:
-                self._go_on()
-            raise
-        if old.is_ending:
+        if self._old.is_ending:
             # The ordinary way is under way: another connection, and an outage that says so.
             self._parts.requests.go_on()
             await new.give_up(at_once=not self._parts.supervisor.is_shutdown_requested)
@@ -128,7 +115,8 @@ class Rotation:
     async def _second(self) -> tuple[Session, list[HandshakeMessage], bool]:
         """A second connection, what its handshake left over, and whether it is proven that it overlaps the old one.
 
-        It is ready to take over. Attempts follow the retry strategy, while the old connection lives.
+        It is ready to take over, which is to be done at once, and everything else waits for that. Attempts follow the
+        retry strategy, while the old connection lives.
         """
         supervisor, old = self._parts.supervisor, self._old
         attempt = 0
@@ -142,15 +130,23 @@ class Rotation:
                 supervisor.hub.publish(Connected(connection_id), is_state=False)
                 unclaimed = await new.prepare(connection_id, attempt)
                 proven = self._dedupe is not None and not old.is_ending and await self._overlap(new, unclaimed)
+                if not old.is_ending:
+                    self._parts.requests.hold()
+                    await self._quiet_down(new, proven=proven)
+                if supervisor.is_shutdown_requested:
+                    raise ClientStopped(f"{supervisor.uri}: the client is shutting down")
+                if not old.is_ending:
+                    new.check_open()
             except BaseException as error:
-                if new is not None:
-                    # The next attempt waits for nothing.
-                    at_once = old.is_ending and not supervisor.is_shutdown_requested
-                    await new.give_up(at_once=at_once)
-                old.intake.gate = old.intake.order = None
+                try:
+                    if new is not None:
+                        # The next attempt waits for nothing.
+                        at_once = old.is_ending and not supervisor.is_shutdown_requested
+                        await new.give_up(at_once=at_once)
+                finally:
+                    self._go_on()
                 if isinstance(error, ClientStopped) or not isinstance(error, Exception) or old.is_ending:
                     raise
-                old.intake.carry_no_more()
                 # Whatever it is, the old connection lives.
                 delay = supervisor.spare_failed(error, attempt, "connect" if new is None else "handshake")
                 if delay is None:
@@ -263,6 +259,7 @@ class Rotation:
                 settling.cancel()
                 log.info("%s: something waits for the old connection, which closes", parts.supervisor.uri)
         if not proven:
+            new.check_open()
             await old.finish(REASON)
         await new.intake.stop_carrying()
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
-import logging
 import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Literal
@@ -17,6 +16,7 @@ from ._parts import End, Over, Parts
 from ._policy import OK_CODES, closed_by
 from ._watch import Watch
 from .connection import Connection
+from .connector import abort_wire, close_wire
 from .context import ConnectionContext
 from .errors import (
     ClientStopped,
@@ -41,8 +41,6 @@ if TYPE_CHECKING:
     from .subscriptions import Restored
 
 __all__ = ["NO_INFO", "Session"]
-
-log = logging.getLogger("fastws.client")
 
 
 class Session:
@@ -104,30 +102,32 @@ class Session:
             if parts.supervisor.is_shutdown_requested:  # in the very turn in which the handshake ended
                 raise ClientStopped(f"{self.uri}: the client was shut down")
         except ClientStopped:
-            await self._close(1001, "the client is shutting down")
-            await self._not_ready(_reason("shutdown", None, ClientStopped("shut down")))
+            reason = _reason("shutdown", None, ClientStopped("shut down"))
+            await self._end_unready(reason, 1001, "the client is shutting down")
             raise
         except asyncio.CancelledError:
             parts.hurry()
-            await self._close(1001, "the client was cancelled")
-            await self._not_ready(_reason("shutdown", None, asyncio.CancelledError()))
+            reason = _reason("shutdown", None, asyncio.CancelledError())
+            await self._end_unready(reason, 1001, "the client was cancelled")
             raise
         except Exception as error:  # noqa: BLE001 - the strategy is asked, whatever it is
             if parts.redactor is not None:
                 parts.redactor.error(error)
             reason = _reason("handshake", self._masked(self.wire.close_info), error)
-            await self._close(1000, "", 1)
-            await self._not_ready(reason)
+            await self._end_unready(reason, 1000, "", 1)
             final = isinstance(error, ExtensionError) and parts.host.policy == "fatal"
             return Over(parts.supervisor.failure(error, "handshake"), final)
         self._ready(unclaimed)
         return await self.drive()
 
-    async def _not_ready(self, reason: DisconnectReason) -> None:
-        """It ended before it was ready; extensions may have had their ``on_connect`` nevertheless."""
-        self._parts.supervisor.mark_disconnected(reason)
-        if self.intake.context is not None:
-            await self._parts.host.notify_disconnect(self.intake.context, reason)
+    async def _end_unready(self, reason: DisconnectReason, code: int, text: str, seconds: float | None = None) -> None:
+        """It ends before it was ready; extensions may have had their ``on_connect`` nevertheless."""
+        try:
+            await self._close(code, text, seconds)
+        finally:
+            self._parts.supervisor.mark_disconnected(reason)
+            if self.intake.context is not None:
+                await self._parts.host.notify_disconnect(self.intake.context, reason)
 
     async def pace(self, priority: Priority) -> None:
         """Waits for a token of the rate limit, if there is one."""
@@ -217,6 +217,12 @@ class Session:
         """Ends, if the connection has ended and nobody took note."""
         if self.wire.close_info is not None:
             self._over(None)
+
+    def check_open(self) -> None:
+        """Raises why it ends, if it does."""
+        self.look_whether_over()
+        if self.is_ending:
+            raise self._end.result().cause
 
     def end(self, end: End) -> None:
         """Ends the session: the first reason counts."""
@@ -367,9 +373,17 @@ class Session:
 
     async def _leave(self, end: End) -> None:
         """The account: everything received is in the ring, then that it ended; what was not sent; who is told."""
-        parts = self._parts
         self._watch.stop()
-        await self.intake.close()
+        try:
+            await self.intake.close()
+        finally:
+            self._tell(end)
+            assert self.intake.context is not None, "it was prepared"
+            await self._parts.host.notify_disconnect(self.intake.context, end.reason)
+
+    def _tell(self, end: End) -> None:
+        """What is known at once, when everything received is in the ring."""
+        parts = self._parts
         self._mark_down(end.reason)
         unsent, earlier = parts.outbox.end()
         parts.unsent = (*unsent, *earlier)
@@ -379,8 +393,6 @@ class Session:
         if self._native is not None:
             parts.settle(self._native)
         parts.supervisor.mark_disconnected(end.reason, parts.unsent)
-        assert self.intake.context is not None, "it was prepared"
-        await parts.host.notify_disconnect(self.intake.context, end.reason)
 
     def _masked(self, info: CloseInfo | None) -> CloseInfo | None:
         """How a connection ended, without the secrets that the client was told of."""
@@ -455,31 +467,16 @@ class Session:
 
     async def _close(self, code: int, reason: str, seconds: float | None = None) -> None:
         """Closes the connection politely, and by force when that takes longer than ``seconds`` or the deadline."""
-        try:
-            async with self._parts.deadline.limit(seconds):
-                with users_code:
-                    await self.wire.close(code, reason)
-        except TimeoutError:
-            self._abort("the closing handshake took too long")
-        except Exception:
-            log.debug("closing failed", exc_info=True)
-            self._abort("closing failed")
-        except BaseException:
-            self._abort("there was no time for the closing handshake")
-            raise
+        await close_wire(self.wire, code, reason, self._parts.deadline.limit(seconds))
 
     def _abort(self, why: str) -> None:
-        if self._native is not None:
-            self._native._abort(why)
-            return
-        abort = getattr(self.wire, "abort", None)
-        if abort is not None:
-            abort()
+        abort_wire(self.wire, why)
 
     def _over(self, error: BaseException | None) -> None:
         """The connection will give no more messages; with an error, because of a mistake on our side of it."""
         if error is not None:
-            final = not isinstance(error, ExtensionError) or self._parts.host.policy == "fatal"
+            # Whether another attempt may mend it is the strategy's to say, as at the dial.
+            final = isinstance(error, ExtensionError) and self._parts.host.policy == "fatal"
             self.end(End(_reason("error", None, error), error, final=final))
             return
         if self.is_finishing:

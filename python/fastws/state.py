@@ -59,6 +59,10 @@ class Traffic(Protocol):
         """Messages to the peer."""
 
     @property
+    def messages_discarded(self) -> int:
+        """Messages for which there was no room while it was closed."""
+
+    @property
     def bytes_received(self) -> int:
         """Bytes read."""
 
@@ -150,6 +154,7 @@ class ConnectionState:
         "last_activity",
         "last_disconnect",
         "last_error",
+        "messages_discarded",
         "messages_received",
         "messages_sent",
         "outages",
@@ -180,6 +185,7 @@ class ConnectionState:
         self.last_disconnect: DisconnectReason | None = None
         self.messages_received = 0
         self.messages_sent = 0
+        self.messages_discarded = 0
         self.bytes_received = 0
         self.bytes_sent = 0
         self.outages = 0
@@ -258,6 +264,7 @@ class ConnectionState:
         """Adds the counters of a connection that has ended."""
         self.messages_received += traffic.messages_received
         self.messages_sent += traffic.messages_sent
+        self.messages_discarded += traffic.messages_discarded
         self.bytes_received += traffic.bytes_received
         self.bytes_sent += traffic.bytes_sent
 

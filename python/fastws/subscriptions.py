@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import orjson
 
 from . import _checks
-from ._interrupt import tell
+from ._interrupt import cut, tell
 from .errors import ClientError, ConfigError
 from .handshakes import HandshakeMessage
 from .handshakes.base import masked
@@ -364,9 +364,8 @@ class Subscriptions:
         self._gone = ()
         tasks = [*self._sending, *([self._observer] if self._observer is not None else [])]
         self._observer = None
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        self._sending = _NONE
+        await cut(tasks)
 
     # ---- inside ----------------------------------------------------------------------------------------------------
 

@@ -13,10 +13,9 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from ._arguments import check_upgrade
-from ._interrupt import InnerCancellation, Interrupt, Interrupted, users_code
+from ._interrupt import Interrupt, Interrupted, users_code
 from .config import ClientConfig
-from .connection import Connection
-from .connector import Connector, DefaultConnector, Wire
+from .connector import Connector, DefaultConnector, Wire, close_wire
 from .errors import ClientStopped, ConfigError, OpenTimeout
 from .events import (
     Connected,
@@ -225,7 +224,8 @@ class ConnectionSupervisor:
                 await self.failed(self.failure(error, "connect"))
                 continue
             if self._interrupt.is_requested:
-                await _dismiss(wire)
+                # Politely, if that is quick: the shutdown has a deadline of its own.
+                await close_wire(wire, 1001, "the client is shutting down", asyncio.timeout(0.05))
                 raise self._stopped()
             self.hub.publish(Connected(self.state.mark_connected()))
             return wire
@@ -388,20 +388,6 @@ class ConnectionSupervisor:
 
     def _stopped(self) -> ClientStopped:
         return ClientStopped(f"{self._shown}: the client was shut down")
-
-
-async def _dismiss(wire: Wire) -> None:
-    """Closes a connection that came too late, politely if that is quick: the shutdown has a deadline of its own."""
-    try:
-        async with asyncio.timeout(0.05):
-            with users_code:
-                await wire.close(1001, "the client is shutting down")
-    except (TimeoutError, InnerCancellation):
-        abort = getattr(wire, "abort", None)
-        if isinstance(wire, Connection):
-            wire._abort("the client is shutting down")  # noqa: SLF001 - a friend of the connection
-        elif abort is not None:
-            abort()
 
 
 async def _asked(source: Any, name: str, kind: type | None) -> Any:

@@ -137,6 +137,30 @@ async def test_a_shutdown_while_nobody_reads_ends_in_time_and_delivers_what_was_
         assert len(numbers) >= 64
 
 
+async def test_what_there_is_no_time_to_show_to_an_extension_is_delivered_all_the_same():
+    class Slow(Extension):
+        name = "slow"
+        handles_messages = True
+
+        async def on_message(self, message, context):
+            await asyncio.sleep(0.01)
+            return message
+
+    with Server() as server:
+        client = client_of(server.url("/blast?n=1000000&size=64&seq=1"), extensions=[Slow()])
+        running = asyncio.create_task(client.run())
+        await asyncio.sleep(0)
+        stream = client.stream()
+        while client.snapshot().messages_received < 5000:
+            await asyncio.sleep(0.001)
+        await client.shutdown(timeout=0.3)
+        await running
+        numbers = [int.from_bytes(message[:8], "little") async for message in stream]
+        assert numbers == list(range(len(numbers)))
+        stats = client.stats()
+        assert len(numbers) + stats.messages_discarded == stats.messages_received
+
+
 @pytest.mark.parametrize("delay", range(50))
 async def test_a_shutdown_at_any_moment_is_on_time(delay):
     """Against a server that does everything badly; the moment is 2 ms later each time."""

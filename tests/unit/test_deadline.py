@@ -164,5 +164,22 @@ def test_a_cancelled_client_is_done_within_its_shutdown_timeout():
     run_virtual(main())
 
 
+def test_tasks_are_waited_for_to_the_deadline_at_most():
+    async def main():
+        deadline, loop = Deadline(), asyncio.get_running_loop()
+        quick, slow = asyncio.create_task(asyncio.sleep(1)), asyncio.create_task(asyncio.sleep(60))
+        assert await deadline.wait([quick], 2)
+        assert not await deadline.wait([quick, slow], 2)
+        assert loop.time() == 3
+        loop.call_later(1, deadline.set, loop.time() + 5)
+        assert not await deadline.wait([slow], None)
+        assert loop.time() == 8
+        assert not slow.done()
+        slow.cancel()
+        await asyncio.wait([slow])
+
+    run_virtual(main())
+
+
 class Hanging2(Hanging):
     name = "hanging too"

@@ -1,4 +1,5 @@
 import asyncio
+import contextlib
 import gc
 import logging
 import pickle
@@ -362,6 +363,29 @@ def test_closing_the_hub_waits_for_async_callbacks_and_then_cancels_them():
         assert seen == [1, "cancelled"]
         assert await reading == [Connecting(100)]
         await hub.aclose()
+
+    run_virtual(main())
+
+
+def test_a_callback_that_cannot_be_cancelled_is_named_and_left(caplog):
+    async def main():
+        hub = EventHub()
+        gate = asyncio.get_running_loop().create_future()
+
+        async def stubborn(event):
+            while not gate.done():
+                with contextlib.suppress(asyncio.CancelledError):
+                    await asyncio.shield(gate)
+
+        hub.on(Connecting, stubborn)
+        hub.publish(Connecting(1))
+        await asyncio.sleep(1)
+        await hub.aclose()
+        assert asyncio.get_running_loop().time() < 2
+        assert "stubborn does not end" in caplog.text
+        await hub.aclose(None)  # it is not waited for again
+        gate.set_result(None)
+        await asyncio.sleep(0.1)
 
     run_virtual(main())
 

@@ -1,10 +1,11 @@
 """Ending one task's wait from elsewhere (_interrupt.py)."""
 
 import asyncio
+import contextlib
 
 import pytest
 
-from fastws._interrupt import InnerCancellation, Interrupt, Interrupted, users_code
+from fastws._interrupt import MOMENT, InnerCancellation, Interrupt, Interrupted, cut, in_a_moment, users_code
 from virtual_time import run_virtual
 from wires import cancelled_inside
 
@@ -88,5 +89,48 @@ def test_a_cancellation_of_the_task_passes_through_users_code():
         with pytest.raises(TimeoutError):
             async with asyncio.timeout(1):
                 await users()
+
+    run_virtual(main())
+
+
+async def stubborn(gate):
+    """Lets nobody cancel it before the gate opens."""
+    while not gate.done():
+        with contextlib.suppress(asyncio.CancelledError):
+            await asyncio.shield(gate)
+
+
+def test_tasks_are_cut_and_one_that_does_not_end_is_named_and_left(caplog):
+    async def main():
+        loop = asyncio.get_running_loop()
+        gate = loop.create_future()
+        quick, slow = asyncio.create_task(asyncio.sleep(60)), asyncio.create_task(stubborn(gate))
+        await asyncio.sleep(0)
+        await cut([quick, slow])
+        assert quick.cancelled()
+        assert loop.time() == MOMENT
+        assert [record.message for record in caplog.records] == [
+            "stubborn does not end, though it was cancelled, and is left to itself"
+        ]
+        gate.set_result(None)
+        await slow
+
+    run_virtual(main())
+
+
+def test_a_moment_is_given_whatever_cancels_it():
+    async def main():
+        loop = asyncio.get_running_loop()
+        gate = loop.create_future()
+        slow = asyncio.create_task(stubborn(gate))
+        cutting = asyncio.create_task(in_a_moment([slow]))
+        for _ in range(3):
+            await asyncio.sleep(0.01)
+            cutting.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await cutting
+        assert loop.time() == pytest.approx(MOMENT)
+        gate.set_result(None)
+        await slow
 
     run_virtual(main())

@@ -1,6 +1,7 @@
 """A connection that is replaced before the venue cuts it, on wires in memory (rotation.py)."""
 
 import asyncio
+import contextlib
 import gc
 
 import pytest
@@ -418,6 +419,73 @@ def test_a_second_connection_that_dies_before_it_takes_over_is_followed_by_anoth
 
     run_virtual(main())
     assert "could not be" not in caplog.text
+
+
+@pytest.mark.parametrize("message_key", [None, str])
+def test_a_second_connection_that_dies_while_the_change_waits_leaves_the_first_alone(message_key):
+    async def main():
+        connector = MemoryConnector()
+        client = client_of(connector, message_key=message_key)
+        told, items = [], []
+        client.on(Disconnected, told.append)
+        async with client:
+            reading = asyncio.create_task(everything(client.stream(markers=True), items))
+            asking = asyncio.create_task(client.request("?", match=lambda message: message == "!", timeout=None))
+            second = await connector.wire(2)
+            first = connector.wires[0]
+            for wire in (first, second):
+                wire.deliver("1")  # with a key: the proof
+            await asyncio.sleep(1)
+            second.reset()  # while an answer is awaited
+            third = await connector.wire(3)
+            assert first.is_open
+            assert client.snapshot().generation == 1
+            assert told == []
+            first.deliver("!")
+            assert await asking == "!"
+            for wire in (first, third):
+                wire.deliver("2")
+            await asyncio.sleep(10)
+            assert client.snapshot().generation == 2
+            assert not first.is_open
+            assert third.is_open
+            assert client.stats().errors == 1
+        await reading
+        kinds = [getattr(item, "data", type(item).__name__) for item in items]
+        if message_key is not None:
+            assert kinds == ["1", "!", "2", "Down"]
+        else:
+            assert kinds[:2] == ["1", "!"]
+
+    run_virtual(main())
+
+
+def test_a_connector_that_cannot_be_cancelled_does_not_keep_a_shutdown_waiting(caplog):
+    class Stubborn(MemoryConnector):
+        async def connect(self, uri, options):
+            if self.wires:
+                while not gate.done():
+                    with contextlib.suppress(asyncio.CancelledError):
+                        await asyncio.shield(gate)
+                raise DialError("refused", uri=URI, phase="tcp")
+            return await super().connect(uri, options)
+
+    async def main():
+        nonlocal gate
+        loop = asyncio.get_running_loop()
+        gate = loop.create_future()
+        client = client_of(Stubborn())
+        async with client:
+            await asyncio.sleep(AGE + 1)
+            before = loop.time()
+            await client.shutdown(timeout=1)
+            assert loop.time() - before < 2
+        assert "Stubborn.connect does not end" in caplog.text
+        gate.set_result(None)
+        await asyncio.sleep(0.1)
+
+    gate = None
+    run_virtual(main())
 
 
 class ClosesSlowly(MemoryConnector):

@@ -9,7 +9,7 @@ from fastws._interrupt import InnerCancellation
 from fastws.events import Disconnected
 from fastws.handshakes import Handshaker
 from virtual_time import run_virtual
-from wires import MemoryConnector, MemoryWire, cancelled_inside, client_of
+from wires import QUIET, MemoryConnector, MemoryWire, cancelled_inside, client_of
 
 URI = "ws://venue.example/feed"
 
@@ -118,6 +118,109 @@ def test_what_is_cancelled_inside_of_a_connectors_own_connection_ends_the_client
                 wire.deliver("the last that it takes in the old way")
                 await asyncio.sleep(5)
         assert isinstance(raised.value.__cause__, asyncio.CancelledError)
+        assert wire.closed_by_client == "abort"
+
+    run_virtual(main())
+
+
+@pytest.mark.parametrize("error", [OSError("the network is gone"), TimeoutError("too late")])
+def test_what_the_network_does_to_a_connectors_own_connection_is_for_the_strategy_to_judge(error):
+    async def broken():
+        raise error
+
+    async def main():
+        connector = MemoryConnector()
+        client = client_of(connector)
+        seen = []
+        client.on(Disconnected, seen.append)
+        async with client:
+            wire = connector.wires[0]
+            wire.recv = broken
+            wire.deliver("the last that it takes in the old way")
+            await connector.wire(2)
+            await client.wait_ready()
+            assert seen[0].reason.cause is error
+            assert wire.closed_by_client == "abort"
+            assert connector.attempts == [0, 1]
+
+    run_virtual(main())
+
+
+class Deaf(fastws.Extension):
+    """Keeps the end of a session waiting."""
+
+    name = "deaf"
+    handles_messages = True
+
+    def __init__(self):
+        self.calls = []
+
+    async def on_message(self, message, context):
+        await asyncio.sleep(60)
+        return message
+
+    def on_connect(self, context):
+        self.calls.append("connect")
+
+    def on_disconnect(self, context, reason):
+        self.calls.append(reason.kind)
+
+
+@pytest.mark.parametrize("times", [1, 2, 3])
+def test_a_session_is_accounted_for_whatever_cancels_its_end(times):
+    async def main():
+        connector, deaf = MemoryConnector(), Deaf()
+        client = client_of(connector, extensions=[deaf], config=QUIET.replace(extension_timeout=None))
+        seen = []
+        client.on(Disconnected, seen.append)
+        stream = client.stream(markers=True)
+        running = asyncio.create_task(client.run())
+        wire = await connector.wire(1)
+        await client.wait_ready()
+        wire.deliver("a", "b", "c")
+        await asyncio.sleep(1)
+        client.reconnect()
+        await asyncio.sleep(0.1)
+        for _ in range(times):
+            running.cancel()
+            await asyncio.sleep(0)
+        with pytest.raises(asyncio.CancelledError):
+            await running
+        assert [event.reason.kind for event in seen] == ["requested"]
+        assert deaf.calls == ["connect", "requested"]
+        assert [getattr(item, "data", None) async for item in stream] == ["a", "b", "c", None]
+        assert not client.is_ready
+
+    run_virtual(main())  # which fails if a task is left
+
+
+def test_a_session_that_was_not_ready_is_accounted_for_though_its_end_is_cancelled_once_more():
+    class Never(Handshaker):
+        name = "never"
+
+        async def handshake(self, channel, context):
+            await asyncio.sleep(1000)
+
+    class Slow(MemoryWire):
+        async def close(self, code=1000, reason=""):
+            await asyncio.sleep(60)
+
+    class Connector(MemoryConnector):
+        make = Slow
+
+    async def main():
+        connector = Connector()
+        client = client_of(connector, handshake=Never(), config=QUIET.replace(handshake_timeout=None))
+        seen = []
+        client.on(Disconnected, seen.append)
+        running = asyncio.create_task(client.run())
+        wire = await connector.wire(1)
+        for _ in range(2):
+            await asyncio.sleep(0.1)
+            running.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await running
+        assert [event.reason.kind for event in seen] == ["shutdown"]
         assert wire.closed_by_client == "abort"
 
     run_virtual(main())

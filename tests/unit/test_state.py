@@ -196,6 +196,7 @@ def test_healthy_is_ready_and_not_silent(state, clock):
 class Counters:
     messages_received: int = 1
     messages_sent: int = 2
+    messages_discarded: int = 5
     bytes_received: int = 30
     bytes_sent: int = 40
 
@@ -203,6 +204,7 @@ class Counters:
 def test_counters_go_over_all_connections(state):
     state.count(Counters())
     state.count(Counters())
+    assert state.messages_discarded == 10
     seen = state.snapshot(Counters())
     assert (seen.messages_received, seen.messages_sent, seen.bytes_received, seen.bytes_sent) == (3, 6, 90, 120)
     seen = state.snapshot()

@@ -1,6 +1,7 @@
 """What a client is subscribed to (subscriptions.py), with a client made up."""
 
 import asyncio
+import contextlib
 from datetime import timedelta
 
 import orjson
@@ -279,6 +280,30 @@ def test_who_waits_is_told_of_the_end():
         await registry.aclose(OSError("the end"))
         with pytest.raises(OSError, match="the end"):
             await second
+
+    run_virtual(main())
+
+
+def test_a_send_that_cannot_be_cancelled_does_not_keep_the_end_waiting(caplog):
+    async def main():
+        registry = Subscriptions()
+        client = Client(registry)
+        client.is_ready = True
+        gate = asyncio.get_running_loop().create_future()
+
+        async def stubborn(message):
+            while not gate.done():
+                with contextlib.suppress(asyncio.CancelledError):
+                    await asyncio.shield(gate)
+
+        client._send_replay = stubborn
+        registry.add("a", message="sub")
+        await turns()
+        await registry.aclose(None)
+        assert asyncio.get_running_loop().time() < 1
+        assert "stubborn does not end" in caplog.text
+        gate.set_result(None)
+        await turns()
 
     run_virtual(main())
 

@@ -13,7 +13,7 @@ from fastws.retry import ExponentialBackoff, Failure, FixedDelay, NoRetry
 from fastws.state import Status
 from fastws.supervisor import ConnectionSupervisor
 from virtual_time import run_virtual
-from wires import URI, MemoryConnector, cancelled_inside, refused
+from wires import URI, MemoryConnector, MemoryWire, cancelled_inside, refused
 
 
 def supervisor(connector, retry=None, **options):
@@ -359,5 +359,23 @@ def test_what_is_cancelled_inside_of_a_connector_or_a_strategy_is_no_cancellatio
             await sup.connect()
         assert "retry strategy" in raised.value.__notes__[0]
         sup.mark_stable()
+
+    run_virtual(main())
+
+
+def test_a_connection_that_comes_too_late_and_cannot_be_closed_ends_no_shutdown():
+    class Broken(MemoryWire):
+        async def close(self, code=1000, reason=""):
+            raise OSError("broken")
+
+    class Connector(MemoryConnector):
+        make = Broken
+
+    async def main():
+        connector = Connector(lambda _wire: sup.shutdown())
+        sup = supervisor(connector)
+        with pytest.raises(ClientStopped):
+            await sup.connect()
+        assert connector.wires[0].closed_by_client == "abort"
 
     run_virtual(main())

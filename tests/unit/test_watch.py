@@ -5,6 +5,7 @@ import asyncio
 import pytest
 
 import fastws
+from fastws import _core
 from fastws.errors import (
     DataTimeout,
     KeepaliveTimeout,
@@ -16,6 +17,11 @@ from fastws.events import (
 from rings import take
 from virtual_time import run_virtual
 from wires import QUIET, MemoryConnector, client_of
+
+counts_natively = pytest.mark.skipif(
+    not _core._clock_at(), reason="a release build goes by the real clock; `make test` builds another"
+)
+"""The native module knows since when a stream is not read."""
 
 
 def test_fault_23_silence_is_cut_at_receive_timeout_and_a_timeout_of_none_never():
@@ -63,6 +69,7 @@ def test_data_silence_is_a_cause_of_its_own_and_never_stable():
     run_virtual(main())
 
 
+@counts_natively
 def test_a_stream_that_is_not_read_is_named_once_and_in_the_cause(caplog):
     async def main():
         connector = MemoryConnector()
@@ -82,9 +89,10 @@ def test_a_stream_that_is_not_read_is_named_once_and_in_the_cause(caplog):
             assert any("not read for" in note for note in seen[0].reason.cause.__notes__)
             assert await take(stream, 4) == ["a", "b", "c", "d"]
 
-    run_virtual(main())
+    run_virtual(main(), look_ns=1)
 
 
+@counts_natively
 def test_a_stream_made_late_that_nobody_reads_is_named_too(caplog):
     async def main():
         connector = MemoryConnector()
@@ -96,6 +104,114 @@ def test_a_stream_made_late_that_nobody_reads_is_named_too(caplog):
             await asyncio.sleep(12)
             assert any("was not read for" in record.getMessage() for record in caplog.records)
             stream.close()
+
+    run_virtual(main(), look_ns=1)
+
+
+@counts_natively
+@pytest.mark.parametrize("full_at", [0.0, 1.0, 4.9, 7.0])
+def test_a_stream_is_named_as_soon_as_it_was_not_read_for_five_seconds(full_at, caplog):
+    async def main():
+        connector = MemoryConnector()
+        client = client_of(connector, config=QUIET.replace(queue_messages=4))
+        async with client:
+            stream = client.stream()
+            await asyncio.sleep(full_at)
+            connector.wires[0].deliver(*"abcdefgh")
+            await asyncio.sleep(4.9)
+            assert "not read for" not in caplog.text
+            # Somebody looks every five seconds; from then on to the millisecond.
+            await asyncio.sleep(0.2)
+            assert "not read for 5 s" in caplog.text
+            stream.close()
+
+    run_virtual(main(), look_ns=1)
+
+
+def fill(wire):
+    wire.deliver(*map(str, range(20)))
+
+
+async def overfull(client, connector):
+    """A stream that has five times of what it may have, and whose session has ended."""
+    stream = client.stream()
+    fill(connector.wires[0])
+    await asyncio.sleep(1)
+    client.reconnect()
+    await asyncio.sleep(0.01)
+    assert client._ring.is_overfull
+    return stream
+
+
+def test_no_connection_is_dialled_while_four_times_what_a_stream_may_have_waits_for_it():
+    async def main():
+        connector = MemoryConnector()
+        client = client_of(connector, config=QUIET.replace(queue_messages=4))
+        async with client:
+            stream = await overfull(client, connector)
+            await asyncio.sleep(30)
+            assert connector.attempts == [0]
+            assert await take(stream, 3) == ["0", "1", "2"]
+            await asyncio.sleep(1)
+            assert connector.attempts == [0]
+            assert await take(stream, 17) == [str(number) for number in range(3, 20)]
+            await connector.wire(2)
+            await client.wait_ready()
+
+    run_virtual(main())
+
+
+def test_the_wait_for_room_ends_with_the_client_and_with_the_stream():
+    async def main():
+        connector = MemoryConnector()
+        client = client_of(connector, config=QUIET.replace(queue_messages=4))
+        async with client:
+            stream = await overfull(client, connector)
+            stream.close()
+            await connector.wire(2)
+            await client.wait_ready()
+        before = asyncio.get_running_loop().time()
+        async with client:
+            stream = client.stream()
+            fill(connector.wires[2])
+            await asyncio.sleep(1)
+            client.reconnect()
+            await asyncio.sleep(1)
+        assert asyncio.get_running_loop().time() - before < 3
+        assert len([message async for message in stream]) == 20
+
+    run_virtual(main())
+
+
+@counts_natively
+def test_who_keeps_a_connection_from_being_dialled_is_named(caplog):
+    async def main():
+        connector = MemoryConnector()
+        client = client_of(connector, config=QUIET.replace(queue_messages=4))
+        async with client:
+            stream = await overfull(client, connector)
+            await asyncio.sleep(5)
+            assert caplog.text.count("not read for") == 1
+            stream.close()
+
+    run_virtual(main(), look_ns=1)
+
+
+def test_who_waits_for_a_session_before_reading_on_gets_one_though_the_stream_is_full():
+    async def main():
+        connector = MemoryConnector()
+        client = client_of(connector, config=QUIET.replace(queue_messages=4))
+        async with client:
+            stream = client.stream()
+            connector.wires[0].deliver(*"abcdef")
+            await asyncio.sleep(1)
+            client.reconnect()
+            await asyncio.sleep(0.01)
+            assert client._ring.is_full
+            await client.wait_ready()
+            await client.send("answer")
+            assert connector.wires[1].sent == ["answer"]
+            assert await take(stream, 6) == list("abcdef")
 
     run_virtual(main())
 

@@ -141,6 +141,8 @@ class ExtensionHost:
         Raises:
             ExtensionError: One failed; the run has not begun.
         """
+        if not self._running:  # a run that was ended by force may have left some
+            self._connected, self._ready = _NONE, False
         for extension in self._extensions:
             await self._initialise(extension)
         self._running = True
@@ -204,12 +206,21 @@ class ExtensionHost:
             raise failure
 
     async def notify_disconnect(self, context: ConnectionContext, reason: DisconnectReason | None = None) -> None:
-        """A session is over: ``on_disconnect`` of those that had ``on_connect``."""
+        """A session is over: ``on_disconnect`` of those that had ``on_connect``.
+
+        A cancellation ends the call that is under way; the others are made.
+        """
         self._ready = False
+        cancelled: asyncio.CancelledError | None = None
         for extension in reversed(self._extensions):
             if extension.name in self._connected:
                 self._connected -= {extension.name}
-                await self._quietly(extension, "on_disconnect", context, reason)
+                try:
+                    await self._quietly(extension, "on_disconnect", context, reason)
+                except asyncio.CancelledError as error:
+                    cancelled = error
+        if cancelled is not None:
+            raise cancelled
 
     async def notify_shutdown(self, context: ConnectionContext | None = None) -> None:
         """The run is over: ``on_shutdown`` of all that have not had it since ``start``."""

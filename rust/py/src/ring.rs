@@ -366,6 +366,12 @@ impl Ring {
         self.store.borrow().is_full()
     }
 
+    /// Whether four times as much waits as there is room for: what comes whether or not there is room adds up.
+    #[getter]
+    fn is_overfull(&self) -> bool {
+        self.store.borrow().is_overfull()
+    }
+
     fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
         visit.call(&self.policy)?;
         if let Ok(hub) = self.hub.try_borrow()

@@ -174,6 +174,42 @@ def test_a_shutdown_that_is_cancelled_is_taken_up_where_it_was():
     assert log[2:] == [("b", "shutdown"), ("a", "shutdown")]
 
 
+def test_a_cancellation_ends_one_call_of_on_disconnect_and_the_others_get_theirs():
+    log = []
+
+    class Slow(Logs):
+        async def on_disconnect(self, context, reason):
+            self.note("disconnect")
+            await asyncio.sleep(2)
+
+    async def main():
+        host = ExtensionHost([Logs("a", log), Slow("b", log)])
+        await host.start()
+        for _ in range(2):
+            await host.notify_connect(context())
+            with pytest.raises(TimeoutError):
+                async with asyncio.timeout(1):
+                    await host.notify_disconnect(context(), REASON)
+
+    run_virtual(main())
+    ends = [("b", "disconnect"), ("a", "disconnect", "normal closure")]
+    assert log[2:] == [("a", "connect", 1), ("b", "connect", 1), *ends] * 2
+
+
+def test_a_run_begins_without_a_session():
+    async def main():
+        log = []
+        host = ExtensionHost([Logs("a", log)])
+        await host.start()
+        await host.notify_connect(context(1))
+        await host.notify_shutdown()
+        await host.start()
+        await host.notify_connect(context(2))
+        assert [entry[2] for entry in log if entry[1] == "connect"] == [1, 2]
+
+    run_virtual(main())
+
+
 def test_only_who_saw_a_session_begin_sees_it_end():
     log = []
 

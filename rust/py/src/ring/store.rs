@@ -22,6 +22,9 @@ use crate::settings::Water;
 /// Markers that are kept while there was no stream yet: as many as an event stream keeps events.
 const MOST_MARKERS: usize = 256;
 
+/// How many times what it may have makes a ring overfull: what a session or two brought at their end does not.
+const OVERFULL: u64 = 4;
+
 /// What a ring holds.
 pub(crate) struct Store {
     pub(super) slots: VecDeque<Slot>,
@@ -383,13 +386,28 @@ impl Store {
     /// Whether no more is to be received: the slowest stream that loses nothing has as much as it may have, or what is
     /// kept until there is a stream is as much.
     pub fn is_full(&self) -> bool {
+        self.holds(1)
+    }
+
+    /// Whether it has so much more that no session is to bring another part of it: what a connection had in its own
+    /// queue, and what was read of one that has ended, comes whether or not there is room.
+    pub fn is_overfull(&self) -> bool {
+        self.holds(OVERFULL)
+    }
+
+    /// Whether it has so many times what it may have.
+    #[inline]
+    fn holds(&self, times: u64) -> bool {
+        let most = |water: Water| {
+            ((water.high_messages as u64).saturating_mul(times), (water.high_bytes as u64).saturating_mul(times))
+        };
         if self.live == 0 {
-            let water = self.water;
-            return !self.had_stream
-                && (self.slots.len() >= water.high_messages || self.retained_bytes() >= water.high_bytes as u64);
+            let (messages, bytes) = most(self.water);
+            return !self.had_stream && (self.slots.len() as u64 >= messages || self.retained_bytes() >= bytes);
         }
         self.blocking().any(|(state, water)| {
-            self.end() - state.next >= water.high_messages as u64 || self.bytes - state.bytes >= water.high_bytes as u64
+            let (messages, bytes) = most(water);
+            self.end() - state.next >= messages || self.bytes - state.bytes >= bytes
         })
     }
 
