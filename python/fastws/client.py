@@ -286,8 +286,8 @@ class WebSocketClient(Running, Requesting, Receiving):
         """
         self._parts.check_thread()
         await self._host.register(extension)
-        if self._is_running and self._host.handles_events and self._observing is _nothing:
-            self._observing = self._supervisor.hub.on(None, self._notify_event)
+        if self._is_running:
+            self._let_extensions_observe()
         session = self._session
         if session is not None and self.is_ready and self._host.handles_messages:
             session.intake.start_carrying([])
@@ -319,6 +319,7 @@ class WebSocketClient(Running, Requesting, Receiving):
         """
         if self._is_running:
             raise AlreadyRunning(f"{self.uri}: this client runs already")
+        self._ring._reopen()  # first: it refuses a thread where it is not at home
         self._is_running = True
         self._task = asyncio.current_task()
         self._parts.enter()
@@ -326,12 +327,10 @@ class WebSocketClient(Running, Requesting, Receiving):
         self._parts.deadline.clear()
         self._parts.unsent, self._parts.down = (), None
         self._supervisor.begin()
-        self._ring._reopen()
         try:
             if self._ending is not None:  # async callbacks still hear of the last run's end
                 await self._supervisor.wait(asyncio.shield(self._ending))
-            if self._host.handles_events:
-                self._observing = self._supervisor.hub.on(None, self._notify_event)
+            self._let_extensions_observe()
             await self._supervisor.wait(self._host.start())
             await self._sessions()
         except ClientStopped:
@@ -398,6 +397,7 @@ class WebSocketClient(Running, Requesting, Receiving):
                 self._ending = None
                 self._observing()
                 self._observing = _nothing
+                self._parts.leave()
                 tell((ending,))
 
     def _tell_unsent(self, error: BaseException | None) -> None:
@@ -430,6 +430,7 @@ class WebSocketClient(Running, Requesting, Receiving):
         began = now()
         self._parts.deadline.set(began + seconds)
         self._supervisor.shutdown()
+        self._outbox.stop()
         session = self._session
         if asyncio.current_task() is self._task or (session is not None and session.intake.is_own_task()):
             return  # a callback of ours: run() goes on when it returns
@@ -532,9 +533,16 @@ class WebSocketClient(Running, Requesting, Receiving):
         session = self._session
         return session is not None and session.is_held_up
 
-    async def _notify_event(self, event: Event) -> None:
+    def _let_extensions_observe(self) -> None:
+        if self._host.handles_events and self._observing is _nothing:
+            in_order = asyncio.Lock()
+            self._observing = self._supervisor.hub.on(None, functools.partial(self._notify_event, in_order))
+
+    async def _notify_event(self, in_order: asyncio.Lock, event: Event) -> None:
+        """``on_event`` of the extensions, when it has returned for the events before."""
         try:
-            await self._host.notify_event(event)
+            async with in_order:
+                await self._host.notify_event(event)
         except ExtensionError as error:
             session = self._session
             if session is not None:

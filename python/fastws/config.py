@@ -53,7 +53,8 @@ class ClientConfig:
         close_timeout: That the closing handshake may take. 10.
         handshake_timeout: For all handshakers together. None: their own limits.
         handshake_retry_delay: That a client waits at least after the application's handshake failed. 5.
-        restore_timeout: That a new session waits for subscriptions to be confirmed before it is Ready without. 2.
+        restore_timeout: That a new session waits for subscriptions to be sent and confirmed before it is Ready without.
+            2.
         extension_timeout: That one hook of an extension may take. 5; None for no limit.
         shutdown_timeout: That ``shutdown()`` may take, unless it is told. 10.
         stable_after: That a session must be Ready to count as stable: then attempts are counted anew. 10.
@@ -73,7 +74,8 @@ class ClientConfig:
         on_disconnect_send: What becomes of messages that a session did not send, and of those sent while there is none.
             ``"fail"``: an error says so. ``"keep"``: the next session sends them, but none of which the peer may have
             something. ``"drop"``: they are forgotten. ``"fail"``.
-        keep_limit: Messages kept at most with ``"keep"``. 1024.
+        keep_limit: Messages kept at most with ``"keep"``, beside those that a connection had accepted and can be sent
+            again. Of what expires or fails meanwhile, so many, the last ones, are told of. 1024.
         processor_error_policy: What an extension's error does. ``"ignore"``: the message goes on without it, and the
             error is logged. ``"disconnect"``: the session ends. ``"fatal"``: the client ends. ``"ignore"``.
         nodelay: Set TCP_NODELAY. True.

@@ -42,7 +42,8 @@ class Outage(Marker):
     """There was no session for a while; it comes right before the first message of the new one, even if none follows.
 
     Attributes:
-        from_ns: When the last message before it was received: CLOCK_REALTIME, nanoseconds.
+        from_ns: When the last message before it was received: CLOCK_REALTIME, nanoseconds; 0 if the old session had
+            none.
         detected_ns: When the end of the old session was noticed: CLOCK_REALTIME, nanoseconds.
         to_ns: When the new session became Ready: CLOCK_REALTIME, nanoseconds.
         reason: Why the old session ended.

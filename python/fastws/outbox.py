@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import time
 from collections import deque
 from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any, Literal
@@ -17,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from ._account import Account, Item, Left, Receipt, fail, succeed
 from ._interrupt import tell, users_code
 from ._sendable import check, plain
+from ._turns import Turns
 from .connection import BytesLike, Connection
 from .errors import (
     ConnectionClosed,
@@ -35,7 +37,7 @@ if TYPE_CHECKING:
     from .config import ClientConfig
     from .connector import Wire
 
-__all__ = ["Outbox", "Receipt", "may_be_sent"]
+__all__ = ["Outbox", "Receipt", "loop_time", "may_be_sent"]
 
 _NONE: deque[Any] = deque(maxlen=0)
 """Nothing waits, for the many of whom that is true; nothing is put into it."""
@@ -47,6 +49,14 @@ _GIVEN_UP = "given up while the connector's connection was sending it: it was ma
 """What the cancellation says of a message that such a connection had."""
 
 log = logging.getLogger("fastws.client")
+
+
+def loop_time() -> float:
+    """The time by the event loop's clock; where none runs, by the monotonic one, which is what loops go by."""
+    try:
+        return asyncio.get_running_loop().time()
+    except RuntimeError:
+        return time.monotonic()
 
 
 def may_be_sent(error: TimeoutError) -> bool:
@@ -75,6 +85,7 @@ class Outbox:
         "_followed",
         "_in_hand",
         "_is_pacing",
+        "_is_stopped",
         "_keep_limit",
         "_left",
         "_lost",
@@ -116,7 +127,8 @@ class Outbox:
         self._ahead: tuple[Left, ...] = ()
         self._followed: asyncio.Future[None] | None = None
         self._lost: deque[Unsent] = _NONE
-        self._room: deque[asyncio.Future[None]] = _NONE
+        self._room = Turns()
+        self._is_stopped = False
         self._draining: asyncio.Task[None] | None = None
         self._in_hand: Item | None = None
         self._cut: tuple[Unsent, ...] = ()
@@ -143,6 +155,8 @@ class Outbox:
         receipt: Receipt | None = None,
     ) -> None:
         """Accepts a message or raises at once: see ``WebSocketClient.send_nowait``."""
+        if self._is_stopped:
+            self._check_over()
         if expires is not None and self._has_expired(Item(plain(message), text, expires, receipt)):
             return  # it waited for room until then
         wire = self._wire
@@ -175,23 +189,35 @@ class Outbox:
         receipt: Receipt | None = None,
     ) -> None:
         """Accepts a message when there is room for it: see ``WebSocketClient.send``."""
-        while True:
-            # Before it is accepted: who gives up waiting, by a timeout or a cancellation, has sent nothing.
-            native = self._native
-            if native is not None and native._is_above_write_limit:
-                message = plain(message)  # what is none is refused at once
-                with contextlib.suppress(ConnectionClosed):  # what can be done then is decided below
-                    await native._drain_future()
-            try:
-                self.send_nowait(message, text, urgent=urgent, expires=expires, key=key, receipt=receipt)
-            except SendQueueFull:
-                item = Item(plain(message), text, expires, receipt, key, urgent)
-                if self._native is not None or self._wire is None or self._waiting:
-                    await self._until_room()
-                elif await self._send_itself(self._wire, item):
+        has_waited = False
+        try:
+            while True:
+                # Before it is accepted: who gives up waiting, by a timeout or a cancellation, has sent nothing.
+                native = self._native
+                if native is not None and native._is_above_write_limit:
+                    message = plain(message)  # what is none is refused at once
+                    with contextlib.suppress(ConnectionClosed):  # what can be done then is decided below
+                        await native._drain_future()
+                if self._room.places and not (has_waited or urgent):
+                    message, has_waited = plain(message), True
+                    await self._room.wait(urgent=False)
+                try:
+                    self.send_nowait(message, text, urgent=urgent, expires=expires, key=key, receipt=receipt)
+                except SendQueueFull:
+                    item = Item(plain(message), text, expires, receipt, key, urgent)
+                    if self._native is not None or self._wire is None or self._waiting:
+                        again, has_waited = has_waited, True
+                        await self._until_room(urgent=urgent, again=again)
+                    else:
+                        has_waited = True
+                        self._offer_room()  # such a connection is waited for by any number
+                        if await self._send_itself(self._wire, item):
+                            return
+                else:
                     return
-            else:
-                return
+        finally:
+            if has_waited:
+                self._offer_room()
 
     async def _send_itself(self, wire: Wire, item: Item) -> bool:
         """A connector's own connection has no room; it tells nobody of room, but waits by itself. False: it did not.
@@ -210,7 +236,7 @@ class Outbox:
         except NotConnected:
             pass  # what can be done then is decided by the caller
         except SendQueueFull:
-            await self._until_room()
+            await self._until_room(urgent=item.urgent)
         except MaybeSent as error:
             fail(item.receipt, error)
             raise
@@ -225,32 +251,26 @@ class Outbox:
             pacer.give_back(item.key)
         return False
 
-    async def _until_room(self) -> None:
-        """Waits, first come first served, until something was sent or a session ended."""
-        room: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        if self._room is _NONE:
-            self._room = deque()
-        self._room.append(room)
+    async def _until_room(self, *, urgent: bool, again: bool = False) -> None:
+        """Waits until something was sent or a session ended, and it is the turn of this message."""
         native = self._native
         if native is not None and not self._waiting:
             drained = native._drain_future(again=True)
             drained.add_done_callback(self._offer_room)
-        try:
-            await room
-        finally:
-            if room in self._room:
-                self._room.remove(room)
+        await self._room.wait(urgent=urgent, again=again)
 
     def _offer_room(self, drained: asyncio.Future[None] | None = None) -> None:
         if drained is not None and not drained.cancelled():
             drained.exception()  # a connection that ended is no error here
-        waiters, self._room = self._room, _NONE
-        tell(waiters)
+        self._room.offer()
 
-    def _queue(self, item: Item) -> None:
+    def _check_over(self) -> None:
         error = self._closed()
         if error is not None:
             raise error
+
+    def _queue(self, item: Item) -> None:
+        self._check_over()
         check(item.message, item.text, self._max_bytes)
         if self._wire is None and self._policy != "keep":
             if self._policy == "drop":
@@ -464,7 +484,7 @@ class Outbox:
                 return
 
     def _has_expired(self, item: Item) -> bool:
-        if item.expires is None or item.expires > asyncio.get_running_loop().time():
+        if item.expires is None or item.expires > loop_time():
             return False
         self.expired += 1
         self._lose(item, "failed", "it expired while it waited")
@@ -478,12 +498,16 @@ class Outbox:
             self._offer_room()
 
     def _look_at(self, when: float) -> None:
-        """Something expires then."""
+        """Something expires then. Where no loop runs yet, it is looked at when the next session begins."""
+        try:
+            loop = asyncio.get_running_loop()
+        except RuntimeError:
+            return
         if self._timer is not None:
             if self._timer.when() <= when:
                 return
             self._timer.cancel()
-        self._timer = asyncio.get_running_loop().call_at(when, self._on_timer)
+        self._timer = loop.call_at(when, self._on_timer)
 
     def _on_timer(self) -> None:
         self._timer = None
@@ -536,6 +560,13 @@ class Outbox:
         self._pacer = pacer
         self._native = wire if isinstance(wire, Connection) else None
         self._drain()
+        if self._timer is None:
+            self._on_timer()
+        self._offer_room()
+
+    def stop(self) -> None:
+        """The client shuts down: from now on nothing is accepted."""
+        self._is_stopped = True
 
     def end(self) -> tuple[tuple[Unsent, ...], tuple[Unsent, ...]]:
         """The session is over: what of it was not sent, and what was given up meanwhile."""
@@ -626,6 +657,7 @@ class Outbox:
 
     def close(self) -> tuple[Unsent, ...]:
         """The client is over: what waits is not sent. Returns what nobody has told of yet."""
+        self._is_stopped = False  # there is nothing to accept it, until the client runs again
         early = [each for left in self._ahead for each in self.settle(left)]
         lost, failed = self.end()
         waited = self._give_up("the client has ended")

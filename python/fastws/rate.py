@@ -139,9 +139,9 @@ class Priority(IntEnum):
     """Who goes first where several wait for tokens; among those of a kind, who came first."""
 
     HANDSHAKE = 0
-    """What a handshaker sends: nothing else is of use before it is done."""
+    """What makes a connection ready: its handshake, and subscriptions that are made again before it is."""
     REPLAY = 1
-    """Subscriptions that are made again after a reconnect."""
+    """Subscriptions that are made, or made again, on a connection that is ready."""
     URGENT = 2
     """Messages of the user's that jump the queue, such as cancelling an order."""
     DATA = 3

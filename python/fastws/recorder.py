@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import contextlib
+import errno
 import gzip
 import logging
 import os
@@ -37,7 +38,8 @@ class Recorder:
     event loop only notes the message. A recorder serves one client and is called in its thread.
 
     The file grows as ``PATH.part`` and gets its name when the recorder is closed, replacing what was there. What a
-    program that crashed had flushed is whole in its ``.part``, which can be replayed too.
+    program that crashed had flushed is whole in its ``.part``, which can be replayed too: the next recorder of this
+    path keeps it as ``PATH.part.1``, or with the next number that is free, up to 99.
 
     If the disk is full, or takes less than arrives, recording stops and the session goes on: ``error`` says why, the
     log too, once, and ``close()`` raises it. What was written until then stays in ``PATH.part``.
@@ -103,6 +105,7 @@ class Recorder:
         self._pending: deque[tuple[str, int, str | bytes] | threading.Event] = deque()
         self._wake = threading.Event()
         try:
+            self._keep_last()
             self._file = self._part.open("wb", buffering=0)
         except OSError as error:
             raise RecordingError(f"{self._part} cannot be written: {error.strerror}", path=self.path) from error
@@ -249,6 +252,19 @@ class Recorder:
             rest = rest[self._file.write(rest) :]
         self._good += len(member)
 
+    def _keep_last(self) -> None:
+        """A recording that was not closed is not written over."""
+        if not (self._part.is_file() and self._part.stat().st_size):
+            return
+        for number in range(1, _MOST_KEPT + 1):
+            kept = self._part.with_name(f"{self._part.name}.{number}")
+            if not kept.exists():
+                self._part.rename(kept)
+                _LOGGER.warning("%s was not closed, and is %s from now on", self._part, kept)
+                return
+        text = f"it and {_MOST_KEPT} others are recordings that were not closed; move them elsewhere"
+        raise FileExistsError(errno.EEXIST, text)
+
     # What both do.
 
     def _stop(self, why: str, cause: BaseException | None = None) -> None:
@@ -281,6 +297,9 @@ _NAMES: Final = {"in": "recv", "out": "send", "open": "open"}
 
 _LINE: Final = 64
 """What a message costs in memory beside its payload, about."""
+
+_MOST_KEPT: Final = 99
+"""Recordings of one path that were not closed."""
 
 _WAKE: Final = 256 * 1024
 """Bytes that are worth waking the thread for."""

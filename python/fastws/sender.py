@@ -14,7 +14,7 @@ from ._account import fail
 from ._sendable import plain
 from .connection import BytesLike, check_many
 from .errors import NotSent
-from .outbox import Receipt, may_be_sent
+from .outbox import Receipt, loop_time, may_be_sent
 
 if TYPE_CHECKING:
     from ._options import Seconds
@@ -265,4 +265,4 @@ class Sender(Sending):
 
 def _moment(expires: Seconds) -> float | None:
     """When something expires that does so in so many seconds, on the loop's clock."""
-    return None if expires is None else asyncio.get_running_loop().time() + _core.seconds("expires", expires)
+    return None if expires is None else loop_time() + _core.seconds("expires", expires)

@@ -239,7 +239,7 @@ class Session:
         return unclaimed
 
     async def announce_to_extensions(self) -> None:
-        """``on_connect`` of the extensions."""
+        """``on_connect`` of the extensions: before it is ready, unless it has taken the place of another."""
         assert self.intake.context is not None, "it was prepared"
         await self._parts.host.notify_connect(self.intake.context)
 

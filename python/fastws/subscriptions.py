@@ -18,7 +18,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 import orjson
 
 from . import _checks
-from ._interrupt import cut, tell
+from ._interrupt import Interrupt, Interrupted, cut, ended, tell, users_code
+from ._predicates import is_same
 from .errors import ClientError, ConfigError
 from .handshakes import HandshakeMessage
 from .handshakes.base import masked
@@ -185,7 +186,7 @@ class Subscriptions:
             unsubscribe: What ends it, sent by the ``remove`` of the last reference.
             ack: Tells whether a message confirms it: gets the message decoded from JSON, or as it came if it is none.
                 None: it is confirmed as soon as it is sent.
-            nack: Tells whether a message refuses it.
+            nack: Tells whether a message refuses it; needs ``ack``.
             ack_timeout: Seconds (or a ``timedelta``) until an unconfirmed one counts as failed.
             match: Tells whether a message belongs to it, for ``data_timeout``.
             data_timeout: Seconds (or a ``timedelta``) without such a message after which it is stale: it is then sent
@@ -203,6 +204,8 @@ class Subscriptions:
             raise ConfigError(
                 "match= and data_timeout= go together: which messages count, and how long without", field="match"
             )
+        if nack is not None and ack is None:
+            raise ConfigError("nack= needs ack=: what is confirmed when it is sent is not refused", field="nack")
         ack_timeout = _checks.duration("ack_timeout", ack_timeout)
         data_timeout = _checks.optional_duration("data_timeout", data_timeout, "no limit")
         for name, predicate in (("ack", ack), ("nack", nack), ("match", match)):
@@ -301,21 +304,38 @@ class Subscriptions:
     async def restore(self, channel: HandshakeChannel, timeout: float) -> Restored:  # noqa: ASYNC109 - the setting
         """Subscribes to everything on a new connection, before anybody sees its messages. Returns how that stands.
 
-        Nothing changes for the present session, if there is one: ``begin`` makes it the standing of all. Waits
-        ``timeout`` seconds at most for what is to be confirmed; later confirmations are seen as they come.
+        Nothing changes for the present session, if there is one: ``begin`` makes it the standing of all. It takes
+        ``timeout`` seconds at most: what is not sent by then ``session_began`` sends, and later confirmations are seen
+        as they come. What the venue says meanwhile is read, so that no queue fills.
         """
         restored: Restored = {item: _Standing() for item in self._items.values()}
-        for item, standing in restored.items():
-            await channel.send(item.message)  # which waits for a token first
-            _sent(item, standing)
+        failed = Interrupt()
+        hearing = asyncio.get_running_loop().create_task(self._hear(channel, restored), name="fastws subscriptions")
+        hearing.add_done_callback(functools.partial(_interrupt_if_failed, failed))
+        limit = asyncio.timeout(timeout)
         try:
-            async with asyncio.timeout(timeout):
-                while pending := _pending(restored):
-                    await channel.expect(functools.partial(self._concerns, pending))
+            async with limit:
+                await failed.wait(_send_all(channel, restored))
+                if any(_unsettled(restored)):
+                    await asyncio.wait([hearing])
         except TimeoutError:
-            keys = ", ".join(item.key for item in _pending(restored))
-            log.info("not confirmed within %g s: %s", timeout, keys)
+            if not limit.expired():
+                raise
+            log.info("not confirmed within %g s: %s", timeout, ", ".join(item.key for item in _unsettled(restored)))
+        except Interrupted:
+            pass  # its error is raised below
+        finally:
+            hearing.cancel()
+            await ended([hearing])
+        if not hearing.cancelled():
+            hearing.result()
         return restored
+
+    async def _hear(self, channel: HandshakeChannel, restored: Restored) -> None:
+        """Notes what the venue confirms and refuses, until that is everything."""
+        with users_code:  # the wire may be a connector's own
+            while any(_unsettled(restored)):
+                await channel.expect(lambda message: self._looks_at(message, _pending(restored)))
 
     def begin(self, restored: Restored) -> None:
         """The connection that this was restored on is the client's from now on."""
@@ -405,20 +425,19 @@ class Subscriptions:
         tell(waiters or (), error)
 
     def _looks_at(self, message: Any, pending: Restored) -> bool:
-        """Whether ``message`` confirms or refuses one of these; then it is noted."""
+        """Whether ``message`` confirms or refuses some of these; then it is noted.
+
+        A predicate that several share tells nothing of which it is: then it is the oldest.
+        """
+        held: list[Predicate] = []
         for item, standing in pending.items():
-            if _says(item, item.ack, message):
+            if _says_first(item, item.ack, message, held):
                 standing.state, standing.error = SubscriptionState.CONFIRMED, None
                 standing.last_data = asyncio.get_running_loop().time()
-                return True
-            if _says(item, item.nack, message):
+            elif _says_first(item, item.nack, message, held):
                 text = message if isinstance(message, str) else orjson.dumps(message, default=str).decode()
                 _failed(item, standing, f"refused: {masked(text)}")
-                return True
-        return False
-
-    def _concerns(self, pending: Restored, message: Any) -> bool:
-        return self._looks_at(message, pending)
+        return bool(held)
 
     def _watched(self) -> tuple[Restored, list[Subscription]]:
         """What is still to be confirmed, and what is not to fall silent: nothing comes of what was refused."""
@@ -507,6 +526,23 @@ class Subscriptions:
         self._schedule()
 
 
+async def _send_all(channel: HandshakeChannel, restored: Restored) -> None:
+    """Subscribes to these, one behind the other; what it is cancelled at is not begun."""
+    for item, standing in restored.items():
+        standing.is_begun = True
+        try:
+            await channel.send(item.message)  # which waits for a token first
+        except BaseException:
+            standing.is_begun = standing.state is not SubscriptionState.PENDING
+            raise
+        _sent(item, standing)
+
+
+def _interrupt_if_failed(interrupt: Interrupt, task: asyncio.Task[None]) -> None:
+    if not task.cancelled() and task.exception() is not None:
+        interrupt.request()
+
+
 def _sent(item: Subscription, standing: _Standing) -> None:
     """It was sent just now."""
     standing.sent_at = standing.last_data = asyncio.get_running_loop().time()
@@ -529,12 +565,17 @@ def _failed(item: Subscription, standing: _Standing, why: str) -> None:
 
 
 def _pending(standings: Restored) -> Restored:
-    """Those that the venue has still to confirm."""
+    """Those that were sent, or are about to be, and that the venue has still to confirm."""
     return {
         item: standing
         for item, standing in standings.items()
-        if item.ack is not None and standing.state is SubscriptionState.PENDING
+        if item.ack is not None and standing.is_begun and standing.state is SubscriptionState.PENDING
     }
+
+
+def _unsettled(standings: Restored) -> list[Subscription]:
+    """Those that are still to be sent, or to be confirmed."""
+    return [item for item, standing in standings.items() if standing.state is SubscriptionState.PENDING]
 
 
 def _payload(value: Payload, name: str) -> Message:
@@ -546,6 +587,14 @@ def _payload(value: Payload, name: str) -> Message:
         case Mapping() | list() | tuple():
             return orjson.dumps(value).decode()
     raise TypeError(f"{name} is str, bytes, or a dict or list (sent as JSON), not {type(value).__name__}")
+
+
+def _says_first(item: Subscription, predicate: Predicate | None, message: Any, held: list[Predicate]) -> bool:
+    """Whether a predicate holds that is none of those which ``held`` for this message already; then it is one."""
+    if predicate is None or any(is_same(predicate, other) for other in held) or not _says(item, predicate, message):
+        return False
+    held.append(predicate)
+    return True
 
 
 def _says(item: Subscription, predicate: Predicate | None, message: Any) -> bool:

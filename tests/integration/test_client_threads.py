@@ -1,6 +1,7 @@
 """A client belongs to the thread that runs it (_parts.py, sender.py)."""
 
 import asyncio
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -72,3 +73,65 @@ def test_a_thread_cannot_send_before_the_client_runs_or_when_its_loop_is_closed(
     run(main())
     with pytest.raises(RuntimeError, match="is closed"):
         client.send_threadsafe("late")
+
+
+def test_a_client_that_ran_in_one_thread_runs_in_another(fastws_server):
+    client = fastws.WebSocketClient(fastws_server.url("/echo"))
+    seen = []
+
+    async def main(name):
+        async with client:
+            stream = client.stream()
+            await client.send(name)
+            seen.append(await anext(stream))
+
+    with ThreadPoolExecutor(1) as one, ThreadPoolExecutor(1) as other:
+        for threads, name in ((one, "a"), (other, "b"), (one, "c")):
+            threads.submit(asyncio.run, main(name)).result(20)
+    assert seen == ["a", "b", "c"]
+
+
+def test_a_client_that_a_reader_keeps_in_its_thread_is_refused_elsewhere_and_runs_there_again(fastws_server, run):
+    client = fastws.WebSocketClient(fastws_server.url("/echo"))
+
+    async def main():
+        stream = client.stream()
+        reading = asyncio.create_task(anext(stream))
+        await asyncio.sleep(0)
+        with ThreadPoolExecutor(1) as other:
+            for _ in range(2):
+                running = other.submit(asyncio.run, client.run())
+                with pytest.raises(RuntimeError, match="belongs to the event loop of the thread"):
+                    await asyncio.wrap_future(running)
+        assert not client.is_running
+        async with client:
+            await client.send("x")
+            assert await reading == "x"
+
+    run(main())
+
+
+async def test_who_waits_for_room_keeps_no_client_in_its_thread(fastws_server):
+    class Looks(fastws.Extension):
+        name = "looks"
+        handles_messages = True
+
+        def on_message(self, message, context):
+            return message
+
+    config = fastws.ClientConfig(queue_messages=4, close_timeout=0.1, shutdown_timeout=0.1)
+    client = fastws.WebSocketClient(fastws_server.url("/echo"), config=config, extensions=[Looks()])
+    async with client:
+        stream = client.stream()
+        for number in range(20):
+            await client.send(str(number))
+        while client._ring._room() is None:
+            await asyncio.sleep(0)
+    assert client._parts.thread == 0
+
+    async def again():
+        async with client:
+            pass
+
+    await asyncio.to_thread(asyncio.run, again())
+    stream.close()

@@ -284,6 +284,18 @@ def test_receipts_say_what_became_of_messages():
                 assert error is None or isinstance(error, NotSent | MaybeSent)
 
 
+def test_a_receipt_that_nobody_waits_for_any_more_is_in_nobodys_way(plain, caplog):
+    client = client_of(plain.url("/echo"), config=CONFIG, rate_limit=fastws.RateLimit(1, 0.05, burst=1))
+    with client:
+        stream = client.stream()
+        client.send("a")
+        receipt = client.send("b", receipt=True)
+        assert receipt.cancel()
+        client.send("c", receipt=True).result(PATIENCE)
+        assert [stream.recv(timeout=PATIENCE) for _ in range(3)] == ["a", "b", "c"]
+    assert not [record for record in caplog.records if record.name == "asyncio"]
+
+
 def test_subscriptions_are_confirmed_and_come_again(plain):
     plain.script("/first", [Echo(1), Expect(1), SendClose(1012)])
     client = client_of(in_turn(plain.url("/first"), plain.url("/echo")))

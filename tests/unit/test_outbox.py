@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import pytest
 
 from fastws.errors import ClientStopped, MaybeSent, NotConnected, NotSent, SendQueueFull
-from fastws.outbox import Outbox
+from fastws.outbox import Outbox, loop_time
 from fastws.rate import Pacer, RateLimit, RateLimits
 from virtual_time import run_virtual
 from wires import MemoryWire
@@ -178,6 +178,115 @@ def test_who_waits_for_room_is_told_of_the_end():
             await waiting
 
     run_virtual(main())
+
+
+def test_who_waits_for_room_gets_it_in_turn_and_few_are_woken():
+    async def main():
+        box, wire = outbox(capacity=1), MemoryWire()
+        box.begin(wire, Pacer(RateLimit(1, 1.0, burst=1)))
+        tries = 0
+
+        def counted(message, *args, **keywords):
+            nonlocal tries
+            tries += 1
+            return Outbox.send_nowait(box, message, *args, **keywords)
+
+        class Counted(Outbox):
+            __slots__ = ()
+            send_nowait = staticmethod(counted)
+
+        box.__class__ = Counted
+        sending = [asyncio.create_task(box.send(str(number))) for number in range(40)]
+        for number in range(3):
+            await asyncio.sleep(1.0)
+            sending.append(asyncio.create_task(box.send(f"late {number}")))
+        await asyncio.gather(*sending)
+        await asyncio.sleep(2)
+        assert wire.sent == [*map(str, range(40)), "late 0", "late 1", "late 2"]
+        assert tries <= 3 * 43
+
+    run_virtual(main())
+
+
+def test_a_newcomer_does_not_overtake_who_waits_for_room_and_what_is_urgent_does():
+    async def main():
+        box = outbox("keep", capacity=1)
+        box.send_nowait("0")
+        sending = [asyncio.create_task(box.send("1")), asyncio.create_task(box.send("2"))]
+        await asyncio.sleep(1)
+        sending.append(asyncio.create_task(box.send("urgent 1", urgent=True)))
+        sending.append(asyncio.create_task(box.send("urgent 2", urgent=True)))
+        await asyncio.sleep(1)
+        newcomer = asyncio.create_task(box.send("3"))
+        wire = MemoryWire()
+        box.begin(wire)  # and the newcomer runs before those who wait are woken
+        await asyncio.gather(*sending, newcomer)
+        await asyncio.sleep(0.1)
+        assert wire.sent == ["0", "urgent 1", "urgent 2", "1", "2", "3"]
+
+    run_virtual(main())
+
+
+def test_who_gives_up_waiting_for_room_leaves_it_to_the_next():
+    async def main():
+        box = outbox("keep", capacity=1)
+        receipt = asyncio.get_running_loop().create_future()
+        box.send_nowait("0", receipt=receipt)
+        sending = [asyncio.create_task(box.send(str(number))) for number in range(1, 4)]
+        await asyncio.sleep(1)
+        box.withdraw(receipt)
+        sending[0].cancel()  # its turn has come, and it does not take it
+        await asyncio.sleep(1)
+        assert sending[1].done()
+        assert not sending[2].done()
+        assert box.waits == 1
+        box.close()
+        await asyncio.wait(sending)
+
+    run_virtual(main())
+
+
+def test_nothing_is_accepted_once_the_client_shuts_down():
+    async def main():
+        config = SimpleNamespace(send_queue_capacity=4, keep_limit=4, on_disconnect_send="fail")
+        cause = []
+        box, wire = Outbox(config, lambda: cause[0] if cause else None), MemoryWire()
+        box.begin(wire)
+        box.send_nowait("a")
+        cause.append(ClientStopped("shutting down"))
+        box.stop()
+        for sending in (box.send("b"), box.send("c", urgent=True)):
+            with pytest.raises(ClientStopped):
+                await sending
+        assert wire.sent == ["a"]
+        box.close()
+        cause.clear()
+        box.begin(wire)
+        box.send_nowait("d")
+        assert wire.sent == ["a", "d"]
+
+    run_virtual(main())
+
+
+def test_a_message_may_expire_that_was_kept_where_no_loop_runs():
+    box = outbox("keep")
+    box.send_nowait("stale", expires=loop_time() - 1)
+    box.send_nowait("soon", expires=loop_time() + 0.001)
+    box.send_nowait("fresh", expires=loop_time() + 60)
+    assert (box.expired, box.waits) == (1, 2)
+
+    async def main():
+        while loop_time() < box._waiting[0].expires:
+            await asyncio.sleep(0.001)
+        wire = MemoryWire()
+        box.begin(wire)
+        while not wire.sent:
+            await asyncio.sleep(0)
+        assert wire.sent == ["fresh"]
+        box.close()
+
+    asyncio.run(main())
+    assert box.expired == 2
 
 
 def test_a_cancelled_send_that_waited_was_not_accepted():

@@ -38,6 +38,23 @@ def test_messages_are_written_in_the_format_that_is_replayed(tmp_path):
     assert [event.payload for event in read_feed(path)][2:4] == ['text "é" \n', b"\x00\xff"]
 
 
+def test_a_recording_that_was_not_closed_is_kept(tmp_path, caplog):
+    path = tmp_path / "x.gz"
+    parts = [tmp_path / name for name in ("x.gz.part", "x.gz.part.1", "x.gz.part.2")]
+    for text in ("first", "second"):
+        parts[0].write_bytes(gzip.compress(orjson.dumps({"text": text})))
+        with Recorder(path) as recorder:
+            recorder("in", NOW, "third")
+    assert [lines(part)[0]["text"] for part in (path, *parts[1:])] == ["third", "first", "second"]
+    assert "x.gz.part was not closed" in caplog.text
+    for number in range(3, 100):
+        (tmp_path / f"x.gz.part.{number}").touch()
+    parts[0].write_bytes(b"the last straw")
+    with pytest.raises(RecordingError, match=r"x\.gz\.part cannot be written: it and 99 others .* not closed"):
+        Recorder(path)
+    assert parts[0].read_bytes() == b"the last straw"
+
+
 def test_the_file_has_its_name_only_when_it_is_whole(tmp_path):
     path = tmp_path / "session.jsonl.gz"
     path.write_bytes(b"the one before")

@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 import fastws
-from fastws.errors import ConnectionLost, NotConnected, NotSent, RequestTimeout
+from fastws.errors import ClientStopped, ConnectionLost, NotConnected, NotSent, RequestTimeout
 from virtual_time import run_virtual
 from wires import QUIET, MemoryConnector, client_of, refused
 
@@ -49,6 +49,29 @@ def test_a_sender_survives_reconnects():
             await client.wait_ready()
             await sender.send_json({"b": 1})
             assert [wire.sent for wire in connector.wires] == [["a"], ['{"b":1}']]
+
+    run_virtual(main())
+
+
+@pytest.mark.parametrize("policy", ["fail", "keep", "drop"])
+def test_from_the_shutdown_on_nothing_is_accepted(policy):
+    async def main():
+        connector = MemoryConnector()
+        client = client_of(connector, config=QUIET.replace(on_disconnect_send=policy))
+        async with client:
+            await client.send("a")
+            ending = asyncio.create_task(client.shutdown())
+            await asyncio.sleep(0)
+            assert connector.wires[0].is_open
+            with pytest.raises(ClientStopped, match="shutting down"):
+                client.send_nowait("b")
+            with pytest.raises(ClientStopped, match="shutting down"):
+                await client.sender().send("c")
+            await ending
+            assert connector.wires[0].sent == ["a"]
+        async with client:
+            await client.send("d")
+            assert connector.wires[1].sent == ["d"]
 
     run_virtual(main())
 

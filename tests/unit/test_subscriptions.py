@@ -194,6 +194,138 @@ def test_restoring_does_not_wait_for_ever_and_says_what_is_missing():
     run_virtual(main())
 
 
+def test_what_comes_is_read_while_subscriptions_wait_for_the_rate_limit_and_the_rest_is_sent_in_the_session():
+    async def main():
+        registry = Subscriptions()
+        client = Client(registry)
+        wire = MemoryWire()
+
+        def answer(wire, message):
+            wire.deliver(as_json({"confirmed": message}), f"data of {message}")
+
+        wire.on_send = answer
+        for number in range(20):
+            registry.add(str(number), message=str(number), ack=confirms(str(number)))
+        pacer = Pacer(fastws.RateLimit(5, 1))
+        channel = HandshakeChannel(wire, pace=pacer.acquire)
+        restoring = asyncio.create_task(registry.restore(channel, 2.0))
+        await asyncio.sleep(1.1)
+        assert [message.data for message in channel.unclaimed] == [f"data of {number}" for number in range(10)]
+        registry.begin(await restoring)
+        assert asyncio.get_running_loop().time() == 2
+        sent = len(wire.sent)
+        assert 10 <= sent < 20
+        assert registry.unrestored() == tuple(map(str, range(sent, 20)))
+        client.is_ready = True
+        registry.session_began()
+        await turns()
+        assert client.sent == [str(number) for number in range(sent, 20)]
+        for number in range(sent, 20):
+            client.messages.put_nowait(as_json({"confirmed": str(number)}))
+        await registry.confirmed("19")
+        assert registry.unrestored() == ()
+        await registry.aclose(None)
+
+    run_virtual(main())
+
+
+def test_a_connection_whose_send_never_returns_is_not_waited_for():
+    async def main():
+        registry = Subscriptions()
+        Client(registry)
+        wire = MemoryWire()
+        wire.send = lambda message: asyncio.get_running_loop().create_future()
+        registry.add("a", message="sub a")
+        registry.add("b", message="sub b", ack=confirms("b"))
+        wire.deliver(as_json({"confirmed": "b"}))
+        channel = HandshakeChannel(wire)
+        registry.begin(await registry.restore(channel, 2.0))
+        assert asyncio.get_running_loop().time() == 2
+        assert registry.unrestored() == ("a", "b")
+        assert len(channel.unclaimed) == 1, "what came before it was sent confirms nothing"
+        await registry.aclose(None)
+
+    run_virtual(main())
+
+
+def test_a_connection_that_ends_while_subscriptions_wait_for_the_rate_limit_says_so_at_once():
+    async def main():
+        registry = Subscriptions()
+        Client(registry)
+        wire = MemoryWire()
+        for key in "ab":
+            registry.add(key, message=key)
+        pacer = Pacer(fastws.RateLimit(1, 30.0))
+        restoring = asyncio.create_task(registry.restore(HandshakeChannel(wire, pace=pacer.acquire), 60.0))
+        await asyncio.sleep(1)
+        wire.reset()
+        with pytest.raises(fastws.HandshakeError, match="reset by peer"):
+            await restoring
+        assert asyncio.get_running_loop().time() == 1
+
+    run_virtual(main())
+
+
+def test_one_message_confirms_all_that_it_names():
+    async def main():
+        registry = Subscriptions()
+        client = Client(registry)
+        client.is_ready = True
+        for key in "abcd":
+            registry.add(
+                key,
+                message=subscribe(key),
+                ack=lambda message, key=key: key in message["confirmed"],
+                nack=lambda message, key=key: key in message["refused"],
+            )
+        await turns()
+        client.messages.put_nowait(as_json({"confirmed": ["a", "c"], "refused": ["b", "d"]}))
+        await registry.confirmed("c")
+        assert registry.states() == {"a": "confirmed", "b": "failed", "c": "confirmed", "d": "failed"}
+        await registry.aclose(None)
+
+    run_virtual(main())
+
+
+class Answers:
+    """Predicates that do not tell channels apart."""
+
+    def say_yes(self, message):
+        return message["result"] is None
+
+    def say_no(self, message):
+        return message["result"] == "error"
+
+
+@pytest.mark.parametrize("kind", ["functions", "methods"])
+def test_a_message_that_does_not_say_which_is_for_the_oldest(kind):
+    def says(message, result):
+        return message["result"] == result
+
+    def add(registry, key, answers):
+        if kind == "methods":
+            ack, nack = answers.say_yes, answers.say_no
+        else:
+            ack, nack = lambda message: message["result"] is None, lambda message, error="error": says(message, error)
+        registry.add(key, message=key, ack=ack, nack=nack)
+
+    async def main():
+        registry = Subscriptions()
+        client = Client(registry)
+        client.is_ready = True
+        answers = Answers()
+        for key in "abc":
+            add(registry, key, answers)
+        await turns()
+        for result in (None, "error", None):
+            client.messages.put_nowait(as_json({"result": result}))
+            await turns()
+        assert registry.states() == {"a": "confirmed", "b": "failed", "c": "confirmed"}
+        await registry.aclose(None)
+
+    run_virtual(main())
+
+
 def test_a_silent_channel_is_subscribed_again_once_and_then_the_client_reconnects():
     async def main():
         registry = Subscriptions()
@@ -240,6 +372,7 @@ def test_data_makes_a_stale_channel_fresh_again():
         ({"message": "x", "match": bool, "data_timeout": timedelta(0)}, "data_timeout"),
         ({"message": "x", "data_timeout": 5}, "match"),
         ({"message": "x", "match": bool}, "match"),
+        ({"message": "x", "nack": bool}, "nack"),
     ],
 )
 def test_wrong_arguments_are_named(options, field):
@@ -381,7 +514,7 @@ def test_the_wait_for_a_token_of_the_rate_limit_is_no_time_of_an_acknowledgement
         for key in ("a", "b"):
             registry.add(key, message=key, ack=None if key == "a" else confirms(key), ack_timeout=10)
         pacer = Pacer(fastws.RateLimit(1, 30.0))
-        registry.begin(await registry.restore(HandshakeChannel(wire, pace=pacer.acquire), 2.0))
+        registry.begin(await registry.restore(HandshakeChannel(wire, pace=pacer.acquire), 31.0))
         client.is_ready = True
         registry.session_began()
         assert registry["a"].sent_at == 0

@@ -2,6 +2,7 @@
 
 import inspect
 import typing
+from datetime import timedelta
 
 import pytest
 
@@ -218,6 +219,8 @@ def test_messages_are_kept_before_it_runs_where_that_is_asked_for():
     client = fastws.sync.WebSocketClient("ws://localhost:1/", config=config)
     client.send("x")
     client.send_nowait("y")
+    client.send("z", expires=5)
+    client.send_nowait("z", expires=timedelta(seconds=5))
     with pytest.raises(NotConnected, match="receipt"):
         client.send("z", receipt=True)
 

@@ -193,7 +193,7 @@ class FaultPhase:
         self._ask_at = None
 
     def _outage(self, marker: Outage) -> None:
-        seconds = (marker.to_ns - marker.from_ns) / 1e9
+        seconds = (marker.to_ns - (marker.from_ns or marker.detected_ns)) / 1e9
         old, new = marker.old_generation, marker.new_generation
         if self._ledger.outage(old, new, self._now(), seconds, marker.attempts) is None:
             self._tell(f"an outage is marked that nobody had: {old} to {new}")

@@ -57,7 +57,12 @@ class Extension:
         """It is registered; once. If it raises, the extension is not registered, or the client does not start."""
 
     def on_connect(self, context: ConnectionContext, /) -> Awaitable[None] | None:
-        """A session is ready: the upgrade and the handshake are done. Called at once if it is registered in one."""
+        """A session is about to be ready: the upgrade and the handshake are done, messages and ``Ready`` follow.
+
+        What is sent here by the client finds no connection yet: a handshaker sends what is to be said first, and
+        ``on_event`` hears of ``Ready``. It comes behind that if it is registered in a session, or when a connection
+        that has reached its age is replaced.
+        """
 
     def on_disconnect(self, context: ConnectionContext, reason: DisconnectReason | None, /) -> Awaitable[None] | None:
         """A session that ``on_connect`` was called for is over."""

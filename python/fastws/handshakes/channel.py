@@ -196,13 +196,6 @@ class HandshakeChannel:
                 return
         raise ValueError("this message is claimed already, or of another channel")
 
-    def paced(self, seconds: float) -> None:
-        """Gives all running time limits ``seconds`` more: they were, or will be, spent waiting for a rate limit."""
-        for limit in self._limits:
-            when = limit.when()
-            if when is not None and not limit.expired():
-                limit.reschedule(when + seconds)
-
     @contextlib.contextmanager
     def paused(self) -> Iterator[None]:
         """A block in which the running time limits stand still."""

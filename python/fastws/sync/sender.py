@@ -242,10 +242,13 @@ def _late(held: str, is_withdrawn: bool) -> TimeoutError:
 
 def _pass_on(sent: LoopReceipt, given: Receipt) -> None:
     """What became of a message is told in other threads too."""
-    error = None if sent.cancelled() else sent.exception()
     if sent.cancelled():
         given.cancel()
-    elif error is not None:
+        return
+    error = sent.exception()
+    if not given.set_running_or_notify_cancel():
+        return  # who has it does not want to know
+    if error is not None:
         given.set_exception(error)
     else:
         given.set_result(None)

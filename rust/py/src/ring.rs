@@ -275,11 +275,15 @@ impl Ring {
     fn _end(slf: &Bound<'_, Self>, error: Option<Py<PyAny>>) -> PyResult<()> {
         let (py, this) = (slf.py(), slf.get());
         this.check(py)?;
-        let old = this.store.borrow_mut().ended.replace(Ended { error });
+        let (old, rooms) = {
+            let mut store = this.store.borrow_mut();
+            (store.ended.replace(Ended { error }), std::mem::take(&mut store.rooms))
+        };
         if let Some(Ended { error: Some(error) }) = old {
             error.drop_ref(py);
         }
-        Self::wake(slf)
+        // Nothing is pushed any more, and who waits to is of a loop that the ring is to leave.
+        Self::tell_of_room(py, rooms).and(Self::wake(slf))
     }
 
     /// Streams wait for messages again.

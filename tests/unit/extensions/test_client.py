@@ -38,6 +38,33 @@ def test_an_extension_may_come_while_it_runs_and_sees_the_next_message():
     run_virtual(main())
 
 
+def test_a_slow_hook_is_not_overtaken_by_that_of_a_later_event():
+    class Slow(fastws.Extension):
+        name = "slow"
+
+        def __init__(self):
+            self.seen = []
+
+        async def on_event(self, event, context):
+            if isinstance(event, fastws.events.Disconnected):
+                await asyncio.sleep(1)
+            self.seen.append(type(event).__name__)
+
+    async def main():
+        slow, connector = Slow(), MemoryConnector()
+        client = client_of(connector, extensions=[slow])
+        async with client:
+            connector.wires[0].reset()
+            await connector.wire(2)
+            await client.wait_ready()
+        assert slow.seen == [
+            *("Connecting", "Connected", "Ready", "Disconnected", "ReconnectScheduled"),
+            *("Connecting", "Connected", "Ready", "Disconnected", "Shutdown"),
+        ]
+
+    run_virtual(main())
+
+
 def test_an_extension_may_ask_for_the_end_at_a_message():
     class Last(fastws.Extension):
         name = "last"

@@ -165,6 +165,12 @@ impl Ring {
             outcome = outcome.and(Conn::resume_if_paused(conn.bind(py)));
             conn.drop_ref(py);
         }
+        outcome.and(Self::tell_of_room(py, rooms))
+    }
+
+    /// Who waits to push goes on.
+    pub(super) fn tell_of_room(py: Python<'_>, rooms: Vec<Py<PyAny>>) -> PyResult<()> {
+        let mut outcome = Ok(());
         for room in rooms {
             outcome = outcome.and(set_result(py, &room, py.None()).map(|_| ()));
             room.drop_ref(py);
