@@ -397,7 +397,8 @@ class WebSocketClient(Running, Requesting, Receiving):
                 self._ending = None
                 self._observing()
                 self._observing = _nothing
-                self._parts.leave()
+                if not self._is_running:  # else it runs again already, and only waits for this
+                    self._parts.leave()
                 tell((ending,))
 
     def _tell_unsent(self, error: BaseException | None) -> None:

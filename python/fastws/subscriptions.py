@@ -18,9 +18,9 @@ from typing import TYPE_CHECKING, Any, Protocol
 import orjson
 
 from . import _checks
-from ._interrupt import Interrupt, Interrupted, cut, ended, tell, users_code
+from ._interrupt import Interrupt, Interrupted, cut, tell, users_code
 from ._predicates import is_same
-from .errors import ClientError, ConfigError
+from .errors import ClientError, ConfigError, HandshakeError
 from .handshakes import HandshakeMessage
 from .handshakes.base import masked
 from .handshakes.channel import MISSHAPEN
@@ -325,8 +325,9 @@ class Subscriptions:
         except Interrupted:
             pass  # its error is raised below
         finally:
-            hearing.cancel()
-            await ended([hearing])
+            await cut([hearing])
+        if not hearing.done():
+            raise HandshakeError("the connection's recv() does not end, though it was cancelled")
         if not hearing.cancelled():
             hearing.result()
         return restored

@@ -364,6 +364,25 @@ def test_async_callbacks_are_through_when_it_is_over_and_may_ask_for_the_end():
     run_virtual(main())
 
 
+def test_a_run_that_waits_for_the_end_of_the_last_one_keeps_its_thread():
+    async def main():
+        client = client_of(MemoryConnector())
+
+        async def slow(event):
+            await asyncio.sleep(1)
+
+        client.on(Shutdown, slow)
+        for _ in range(2):
+            running = asyncio.create_task(client.run())
+            await client.wait_ready()
+            with pytest.raises(RuntimeError, match="belongs to the event loop of the thread"):
+                await asyncio.to_thread(client.reconnect)
+            await client.shutdown()
+        await running
+
+    asyncio.run(main())
+
+
 def test_a_strategy_that_fails_when_it_is_reset_ends_no_session(caplog):
     class Broken(fastws.FixedDelay):
         def reset(self):

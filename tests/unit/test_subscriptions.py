@@ -248,6 +248,27 @@ def test_a_connection_whose_send_never_returns_is_not_waited_for():
     run_virtual(main())
 
 
+def test_a_connection_whose_recv_cannot_be_cancelled_is_given_up():
+    async def main():
+        registry = Subscriptions()
+        Client(registry)
+        wire, released = MemoryWire(), asyncio.Event()
+
+        async def recv():
+            while not released.is_set():
+                with contextlib.suppress(asyncio.CancelledError):
+                    await released.wait()
+
+        wire.recv = recv
+        registry.add("a", message="sub a", ack=confirms("a"))
+        with pytest.raises(fastws.HandshakeError, match="does not end"):
+            await registry.restore(HandshakeChannel(wire), 2.0)
+        assert asyncio.get_running_loop().time() < 3
+        released.set()
+
+    run_virtual(main(), leaves_tasks=True)
+
+
 def test_a_connection_that_ends_while_subscriptions_wait_for_the_rate_limit_says_so_at_once():
     async def main():
         registry = Subscriptions()

@@ -162,15 +162,17 @@ def test_waiting_for_a_rate_limit_is_not_handshake_time():
     run_virtual(main())
 
 
-def test_pacing_outside_of_a_handshake_changes_nothing():
+def test_a_limit_stands_still_while_a_message_waits_to_be_sent():
     async def main():
-        channel = HandshakeChannel(FakeConnection())
+        connection = FakeConnection()
+        channel = HandshakeChannel(connection, pace=lambda: asyncio.sleep(10))
         with channel.paused():
             pass
         async with channel.limit(1) as limit:
-            with channel.paused(), channel.paused():
-                await asyncio.sleep(10)
+            with channel.paused():
+                await channel.send("x")
             await asyncio.sleep(0.5)
         assert not limit.expired()
+        assert connection.sent == ["x"]
 
     run_virtual(main())
