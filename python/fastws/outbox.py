@@ -189,22 +189,33 @@ class Outbox:
         receipt: Receipt | None = None,
     ) -> None:
         """Accepts a message when there is room for it: see ``WebSocketClient.send``."""
+        native = self._native
+        if not (self._room.places or (native is not None and native._is_above_write_limit)):
+            try:
+                self.send_nowait(message, text, urgent=urgent, expires=expires, key=key, receipt=receipt)
+            except SendQueueFull:
+                pass
+            else:
+                return
+        await self._send_in_turn(Item(plain(message), text, expires, receipt, key, urgent))
+
+    async def _send_in_turn(self, item: Item) -> None:
+        """As ``send``, where there may be no room, or others wait for it."""
+        message, text, expires, receipt, key, urgent = item
         has_waited = False
         try:
             while True:
                 # Before it is accepted: who gives up waiting, by a timeout or a cancellation, has sent nothing.
                 native = self._native
                 if native is not None and native._is_above_write_limit:
-                    message = plain(message)  # what is none is refused at once
                     with contextlib.suppress(ConnectionClosed):  # what can be done then is decided below
                         await native._drain_future()
                 if self._room.places and not (has_waited or urgent):
-                    message, has_waited = plain(message), True
+                    has_waited = True
                     await self._room.wait(urgent=False)
                 try:
                     self.send_nowait(message, text, urgent=urgent, expires=expires, key=key, receipt=receipt)
                 except SendQueueFull:
-                    item = Item(plain(message), text, expires, receipt, key, urgent)
                     if self._native is not None or self._wire is None or self._waiting:
                         again, has_waited = has_waited, True
                         await self._until_room(urgent=urgent, again=again)
