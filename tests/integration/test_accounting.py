@@ -6,6 +6,7 @@ import time
 import pytest
 
 import fastws
+from fastws import _core
 from fastws.testing import Server
 from peers import BINARY, SMALL, Gate, Peer, fill, peer_that_stalls
 
@@ -36,6 +37,27 @@ async def test_every_message_is_either_written_or_accounted_for(tls):
     # What was given to the kernel arrives; of the rest at most what was maybe written does.
     assert written <= len(arrived) <= written + begun
     assert not_begun > 0
+
+
+async def test_what_is_worked_on_elsewhere_is_not_written_yet():
+    """Such as a large message that another thread compresses."""
+    gate = Gate()
+    with peer_that_reads_to_the_end(gate) as peer:
+        ws = await peer.connect()
+        _core._work_elsewhere(ws, 1)
+        for _ in range(3):
+            ws.send_nowait(b"x" * 1000)
+        written = ws._written_future()
+        assert ws._unsent == (3, 3, 0)
+        assert ws._has_unsent
+        assert (ws.stats().send_queue_messages, ws.stats().send_queue_bytes) == (3, 3000)
+        ws._abort("the test ends it")
+        await ws.wait_closed()
+        assert ws._unsent == (3, 3, 0)
+        with pytest.raises(fastws.ConnectionClosed):
+            await written
+        gate.open()
+    assert not [frame for frame in peer.results[0] if frame.opcode == BINARY]
 
 
 async def test_written_is_told_when_the_kernel_has_taken_all_of_it():

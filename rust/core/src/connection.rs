@@ -113,13 +113,25 @@ struct FilterSlot {
 /// Frames of one direction that wait for [`Work`] to be done.
 #[derive(Default)]
 struct Parked {
-    /// The type of the message whose frame is being worked on.
-    busy: Option<Opcode>,
+    /// The frame that is being worked on.
+    busy: Option<Busy>,
     /// That work, until the driver takes it.
     work: Option<Work>,
     /// Frames behind it, each with its message's type.
     waiting: VecDeque<(FilterFrame, Opcode, Vec<u8>)>,
+    /// Bytes of those behind it.
     bytes: usize,
+    /// Messages whose last frame is here.
+    messages: usize,
+    /// Messages that were here when there was no sense in sending any more.
+    dropped: usize,
+}
+
+/// A frame that is being worked on: its message's type, its payload's bytes, and whether it is the last of its message.
+struct Busy {
+    opcode: Opcode,
+    bytes: usize,
+    fin: bool,
 }
 
 impl<B: crate::PayloadBuf> Connection<B> {
@@ -241,14 +253,15 @@ impl<B: crate::PayloadBuf> Connection<B> {
 
     /// Messages that wait to be sent.
     pub fn queued_messages(&self) -> usize {
-        self.queue.messages() + self.filter.as_ref().map_or(0, |slot| slot.sending.waiting.len())
+        self.queue.messages() + self.filter.as_ref().map_or(0, |slot| slot.sending.messages)
     }
 
     /// Messages that were accepted since the connection opened, and those of them that were not wholly written.
     pub fn accepted_messages(&self) -> (u64, Unsent) {
         let mut unsent = self.queue.unsent_messages();
-        unsent.not_begun += self.filter.as_ref().map_or(0, |slot| slot.sending.waiting.len());
-        (self.stats.messages_sent, unsent)
+        let parked = self.filter.as_ref().map_or(0, |slot| slot.sending.messages + slot.sending.dropped);
+        unsent.not_begun += parked;
+        (self.stats.messages_sent + parked as u64, unsent)
     }
 
     /// Time without a byte from the peer, without that in which we did not read.
@@ -259,7 +272,7 @@ impl<B: crate::PayloadBuf> Connection<B> {
     /// Bytes that wait to be sent.
     #[inline]
     pub fn queued_bytes(&self) -> usize {
-        self.queue.bytes() + self.filter.as_ref().map_or(0, |slot| slot.sending.bytes)
+        self.queue.bytes() + self.filter.as_ref().map_or(0, |slot| slot.sending.held_bytes())
     }
 
     /// The send queue's storage, for a driver that pools it: see [`SendQueue`].
@@ -350,20 +363,45 @@ impl Parked {
         self.busy.is_some() && (self.bytes >= MAX_PARKED || self.waiting.len() >= MAX_PARKED_FRAMES)
     }
 
+    /// Bytes of payloads that are here.
+    fn held_bytes(&self) -> usize {
+        self.bytes + self.busy.as_ref().map_or(0, |busy| busy.bytes)
+    }
+
+    /// There is work to be done on a frame.
+    fn begin(&mut self, work: Work, busy: Busy) {
+        self.messages += usize::from(busy.fin);
+        (self.busy, self.work) = (Some(busy), Some(work));
+    }
+
+    /// That is done, well or not. Returns the type of the frame's message.
+    fn end(&mut self, well: bool) -> Option<Opcode> {
+        let busy = self.busy.take()?;
+        self.messages -= usize::from(busy.fin);
+        self.dropped += usize::from(busy.fin && !well);
+        Some(busy.opcode)
+    }
+
     fn push(&mut self, frame: FilterFrame, opcode: Opcode, payload: Vec<u8>) {
         self.bytes += payload.len();
+        self.messages += usize::from(frame.fin);
         self.waiting.push_back((frame, opcode, payload));
     }
 
-    /// Forgets what waits; work that is under way stays so.
+    /// Forgets what waits; work that is under way stays so, for nothing.
     fn clear(&mut self) {
+        self.dropped += std::mem::take(&mut self.messages);
         self.waiting = VecDeque::new();
         self.bytes = 0;
+        if let Some(busy) = &mut self.busy {
+            (busy.bytes, busy.fin) = (0, false);
+        }
     }
 
     fn pop(&mut self) -> Option<(FilterFrame, Opcode, Vec<u8>)> {
         let item = self.waiting.pop_front()?;
         self.bytes -= item.2.len();
+        self.messages -= usize::from(item.0.fin);
         Some(item)
     }
 }

@@ -209,7 +209,9 @@ fn sent_work_parks_the_data_and_control_frames_pass() {
         end.conn.send_fragment(Opcode::Binary, b"end", true).unwrap();
         end.conn.ping(Some(b"p"), 0).unwrap();
         assert_eq!(sent(&mut end), [(Opcode::Ping, true, b"p".to_vec())]);
-        assert_eq!((end.conn.queued_messages(), end.conn.queued_bytes()), (3, 14));
+        assert_eq!((end.conn.queued_messages(), end.conn.queued_bytes()), (3, 19));
+        let (accepted, unsent) = end.conn.accepted_messages();
+        assert_eq!((accepted, unsent.not_begun, unsent.begun), (3, 3, 0));
         work(&mut end);
         assert_eq!(sent(&mut end), [(Opcode::Text, true, b"Job 1".to_vec()), (Opcode::Text, true, b"behind".to_vec())]);
         work(&mut end);
@@ -243,10 +245,32 @@ fn what_waits_to_be_sent_is_bounded() {
     end.conn.send(Opcode::Binary, &[0; 600]).unwrap();
     assert!(matches!(end.conn.send(Opcode::Binary, &[0; 600]), Err(Misuse::QueueFull { .. })));
     end.send_text("x");
-    end.send_text("y");
     assert!(matches!(end.conn.send(Opcode::Binary, b"z"), Err(Misuse::QueueFull { messages: 3, .. })));
     work(&mut end);
-    assert_eq!(sent(&mut end).len(), 4);
+    assert_eq!(sent(&mut end).len(), 3);
+}
+
+#[test]
+fn what_is_worked_on_when_the_connection_ends_was_not_sent() {
+    for role in ROLES {
+        for fails in [false, true] {
+            let mut end = filtered(role);
+            end.send_text("sent");
+            assert_eq!(sent(&mut end).len(), 1);
+            end.send_text("Job");
+            end.send_text("behind");
+            if fails {
+                end.frame(0x83, b"no opcode");
+            } else {
+                end.conn.abort("enough");
+            }
+            let (accepted, unsent) = end.conn.accepted_messages();
+            assert_eq!((accepted, unsent.not_begun, unsent.begun), (3, 2, 0), "{fails}");
+            work(&mut end);
+            assert_eq!(end.conn.accepted_messages().0, 3);
+            assert_eq!((end.conn.queued_messages(), end.conn.accepted_messages().1.not_begun), (0, 2));
+        }
+    }
 }
 
 #[test]

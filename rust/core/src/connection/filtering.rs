@@ -1,6 +1,6 @@
 //! What the frame filter makes of data frames, at once or as work that is done elsewhere.
 
-use super::Connection;
+use super::{Busy, Connection};
 use crate::Nanos;
 use crate::error::Error;
 use crate::filter::{Direction, FilterFrame, Filtered, Work, WorkDone};
@@ -23,6 +23,7 @@ impl<B: PayloadBuf> Connection<B> {
             slot.receiving.push(frame, opcode, payload);
             return Ok(Flow::Continue);
         }
+        let bytes = payload.len();
         match slot.filter.decode(frame, payload, limit) {
             Filtered::Ready(frame, payload) => {
                 let goes_on = slot.spend(payload.len());
@@ -30,8 +31,8 @@ impl<B: PayloadBuf> Connection<B> {
                 Ok(if goes_on { flow } else { Flow::Stop })
             }
             Filtered::Work(run) => {
-                slot.receiving.busy = Some(opcode);
-                slot.receiving.work = Some(Work { direction: Direction::Receive, run });
+                let work = Work { direction: Direction::Receive, run };
+                slot.receiving.begin(work, Busy { opcode, bytes, fin: frame.fin });
                 Ok(Flow::Continue)
             }
             Filtered::Failed(error) => Err(error),
@@ -64,7 +65,7 @@ impl<B: PayloadBuf> Connection<B> {
         if let Some(state) = done.state {
             slot.filter.restore(direction, state);
         }
-        let Some(opcode) = slot.parked(direction).busy.take() else { return };
+        let Some(opcode) = slot.parked(direction).end(done.result.is_ok()) else { return };
         if self.state() == State::Closed {
             return;
         }

@@ -1,6 +1,6 @@
 //! The sending half: messages → (filter) → frames → the queue of bytes.
 
-use super::Connection;
+use super::{Busy, Connection};
 use crate::Nanos;
 use crate::config::Role;
 use crate::error::{Error, Misuse};
@@ -195,19 +195,23 @@ impl<B: PayloadBuf> Connection<B> {
     fn send_filtered(&mut self, frame: FilterFrame, opcode: Opcode, payload: Vec<u8>) -> Result<(), Misuse> {
         let Some(slot) = &mut self.filter else { return Ok(()) };
         if slot.sending.busy.is_some() {
-            if slot.sending.bytes.saturating_add(payload.len()) > self.config.max_send_bytes
-                || slot.sending.waiting.len() >= self.config.max_send_messages
+            let (bytes, messages) = (self.queued_bytes(), self.queued_messages());
+            if bytes.saturating_add(payload.len()) > self.config.max_send_bytes
+                || messages >= self.config.max_send_messages
             {
-                return Err(Misuse::QueueFull { messages: slot.sending.waiting.len(), bytes: slot.sending.bytes });
+                return Err(Misuse::QueueFull { messages, bytes });
             }
-            slot.sending.push(frame, opcode, payload);
+            if let Some(slot) = &mut self.filter {
+                slot.sending.push(frame, opcode, payload);
+            }
             return Ok(());
         }
+        let bytes = payload.len();
         match slot.filter.encode(frame, payload) {
             Filtered::Ready(frame, payload) => self.push_frame(frame, &payload),
             Filtered::Work(run) => {
-                slot.sending.busy = Some(opcode);
-                slot.sending.work = Some(Work { direction: Direction::Send, run });
+                let work = Work { direction: Direction::Send, run };
+                slot.sending.begin(work, Busy { opcode, bytes, fin: frame.fin });
             }
             Filtered::Failed(error) => return Err(Misuse::Config(error.to_string())),
         }
