@@ -220,7 +220,7 @@ def response(ws: AnyConnection) -> Response | None:
     return Response(status, reason, Headers(headers), body)
 
 
-def send_failed(error: BaseException) -> NoReturn:
+def send_failed(_ws: Connection, error: BaseException) -> NoReturn:
     """``send`` accepted nothing: its call says so. A drop-in may let the ``await`` say it."""
     raise error
 

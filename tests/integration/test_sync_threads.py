@@ -134,6 +134,42 @@ def test_many_send_into_a_full_queue(threads, background):
     assert peer.results == [201]
 
 
+@pytest.mark.parametrize("whole", [False, True], ids=["fragments", "whole"])
+def test_a_message_waits_for_another_one_in_fragments(threads, background, whole):
+    begun, trying, gate = Gate(), Gate(), Gate()
+
+    def pieces():
+        yield "a"
+        yield "b"
+        begun.open()
+        gate.wait()
+        yield "c"
+
+    def others():
+        yield "x"
+        trying.open()
+        yield "y"
+
+    frames = []
+    with Peer(lambda wire: frames.extend(wire.answer_close())) as peer, connect(peer, background=background) as ws:
+        first = threads.submit(ws.send, pieces())
+        begun.wait()
+        second = threads.submit(ws.send, "xy" if whole else others())
+        if not whole:
+            trying.wait()
+        concurrent.futures.wait([second], timeout=0.05)  # it has the time to do wrong
+        assert not second.done()
+        gate.open()
+        first.result(PATIENCE)
+        second.result(PATIENCE)
+    assert [(each.opcode, each.payload, each.fin) for each in frames[:-1]] == [
+        (TEXT, b"a", False),
+        (0, b"b", False),
+        (0, b"c", True),
+        *([(TEXT, b"xy", True)] if whole else [(TEXT, b"x", False), (0, b"y", True)]),
+    ]
+
+
 def test_a_blocked_send_does_not_keep_messages_from_the_reader(threads):
     gate = Gate()
 

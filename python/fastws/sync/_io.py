@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import inspect
 import itertools
+import math
 import os
 import selectors
 import socket
@@ -30,7 +32,12 @@ T = TypeVar("T")
 
 
 def open_in_thread(
-    plan: Plan, request: _core.Request | None, *, background: bool, make: Callable[[Upgrade], Connection] | None = None
+    plan: Plan,
+    request: _core.Request | None,
+    *,
+    background: bool,
+    make: Callable[[Upgrade], Connection] | None = None,
+    tcp_timeout: float | None = None,
 ) -> Connection:
     """The connection that ``plan`` describes, open. Raises what ``connect()`` does.
 
@@ -39,13 +46,14 @@ def open_in_thread(
         request: The upgrade request of its first leg, if one is made already.
         background: Whether a helper reads while no call waits.
         make: Makes the connection, with a class, policy and settings of its own; by default those of ``fastws.sync``.
+        tcp_timeout: Seconds that an address may take to answer; None for no limit but that of the whole.
     """
     if make is None:
 
         def make(upgrade: Upgrade) -> Connection:
             return Connection(_policy, upgrade.plan.settings, background)
 
-    opening = Opening(plan, request, _BlockingIo(plan.open_timeout, make))
+    opening = Opening(plan, request, _BlockingIo(plan.open_timeout, make, tcp_timeout))
     try:
         return cast("Connection", finish(opening.run()))
     except _Late as error:
@@ -74,11 +82,14 @@ class _Late(Exception):
 class _BlockingIo:
     """See ``Io``. Everything raises ``_Late`` when ``timeout`` seconds are over."""
 
-    __slots__ = ("_deadline", "_make")
+    __slots__ = ("_deadline", "_make", "_tcp_timeout")
 
-    def __init__(self, timeout: float | None, make: Callable[[Upgrade], Connection]) -> None:
+    def __init__(
+        self, timeout: float | None, make: Callable[[Upgrade], Connection], tcp_timeout: float | None = None
+    ) -> None:
         self._deadline = None if timeout is None else time.monotonic() + timeout
         self._make = make
+        self._tcp_timeout = tcp_timeout
 
     def _left(self) -> float | None:
         if self._deadline is None:
@@ -90,7 +101,7 @@ class _BlockingIo:
 
     @property
     def takes_connecting(self) -> bool:
-        return True
+        return self._tcp_timeout is None
 
     async def wait(self, call: Call[T], within: float | None = None) -> T:
         until = None if within is None else time.monotonic() + within
@@ -116,30 +127,45 @@ class _BlockingIo:
                         address = waiting.pop(0)
                         try:
                             sock = dial.begin(made(address), address)
-                            selector.register(sock, selectors.EVENT_WRITE, address)
+                            selector.register(sock, selectors.EVENT_WRITE, (address, self._late()))
                         except OSError as error:
                             failed(address, error)
                             last = error
                             continue
                     after = self._next_attempt(dialling, bool(waiting))
                     while selector.get_map():
-                        ready = selector.select(self._until(after))
+                        moments = [moment for moment in (after, self._earliest(selector)) if moment is not None]
+                        ready = {key for key, _ in selector.select(self._until(min(moments, default=None)))}
                         self._left()
-                        for key, _ in ready:
-                            sock, address = cast("socket.socket", key.fileobj), key.data
+                        late = {key for key in selector.get_map().values() if key.data[1] <= time.monotonic()} - ready
+                        for key in ready | late:
+                            sock, address = cast("socket.socket", key.fileobj), key.data[0]
                             selector.unregister(sock)
-                            code = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+                            code = errno.ETIMEDOUT
+                            if key in ready:
+                                code = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
                             if code == 0:
                                 return sock
                             sock.close()
                             last = OSError(code, os.strerror(code))
                             failed(address, last)
-                        if waiting and (ready or (after is not None and time.monotonic() >= after)):
+                        if waiting and (ready or late or (after is not None and time.monotonic() >= after)):
                             break
             finally:
                 for key in selector.get_map().values():
                     cast("socket.socket", key.fileobj).close()
         raise last if last is not None else OSError("it has no address")
+
+    def _late(self) -> float:
+        """When an attempt that begins now is given up."""
+        return math.inf if self._tcp_timeout is None else time.monotonic() + self._tcp_timeout
+
+    def _earliest(self, selector: selectors.BaseSelector) -> float | None:
+        """When the first of the attempts under way is given up."""
+        if self._tcp_timeout is None:
+            return None
+        moments: list[float] = [key.data[1] for key in selector.get_map().values()]
+        return min(moments, default=None)
 
     def _next_attempt(self, dialling: Dialling, has_more: bool) -> float | None:
         """When the next address is tried beside those that have not answered; None for not before one has failed."""

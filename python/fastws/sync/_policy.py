@@ -44,7 +44,7 @@ def send_other(ws: Connection, message: object, text: bool | None, timeout: floa
 
     def send(piece: object, *, fin: bool) -> None:
         left = None if deadline is None else max(0.0, deadline - time.monotonic())
-        if not ws._send_fragment(piece, text, fin, left):
+        if not ws._send_fragment(piece, text, fin, left, not begun):
             raise not_finished(timeout, begun=begun)
 
     try:

@@ -99,6 +99,7 @@ fn fragments_are_sent_in_order_and_nothing_but_control_frames_between_them() {
         assert!(end.conn.is_sending_fragments());
         assert_eq!(end.conn.send(Opcode::Text, b"no"), Err(Misuse::FragmentOrder));
         assert_eq!(end.conn.send_fragment(Opcode::Binary, b"no", true), Err(Misuse::FragmentType));
+        assert_eq!(end.conn.begin_fragments(Opcode::Text, b"no", false), Err(Misuse::FragmentOrder));
         assert_eq!(end.sent(), [(Opcode::Text, false, b"a".to_vec())]);
         end.conn.pong(b"between").unwrap();
         assert_eq!(end.sent(), [(Opcode::Pong, true, b"between".to_vec())]);

@@ -27,6 +27,7 @@ use crate::queue::Decode;
 use crate::request::Request;
 use crate::settings::{Settings, Shared};
 use crate::tls::Tls;
+use crate::transfer::Fragment;
 use crate::{arguments, clock, fork, gc, payload};
 
 use bell::Bell;
@@ -274,21 +275,28 @@ impl Blocking {
         Self::after_send(slf, deadline)
     }
 
-    /// Sends a fragment of a message, when there is room for it. False: there was none in time.
-    #[pyo3(signature = (message, text, fin, timeout=None))]
+    /// Sends a fragment of a message, when there is room for it; one that `begins` a message waits for the end of another
+    /// one in fragments. False: there was no room in time.
+    #[pyo3(signature = (message, text, fin, timeout=None, begins=false))]
     fn _send_fragment(
         slf: &Bound<'_, Self>,
         message: &Bound<'_, PyAny>,
         text: Option<bool>,
         fin: bool,
         timeout: Option<&Bound<'_, PyAny>>,
+        begins: bool,
     ) -> PyResult<bool> {
         let this = slf.get();
         this.check()?;
         let (deadline, _) = deadline(timeout)?;
-        let attempt = || Ok(this.try_send(slf, message, text, Some(fin), None)?.filter(|sent| *sent));
+        let fragment = Some(Fragment { begins, fin });
+        let attempt = || Ok(this.try_send(slf, message, text, fragment, None)?.filter(|sent| *sent));
         if attempt()?.is_none() && Self::wait(slf, deadline, attempt)?.is_none() {
             return Ok(false);
+        }
+        if fin {
+            // Others may wait for the end of this message.
+            this.ring_calls();
         }
         Self::after_send(slf, deadline)?;
         Ok(true)
@@ -447,6 +455,12 @@ impl Blocking {
     fn _close_info<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyTuple>> {
         let _paused = gc::pause(py);
         payload::close_info(py, self.inner.borrow().core.close_info())
+    }
+
+    /// The limit that ended it, see `Connection._limit`.
+    #[getter]
+    fn _limit(&self) -> Option<(&'static str, Option<u64>, usize)> {
+        payload::limit(self.inner.borrow().core.close_info())
     }
 
     /// There is no listener.

@@ -255,7 +255,7 @@ impl Conn {
         };
         let sent = match outcome {
             Ok(sent) => sent,
-            Err(error) => return Ok(this.policy.bind(py).call_method1("send_failed", (error,))?.unbind()),
+            Err(error) => return Ok(this.policy.bind(py).call_method1("send_failed", (slf, error))?.unbind()),
         };
         match sent {
             Sent::Queued { above_limit: false } => awaitable::done(py),
@@ -556,6 +556,12 @@ impl Conn {
     fn _close_info<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyTuple>> {
         let _paused = gc::pause(py);
         payload::close_info(py, self.inner.borrow().core.close_info())
+    }
+
+    /// The limit of ours that ended it, if one did: its setting, the size that it was for, and the limit.
+    #[getter]
+    fn _limit(&self) -> Option<(&'static str, Option<u64>, usize)> {
+        payload::limit(self.inner.borrow().core.close_info())
     }
 
     /// The exception of a listener's callback, if one ended the connection.

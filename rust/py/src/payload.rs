@@ -5,7 +5,7 @@ use std::cell::RefCell;
 use fastws_core::close::{Cause, CloseInfo, Initiator};
 use fastws_core::handshake::{ClientHandshake, RequestParts, Response};
 use fastws_core::uri::Uri;
-use fastws_core::{Error, Incompatible, Misuse, Opcode};
+use fastws_core::{Error, Incompatible, Limit, Misuse, Opcode};
 use pyo3::PyClass;
 use pyo3::exceptions::{PyUnicodeDecodeError, PyValueError};
 use pyo3::ffi;
@@ -190,6 +190,19 @@ pub fn close_info<'py>(py: Python<'py>, info: &CloseInfo) -> PyResult<Bound<'py,
         cause.map(cause_text),
     )
         .into_pyobject(py)
+}
+
+/// The limit on messages that `info` says was exceeded: its setting, the size that it was for, and the limit.
+pub fn limit(info: &CloseInfo) -> Option<(&'static str, Option<u64>, usize)> {
+    match info.cause.as_ref()? {
+        Cause::Protocol(Error::LimitExceeded(limit)) => match *limit {
+            Limit::Frame { size, limit } => Some(("max_frame_size", Some(size), limit)),
+            Limit::Message { size, limit } => Some(("max_size", Some(size), limit)),
+            Limit::Fragments { limit } => Some(("max_fragments", None, limit)),
+            _ => None,
+        },
+        _ => None,
+    }
 }
 
 fn cause_kind(cause: &Cause) -> &'static str {

@@ -43,6 +43,15 @@ impl Input {
     }
 }
 
+/// Where a fragment stands in its message.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Fragment {
+    /// It is the first, as its sender says; false leaves that to the core.
+    pub begins: bool,
+    /// It is the last.
+    pub fin: bool,
+}
+
 /// What a read brought.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Read {
@@ -105,9 +114,18 @@ impl Inner {
     }
 
     /// Queues a fragment of a message.
-    pub(crate) fn accept_fragment(&mut self, opcode: Opcode, payload: &[u8], fin: bool) -> Result<(), Misuse> {
+    pub(crate) fn accept_fragment(
+        &mut self,
+        opcode: Opcode,
+        payload: &[u8],
+        Fragment { begins, fin }: Fragment,
+    ) -> Result<(), Misuse> {
         self.lend_for_sending(payload.len());
-        let outcome = self.core.send_fragment(opcode, payload, fin);
+        let outcome = if begins {
+            self.core.begin_fragments(opcode, payload, fin)
+        } else {
+            self.core.send_fragment(opcode, payload, fin)
+        };
         if outcome.is_err() {
             self.take_back_storage();
         }

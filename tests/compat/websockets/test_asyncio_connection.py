@@ -5,6 +5,7 @@ import contextlib
 import gc
 import logging
 import socket
+import threading
 import weakref
 
 import pytest
@@ -14,9 +15,10 @@ import websockets.asyncio.server
 import websockets.exceptions
 
 from compat_peers import echo, websockets_server
+from fastws.compat.websockets import _facade
 from fastws.compat.websockets.asyncio.client import connect
 from fastws.compat.websockets.asyncio.connection import broadcast
-from peers import PONG, TEXT, Peer, close, frame, text
+from peers import CLOSE, PONG, TEXT, Peer, close, frame, text
 
 
 @contextlib.asynccontextmanager
@@ -389,3 +391,104 @@ async def test_iterations_can_be_closed():
             await anext(messages)
         await ws.send("b")
         assert await ws.recv() == "b"
+
+
+async def test_sending_while_it_closes_says_how_it_ended():
+    """That of the peer is waited for, as in websockets."""
+
+    def script(wire):
+        assert wire.read_frame().opcode == CLOSE
+        asked.wait(20)
+        wire.send(close())
+        wire.end()
+
+    asked = threading.Event()
+    with Peer(script) as peer:
+        async with connect(peer.url, compression=None) as ws:
+            closing = asyncio.create_task(ws.close())
+            await asyncio.sleep(0)
+            calls = [ws.send("a"), ws.send(["a"]), ws.ping(), ws.pong()]
+            waiting = [asyncio.ensure_future(call) for call in calls]
+            for _ in range(3):
+                await asyncio.sleep(0)
+            assert not any(call.done() for call in waiting)
+            asked.set()
+            outcomes = await asyncio.gather(*waiting, return_exceptions=True)
+            assert [type(outcome) for outcome in outcomes] == [websockets.ConnectionClosedOK] * 4
+            await closing
+
+
+async def test_a_close_frame_may_be_empty():
+    async with opened(lambda ws: ws.recv()) as ws:
+        with pytest.raises(websockets.ProtocolError, match="cannot send a reason without a code"):
+            await ws.close(None, "why")
+        await ws.close(None)
+        assert ws.protocol.close_sent == websockets.Close(1005, "")
+
+
+@pytest.mark.parametrize("kind", [list, as_async])
+async def test_what_is_no_piece_closes_the_connection(kind):
+    async with opened() as ws:
+        with pytest.raises(TypeError, match="iterable must contain bytes or str"):
+            await ws.send(kind([None]))
+        assert (await closed_of(ws)).sent == websockets.Close(1011, "error in fragmented message")
+
+
+async def test_a_message_in_fragments_has_a_time_limit():
+    async def pieces():
+        yield "a"
+        await asyncio.get_running_loop().create_future()
+
+    async with opened() as ws:
+        with pytest.raises(TimeoutError, match="a part of the message was"):
+            await ws.send(pieces(), timeout=0.01)
+        assert (await closed_of(ws)).sent == websockets.Close(1011, "error in fragmented message")
+
+
+async def test_giving_up_what_has_not_begun_harms_nothing():
+    gate = asyncio.Event()
+
+    async def pieces():
+        yield "a"
+        await gate.wait()
+        yield "b"
+
+    async with opened() as ws:
+        first = asyncio.create_task(ws.send(pieces()))
+        await asyncio.sleep(0)
+        second = asyncio.create_task(ws.send(["c"]))
+        await asyncio.sleep(0)
+        second.cancel()
+        gate.set()
+        await first
+        assert await ws.recv() == "ab"
+
+
+async def test_a_connection_goes_with_its_last_name():
+    async with opened() as ws:
+        assert ws.transport.get_protocol() is ws
+    known = weakref.ref(ws)
+    gc.disable()
+    try:
+        del ws
+        for _ in range(3):  # the futures of its end
+            await asyncio.sleep(0)
+        assert known() is None
+    finally:
+        gc.enable()
+
+
+@pytest.mark.parametrize(
+    ("given", "marks"), [((None, 4), (16, 4)), ([16, 4], (16, 4)), (16, (16, 4)), (None, None), ((None, None), None)]
+)
+def test_marks_are_those_of_websockets(given, marks):
+    assert _facade._marks(given) == marks
+
+
+async def test_too_many_fragments_are_that(monkeypatch):
+    monkeypatch.setattr(_facade, "MAX_FRAGMENTS", 3)
+    async with opened(lambda ws: [ws.send(["a"] * 3), ws.recv()]) as ws:
+        error = await closed_of(ws)
+        assert error.sent.code == 1009
+        assert str(error.__cause__) == "fragmented message exceeds limit of 3 frames"
+        assert type(error.__cause__) is websockets.exceptions.TooManyFragments

@@ -3,7 +3,7 @@
 import pytest
 
 from fastws.compat.websockets.asyncio.client import connect
-from peers import Peer
+from peers import Peer, Wire
 
 
 @pytest.mark.parametrize(
@@ -28,3 +28,10 @@ async def test_header_values_are_the_bytes_that_websockets_sends(value, sent):
         with pytest.raises(Exception, match="403"):
             await connect(peer.url, additional_headers={"username": value})
     assert seen == [b"username: " + sent]
+
+
+async def test_a_header_may_be_a_number_and_is_shown_as_it_was_sent():
+    name = "abraão".encode().decode("latin-1")
+    with Peer(Wire.read_to_end) as peer:
+        async with connect(peer.url, additional_headers={"X-Account": 42, "X-Name": name}, close_timeout=0.01) as ws:
+            assert (ws.request.headers["X-Account"], ws.request.headers["X-Name"]) == ("42", name)

@@ -5,6 +5,7 @@ import contextlib
 import dataclasses
 import subprocess
 import sys
+import threading
 
 import pytest
 import uvloop
@@ -20,8 +21,10 @@ from websockets.frames import CTRL_OPCODES, Close
 
 import fastws
 from compat_peers import echo, websockets_server
+from fastws.compat.websockets import _facade
 from fastws.compat.websockets.asyncio.client import ClientConnection as AsyncConnection
 from fastws.compat.websockets.asyncio.client import connect as connect_on_loop
+from fastws.compat.websockets.asyncio.connection import broadcast
 from fastws.compat.websockets.extensions import _native
 from fastws.compat.websockets.sync.client import ClientConnection, connect
 from peers import Peer, frame
@@ -340,3 +343,109 @@ print("all of it")
 def test_permessage_deflate_in_python_stands_alone():
     done = subprocess.run([sys.executable, "-c", STANDALONE], capture_output=True, text=True, check=False)
     assert done.stdout == "all of it\n", done.stderr
+
+
+def test_threads_send_through_an_extension_one_after_the_other():
+    """It has a state, which is that of the messages in the order in which they leave."""
+    factory = ClientPerMessageDeflateFactory(client_max_window_bits=None)
+    number = 100
+    received = []
+
+    def handler(ws):
+        received.extend(ws.recv() for _ in range(2 * number))
+
+    with opened(handler, server=[ServerPerMessageDeflateFactory()], client=[factory]) as ws:
+        through, encoding = ws._through, threading.Lock()
+        encode = through.to_send
+
+        def alone(*args, **named):
+            assert encoding.acquire(blocking=False), "two threads encode at once"
+            try:
+                sleeping.wait(0.0001)  # lets the other thread go on
+                return encode(*args, **named)
+            finally:
+                encoding.release()
+
+        sleeping = threading.Event()
+        through.to_send = alone
+        failed = []
+
+        def send(name):
+            try:
+                for each in range(number):
+                    ws.send(f"{name} {each} " + "x" * 100)
+            except BaseException as error:
+                failed.append(error)
+
+        threads = [threading.Thread(target=send, args=(name,)) for name in "ab"]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert not failed
+        with pytest.raises(websockets.ConnectionClosedOK):
+            ws.recv()
+    assert len(received) == 2 * number
+
+
+def test_without_waiting_messages_go_through_it_too(run):
+    received = asyncio.Queue()
+
+    async def keeping(ws):
+        async for message in ws:
+            await received.put(message)
+
+    async def main():
+        serving = websockets.asyncio.server.serve(keeping, "localhost", 0, extensions=[ServerXor()], compression=None)
+        async with serving as server:
+            uri = f"ws://localhost:{server.sockets[0].getsockname()[1]}/"
+            async with connect_on_loop(uri, extensions=[ClientXor()], compression=None) as ws:
+                broadcast([ws], "a")
+                websockets.asyncio.server.broadcast([ws], b"b")
+                ws.send_nowait("c")
+                assert [await received.get() for _ in range(3)] == ["a", b"b", "c"]
+                assert ws.protocol.extensions[0].encoded == 3
+                gate = asyncio.Event()
+
+                async def pieces():
+                    yield "d"
+                    await gate.wait()
+
+                sending = asyncio.create_task(ws.send(pieces()))
+                await asyncio.sleep(0)
+                with pytest.raises(websockets.ConcurrencyError, match="sending a fragmented message"):
+                    ws.send_nowait("e")
+                gate.set()
+                await sending
+                assert await received.get() == "d"
+
+    run(main())
+
+
+def test_a_message_taken_in_part_is_gone_through_to_its_end(run):
+    async def main():
+        serving = websockets.asyncio.server.serve(
+            lambda ws: ws.send(["a", "b"]), "localhost", 0, extensions=[ServerXor()], compression=None
+        )
+        async with serving as server:
+            uri = f"ws://localhost:{server.sockets[0].getsockname()[1]}/"
+            async with connect_on_loop(uri, extensions=[ClientXor()], compression=None) as ws:
+                async with contextlib.aclosing(ws.recv_streaming()) as pieces:
+                    assert await anext(pieces) == "a"
+                with pytest.raises(websockets.ConcurrencyError):
+                    await ws.recv()
+                with pytest.raises(websockets.ConcurrencyError):
+                    await anext(ws.recv_streaming())
+
+    run(main())
+
+
+def test_too_many_fragments_are_that(monkeypatch):
+    monkeypatch.setattr(_facade, "MAX_FRAGMENTS", 3)
+    with opened(lambda ws: [ws.send(["a"] * 3), ws.recv()]) as ws:
+        with pytest.raises(websockets.ConnectionClosedError) as raised:
+            ws.recv()
+        assert raised.value.sent == Close(1009, "too many fragments")
+        assert type(raised.value.__cause__) is websockets.exceptions.TooManyFragments
+    with opened(lambda ws: [ws.send(["a"] * 3), ws.recv()]) as ws:
+        assert list(ws.recv_streaming()) == ["a", "a", "a", ""]

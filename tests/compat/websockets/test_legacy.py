@@ -177,6 +177,38 @@ def test_redirects(run):
     run(main())
 
 
+def test_a_redirect_elsewhere_leaves_the_host_and_port_that_were_given(run):
+    async def main():
+        async with serving() as elsewhere:
+            async with serving(process_request=answering(http.HTTPStatus.FOUND, Location=uri_of(elsewhere))) as server:
+                port = server.sockets[0].getsockname()[1]
+                connecting = connect("ws://elsewhere.example/", host="localhost", port=port)
+                ws = await connecting
+                assert connecting.protocol is ws
+                await ws.send("found")
+                assert await ws.recv() == "found"
+                await ws.close()
+
+                class Short(Connect):
+                    MAX_REDIRECTS_ALLOWED = 1
+
+                with pytest.raises(websockets.exceptions.SecurityError):
+                    await Short(uri_of(server))
+
+    run(main())
+
+
+def test_an_exception_in_the_block_closes_with_1000(run):
+    async def main():
+        async with serving() as server:
+            with pytest.raises(LookupError):
+                async with connect(uri_of(server)) as ws:
+                    raise LookupError
+            assert ws.protocol.close_sent.code == 1000
+
+    run(main())
+
+
 def test_async_for_connects_again_and_again(run):
     async def main():
         refused = []

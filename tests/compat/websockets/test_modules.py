@@ -258,3 +258,11 @@ print(headers.build_authorization_basic("a", "b"), headers.build_www_authenticat
         [sys.executable, "-c", code.format("websockets")], capture_output=True, text=True, check=True, timeout=60
     )
     assert run(code.format("fastws.compat.websockets")) == theirs.stdout
+
+
+def test_without_websockets_everything_that_is_there_may_be_imported_at_once():
+    said = run("""
+from fastws.compat.websockets import *
+print("connect" in globals(), "serve" in globals(), Headers.__name__)
+""")
+    assert said == "True False Headers\n"

@@ -1,5 +1,7 @@
 """The drop-in's ``websockets.sync.client``: opening connections, with the real websockets server as the peer."""
 
+import contextlib
+import errno
 import http
 import logging
 import socket
@@ -422,3 +424,18 @@ def test_keepalive_measures_the_latency():
         while ws.latency == 0:
             answered.wait(0.001)
         assert (ws.ping_interval, ws.ping_timeout, ws.close_timeout) == (0.01, 20, 10)
+
+
+def test_the_time_for_tcp_is_that_of_the_socket():
+    with socket.create_server(("127.0.0.1", 0), backlog=0) as full, contextlib.ExitStack() as waiting:
+        address = full.getsockname()
+        for _ in range(4):  # its queue is full: the next is not answered
+            sock = waiting.enter_context(socket.socket())
+            sock.setblocking(False)
+            sock.connect_ex(address)
+        with pytest.raises(TimeoutError) as late:
+            connect(f"ws://127.0.0.1:{address[1]}/", timeout=0.05, open_timeout=20)
+        assert late.value.errno == errno.ETIMEDOUT
+    with websockets_server(echo) as uri, connect(uri, timeout=3) as ws:
+        ws.send("in time")
+        assert ws.recv() == "in time"

@@ -434,3 +434,88 @@ def test_max_queue_pauses_reading():
     for wrong, why in (((4, 5), "high must be greater"), ((4, -1), "low must be positive")):
         with pytest.raises(ValueError, match=why):
             connect("ws://localhost:1/", max_queue=wrong)
+
+
+def test_a_second_message_in_fragments_is_refused_and_harms_nothing():
+    entered, go = threading.Event(), threading.Event()
+
+    def late():
+        entered.set()
+        assert go.wait(20)
+        yield "x"
+
+    with opened(echo) as ws, threaded(ws.send, late()) as outcome:
+
+        def pieces():
+            yield "a"
+            go.set()
+            while not outcome:
+                entered.wait(0.001)
+            yield "b"
+
+        assert entered.wait(20)
+        ws.send(pieces())
+        assert str(outcome[0]) == "cannot call send while another thread is already running send"
+        assert isinstance(outcome[0], websockets.ConcurrencyError)
+        assert ws.recv() == "ab"
+        ws.send(["c", "d"])
+        assert ws.recv() == "cd"
+
+
+def test_a_message_in_fragments_has_one_time_limit():
+    def pieces():
+        yield "a"
+        while True:
+            yield "b" * 100_000
+
+    late = threading.Event()
+    with Peer(lambda _wire: late.wait(20)) as peer, connect(peer.url, compression=None, close_timeout=0.01) as ws:
+        with pytest.raises(TimeoutError, match="a part of the message was"):
+            ws.send(pieces(), timeout=0.05)
+        late.set()
+
+
+def test_a_close_frame_may_be_empty():
+    with opened(lambda ws: ws.recv()) as ws:
+        with pytest.raises(websockets.ProtocolError, match="cannot send a reason without a code"):
+            ws.close(None, "why")
+        ws.close(None)
+        assert ws.protocol.close_sent == Close(1005, "")
+
+
+@pytest.mark.parametrize("pieces", [[None], ["a", b"b"]])
+def test_what_is_no_piece_closes_the_connection(pieces):
+    with opened(echo) as ws:
+        with pytest.raises(TypeError, match="iterable must contain"):
+            ws.send(pieces)
+        with pytest.raises(websockets.ConnectionClosedError):
+            ws.recv()
+        assert ws.protocol.close_sent == Close(1011, "error in fragmented message")
+
+
+def test_what_fails_before_its_first_piece_harms_nothing():
+    def failing():
+        raise LookupError("nothing yet")
+        yield
+
+    with opened(echo) as ws:
+        with pytest.raises(LookupError):
+            ws.send(failing())
+        ws.send("on")
+        assert ws.recv() == "on"
+
+
+def test_modes_of_many_threads_do_not_undo_each_other():
+    with opened(echo) as ws:
+        modes = [type(f"Mode{number}", (), {"__slots__": ()}) for number in range(4)]
+
+        def change(mode):
+            for _ in range(500):
+                ws._enter(mode)
+                assert mode in ws._own.modes
+                ws._leave(mode)
+
+        with contextlib.ExitStack() as stack:
+            outcomes = [stack.enter_context(threaded(change, mode)) for mode in modes]
+        assert outcomes == [[None]] * 4
+        assert ws._own.modes == frozenset()

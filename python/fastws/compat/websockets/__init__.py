@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ._adopt import lazily
+from ._adopt import lazily, original
 from .version import version as __version__  # noqa: F401
 
 __all__ = [
@@ -83,6 +83,15 @@ __all__ = [
     "unix_route",
     "unix_serve",
 ]
+
+if original(__name__) is None:
+    # What is not the client's is not there.
+    __all__ = [
+        name
+        for name in __all__
+        if name.removeprefix("unix_") not in ("Router", "route", "serve", "basic_auth")
+        and name not in ("ClientProtocol", "Protocol", "Server", "ServerConnection", "ServerProtocol")
+    ]
 
 if TYPE_CHECKING:
     from .asyncio.client import ClientConnection, connect, unix_connect

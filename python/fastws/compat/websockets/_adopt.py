@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 from fastws.compat._installed import find
 
-__all__ = ["adopted", "lazily", "original", "passes_through"]
+__all__ = ["adopted", "lazily", "original", "passes_through", "without_sockets"]
 
 T = TypeVar("T")
 
@@ -51,6 +51,15 @@ def passes_through(namespace: dict[str, Any]) -> None:
     namespace["__all__"] = list(getattr(module, "__all__", [key for key in taken if not key.startswith("_")]))
     namespace["__doc__"] = module.__doc__
     namespace["__getattr__"] = lambda attribute: getattr(module, attribute)
+
+
+def without_sockets(module: str, name: str) -> ImportError:
+    """What is said of a protocol without sockets where ``websockets``, whose it is, is not installed."""
+    return ImportError(
+        f"{module}.{name} is websockets' own, without sockets: it passes through to the websockets package, "
+        "which is not installed: pip install websockets",
+        name=module,
+    )
 
 
 def lazily(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import socket
 import ssl
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import fastws
@@ -18,6 +18,8 @@ from .uri import WebSocketURI
 
 if TYPE_CHECKING:
     from fastws._opening import Make
+
+    from ._facade import Facade
 
 __all__ = ["Way", "admitted"]
 
@@ -89,22 +91,29 @@ class Way(NamedTuple):
                 raise TypeError(f"create_connection() got an unexpected keyword argument {name!r}")
         return way
 
+    @property
+    def proxy_name(self) -> str | None:
+        """The name that the proxy's certificate is checked for; None without TLS to one."""
+        if self.proxy is None or self.proxy_tls is None:
+            return None
+        return self.proxy_tls.name(parse_proxy(self.proxy).host)
+
     def opening(
         self,
         uri: str,
+        terms: Facade,
         *,
-        make: Make,
         headers: HeadersLike | None,
         user_agent: str | None,
-        origin: str | None,
-        subprotocols: Sequence[str] | None,
         limits: Mapping[str, Any],
-        offers: Sequence[str] | None,
+        make: Make | None = None,
+        open_timeout: float | None = None,
     ) -> fastws.connect:
-        """An attempt to open a connection, to be awaited. It follows no redirect and has no time limit of its own."""
+        """An attempt to open a connection. It follows no redirect."""
+        subprotocols = terms.available_subprotocols
         return fastws.connect(
             uri,
-            origin=origin,
+            origin=terms.origin,
             subprotocols=list(subprotocols) if subprotocols else None,
             additional_headers=admitted(headers),
             user_agent_header=user_agent,
@@ -119,8 +128,8 @@ class Way(NamedTuple):
             interleave=self.interleave,
             proxy=self.proxy,
             max_redirects=0,
-            open_timeout=None,
-            _extensions=offers,
+            open_timeout=open_timeout,
+            _extensions=terms.offers(),
             _unix=self.unix,
             _make=make,
             _proxy_security=self.proxy_tls,
@@ -143,7 +152,7 @@ def admitted(headers: HeadersLike | None) -> list[tuple[str, str]]:
     if headers is None:
         return []
     fields = Headers(headers).raw_items()
-    return [(name, _as_sent(value)) for name, value in fields if name.lower() not in _OWNED]
+    return [(name, _as_sent(str(value))) for name, value in fields if name.lower() not in _OWNED]
 
 
 def _as_sent(value: str) -> str:

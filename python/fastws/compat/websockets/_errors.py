@@ -84,7 +84,9 @@ def _os_error(reasons: Iterable[str], text: str) -> OSError:
 
 def _number(why: str) -> int | None:
     why = why.lower()
-    return next((number for number in _NUMBERS if os.strerror(number).lower() in why or _WORDS[number] in why), None)
+    ours = [number for number, words in _WORDS.items() if words in why]
+    said = ours or [number for number in errno.errorcode if os.strerror(number).lower() in why]
+    return max(said, key=lambda number: len(os.strerror(number)), default=None)
 
 
 _WORDS = {
@@ -93,12 +95,9 @@ _WORDS = {
     errno.EHOSTUNREACH: "host unreachable",
     errno.ETIMEDOUT: "no answer: it is down",
     errno.ECONNRESET: "reset by peer",
-    errno.ENOENT: "no such file",
-    errno.EACCES: "permission denied",
-    errno.EADDRNOTAVAIL: "cannot assign requested address",
-    errno.EADDRINUSE: "address already in use",
+    errno.EADDRNOTAVAIL: "local_addr= has no address of its kind",
 }
-_NUMBERS = tuple(_WORDS)
+"""What our own texts say instead of the system's."""
 
 
 def _tls(error: errors.TlsError) -> Exception:

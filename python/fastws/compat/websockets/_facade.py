@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import uuid
 import weakref
 from collections.abc import Callable, Sequence
@@ -26,13 +27,13 @@ from .uri import WebSocketURI
 if TYPE_CHECKING:
     from fastws._core import _Native
 
-__all__ = ["Facade"]
+__all__ = ["Facade", "MaxQueue", "MaxSize", "WriteLimit", "pair"]
 
-MaxSize = int | tuple[int | None, int | None] | None
+MaxSize = int | Sequence[int | None] | None
 
-MaxQueue = int | tuple[int | None, int | None] | None
+MaxQueue = int | Sequence[int | None] | None
 
-WriteLimit = int | tuple[int, int | None] | None
+WriteLimit = int | Sequence[int | None] | None
 
 
 class Facade:
@@ -67,7 +68,7 @@ class Facade:
         self.origin = origin
         self.available_extensions = extensions
         self.available_subprotocols = subprotocols
-        self.max_message_size, self.max_fragment_size = max_size if isinstance(max_size, tuple) else (max_size, None)
+        self.max_message_size, self.max_fragment_size = pair(max_size)
         self.logger: LoggerLike = logger if logger is not None else logging.getLogger("websockets.client")
         self.debug = self.logger.isEnabledFor(logging.DEBUG)
         self.compression = compression
@@ -76,6 +77,7 @@ class Facade:
         self.narrator = Narrator(lambda: self.extensions) if self.debug else None
         self._agreed: list[Extension] | None = None
         self._tell: Callable[[], _Native | None] = lambda: None
+        self._seen: dict[object, Any] = {}
 
     @classmethod
     def of(cls, protocol: Any) -> Self:
@@ -114,7 +116,8 @@ class Facade:
         return {
             "max_size": _at_least(1, size),
             "max_frame_size": _at_least(1, fragment),
-            "max_fragments": None if size is None else MAX_FRAGMENTS,
+            # Where frames go through Python, that is what counts them.
+            "max_fragments": self._max_fragments if self.is_native else None,
             "max_queue": _marks(max_queue),
             "max_queue_bytes": None,
             "write_limit": _write_marks(write_limit),
@@ -134,6 +137,10 @@ class Facade:
         }
 
     @property
+    def _max_fragments(self) -> int | None:
+        return MAX_FRAGMENTS or (None if self.max_message_size is None else OUR_MAX_FRAGMENTS)
+
+    @property
     def _special(self) -> Special:
         if self.is_native:
             return Special("mixed", echo_reason=True, tapped=self.debug)
@@ -142,6 +149,12 @@ class Facade:
     def tells_of(self, ws: _Native) -> None:
         """From now on it tells of ``ws``."""
         self._tell = weakref.ref(ws)
+
+    def once(self, look: Callable[[Any], Any], ws: object) -> Any:
+        """What ``look`` finds at the connection. It does not change once it is there, and is one object."""
+        if self._seen.get(look) is None:
+            self._seen[look] = look(ws)
+        return self._seen[look]
 
     @property
     def state(self) -> State:
@@ -173,7 +186,7 @@ class Facade:
     def negotiate(self, headers: Headers) -> Through:
         """Frames through the extensions in Python that the server's answer names. Raises NegotiationError."""
         self._agreed = negotiated(self.available_extensions or (), headers)
-        return Through(self._agreed, self.max_message_size, self.max_fragment_size)
+        return Through(self._agreed, self.max_message_size, self.max_fragment_size, self._max_fragments)
 
     @property
     def close_code(self) -> int | None:
@@ -229,6 +242,12 @@ class Facade:
         return ConnectionClosed(None, None) if ws is None else closed(ws)
 
 
+def pair(value: int | Sequence[int | None] | None) -> tuple[int | None, int | None]:
+    """Both numbers of an argument that is one or two; None for the second where there is one."""
+    first, second = (value, None) if value is None or isinstance(value, int) else value
+    return first, second
+
+
 def _at_least(least: int, value: int | None) -> int | None:
     return None if value is None else max(least, value)
 
@@ -240,9 +259,11 @@ def _seconds(value: float | None, least: float = 1e-6) -> float | None:
 
 def _marks(value: MaxQueue) -> int | tuple[int, int] | None:
     """High and low water of ``max_queue``."""
-    high, low = value if isinstance(value, tuple) else (value, None)
+    high, low = pair(value)
     if high is None:
-        return None
+        if low is None:
+            return None
+        high = 4 * low
     if low is None:
         low = high // 4
     if low < 0:
@@ -254,7 +275,7 @@ def _marks(value: MaxQueue) -> int | tuple[int, int] | None:
 
 def _write_marks(value: WriteLimit) -> int | tuple[int, int]:
     """High and low water of ``write_limit``, as transports of asyncio's have it."""
-    high, low = value if isinstance(value, tuple) else (value, None)
+    high, low = pair(value)
     if high is None:
         high = 64 * 1024 if low is None else 4 * low
     if low is None:
@@ -266,5 +287,8 @@ def _write_marks(value: WriteLimit) -> int | tuple[int, int]:
 
 UNBOUNDED = 2**62
 
-MAX_FRAGMENTS = 131_072
-"""Of a message whose size is limited: what its parts cost each."""
+MAX_FRAGMENTS = int(os.environ.get("WEBSOCKETS_MAX_FRAGMENTS", "0"))
+"""Of a message, if the environment says so."""
+
+OUR_MAX_FRAGMENTS = 131_072
+"""Else, of a message whose size is limited: what its parts cost each. That of ``websockets`` is of ``recv`` alone."""

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
+import os
 import re
-from collections.abc import AsyncIterable, AsyncIterator, Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import AsyncIterable, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Protocol
 
 from fastws._policy import _when_room as when_room
 from fastws._policy import (
@@ -12,6 +15,7 @@ from fastws._policy import (
     has_listener,
     has_streams,
     no_room,
+    not_finished,
     open_failed,
     send_when_room,
     wrong_loop,
@@ -19,6 +23,7 @@ from fastws._policy import (
 )
 from fastws.compat._wording import Wording
 
+from ._fragments import Fragments, as_async
 from .datastructures import Headers
 from .exceptions import (
     ConcurrencyError,
@@ -27,15 +32,22 @@ from .exceptions import (
     ConnectionClosedOK,
     PayloadTooBig,
     ProtocolError,
+    TooManyFragments,
 )
 from .frames import OK_CLOSE_CODES, Close, CloseCode
 from .http11 import Request, Response
-from .typing import BytesLike
+from .protocol import CLOSING
 
 if TYPE_CHECKING:
     from fastws._core import _Native
 
     from .asyncio.connection import Connection
+
+    class Accept(Protocol):
+        """Returns when the send queue has taken a piece."""
+
+        async def __call__(self, piece: Any, *, begins: bool, fin: bool) -> None: ...
+
 
 __all__ = [
     "closed",
@@ -82,7 +94,7 @@ def closed(ws: _Native) -> ConnectionClosed:
     clean = rcvd is not None and sent is not None and rcvd.code in OK_CLOSE_CODES and sent.code in OK_CLOSE_CODES
     made = ConnectionClosedOK if clean else ConnectionClosedError
     error = made(rcvd, sent, initiator == "remote" if rcvd is not None and sent is not None else None)
-    error.__cause__ = ws._listener_error or _cause(kind, text or "")
+    error.__cause__ = ws._listener_error or _cause(ws, kind, text or "")
     return error
 
 
@@ -92,12 +104,12 @@ _GIVEN_UP = (
 )
 
 
-def _cause(kind: str | None, text: str) -> Exception | None:
+def _cause(ws: _Native, kind: str | None, text: str) -> Exception | None:
     match kind:
         case "protocol":
             return ProtocolError(text)
         case "limit":
-            return _too_big(worded(text))
+            return _over(ws, worded(text))
         case "eof" | "truncated":
             return EOFError(text)
         case "keepalive":
@@ -105,20 +117,29 @@ def _cause(kind: str | None, text: str) -> Exception | None:
         case "close_timeout":
             return TimeoutError("timed out while closing connection")
         case "transport":
-            return ConnectionResetError(text)
+            return _lost(text)
         case "aborted":
             return ConnectionAbortedError(text)
     return None
 
 
-def _too_big(text: str) -> Exception:
-    numbers = [int(number) for number in re.findall(r"(\d+) bytes", text)]
-    if len(numbers) != 2 or "over the limit of" not in text:
+def _over(ws: _Native, text: str) -> Exception:
+    """What is over a limit of ours."""
+    setting, size, limit = ws._limit or (None, None, 0)
+    if setting is None:
         return ProtocolError(text)
+    if setting == "max_fragments":
+        return TooManyFragments(limit)
     try:
-        return PayloadTooBig(*numbers)
+        return PayloadTooBig(size, limit)
     except TypeError:  # that of releases before 14 takes a text
         return PayloadTooBig(text)
+
+
+def _lost(text: str) -> OSError:
+    """The error of the system's that a text of the native side ends in the number of."""
+    found = re.search(r"\(os error (\d+)\)$", text)
+    return ConnectionResetError(text) if found is None else OSError(int(found[1]), os.strerror(int(found[1])))
 
 
 def iteration_over(ws: _Native) -> Exception:
@@ -156,11 +177,9 @@ def request(ws: _Native) -> Request | None:
     data = ws._request
     if data is None:
         return None
-    start, *lines = data.decode("utf-8").split("\r\n")
-    headers = Headers()
-    for name, _, value in (line.partition(":") for line in lines if line):
-        headers[name] = value.strip()
-    return Request(start.split(" ")[1], headers)
+    start, *lines = data.decode("iso-8859-1").split("\r\n")
+    fields = (line.partition(":") for line in lines if line)
+    return Request(start.split(" ")[1], headers_of((name, value.strip()) for name, _, value in fields))
 
 
 def response(ws: _Native) -> Response | None:
@@ -173,7 +192,7 @@ def response(ws: _Native) -> Response | None:
 
 
 def headers_of(fields: Iterable[tuple[str, str]]) -> Headers:
-    """Header fields of the peer's, which are taken as they are."""
+    """Header fields that were sent or received, which are taken as they are."""
     headers = Headers()
     add = getattr(headers, "set_insecure", headers.__setitem__)  # added in release 17
     for name, value in fields:
@@ -188,74 +207,75 @@ def tapped(ws: Any, spans: Sequence[tuple[bool, bytes]]) -> None:
         narrator.tell(ws.logger, spans)
 
 
-async def send_failed(error: BaseException) -> None:
+async def ended(ws: Connection) -> ConnectionClosed:
+    """The exception of sending on a connection that is closing, or closed. It says how, so the end is waited for."""
+    if ws.state is CLOSING:
+        await ws._closed()
+    return closed(ws)
+
+
+async def send_failed(ws: Connection, error: BaseException) -> None:
     """``send`` of a connection that is closed: raised by the ``await``, so that ``gather`` of many sends goes on."""
+    if isinstance(error, ConnectionClosed):
+        raise await ended(ws)
     raise error
 
 
-async def send_other(
-    ws: Connection,
-    message: object,
-    text: bool | None,
-    _timeout: float | None,
-) -> None:
+async def send_other(ws: Connection, message: object, text: bool | None, timeout: float | None) -> None:  # noqa: ASYNC109
     """``send`` of what is neither str nor bytes-like: a message in fragments (RFC 6455 §5.4)."""
-    match message:
-        case Mapping():
-            raise TypeError("data is a dict-like object")
-        case Iterable():
-            await _send_fragments(ws, _as_async(message), text, "iterable")
-        case AsyncIterable():
-            await _send_fragments(ws, message, text, "async iterable")
-        case _:
-            raise TypeError("data must be str, bytes, iterable, or async iterable")
 
+    async def accept(piece: Any, *, begins: bool, fin: bool) -> None:
+        if not begins:
+            while not ws._try_send(piece, text, fin):
+                await ws._drain_future(again=True)
+        # The message begins when those who wait for room already have had theirs.
+        elif not (ws._may_begin() and ws._try_send(piece, text, fin)):
+            await when_room(ws, lambda: not ws._is_sending_fragments() and ws._try_send(piece, text, fin))
 
-async def _as_async(items: Iterable[object]) -> AsyncIterator[object]:
-    for item in items:
-        yield item
-
-
-async def _send_fragments(ws: Connection, pieces: AsyncIterable[object], text: bool | None, kind: str) -> None:
-    """Each piece leaves as it comes; an empty one ends the message, as nobody knows before that it was the last."""
-    begun: type[Any] | tuple[type[Any], ...] = ()
     try:
-        async for piece in pieces:
-            if not begun:
-                begun = str if isinstance(piece, str) else (bytes, bytearray, memoryview)
-                if not isinstance(piece, begun):
-                    begun = ()
-                    raise TypeError(f"{kind} must contain bytes or str")
-                await _begin(ws, piece, text)
-            elif not isinstance(piece, begun):
-                raise TypeError(f"{kind} must contain uniform types")
-            else:
-                await _go_on(ws, piece, text, fin=False)
-        if begun:
-            await _go_on(ws, "" if begun is str else b"", text, fin=True)
-    except BaseException:
-        if begun:
-            # The message cannot be finished, and no other may begin: the connection is of no more use.
-            ws._close(CloseCode.INTERNAL_ERROR, "error in fragmented message")
-        raise
+        await send_fragments(ws, message, timeout, accept)
     finally:
-        if begun:
-            ws._wake_room()
+        ws._wake_room()
 
 
-async def _begin(ws: Connection, piece: Any, text: bool | None) -> None:
-    # The message begins when those who wait for room already have had theirs.
-    if not (ws._may_begin() and ws._try_send(piece, text, fin=False)):
-        await when_room(ws, lambda: not ws._is_sending_fragments() and ws._try_send(piece, text, fin=False))
-    await _drain(ws)
+async def send_fragments(ws: Connection, message: object, timeout: float | None, accept: Accept) -> None:  # noqa: ASYNC109
+    """A message in fragments, each of which ``accept`` is given as it comes: the whole takes ``timeout`` at most."""
+    if isinstance(message, Mapping):
+        raise not_sendable(message)
+    if not isinstance(message, Iterable | AsyncIterable):
+        raise TypeError("data must be str, bytes, iterable, or async iterable")
+    fragments = Fragments(ws, "iterable" if isinstance(message, Iterable) else "async iterable")
+
+    async def put(piece: object, *, fin: bool) -> None:
+        try:
+            await accept(piece, begins=not fragments.has_begun, fin=fin)
+        except ConnectionClosed:
+            error = await ended(ws)
+            raise error from error.__cause__
+        fragments.has_begun = not fin
+
+    limit = asyncio.timeout(timeout)
+    try:
+        with fragments:
+            async with limit:
+                async for piece in as_async(message):
+                    fragments.check(piece)
+                    await put(piece, fin=False)
+                    await drain(ws)
+                if not fragments.has_begun:
+                    return
+                await put(fragments.last, fin=True)
+    except TimeoutError as error:
+        if timeout is None or not limit.expired():
+            raise
+        raise not_finished(timeout, begun=fragments.has_begun) from error
+    # All of it was accepted: that the peer is slow to take it is no error.
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout_at(limit.when()):
+            await drain(ws)
 
 
-async def _go_on(ws: Connection, piece: str | BytesLike, text: bool | None, *, fin: bool) -> None:
-    while not ws._try_send(piece, text, fin):
-        await ws._drain_future(again=True)
-    await _drain(ws)
-
-
-async def _drain(ws: Connection) -> None:
-    if ws._stats()["send_queue_bytes"] > ws._write_limit:
+async def drain(ws: Connection) -> None:
+    """Waits while more waits to be sent than ``write_limit`` says."""
+    if ws._is_above_write_limit:
         await ws._drain_future()

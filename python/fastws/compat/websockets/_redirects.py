@@ -10,7 +10,7 @@ from .datastructures import Headers, HeadersLike
 from .exceptions import InvalidStatus, SecurityError
 from .uri import WebSocketURI, parse_uri
 
-__all__ = ["MAX_REDIRECTS", "is_redirect", "redirected", "without_credentials"]
+__all__ = ["MAX_REDIRECTS", "is_cross_origin", "is_redirect", "redirected", "without_credentials"]
 
 MAX_REDIRECTS = int(os.environ.get("WEBSOCKETS_MAX_REDIRECTS", "10"))
 """How many are followed at most."""
@@ -46,7 +46,7 @@ def redirected(uri: str, error: InvalidStatus, *, has_sock: bool, is_unix: bool,
         raise ValueError(f"cannot follow redirect to {new} with a preexisting socket")
     if old_parts.secure and not parts.secure:
         raise SecurityError(f"cannot follow redirect to non-secure URI {new}")
-    if _origin(old_parts) != _origin(parts):
+    if is_cross_origin(uri, new):
         if is_unix:
             raise ValueError(f"cannot follow cross-origin redirect to {new} with a Unix socket")
         if moved is not None:
@@ -56,9 +56,14 @@ def redirected(uri: str, error: InvalidStatus, *, has_sock: bool, is_unix: bool,
 
 def without_credentials(headers: HeadersLike | None, old: str, new: str) -> HeadersLike | None:
     """The headers for ``new``: those that speak of a secret stay at the origin of ``old``."""
-    if headers is None or _origin(parse_uri(old)) == _origin(parse_uri(new)):
+    if headers is None or not is_cross_origin(old, new):
         return headers
     return Headers([(name, value) for name, value in Headers(headers).raw_items() if name.lower() not in _SECRET])
+
+
+def is_cross_origin(old: str, new: str) -> bool:
+    """Whether one URI is of another origin than the other."""
+    return _origin(parse_uri(old)) != _origin(parse_uri(new))
 
 
 def _origin(uri: WebSocketURI) -> tuple[bool, str, int]:

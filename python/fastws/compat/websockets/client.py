@@ -8,7 +8,7 @@ import traceback
 from collections.abc import Generator
 from typing import TYPE_CHECKING, Any
 
-from ._adopt import lazily, original
+from ._adopt import lazily, original, without_sockets
 from .exceptions import InvalidMessage, InvalidStatus
 
 if TYPE_CHECKING:
@@ -111,9 +111,5 @@ def __getattr__(name: str) -> Any:
         return _deprecated(name)
     module = original(__name__)
     if module is None:
-        raise ImportError(
-            f"{__name__}.{name} is websockets' own, without sockets: it passes through to the websockets package, "
-            "which is not installed: pip install websockets",
-            name=__name__,
-        )
+        raise without_sockets(__name__, name)
     return module.ClientProtocol

@@ -5,7 +5,7 @@ from __future__ import annotations
 import enum
 from typing import TYPE_CHECKING, Any
 
-from ._adopt import adopted, original
+from ._adopt import adopted, original, without_sockets
 
 if TYPE_CHECKING:
     from websockets.protocol import Event, Protocol  # noqa: F401
@@ -45,9 +45,5 @@ def __getattr__(name: str) -> Any:
     if _original is not None:
         return getattr(_original, name)
     if name in ("Protocol", "Event"):
-        raise ImportError(
-            f"{__name__}.{name} is websockets' own, without sockets: it passes through to the websockets package, "
-            "which is not installed: pip install websockets",
-            name=__name__,
-        )
+        raise without_sockets(__name__, name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -92,6 +92,18 @@ impl<B: PayloadBuf> Connection<B> {
         Ok(())
     }
 
+    /// Queues the first fragment of a message, as [`Connection::send_fragment`] does where none is being sent.
+    ///
+    /// # Errors
+    /// As [`Connection::send`].
+    pub fn begin_fragments(&mut self, opcode: Opcode, payload: &[u8], fin: bool) -> Result<(), Misuse> {
+        if self.sending.is_some() {
+            self.may_control(&[])?;
+            return Err(Misuse::FragmentOrder);
+        }
+        self.send_fragment(opcode, payload, fin)
+    }
+
     /// Queues a frame as it is, for an extension that was at work on it before. Data frames keep the order of §5.4; a Ping or
     /// a Pong passes data that waits, and is none of keepalive's.
     ///

@@ -8,6 +8,7 @@ use pyo3::prelude::*;
 use super::Blocking;
 use crate::conn::Inner;
 use crate::driver::Phase;
+use crate::transfer::Fragment;
 use crate::{clock, fork, payload};
 
 impl Blocking {
@@ -103,17 +104,17 @@ impl Blocking {
         slf: &Bound<'_, Self>,
         message: &Bound<'_, PyAny>,
         text: Option<bool>,
-        fin: Option<bool>,
+        fragment: Option<Fragment>,
         compress: Option<bool>,
     ) -> PyResult<Option<bool>> {
         let send = |opcode: Opcode, bytes: &[u8]| {
             let mut inner = self.inner.borrow_mut();
-            match fin {
+            match fragment {
                 None => inner.accept(opcode, bytes, compress),
-                Some(fin) => inner.accept_fragment(opcode, bytes, fin),
+                Some(fragment) => inner.accept_fragment(opcode, bytes, fragment),
             }
         };
-        match payload::with_bytes(message, text, fin.is_some(), send)? {
+        match payload::with_bytes(message, text, fragment.is_some(), send)? {
             None => Ok(None),
             Some(Ok(())) => Ok(Some(true)),
             Some(Err(Misuse::QueueFull { .. } | Misuse::FragmentOrder)) => Ok(Some(false)),

@@ -8,6 +8,7 @@ use pyo3::prelude::*;
 use super::Conn;
 use crate::hub::Hub;
 use crate::payload;
+use crate::transfer::Fragment;
 
 /// What became of a message that was to be sent.
 pub(crate) enum Sent {
@@ -104,7 +105,7 @@ impl Conn {
                 let mut inner = this.inner.borrow_mut();
                 match fin {
                     None => inner.accept(opcode, bytes, compress),
-                    Some(fin) => inner.accept_fragment(opcode, bytes, fin),
+                    Some(fin) => inner.accept_fragment(opcode, bytes, Fragment { begins: false, fin }),
                 }
             };
             match outcome {

@@ -4,20 +4,27 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import functools
-from collections.abc import AsyncIterable, AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncIterable, AsyncIterator, Iterable
 from datetime import timedelta
 from typing import Any, NoReturn
 
 from fastws.compat.websockets import _policy
-from fastws.compat.websockets.exceptions import ConnectionClosedOK, PayloadTooBig, ProtocolError
+from fastws.compat.websockets._fragments import opcode_and_bytes
+from fastws.compat.websockets.exceptions import (
+    ConcurrencyError,
+    ConnectionClosedOK,
+    PayloadTooBig,
+    ProtocolError,
+    TooManyFragments,
+)
 from fastws.compat.websockets.extensions._frames import Message, Through, joined
-from fastws.compat.websockets.frames import BINARY, CONT, CTRL_OPCODES, TEXT, CloseCode, Frame, Opcode
+from fastws.compat.websockets.frames import CONT, CTRL_OPCODES, CloseCode, Frame
+from fastws.compat.websockets.protocol import OPEN
 from fastws.compat.websockets.typing import BytesLike, Data, DataLike
 
 from .connection import Connection
 
-__all__ = ["ExtendedConnection", "extended"]
+__all__ = ["ExtendedConnection"]
 
 
 class ExtendedConnection(Connection):
@@ -40,7 +47,11 @@ class ExtendedConnection(Connection):
         """The next message; see ``fastws.Connection.recv``."""
         with self._reader(_policy.concurrent()):
             while not (self._frames and self._frames[-1].fin):
-                self._frames.append(await self._next_frame())
+                frame = await self._next_frame()
+                try:
+                    self._through.gather(self._frames, frame)
+                except TooManyFragments as error:
+                    await self._fail(CloseCode.MESSAGE_TOO_BIG, "too many fragments", error)
             frames, self._frames = self._frames, []
             message = Message(decode)
             try:
@@ -65,6 +76,7 @@ class ExtendedConnection(Connection):
             while not fin:
                 frame = self._frames.pop(0) if self._frames else await self._next_frame()
                 fin = frame.fin
+                self._is_in_pieces = not fin
                 try:
                     piece = message.piece(frame)
                 except UnicodeDecodeError as error:
@@ -94,7 +106,7 @@ class ExtendedConnection(Connection):
 
     @contextlib.contextmanager
     def _reader(self, otherwise: Exception) -> Any:
-        if self._is_reading:
+        if self._is_reading or self._is_in_pieces:
             raise otherwise
         self._is_reading = True
         try:
@@ -114,59 +126,31 @@ class ExtendedConnection(Connection):
     ) -> None:
         """Sends a message; see ``fastws.Connection.send``. One waits for the other, whole."""
         seconds = timeout.total_seconds() if isinstance(timeout, timedelta) else timeout
-        async with asyncio.timeout(seconds):
-            async with self._may_send_next:
-                if isinstance(message, str | BytesLike):
-                    await self._send_frame(*_opcode_and_bytes(message, text), fin=True)
-                elif isinstance(message, Mapping):
-                    raise TypeError("data is a dict-like object")
-                elif isinstance(message, Iterable):
-                    await self._send_fragments(_as_async(message), text)
-                elif isinstance(message, AsyncIterable):
-                    await self._send_fragments(message, text)
-                else:
-                    raise TypeError("data must be str, bytes, iterable, or async iterable")
+        async with contextlib.AsyncExitStack() as turn:
 
-    async def _send_fragments(self, pieces: AsyncIterable[object], text: bool | None) -> None:
-        kind: type[Any] | tuple[type[Any], ...] | None = None
-        is_whole = False
-        try:
-            async for piece in pieces:
-                is_first = kind is None
-                if kind is None:
-                    kind = str if isinstance(piece, str) else (bytes, bytearray, memoryview)
-                if not isinstance(piece, kind):
-                    raise TypeError("iterable must contain uniform types, bytes or str")
-                opcode, data = _opcode_and_bytes(piece, text)
-                await self._send_frame(opcode if is_first else CONT, data, fin=False)
-            if kind is not None:
-                await self._send_frame(CONT, b"", fin=True)
-            is_whole = True
-        finally:
-            if not is_whole:
-                with contextlib.suppress(Exception):
-                    self._close(CloseCode.INTERNAL_ERROR, "error in fragmented message")
+            async def accept(piece: str | BytesLike, *, begins: bool, fin: bool) -> None:
+                if begins:
+                    await turn.enter_async_context(self._may_send_next)
+                    if self.state is not OPEN:
+                        raise await _policy.ended(self)
+                opcode, data = opcode_and_bytes(piece, text)
+                frame = self._through.to_send(opcode if begins else CONT, data, fin=fin)
+                while not self._try_send_frame(*frame):
+                    await self._drain_future(again=True)
 
-    async def _send_frame(self, opcode: Opcode, payload: BytesLike, *, fin: bool) -> None:
-        frame = self._through.to_send(opcode, payload, fin=fin)
-        while not self._try_send_frame(*frame):
-            await self._drain_future(again=True)
-        if self._is_above_write_limit:
-            await self._drain_future()
+            if not isinstance(message, str | BytesLike):
+                await _policy.send_fragments(self, message, seconds, accept)
+                return
+            async with asyncio.timeout(seconds) as limit:
+                await accept(message, begins=True, fin=True)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout_at(limit.when()):
+                    await _policy.drain(self)
 
-
-@functools.cache
-def extended(kind: Any) -> Any:
-    """``kind`` as an ``ExtendedConnection``; what it redefines itself stays in front."""
-    names = {"__module__": kind.__module__, "__qualname__": kind.__qualname__, "__doc__": kind.__doc__}
-    return type(kind.__name__, (kind, ExtendedConnection), names)
-
-
-async def _as_async(items: Iterable[object]) -> AsyncIterator[object]:
-    for item in items:
-        yield item
-
-
-def _opcode_and_bytes(message: str | BytesLike, text: bool | None) -> tuple[Opcode, BytesLike]:
-    is_text = isinstance(message, str) if text is None else text
-    return TEXT if is_text else BINARY, message.encode() if isinstance(message, str) else message
+    def send_nowait(self, message: Any, text: bool | None = None, *, compress: bool | None = None) -> None:  # noqa: ARG002
+        """Sends a ``str`` or bytes-like message, or raises at once; see ``fastws.Connection.send_nowait``."""
+        if not isinstance(message, str | BytesLike):
+            raise _policy.not_sendable(message)
+        if self._is_sending_fragments():
+            raise ConcurrencyError("sending a fragmented message")
+        self._try_send_frame(*self._through.to_send(*opcode_and_bytes(message, text)))

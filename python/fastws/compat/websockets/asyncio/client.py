@@ -13,7 +13,7 @@ from fastws.compat.websockets import _errors
 from fastws.compat.websockets._dialling import Way
 from fastws.compat.websockets._facade import Facade, MaxQueue, MaxSize, WriteLimit
 from fastws.compat.websockets._redirects import MAX_REDIRECTS, is_redirect, redirected, without_credentials
-from fastws.compat.websockets._transport import Transport
+from fastws.compat.websockets._shared import negotiate
 from fastws.compat.websockets.client import Waits, backoff, process_exception
 from fastws.compat.websockets.datastructures import HeadersLike
 from fastws.compat.websockets.exceptions import SecurityError
@@ -138,17 +138,12 @@ class connect:  # noqa: N801 - a function to its users, as in websockets
         self._create_connection = ClientConnection if create_connection is None else create_connection
         self.connection: ClientConnection
 
-    def factory(self, uri: WebSocketURI) -> ClientConnection:
+    @property
+    def _max_redirects(self) -> int:
+        return MAX_REDIRECTS
+
+    def factory(self, terms: Facade) -> ClientConnection:
         """A connection that is not open yet, with these terms."""
-        terms = Facade(
-            uri,
-            origin=self._origin,
-            extensions=self._extensions,
-            subprotocols=self._subprotocols,
-            max_size=self._max_size,
-            logger=self.logger,
-            compression=self._offer,
-        )
         made = self._create_connection(terms, **self._limits)
         if not isinstance(made, Connection):
             raise TypeError(
@@ -160,30 +155,34 @@ class connect:  # noqa: N801 - a function to its users, as in websockets
     async def _open_at(self, uri: str, ws_uri: WebSocketURI) -> ClientConnection:
         """One attempt, which follows no redirect."""
         way = Way.of(ws_uri, self.proxy, self.create_connection_kwargs)
+        terms = Facade(
+            ws_uri,
+            origin=self._origin,
+            extensions=self._extensions,
+            subprotocols=self._subprotocols,
+            max_size=self._max_size,
+            logger=self.logger,
+            compression=self._offer,
+        )
 
         def make(_loop: asyncio.AbstractEventLoop, upgrade: Upgrade) -> ClientConnection:
-            made = self.factory(ws_uri)
+            made = self.factory(terms)
             tls = stream_of(upgrade.tls)
             if tls is not None:
-                made.transport = Transport(made, tls.ssl_object, tls.ssl_context)
+                made._tls = tls.ssl_object, tls.ssl_context
             return made
 
-        terms = Facade(
-            ws_uri, extensions=self._extensions, max_size=self._max_size, logger=self.logger, compression=self._offer
-        )
         opening = way.opening(
             uri,
+            terms,
             make=make,
             headers=self.additional_headers,
             user_agent=self.user_agent_header,
-            origin=self._origin,
-            subprotocols=self._subprotocols,
             limits=terms.arguments(**self._limits),
-            offers=terms.offers(),
         )
         connection: Any = await opening
         if not terms.is_native:
-            _negotiate(connection)
+            negotiate(connection)
         opened: ClientConnection = connection
         return opened
 
@@ -211,7 +210,7 @@ class connect:  # noqa: N801 - a function to its users, as in websockets
         limit = asyncio.timeout(self.open_timeout)
         try:
             async with limit:
-                for _ in range(MAX_REDIRECTS):
+                for _ in range(self._max_redirects):
                     try:
                         return await self._attempt()
                     except Exception as exc:
@@ -221,7 +220,7 @@ class connect:  # noqa: N801 - a function to its users, as in websockets
                         if isinstance(exc_or_uri, Exception):
                             raise exc_or_uri from exc
                         self.uri, self.ws_uri = exc_or_uri, parse_uri(exc_or_uri)
-                raise SecurityError(f"more than {MAX_REDIRECTS} redirects")
+                raise SecurityError(f"more than {self._max_redirects} redirects")
         except TimeoutError as exc:
             if not limit.expired():
                 raise
@@ -263,15 +262,6 @@ class connect:  # noqa: N801 - a function to its users, as in websockets
                 await asyncio.sleep(waits.after(failure))
             else:
                 waits.over()
-
-
-def _negotiate(connection: Any) -> None:
-    """What Python's extensions say to the server's answer. Raises NegotiationError."""
-    try:
-        connection._extend(connection.protocol.negotiate(connection.response.headers))
-    except BaseException:
-        connection._abort("the extensions were not agreed on")
-        raise
 
 
 def unix_connect(path: PathLike | None = None, uri: str | None = None, **kwargs: Any) -> connect:

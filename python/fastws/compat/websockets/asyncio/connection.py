@@ -7,6 +7,7 @@ import codecs
 import contextlib
 import logging
 import random
+import ssl
 import struct
 import traceback
 import weakref
@@ -15,13 +16,13 @@ from typing import TYPE_CHECKING, Any, Literal, Self, overload
 
 import fastws
 from fastws.compat.websockets import _policy
-from fastws.compat.websockets._facade import Facade, MaxQueue, WriteLimit
+from fastws.compat.websockets._facade import Facade, MaxQueue, WriteLimit, pair
+from fastws.compat.websockets._shared import Agreed, check_close, control_payload, extended
 from fastws.compat.websockets._transport import Transport
-from fastws.compat.websockets.exceptions import ConcurrencyError, ConnectionClosed, ConnectionClosedOK, ProtocolError
-from fastws.compat.websockets.frames import Close, CloseCode
-from fastws.compat.websockets.http11 import Request, Response
+from fastws.compat.websockets.exceptions import ConcurrencyError, ConnectionClosed, ConnectionClosedOK
+from fastws.compat.websockets.frames import CloseCode
 from fastws.compat.websockets.protocol import CLOSED, CLOSING, OPEN, State
-from fastws.compat.websockets.typing import BytesLike, Data, DataLike, LoggerLike, Subprotocol
+from fastws.compat.websockets.typing import BytesLike, Data, DataLike, LoggerLike
 
 if TYPE_CHECKING:
     import uuid
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
 __all__ = ["Connection"]
 
 
-class Connection(fastws.Connection):
+class Connection(Agreed, fastws.Connection):  # type: ignore[misc]  # its handshake is that of websockets
     """A connection on an event loop; what ``connect`` gives is a ``ClientConnection``.
 
     ``recv``, ``send`` and iteration are native. Attributes of one's own may be set, and subclasses may have an
@@ -46,6 +47,8 @@ class Connection(fastws.Connection):
         max_queue: Messages after which reading pauses, or a pair (high, low); None for no limit.
         write_limit: Bytes that wait to be sent above which ``send`` waits, or a pair (high, low).
     """
+
+    protocol: Facade
 
     _is_extended = False
     """Whether it is of the class whose extensions are in Python."""
@@ -89,17 +92,14 @@ class Connection(fastws.Connection):
         self.ping_interval = ping_interval
         self.ping_timeout = ping_timeout
         self.close_timeout = close_timeout
-        queue = max_queue if isinstance(max_queue, tuple) else (max_queue, None)
-        self.max_queue_high, self.max_queue_low = queue
-        writing: tuple[int | None, int | None] = write_limit if isinstance(write_limit, tuple) else (write_limit, None)
-        self.write_limit_high, self.write_limit_low = writing
+        self.max_queue_high, self.max_queue_low = pair(max_queue)
+        self.write_limit_high, self.write_limit_low = pair(write_limit)
         self.id: uuid.UUID = protocol.id
         self.logger: LoggerLike = logging.LoggerAdapter(protocol.logger, {"websocket": weakref.proxy(self)})
         self.debug = protocol.debug
-        self.transport = Transport(self)
+        self._tls: tuple[ssl.SSLObject | None, ssl.SSLContext | None] = None, None
         self.pending_pings: dict[bytes, tuple[asyncio.Future[float], float]] = {}
         self._is_in_pieces = False
-        self._seen: dict[str, Any] = {}
 
     def __init_subclass__(cls, **arguments: Any) -> None:
         """Iteration is by ``recv`` where a subclass has one of its own."""
@@ -134,29 +134,9 @@ class Connection(fastws.Connection):
         return (self._close_info[1] or "") if self.state is CLOSED else None
 
     @property
-    def request(self) -> Request | None:  # type: ignore[override]
-        """The upgrade request as it was sent."""
-        seen: Request | None = self._once("request", _policy.request)
-        return seen
-
-    @property
-    def response(self) -> Response | None:  # type: ignore[override]
-        """The server's answer to the upgrade."""
-        seen: Response | None = self._once("response", _policy.response)
-        return seen
-
-    def _once(self, name: str, look: Any) -> Any:
-        """What does not change once it is there, and is one object."""
-        if self._seen.get(name) is None:
-            self._seen[name] = look(self)
-        return self._seen[name]
-
-    @property
-    def subprotocol(self) -> Subprotocol | None:
-        """The subprotocol that the server chose; None if it chose none."""
-        answer = self.response
-        found = None if answer is None else answer.headers.get("Sec-WebSocket-Protocol")
-        return None if found is None else Subprotocol(found)
+    def transport(self) -> Transport:
+        """What is known of the socket."""
+        return Transport(self, *self._tls)
 
     @property
     def send_in_progress(self) -> object:
@@ -260,7 +240,9 @@ class Connection(fastws.Connection):
             ConnectionClosed: The connection is closed, or closing.
             ConcurrencyError: A Ping with the same data is not answered yet.
         """
-        payload = None if data is None else _control_payload(data)
+        payload = None if data is None else control_payload(data)
+        if self.state is not OPEN:
+            raise await _policy.ended(self)
         if payload in self.pending_pings:
             raise ConcurrencyError("already waiting for a pong with the same data")
         while payload is None or payload in self.pending_pings:
@@ -281,19 +263,22 @@ class Connection(fastws.Connection):
         Raises:
             ConnectionClosed: The connection is closed, or closing.
         """
-        self._pong(_control_payload(data))
+        payload = control_payload(data)
+        if self.state is not OPEN:
+            raise await _policy.ended(self)
+        self._pong(payload)
 
-    async def close(self, code: CloseCode | int = CloseCode.NORMAL_CLOSURE, reason: str = "") -> None:
+    async def close(self, code: CloseCode | int | None = CloseCode.NORMAL_CLOSURE, reason: str = "") -> None:
         """Closes the connection: sends a Close frame and waits for the peer's and for the end of TCP.
 
-        Does nothing on a closed connection. A message that is being sent in fragments is given up, with 1011.
+        Does nothing on a closed connection. With None for a code the frame is empty. A message that is being sent in
+        fragments is given up, with 1011.
 
         Raises:
             ProtocolError: The code may not be sent (RFC 6455 §7.4), or the reason is too long.
         """
         if self._state == "open":
-            if len(Close(code, reason).serialize()) > 125:
-                raise ProtocolError("control frame too long")
+            check_close(code, reason)
             if self._is_sending_fragments():
                 code, reason = CloseCode.INTERNAL_ERROR, "close during fragmented message"
             self._close(code, reason)
@@ -360,14 +345,6 @@ def _send_at_once(connection: Any, message: DataLike, text: bool | None) -> None
     connection.send_data()
 
 
-def _control_payload(data: DataLike) -> bytes:
-    if isinstance(data, str):
-        return data.encode()
-    if not isinstance(data, BytesLike):
-        raise TypeError("data must be str or bytes-like")
-    return bytes(data)
-
-
 def _decoder(decode: bool | None, *, is_text: bool) -> codecs.IncrementalDecoder | None:
     """Of pieces, of which one may end in the middle of a character."""
     wanted = is_text if decode is None else decode
@@ -376,9 +353,9 @@ def _decoder(decode: bool | None, *, is_text: bool) -> codecs.IncrementalDecoder
 
 def _extended(kind: Any) -> Any:
     """``kind`` for frames that extensions in Python have to see."""
-    from ._extended import extended
+    from ._extended import ExtendedConnection
 
-    return extended(kind)
+    return extended(kind, ExtendedConnection)
 
 
 _STATES = {

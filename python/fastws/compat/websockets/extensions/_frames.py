@@ -6,7 +6,7 @@ import codecs
 from collections.abc import Iterator, Sequence
 
 from fastws.compat.websockets.datastructures import Headers
-from fastws.compat.websockets.exceptions import NegotiationError, PayloadTooBig, ProtocolError
+from fastws.compat.websockets.exceptions import NegotiationError, PayloadTooBig, ProtocolError, TooManyFragments
 from fastws.compat.websockets.frames import CONT, TEXT, Frame, Opcode
 from fastws.compat.websockets.headers import build_extension, parse_extension
 from fastws.compat.websockets.typing import BytesLike, Data
@@ -50,14 +50,20 @@ class Through:
         extensions: In the order in which what is sent goes through them.
         max_size: Bytes of a message; None for no limit.
         max_fragment_size: Bytes of a fragment; None for no limit.
+        max_fragments: Fragments of a message that is received as a whole; None for no limit.
     """
 
     def __init__(
-        self, extensions: Sequence[Extension], max_size: int | None, max_fragment_size: int | None = None
+        self,
+        extensions: Sequence[Extension],
+        max_size: int | None,
+        max_fragment_size: int | None = None,
+        max_fragments: int | None = None,
     ) -> None:
         self._extensions = list(extensions)
         self._max_size = max_size
         self._max_fragment_size = max_fragment_size
+        self._max_fragments = max_fragments
         self._received = 0
         """Bytes of the message that is being received."""
 
@@ -79,6 +85,12 @@ class Through:
             raise PayloadTooBig(len(frame.data), limit)
         self._received = 0 if frame.fin else self._received + len(frame.data)
         return frame
+
+    def gather(self, frames: list[Frame], frame: Frame) -> None:
+        """Adds a frame to those of a message. Raises TooManyFragments."""
+        if self._max_fragments is not None and len(frames) >= self._max_fragments:
+            raise TooManyFragments(self._max_fragments)
+        frames.append(frame)
 
     def to_send(self, opcode: Opcode, payload: BytesLike, *, fin: bool = True) -> tuple[int, bool, int, bytes]:
         """A frame of ours as it is sent: opcode, FIN, RSV bits (RSV1 is 4), payload."""

@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import random
 import traceback
 import urllib.parse
 import warnings
 from collections.abc import AsyncIterator, Callable, Sequence
+from types import TracebackType
 from typing import Any, Self, cast
 
 from fastws.compat.websockets._facade import Facade
+from fastws.compat.websockets._redirects import MAX_REDIRECTS, is_cross_origin
 from fastws.compat.websockets.asyncio import client
+from fastws.compat.websockets.client import (
+    BACKOFF_FACTOR,
+    BACKOFF_INITIAL_DELAY,
+    BACKOFF_MAX_DELAY,
+    BACKOFF_MIN_DELAY,
+)
 from fastws.compat.websockets.datastructures import Headers, HeadersLike
 from fastws.compat.websockets.exceptions import ConnectionClosedOK, InvalidHeader, InvalidStatus, SecurityError
 from fastws.compat.websockets.extensions import ClientExtensionFactory, Extension
@@ -236,11 +243,11 @@ class Connect(client.connect):
         InvalidStatusCode: The server refused the upgrade; and what the ``connect`` of today raises.
     """
 
-    MAX_REDIRECTS_ALLOWED = int(os.environ.get("WEBSOCKETS_MAX_REDIRECTS", "10"))
-    BACKOFF_INITIAL = float(os.environ.get("WEBSOCKETS_BACKOFF_INITIAL_DELAY", "5"))
-    BACKOFF_MIN = float(os.environ.get("WEBSOCKETS_BACKOFF_MIN_DELAY", "3.1"))
-    BACKOFF_MAX = float(os.environ.get("WEBSOCKETS_BACKOFF_MAX_DELAY", "90.0"))
-    BACKOFF_FACTOR = float(os.environ.get("WEBSOCKETS_BACKOFF_FACTOR", "1.618"))
+    MAX_REDIRECTS_ALLOWED = MAX_REDIRECTS
+    BACKOFF_INITIAL = BACKOFF_INITIAL_DELAY
+    BACKOFF_MIN = BACKOFF_MIN_DELAY
+    BACKOFF_MAX = BACKOFF_MAX_DELAY
+    BACKOFF_FACTOR = BACKOFF_FACTOR
 
     def __init__(
         self,
@@ -273,12 +280,14 @@ class Connect(client.connect):
             warnings.warn("rename klass to create_protocol", DeprecationWarning, stacklevel=2)
         if kwargs.pop("loop", None) is not None:
             warnings.warn("remove loop argument", DeprecationWarning, stacklevel=2)
+        self._overrides = ["host", "port"]
         secure = parse_uri(uri).secure
         if not secure and kwargs.get("ssl") is not None:
             raise ValueError("connect() received a ssl argument for a ws:// URI, use a wss:// URI to enable TLS")
-        if secure and kwargs.get("host") is not None:
+        if secure and kwargs.get("host") is not None and "server_hostname" not in kwargs:
             # As asyncio has it: the certificate is for whom we connect to.
-            kwargs.setdefault("server_hostname", kwargs["host"])
+            kwargs["server_hostname"] = kwargs["host"]
+            self._overrides.append("server_hostname")
         if compression == "deflate":
             extensions = enable_client_permessage_deflate(extensions)
         headers = extra_headers if extra_headers is not None else additional_headers
@@ -318,8 +327,9 @@ class Connect(client.connect):
             **kwargs,
         )
 
-    def factory(self, uri: WebSocketURI) -> WebSocketClientProtocol:
-        """A connection that is not open yet."""
+    def factory(self, terms: Facade) -> WebSocketClientProtocol:
+        """A connection that is not open yet. It makes terms of its own, as whoever calls its class does."""
+        uri = terms.uri
         made = self._create_protocol(host=uri.host, port=uri.port, secure=uri.secure, **self._protocol_kwargs)
         if not isinstance(made, WebSocketClientProtocol):
             raise TypeError(
@@ -329,9 +339,21 @@ class Connect(client.connect):
         return made
 
     @property
-    def protocol(self) -> client.ClientConnection:
-        """The connection of ``async with``."""
-        return self.connection
+    def _max_redirects(self) -> int:
+        return self.MAX_REDIRECTS_ALLOWED
+
+    async def connect(self) -> client.ClientConnection:
+        """Opens a connection, through redirects; ``protocol`` is the last one."""
+        self.protocol = await super().connect()
+        return self.protocol
+
+    async def __aenter__(self) -> client.ClientConnection:
+        return await self
+
+    async def __aexit__(
+        self, exc_type: type[BaseException] | None, exc_value: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self.protocol.close()
 
     def process_redirect(self, exc: Exception) -> Exception | str:
         """The URI that a refusal redirects to; else the exception to raise."""
@@ -345,6 +367,10 @@ class Connect(client.connect):
         new_uri = urllib.parse.urljoin(self.uri, answer.headers["Location"])
         if self.ws_uri.secure and not parse_uri(new_uri).secure:
             return SecurityError("redirect from WSS to WS")
+        if is_cross_origin(self.uri, new_uri):
+            # They are of the origin that is left.
+            for name in self._overrides:
+                self.create_connection_kwargs.pop(name, None)
         return super().process_redirect(exc)
 
     async def __aiter__(self) -> AsyncIterator[WebSocketClientProtocol]:
@@ -384,10 +410,6 @@ def unix_connect(path: PathLike | None = None, uri: str = "ws://localhost/", **k
 
 
 def _close_timeout(close_timeout: float | None, timeout: float | None) -> float:
-    return (
-        10
-        if close_timeout is None and timeout is None
-        else close_timeout
-        if close_timeout is not None
-        else timeout or 0
-    )
+    if close_timeout is not None:
+        return close_timeout
+    return 10 if timeout is None else timeout

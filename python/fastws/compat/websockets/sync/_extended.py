@@ -3,42 +3,49 @@
 from __future__ import annotations
 
 import contextlib
-import functools
+import threading
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
+from datetime import timedelta
 from typing import Any, NoReturn
 
-from fastws.compat.websockets._policy import closed, no_room, not_sendable
+from fastws.compat.websockets._fragments import opcode_and_bytes
+from fastws.compat.websockets._policy import closed, no_room
 from fastws.compat.websockets.exceptions import (
     ConnectionClosedOK,
     PayloadTooBig,
     ProtocolError,
+    TooManyFragments,
 )
 from fastws.compat.websockets.extensions._frames import Message, Through, joined
-from fastws.compat.websockets.frames import BINARY, CONT, CTRL_OPCODES, TEXT, CloseCode, Frame, Opcode
+from fastws.compat.websockets.frames import CONT, CTRL_OPCODES, CloseCode, Frame, Opcode
 from fastws.compat.websockets.typing import BytesLike, Data, DataLike
 
-from ._modes import Sending
-from ._policy import concurrent
+from ._modes import concurrent_send
+from ._policy import concurrent, send_fragments
 from .connection import Connection
 
-__all__ = ["ExtendedConnection", "extended"]
+__all__ = ["ExtendedConnection"]
 
 
 class ExtendedConnection(Connection):
     """See ``Connection``. Frames are native, messages are put together here; Pings, Pongs and Close stay native."""
 
-    __slots__ = ("_frames", "_is_reading", "_through")
+    __slots__ = ("_frames", "_is_in_fragments", "_is_reading", "_may_send_next", "_through")
 
     _is_extended = True
     _through: Through
     _frames: list[Frame]
     """Those of a message that a ``recv`` has begun to wait for."""
     _is_reading: bool
+    _is_in_fragments: bool
+    """A message is being sent in fragments."""
 
     def _extend(self, through: Through) -> None:
         """The extensions were agreed on."""
-        self._through, self._frames, self._is_reading = through, [], False
+        self._through, self._frames = through, []
+        self._is_reading = self._is_in_fragments = False
+        self._may_send_next = threading.Lock()
 
     # Receiving.
 
@@ -48,8 +55,12 @@ class ExtendedConnection(Connection):
         with self._reader():
             while not (self._frames and self._frames[-1].fin):
                 left = None if deadline is None else max(0.0, deadline - time.monotonic())
-                if (frame := self._next_frame(left)) is not None:
-                    self._frames.append(frame)
+                if (frame := self._next_frame(left)) is None:
+                    continue
+                try:
+                    self._through.gather(self._frames, frame)
+                except TooManyFragments as error:
+                    self._fail(CloseCode.MESSAGE_TOO_BIG, "too many fragments", error)
             frames, self._frames = self._frames, []
             message = Message(decode)
             try:
@@ -105,57 +116,38 @@ class ExtendedConnection(Connection):
 
     # Sending.
 
-    def send(  # type: ignore[override]
+    def send(
         self,
         message: DataLike | Iterable[DataLike],
         text: bool | None = None,
         *,
-        timeout: float | None = None,
+        timeout: float | timedelta | None = None,
         compress: bool | None = None,  # noqa: ARG002 - the extension's affair
     ) -> None:
         """Sends a message; see ``fastws.sync.Connection.send``."""
-        if isinstance(message, str | BytesLike):
-            self._send_one(*_opcode_and_bytes(message, text), fin=True, timeout=timeout)
-        elif isinstance(message, Mapping) or not isinstance(message, Iterable):
-            raise not_sendable(message)
-        else:
-            self._send_fragments(message, text, timeout)
+        seconds = timeout.total_seconds() if isinstance(timeout, timedelta) else timeout
 
-    def _send_fragments(self, pieces: Iterable[object], text: bool | None, timeout: float | None) -> None:
-        kind: type[Any] | tuple[type[Any], ...] | None = None
-        is_whole = False
-        self._enter(Sending)
+        def accept(piece: Any, left: float | None, *, begins: bool, fin: bool) -> bool:
+            opcode, data = opcode_and_bytes(piece, text)
+            return self._accept(opcode if begins else CONT, data, left, fin=fin)
+
+        if not isinstance(message, str | BytesLike):
+            send_fragments(self, message, seconds, accept)
+        elif not accept(message, seconds, begins=True, fin=True):
+            raise no_room(self, seconds)
+
+    def _accept(self, opcode: Opcode, payload: BytesLike, left: float | None, *, fin: bool) -> bool:
+        """Sends a frame, in the order of encoding. False: it had to wait for longer than what is ``left``."""
+        deadline = None if left is None else time.monotonic() + left
+        if not self._may_send_next.acquire(timeout=-1 if left is None else left):
+            return False
         try:
-            for piece in pieces:
-                is_first = kind is None
-                if kind is None:
-                    kind = str if isinstance(piece, str) else (bytes, bytearray, memoryview)
-                if not isinstance(piece, kind):
-                    raise TypeError("iterable must contain uniform types, bytes or str")
-                opcode, data = _opcode_and_bytes(piece, text)
-                self._send_one(opcode if is_first else CONT, data, fin=False, timeout=timeout)
-            if kind is not None:
-                self._send_one(CONT, b"", fin=True, timeout=timeout)
-            is_whole = True
+            if opcode is not CONT and self._is_in_fragments and self._state == "open":
+                raise concurrent_send()
+            frame = self._through.to_send(opcode, payload, fin=fin)
+            if not self._send_frame(*frame, None if deadline is None else max(0.0, deadline - time.monotonic())):
+                return False
+            self._is_in_fragments = not fin
         finally:
-            self._leave(Sending)
-            if not is_whole:
-                with contextlib.suppress(Exception):
-                    self._close(CloseCode.INTERNAL_ERROR, "error in fragmented message")
-
-    def _send_one(self, opcode: Opcode, payload: BytesLike, *, fin: bool, timeout: float | None) -> None:
-        frame = self._through.to_send(opcode, payload, fin=fin)
-        if not self._send_frame(*frame, timeout):
-            raise no_room(self, timeout or 0.0)
-
-
-@functools.cache
-def extended(kind: Any) -> Any:
-    """``kind`` as an ``ExtendedConnection``; what it redefines itself stays in front."""
-    names = {"__slots__": (), "__module__": kind.__module__, "__qualname__": kind.__qualname__, "__doc__": kind.__doc__}
-    return type(kind.__name__, (kind, ExtendedConnection), names)
-
-
-def _opcode_and_bytes(message: str | BytesLike, text: bool | None) -> tuple[Opcode, BytesLike]:
-    is_text = isinstance(message, str) if text is None else text
-    return TEXT if is_text else BINARY, message.encode() if isinstance(message, str) else message
+            self._may_send_next.release()
+        return True

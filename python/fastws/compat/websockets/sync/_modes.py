@@ -7,13 +7,14 @@ import warnings
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, NoReturn
 
+from fastws.compat.websockets._shared import derived
 from fastws.compat.websockets.exceptions import ConcurrencyError
 from fastws.compat.websockets.frames import CloseCode
 
 if TYPE_CHECKING:
     from .connection import Connection
 
-__all__ = ["Sending", "Streaming", "Unentered", "class_for"]
+__all__ = ["Sending", "Streaming", "Unentered", "class_for", "concurrent_send"]
 
 
 def class_for(kind: type[Connection], modes: frozenset[type]) -> type[Any]:
@@ -27,8 +28,12 @@ def class_for(kind: type[Connection], modes: frozenset[type]) -> type[Any]:
 def _class_for(kind: Any, modes: frozenset[type]) -> Any:
     if not modes:
         return kind
-    names = {"__slots__": (), "__module__": kind.__module__, "__qualname__": kind.__qualname__, "__doc__": kind.__doc__}
-    return type(kind.__name__, (*(mode for mode in _ORDER if mode in modes), kind), names)
+    return derived(kind, *(mode for mode in _ORDER if mode in modes), kind)
+
+
+def concurrent_send() -> ConcurrencyError:
+    """A message cannot go between the fragments of another one (RFC 6455 §5.4)."""
+    return ConcurrencyError("cannot call send while another thread is already running send")
 
 
 class Sending:
@@ -37,10 +42,10 @@ class Sending:
     __slots__ = ()
 
     def send(self, *_: Any, **__: Any) -> NoReturn:
-        """Another message cannot go between its fragments (RFC 6455 §5.4)."""
-        raise ConcurrencyError("cannot call send while another thread is already running send")
+        """Another message has to wait."""
+        raise concurrent_send()
 
-    def close(self: Connection, code: CloseCode | int = 1000, reason: str = "") -> None:  # type: ignore[misc]  # noqa: ARG002
+    def close(self: Connection, code: CloseCode | int | None = 1000, reason: str = "") -> None:  # type: ignore[misc]  # noqa: ARG002
         """The message is given up."""
         self._own.kind.close(self, CloseCode.INTERNAL_ERROR, "close during fragmented message")
 

@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import contextlib
+import time
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from fastws._policy import not_finished
 from fastws.compat.websockets import _policy
+from fastws.compat.websockets._fragments import Fragments
 from fastws.compat.websockets._policy import misuse, no_room, not_sendable, open_failed, tapped
 from fastws.compat.websockets.exceptions import ConcurrencyError, ConnectionClosed, ConnectionClosedOK
 
-from ._modes import Sending
-
 if TYPE_CHECKING:
     from .connection import Connection
+
+    class Accept(Protocol):
+        """Whether the send queue has taken a piece, within the seconds that are left."""
+
+        def __call__(self, piece: object, left: float | None, *, begins: bool, fin: bool) -> bool: ...
+
 
 __all__ = [
     "closed",
@@ -30,6 +36,10 @@ __all__ = [
 
 takes_past_deadlines = True
 """``recv(timeout=-1)`` looks for what is here, as in ``websockets``; else it is a ValueError."""
+
+
+WRITE_LIMIT = 2**16
+"""Bytes that may wait to be sent behind a ``send`` that has returned."""
 
 
 def closed(ws: Connection) -> ConnectionClosed:
@@ -51,43 +61,36 @@ def concurrent() -> Exception:
 
 
 def send_other(ws: Connection, message: object, text: bool | None, timeout: float | None) -> None:
-    """``send`` of what is neither str nor bytes-like: a message in fragments, each sent as the iterable gives it."""
-    if isinstance(message, Mapping) or not isinstance(message, Iterable):
+    """``send`` of what is neither str nor bytes-like: a message in fragments."""
+
+    def accept(piece: object, left: float | None, *, begins: bool, fin: bool) -> bool:
+        return ws._send_fragment(piece, text, fin, left, begins)
+
+    send_fragments(ws, message, timeout, accept)
+
+
+def send_fragments(ws: Connection, message: object, timeout: float | None, accept: Accept) -> None:
+    """A message in fragments, each of which ``accept`` is given as it comes: the whole takes ``timeout`` at most."""
+    if isinstance(message, Mapping):
         raise not_sendable(message)
-    pieces = iter(message)
-    try:
-        piece = next(pieces)
-    except StopIteration:
-        return
-    kind: type | tuple[type, ...] = str if isinstance(piece, str) else (bytes, bytearray, memoryview)
-    if not isinstance(piece, kind):
-        _give_up(ws)
-        raise TypeError("iterable must contain bytes or str")
-    ws._enter(Sending)
-    is_whole = False
-    try:
-        _send_fragment(ws, piece, text, timeout)
-        for piece in pieces:
-            if not isinstance(piece, kind):
-                raise TypeError("iterable must contain uniform types")
-            _send_fragment(ws, piece, text, timeout)
-        # Nobody knows before that it was the last.
-        _send_fragment(ws, "" if kind is str else b"", text, timeout, fin=True)
-        is_whole = True
-    finally:
-        ws._leave(Sending)
-        if not is_whole:
-            _give_up(ws)
+    if not isinstance(message, Iterable):
+        raise TypeError("data must be str, bytes, or iterable")
+    deadline = None if timeout is None else time.monotonic() + timeout
+    with contextlib.ExitStack() as turn, Fragments(ws) as fragments:
 
+        def put(piece: object, *, fin: bool) -> None:
+            left = None if deadline is None else max(0.0, deadline - time.monotonic())
+            # The queue takes everything; that there is no room is said by what waits in it.
+            is_late = left == 0 and fragments.has_begun and ws._stats()["send_queue_bytes"] > WRITE_LIMIT
+            if is_late or not accept(piece, left, begins=not fragments.has_begun, fin=fin):
+                assert timeout is not None
+                raise not_finished(timeout, begun=fragments.has_begun)
+            fragments.has_begun = not fin
 
-def _send_fragment(
-    ws: Connection, piece: object, text: bool | None, timeout: float | None, *, fin: bool = False
-) -> None:
-    if not ws._send_fragment(piece, text, fin, timeout):
-        raise not_finished(timeout, begun=True)
-
-
-def _give_up(ws: Connection) -> None:
-    """The message cannot be finished, and no other may begin: the connection is of no more use."""
-    with contextlib.suppress(Exception):
-        ws._close(1011, "error in fragmented message")
+        for piece in message:
+            fragments.check(piece)
+            if not fragments.has_begun:
+                turn.enter_context(ws._sending())
+            put(piece, fin=False)
+        if fragments.has_begun:
+            put(fragments.last, fin=True)

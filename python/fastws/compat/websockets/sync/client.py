@@ -11,14 +11,13 @@ from collections.abc import Callable, Generator, Iterator, Sequence
 from types import TracebackType
 from typing import Any, Literal, TypedDict, Unpack, overload
 
-import fastws
-from fastws import _options
 from fastws._opening import Upgrade
 from fastws._openssl import stream_of
 from fastws.compat.websockets import _errors
-from fastws.compat.websockets._dialling import admitted
+from fastws.compat.websockets._dialling import Way
 from fastws.compat.websockets._facade import Facade, MaxQueue, MaxSize
 from fastws.compat.websockets._redirects import MAX_REDIRECTS, is_redirect, redirected, without_credentials
+from fastws.compat.websockets._shared import negotiate
 from fastws.compat.websockets.client import Waits, backoff, process_exception
 from fastws.compat.websockets.datastructures import HeadersLike
 from fastws.compat.websockets.exceptions import InvalidStatus, SecurityError
@@ -27,14 +26,14 @@ from fastws.compat.websockets.extensions._native import is_native, native_deflat
 from fastws.compat.websockets.extensions.permessage_deflate import enable_client_permessage_deflate
 from fastws.compat.websockets.headers import validate_subprotocols
 from fastws.compat.websockets.http11 import USER_AGENT
-from fastws.compat.websockets.proxy import get_proxy, parse_proxy
+from fastws.compat.websockets.proxy import parse_proxy
 from fastws.compat.websockets.typing import LoggerLike, Origin, PathLike, Subprotocol
 from fastws.compat.websockets.uri import parse_uri
 from fastws.errors import FastwsError, OpenTimeout
 from fastws.sync._io import open_in_thread
-from fastws.tls import Security
 
 from ._modes import Unentered
+from ._policy import WRITE_LIMIT
 from .connection import Connection
 
 __all__ = ["ClientConnection", "connect", "reconnect", "unix_connect", "unix_reconnect"]
@@ -168,9 +167,9 @@ class reconnect:  # noqa: N801 - a function to its users, as in websockets
         self.uri = uri
 
     def _open(self, deadline: float | None) -> ClientConnection:
-        left = None if deadline is None else max(1e-3, deadline - time.monotonic())
-        protocol = Facade(
-            parse_uri(self.uri),
+        uri = parse_uri(self.uri)
+        terms = Facade(
+            uri,
             origin=self.origin,
             extensions=self.extensions,
             subprotocols=self.subprotocols,
@@ -178,75 +177,65 @@ class reconnect:  # noqa: N801 - a function to its users, as in websockets
             logger=self.logger,
             compression=native_deflate(self.extensions) if is_native(self.extensions) else None,
         )
-        way = self._way()
-        planned = fastws.connect(
-            self.uri, open_timeout=left, _extensions=protocol.offers(), **self._options(protocol), **way
+        way = Way.of(uri, self.proxy, self._way(secure=uri.secure))
+        planned = way.opening(
+            self.uri,
+            terms,
+            headers=self.additional_headers,
+            user_agent=self.user_agent_header,
+            limits=terms.arguments(**self.connection_kwargs, write_limit=WRITE_LIMIT),
+            open_timeout=None if deadline is None else max(1e-3, deadline - time.monotonic()),
         )
 
         def make(upgrade: Upgrade) -> Any:
-            connection = self.create_connection(upgrade.sock, protocol, **self.connection_kwargs)
+            connection = self.create_connection(upgrade.sock, terms, **self.connection_kwargs)
             if not isinstance(connection, Connection):
                 raise TypeError(
                     f"create_connection returned {type(connection).__module__}.{type(connection).__name__}; a "
                     f"connection of fastws is wanted, made of {ClientConnection.__module__}.ClientConnection"
                 )
             if upgrade.tls is not None:
-                connection._own.server_hostname = upgrade.server_name or _proxy_name(way)
+                connection._own.server_hostname = upgrade.server_name or way.proxy_name
                 tls = stream_of(upgrade.tls)
                 connection._own.tls = None if tls is None else tls.ssl_object
             return connection
 
         try:
-            opened: Any = open_in_thread(planned._plan, planned._prepared, background=True, make=make)
+            opened: Any = open_in_thread(
+                planned._plan,
+                planned._prepared,
+                background=True,
+                make=make,
+                tcp_timeout=self.open_socket_kwargs.get("timeout"),
+            )
         except OpenTimeout as error:
-            raise _late(way if error.phase == "proxy" else {}) from error
+            raise _late(way.proxy if error.phase == "proxy" else None) from error
         except FastwsError as error:
             made = _errors.opening(error, self.uri)
             raise made from made.__cause__
         connection: ClientConnection = opened
-        if not protocol.is_native:
-            _negotiate(connection)
+        if not terms.is_native:
+            negotiate(connection)
         return connection
 
-    def _options(self, protocol: Facade) -> dict[str, Any]:
-        """What is asked for."""
-        agent = self.user_agent_header
-        headers = admitted(self.additional_headers)
-        if any(name.lower() == "user-agent" for name, _ in headers):
-            agent = None
-        secure = parse_uri(self.uri).secure
-        return {
-            "origin": self.origin,
-            "subprotocols": self.subprotocols,
-            "additional_headers": headers,
-            "user_agent_header": agent,
-            "compression": protocol.compression,
-            "tls": self.ssl if secure else None,
-            "server_hostname": self.server_hostname if secure else None,
-            "max_redirects": 0,
-        }
-
-    def _way(self) -> dict[str, Any]:
-        """How the server is reached."""
-        if self.unix_path is not None:
-            return {"_unix": self.unix_path}
-        if self.sock is not None:
-            return {"sock": self.sock}
-        way: dict[str, Any] = {}
+    def _way(self, *, secure: bool) -> dict[str, Any]:
+        """How the server is reached, by the arguments of asyncio's ``loop.create_connection``."""
         address = self.open_socket_kwargs.get("address")
-        if address is not None:
-            way["host"], way["port"] = address
-        if (source := self.open_socket_kwargs.get("source_address")) is not None:
-            way["local_addr"] = tuple(source)
-        proxy = get_proxy(parse_uri(self.uri)) if self.proxy is True else self.proxy
-        if proxy is not None:
-            scheme = parse_proxy(proxy).scheme
-            if self.proxy_ssl is not None and scheme == "http":
-                raise ValueError("proxy_ssl argument is incompatible with an http:// proxy")
-            way["proxy"] = proxy
-            if scheme == "https":
-                way["_proxy_security"] = _options.security(self.proxy_ssl, self.proxy_server_hostname, secure=True)
-        return way
+        source = self.open_socket_kwargs.get("source_address")
+        given: dict[str, Any] = {
+            "ssl": self.ssl,
+            "server_hostname": self.server_hostname if secure else None,
+            "sock": self.sock,
+            "proxy_ssl": self.proxy_ssl,
+            "proxy_server_hostname": self.proxy_server_hostname,
+            "local_addr": None if source is None else tuple(source),
+            "happy_eyeballs_delay": HAPPY_EYEBALLS_DELAY,
+        }
+        if self.unix_path is not None:
+            given |= {"unix": True, "path": self.unix_path}
+        elif self.sock is None and address is not None:
+            given["host"], given["port"] = address
+        return {name: value for name, value in given.items() if value is not None}
 
     # with reconnect(...) as websocket: ...
 
@@ -409,30 +398,15 @@ def unix_connect(
     return _opened(unix_reconnect(path, uri, **options), legacy)
 
 
-def _late(way: dict[str, Any]) -> TimeoutError:
-    """What is raised when the time is over; ``way`` has the proxy that was still under way."""
-    if "proxy" not in way:
+def _late(proxy: str | None) -> TimeoutError:
+    """What is raised when the time is over; ``proxy`` is the one that was still under way."""
+    if proxy is None:
         return TimeoutError("timed out while waiting for handshake response")
-    if parse_proxy(way["proxy"]).scheme not in ("http", "https"):
+    if parse_proxy(proxy).scheme not in ("http", "https"):
         from python_socks import ProxyTimeoutError
 
         return ProxyTimeoutError("timed out while connecting to SOCKS proxy")
     return TimeoutError("timed out while connecting to HTTP proxy")
-
-
-def _proxy_name(way: dict[str, Any]) -> str | None:
-    """The name that a proxy's certificate was checked for; None if the way has no proxy with TLS."""
-    security: Security | None = way.get("_proxy_security")
-    return None if security is None else security.name(parse_proxy(way["proxy"]).host)
-
-
-def _negotiate(connection: Any) -> None:
-    """What Python's extensions say to the server's answer. Raises NegotiationError."""
-    try:
-        connection._extend(connection.protocol.negotiate(connection.response.headers))
-    except BaseException:
-        connection._abort("the extensions were not agreed on")
-        raise
 
 
 def _check_socket_arguments(arguments: dict[str, Any]) -> None:
@@ -440,3 +414,7 @@ def _check_socket_arguments(arguments: dict[str, Any]) -> None:
     for name in arguments:
         if name not in ("address", "source_address", "timeout", "all_errors"):
             raise TypeError(f"connect() got an unexpected keyword argument {name!r}")
+
+
+HAPPY_EYEBALLS_DELAY = 0.25
+"""Seconds that an address has for itself."""

@@ -17,15 +17,16 @@ from typing import TYPE_CHECKING, Any, Literal, Self, overload
 
 import fastws.sync
 from fastws.compat.websockets._facade import Facade, MaxQueue
-from fastws.compat.websockets._policy import closed, request, response
-from fastws.compat.websockets.exceptions import ConcurrencyError, ConnectionClosed, ConnectionClosedOK, ProtocolError
-from fastws.compat.websockets.frames import Close, CloseCode
-from fastws.compat.websockets.http11 import Request, Response
+from fastws.compat.websockets._policy import closed
+from fastws.compat.websockets._shared import Agreed, check_close, control_payload, extended
+from fastws.compat.websockets.exceptions import ConcurrencyError, ConnectionClosed, ConnectionClosedOK
+from fastws.compat.websockets.frames import CloseCode
 from fastws.compat.websockets.protocol import State
-from fastws.compat.websockets.typing import BytesLike, Data, DataLike, LoggerLike, Subprotocol
+from fastws.compat.websockets.typing import Data, DataLike, LoggerLike
 
 from . import _policy
-from ._modes import Sending, Streaming, class_for
+from ._modes import Sending, Streaming, class_for, concurrent_send
+from ._policy import WRITE_LIMIT
 from ._pong import PongReceived
 from ._socket import BlockingSocket
 
@@ -40,14 +41,13 @@ class _Own:
     __slots__ = (
         "close_timeout",
         "kind",
+        "lock",
         "logger",
         "modes",
         "ping_interval",
         "ping_timeout",
         "pings",
         "protocol",
-        "request",
-        "response",
         "server_hostname",
         "tls",
     )
@@ -55,19 +55,18 @@ class _Own:
     def __init__(self, kind: type[Connection], protocol: Facade) -> None:
         self.kind = kind
         self.modes: frozenset[type] = frozenset()
+        self.lock = threading.RLock()  # a generator's end, which enters or leaves too, may come at any moment
         self.protocol = protocol
         self.tls: ssl.SSLObject | None = None
         self.server_hostname: str | None = None
         self.logger: LoggerLike
-        self.request: Request | None = None
-        self.response: Response | None = None
         self.pings: dict[bytes, PongReceived] = {}
         self.ping_interval: float | None
         self.ping_timeout: float | None
         self.close_timeout: float | None
 
 
-class Connection(fastws.sync.Connection):
+class Connection(Agreed, fastws.sync.Connection):  # type: ignore[misc]  # its handshake is that of websockets
     """A WebSocket connection; ``connect`` makes the ones that clients have.
 
     ``recv``, ``send`` and iteration are those of ``fastws.sync.Connection``, and so is what it has beyond
@@ -170,29 +169,6 @@ class Connection(fastws.sync.Connection):
     def state(self) -> State:  # type: ignore[override]
         """The state."""
         return State[self._state.upper()]
-
-    @property
-    def request(self) -> Request | None:  # type: ignore[override]
-        """The upgrade request as it was sent."""
-        own = self._own
-        if own.request is None:
-            own.request = request(self)
-        return own.request
-
-    @property
-    def response(self) -> Response | None:  # type: ignore[override]
-        """The server's answer to the upgrade."""
-        own = self._own
-        if own.response is None:
-            own.response = response(self)
-        return own.response
-
-    @property
-    def subprotocol(self) -> Subprotocol | None:
-        """The subprotocol that the server chose (RFC 6455 §1.9)."""
-        answer = self.response
-        chosen = None if answer is None else answer.headers.get("Sec-WebSocket-Protocol")
-        return None if chosen is None else Subprotocol(chosen)
 
     @property
     def close_exc(self) -> ConnectionClosed:
@@ -328,18 +304,20 @@ class Connection(fastws.sync.Connection):
         """
         self._pong(control_payload(data))
 
-    def close(self, code: CloseCode | int = CloseCode.NORMAL_CLOSURE, reason: str = "") -> None:
+    def close(self, code: CloseCode | int | None = CloseCode.NORMAL_CLOSURE, reason: str = "") -> None:
         """Closes the connection and waits until it is closed. Does nothing on a closed one.
+
+        With None for a code the frame is empty.
 
         Raises:
             ProtocolError: The code may not be sent, or the reason is longer than 123 bytes of UTF-8.
         """
         if self._state == "open":
-            check_control(Close(code, reason).serialize())
+            check_close(code, reason)
         try:
             # With ConnectionClosed, what was wanted has happened.
             with contextlib.suppress(ConnectionClosed):
-                self._close(int(code), reason)
+                self._close(None if code is None else int(code), reason)
             self._wait_closed()
         except BaseException:
             self._abort("close() was interrupted")
@@ -381,13 +359,27 @@ class Connection(fastws.sync.Connection):
 
     def _enter(self, mode: type) -> None:
         own = self._own
-        own.modes |= {mode}
-        self.__class__ = class_for(own.kind, own.modes)
+        with own.lock:
+            own.modes |= {mode}
+            self.__class__ = class_for(own.kind, own.modes)
 
     def _leave(self, mode: type) -> None:
         own = self._own
-        own.modes -= {mode}
-        self.__class__ = class_for(own.kind, own.modes)
+        with own.lock:
+            own.modes -= {mode}
+            self.__class__ = class_for(own.kind, own.modes)
+
+    @contextlib.contextmanager
+    def _sending(self) -> Iterator[None]:
+        """A message is being sent in fragments. Raises ConcurrencyError where one is already."""
+        with self._own.lock:
+            if Sending in self._own.modes:
+                raise concurrent_send()
+            self._enter(Sending)
+        try:
+            yield
+        finally:
+            self._leave(Sending)
 
 
 def _by_recv(connection: Connection) -> Iterator[Data]:
@@ -398,26 +390,6 @@ def _by_recv(connection: Connection) -> Iterator[Data]:
 
 def _extended(kind: Any) -> Any:
     """``kind`` for frames that extensions in Python have to see."""
-    from ._extended import extended
+    from ._extended import ExtendedConnection
 
-    return extended(kind)
-
-
-WRITE_LIMIT = 2**16
-"""Bytes that may wait to be sent behind a ``send`` that has returned."""
-
-
-def control_payload(data: object) -> bytes:
-    """The payload of a Ping or Pong. Raises TypeError and ProtocolError."""
-    if isinstance(data, str):
-        data = data.encode()
-    elif not isinstance(data, BytesLike):
-        raise TypeError("data must be str or bytes-like")
-    return check_control(bytes(data))
-
-
-def check_control(payload: bytes) -> bytes:
-    """RFC 6455 §5.5. Raises ProtocolError."""
-    if len(payload) > 125:
-        raise ProtocolError("control frame too long")
-    return payload
+    return extended(kind, ExtendedConnection)
