@@ -1,7 +1,10 @@
 """What the drop-in sends before a connection is open."""
 
+import errno
+
 import pytest
 
+from fastws.compat.websockets import _errors, _policy
 from fastws.compat.websockets.asyncio.client import connect
 from peers import Peer, Wire
 
@@ -35,3 +38,19 @@ async def test_a_header_may_be_a_number_and_is_shown_as_it_was_sent():
     with Peer(Wire.read_to_end) as peer:
         async with connect(peer.url, additional_headers={"X-Account": 42, "X-Name": name}, close_timeout=0.01) as ws:
             assert (ws.request.headers["X-Account"], ws.request.headers["X-Name"]) == ("42", name)
+
+
+@pytest.mark.parametrize(
+    ("text", "kind", "number"),
+    [
+        ("Connection reset by peer (os error 104)", ConnectionResetError, errno.ECONNRESET),
+        ("Broken pipe (os error 32)", BrokenPipeError, errno.EPIPE),
+        ("Connection timed out (os error 110)", TimeoutError, errno.ETIMEDOUT),
+        ("TLS: the stream was cut off", ConnectionResetError, None),
+    ],
+)
+def test_what_the_system_says_keeps_its_number(text, kind, number):
+    error = _policy._lost(text)
+    assert (type(error), error.errno) == (kind, number)
+    if number is not None:
+        assert _errors._number(text) == number
