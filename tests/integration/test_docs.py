@@ -152,3 +152,11 @@ async def test_the_silence_that_the_tutorial_quotes_is_said_so(fastws_server):
         if "event loop blocked" not in said:
             break
     assert re.sub(r"\d+\.\d", "N", said) == re.sub(r"\d+\.\d", "N", quoted)
+
+
+def test_the_reference_has_every_name_that_the_package_offers():
+    listed = re.findall(r"^::: (\S+)$", (ROOT / "docs/reference.md").read_text(encoding="utf-8"), re.MULTILINE)
+    names = {path.rpartition(".")[2] for path in listed}
+    for name in set(fastws.__all__) - {"__version__", "sync"}:
+        # Alone, or with the module that it is of.
+        assert name in names or getattr(fastws, name).__module__ in listed, name

@@ -76,6 +76,9 @@ impl CloseCode {
     /// 1011: an unexpected condition at the endpoint that closes.
     pub const INTERNAL_ERROR: Self = Self(1011);
 
+    /// The codes that may be sent, for people.
+    pub const SENDABLE: &'static str = "1000–1003, 1007–1014 or 3000–4999";
+
     /// Whether the code may be put into a Close frame.
     ///
     /// §7.4.1 and the registry that it founds: 1000–1003, 1007–1014; §7.4.2: 3000–4999 for libraries and applications.

@@ -193,7 +193,7 @@ impl fmt::Display for Misuse {
             Self::NotOpen => write!(f, "the connection is not open yet"),
             Self::Closing => write!(f, "the connection is closing or closed"),
             Self::CloseCode(code) => {
-                write!(f, "close code {code} may not be sent; use 1000, 1001, 1003, 1007–1014 or 3000–4999")
+                write!(f, "close code {code} may not be sent; use {}", CloseCode::SENDABLE)
             }
             Self::ReasonTooLong(n) => write!(f, "a close reason may have 123 bytes of UTF-8, not {n}"),
             Self::ControlTooLong(n) => write!(f, "a ping or pong may carry 125 bytes, not {n}"),

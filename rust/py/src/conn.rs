@@ -406,7 +406,7 @@ impl Conn {
         let code = code
             .map(u16::try_from)
             .transpose()
-            .map_err(|_| PyValueError::new_err("a close code is one of 1000, 1001, 1003, 1007–1014 or 3000–4999"))?;
+            .map_err(|_| PyValueError::new_err(format!("a close code is one of {}", fastws_core::CloseCode::SENDABLE)))?;
         let outcome = this.inner.borrow_mut().core.close(code, reason, clock::monotonic());
         outcome.map_err(|misuse| this.misuse(slf, &misuse))?;
         Self::resume_if_closing(slf)?;
