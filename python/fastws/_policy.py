@@ -283,6 +283,15 @@ def no_room(ws: AnyConnection, timeout: float | None) -> TimeoutError:
     )
 
 
+def late(ws: AnyConnection) -> TimeoutError:
+    """A message was accepted, not all of it left in time, and nobody sends the rest before the next call."""
+    left = ws._stats()["send_queue_bytes"]
+    return TimeoutError(
+        f"accepted, but not all sent in time: {left} bytes wait, and leave with the next calls; with background=True "
+        "they leave by themselves"
+    )
+
+
 async def _as_async(items: Iterable[object]) -> Any:
     for item in items:
         yield item

@@ -9,12 +9,22 @@ from collections.abc import Set as AbstractSet
 from typing import TYPE_CHECKING
 
 from fastws import errors
-from fastws._policy import Fragments, closed, misuse, no_room, not_finished, not_sendable, open_failed
+from fastws._policy import Fragments, closed, late, misuse, no_room, not_finished, not_sendable, open_failed
 
 if TYPE_CHECKING:
     from .connection import Connection
 
-__all__ = ["closed", "concurrent", "iteration_over", "misuse", "no_room", "not_sendable", "open_failed", "send_other"]
+__all__ = [
+    "closed",
+    "concurrent",
+    "iteration_over",
+    "late",
+    "misuse",
+    "no_room",
+    "not_sendable",
+    "open_failed",
+    "send_other",
+]
 
 
 def iteration_over(ws: Connection) -> Exception:

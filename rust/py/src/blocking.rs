@@ -245,7 +245,8 @@ impl Blocking {
     /// Raises:
     ///     ConnectionClosed: The connection is closed or closing.
     ///     TimeoutError: There was no room within ``timeout``: nothing was sent. A message in fragments of which a part
-    ///         was sent closes the connection with 1011.
+    ///         was sent closes the connection with 1011. With ``background=False`` also where the message was accepted
+    ///         and not all of it left in time: the text says which, and the next call goes on with it.
     ///     TypeError: The message cannot be sent.
     ///     ValueError: ``text=True`` and the bytes are not UTF-8.
     #[pyo3(signature = (message, text=None, *, timeout=None, compress=None))]
@@ -313,8 +314,7 @@ impl Blocking {
         slf.get().check()?;
         let sent = slf.get().try_send_frame(slf, opcode, fin, rsv, data)?;
         if sent {
-            // What the kernel does not take now leaves later: this waits for nobody.
-            Self::after_send(slf, Some(clock::monotonic()))?;
+            Self::leave_now(slf)?;
         }
         Ok(sent)
     }
@@ -377,8 +377,7 @@ impl Blocking {
         let outcome = this.inner.borrow_mut().core.ping(data, now);
         let number = outcome.map_err(|misuse| this.misuse(slf, &misuse))?;
         this.inner.borrow_mut().rare.pings.push((number, now, future));
-        // What the kernel does not take now leaves later: this waits for nobody.
-        Self::after_send(slf, Some(now))
+        Self::leave_now(slf)
     }
 
     /// Sends a Pong.
@@ -387,7 +386,7 @@ impl Blocking {
         this.check()?;
         let outcome = this.inner.borrow_mut().core.pong(data);
         outcome.map_err(|misuse| this.misuse(slf, &misuse))?;
-        Self::after_send(slf, Some(clock::monotonic()))
+        Self::leave_now(slf)
     }
 
     /// Works until `future` is done. False: it is not within `timeout`.

@@ -403,10 +403,9 @@ impl Conn {
     fn _close(slf: &Bound<'_, Self>, code: Option<i64>, reason: &str) -> PyResult<()> {
         let this = slf.get();
         this.check_loop(slf.py())?;
-        let code = code
-            .map(u16::try_from)
-            .transpose()
-            .map_err(|_| PyValueError::new_err(format!("a close code is one of {}", fastws_core::CloseCode::SENDABLE)))?;
+        let code = code.map(u16::try_from).transpose().map_err(|_| {
+            PyValueError::new_err(format!("a close code is one of {}", fastws_core::CloseCode::SENDABLE))
+        })?;
         let outcome = this.inner.borrow_mut().core.close(code, reason, clock::monotonic());
         outcome.map_err(|misuse| this.misuse(slf, &misuse))?;
         Self::resume_if_closing(slf)?;

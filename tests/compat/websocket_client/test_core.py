@@ -484,3 +484,15 @@ def test_behind_the_peers_close_there_is_nothing(stays):
         with pytest.raises(websocket.WebSocketConnectionClosedException, match="Connection to remote host was lost"):
             ws.recv()
         assert not ws.connected
+
+
+def test_what_does_not_leave_in_time_is_a_timeout_and_leaves_with_the_next_calls():
+    gate = Gate()
+    with Peer(peers.stalled(gate), buffers=peers.SMALL) as peer, connected(peer, timeout=0.05) as ws:
+        with pytest.raises(websocket.WebSocketTimeoutException, match="bytes leave with the next calls"):
+            ws.send_binary(b"x" * 20_000_000)
+        gate.open()
+        ws.settimeout(peers.PATIENCE)
+        ws.send("last")
+        ws.close()
+    assert [frame.payload for frame in peer.results[0]] == [b"x" * 20_000_000, b"last"]

@@ -30,6 +30,7 @@ __all__ = [
     "concurrent",
     "headers_of",
     "iteration_over",
+    "late",
     "misuse",
     "no_room",
     "not_sendable",
@@ -65,6 +66,11 @@ def concurrent() -> Exception:
 def misuse(kind: str, text: str) -> Exception:
     """What the protocol or the connection's state does not allow."""
     return WebSocketTimeoutException(text) if kind == "queue_full" else ValueError(text)
+
+
+def late(ws: Connection) -> Exception:
+    """A message was accepted, and the peer did not take all of it in time."""
+    return WebSocketTimeoutException(f"timed out; {ws._stats()['send_queue_bytes']} bytes leave with the next calls")
 
 
 def no_room(ws: Connection, timeout: float) -> Exception:

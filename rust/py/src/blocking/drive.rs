@@ -266,8 +266,21 @@ impl Blocking {
     }
 
     /// Sends what a call queued, and waits where the queue is above its limit. What waits longer than `deadline` leaves
-    /// nevertheless.
+    /// nevertheless, or is left to the next call where there is no helper: then it is an error.
     pub(super) fn after_send(slf: &Bound<'_, Self>, deadline: Option<Nanos>) -> PyResult<()> {
+        if Self::leave(slf, deadline)? || slf.get().helper.is_some() {
+            return Ok(());
+        }
+        Err(slf.get().error(slf.py(), "late", (slf,)))
+    }
+
+    /// The same for what waits for nobody: what the kernel does not take now leaves later.
+    pub(super) fn leave_now(slf: &Bound<'_, Self>) -> PyResult<()> {
+        Self::leave(slf, Some(clock::monotonic())).map(|_| ())
+    }
+
+    /// False: it is late.
+    fn leave(slf: &Bound<'_, Self>, deadline: Option<Nanos>) -> PyResult<bool> {
         let this = slf.get();
         Self::run_work(slf)?;
         let leaves = {
@@ -290,10 +303,10 @@ impl Blocking {
         if left {
             this.ring_all();
         }
-        if above_limit { Self::drain(slf, deadline) } else { Ok(()) }
+        if above_limit { Self::drain(slf, deadline) } else { Ok(true) }
     }
 
-    fn drain(slf: &Bound<'_, Self>, deadline: Option<Nanos>) -> PyResult<()> {
+    fn drain(slf: &Bound<'_, Self>, deadline: Option<Nanos>) -> PyResult<bool> {
         let (py, this) = (slf.py(), slf.get());
         let low = if this.helper.is_some() { this.settings.write_low } else { 0 };
         let drained = Self::wait(slf, deadline, || {
@@ -307,16 +320,15 @@ impl Blocking {
             }
             Ok(None)
         });
-        drained.map(|_| ())
+        drained.map(|drained| drained.is_some())
     }
 
     /// Begins the closing handshake.
     pub(super) fn begin_close(slf: &Bound<'_, Self>, code: Option<i64>, reason: &str) -> PyResult<()> {
         let this = slf.get();
-        let code = code
-            .map(u16::try_from)
-            .transpose()
-            .map_err(|_| PyValueError::new_err(format!("a close code is one of {}", fastws_core::CloseCode::SENDABLE)))?;
+        let code = code.map(u16::try_from).transpose().map_err(|_| {
+            PyValueError::new_err(format!("a close code is one of {}", fastws_core::CloseCode::SENDABLE))
+        })?;
         let outcome = this.inner.borrow_mut().core.close(code, reason, clock::monotonic());
         outcome.map_err(|misuse| this.misuse(slf, &misuse))?;
         {
