@@ -157,8 +157,7 @@ class Connection(_Native):
         Raises:
             ConnectionClosed: The connection is closed or closing.
             TimeoutError: There was no room within ``timeout``: nothing was sent. A message in fragments of which a part
-                was sent closes the connection with 1011. With ``background=False`` also where the message was accepted
-                and not all of it left in time: the text says which, and the next call goes on with it.
+                was sent closes the connection with 1011.
             TypeError: The message cannot be sent.
             ValueError: ``text=True`` and the bytes are not UTF-8.
         """
@@ -328,7 +327,8 @@ class SyncConnection(_Native):
         Raises:
             ConnectionClosed: The connection is closed or closing.
             TimeoutError: There was no room within ``timeout``: nothing was sent. A message in fragments of which a part
-                was sent closes the connection with 1011.
+                was sent closes the connection with 1011. With ``background=False`` also where the message was accepted
+                and not all of it left in time: the text says which, and the next call goes on with it.
             TypeError: The message cannot be sent.
             ValueError: ``text=True`` and the bytes are not UTF-8.
         """
