@@ -1,6 +1,7 @@
 """Pings: answered, sent by themselves, of a user's own kind, measured (compat/picows/picows.py)."""
 
 import asyncio
+import threading
 
 import pytest
 
@@ -155,6 +156,39 @@ async def test_a_connection_lost_while_it_is_measured(way):
             await transport.measure_roundtrip_time(2)
         with pytest.raises(ConnectionResetError):
             await transport.measure_roundtrip_time(1)
+
+
+async def test_who_gives_up_measuring_leaves_the_pings_to_themselves(way):
+    """And who measures at the same time has its answer."""
+    answers = threading.Event()
+
+    def script(wire):
+        seen = [wire.read_frame(), wire.read_frame()]
+        answers.wait(10)
+        wire.send(frame(PONG, seen[1].payload))
+        seen.append(wire.read_frame())
+        wire.read_to_end()
+        return seen
+
+    with way.peer(script) as peer:
+        transport, _ = await way.connect(
+            WSListener, peer, enable_auto_ping=True, auto_ping_idle_timeout=0.2, auto_ping_reply_timeout=0.1
+        )
+        first, second = (asyncio.ensure_future(transport.measure_roundtrip_time(1)) for _ in range(2))
+        await asyncio.sleep(0)
+        first.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await first
+        answers.set()
+        assert len(await second) == 1
+        given_up = asyncio.ensure_future(transport.measure_roundtrip_time(1))
+        await asyncio.sleep(0)
+        given_up.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await given_up
+        async with asyncio.timeout(5):
+            await transport.wait_disconnected()  # as nobody answered a ping that was sent by itself
+        assert transport.close_handshake.sent.code == WSCloseCode.GOING_AWAY
 
 
 async def test_a_ping_that_fails_ends_the_connection(way, caplog):

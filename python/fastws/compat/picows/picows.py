@@ -206,6 +206,7 @@ class WSTransport(_core.FrameTransport):
         self._error: BaseException | None = None
         self._over: asyncio.Future[None] = self._loop.create_future()
         self._pong: asyncio.Future[float] | None = None
+        self._measuring = 0
         self._auto_ping_waits = False
         self._pinging: asyncio.Task[None] | None = None
         self._waiting: asyncio.Task[None] | None = None
@@ -249,15 +250,22 @@ class WSTransport(_core.FrameTransport):
             ConnectionResetError: The connection was lost meanwhile.
         """
         self._check_thread("measure_roundtrip_time")
-        if self._auto_ping_waits:
-            await asyncio.shield(self._awaited_pong())
-        results = []
-        for _ in range(rounds):
-            begun = time.monotonic()
-            pong = self._awaited_pong()
-            self._listener.send_user_specific_ping(self)
-            results.append(await asyncio.shield(pong) - begun)
-        return results
+        self._measuring += 1
+        try:
+            if self._auto_ping_waits:
+                await asyncio.shield(self._awaited_pong())
+            results = []
+            for _ in range(rounds):
+                begun = time.monotonic()
+                pong = self._awaited_pong()
+                self._listener.send_user_specific_ping(self)
+                results.append(await asyncio.shield(pong) - begun)
+            return results
+        finally:
+            self._measuring -= 1
+            if not self._measuring:
+                # Whoever gave up waits for no pong: pings by themselves go on.
+                self._pong, self._expects_pong = None, self._auto_ping_waits
 
     def notify_user_specific_pong_received(self) -> None:
         """Tells that the answer to a ping came, where ``is_user_specific_pong`` cannot know. Else it does nothing."""
