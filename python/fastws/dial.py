@@ -25,6 +25,7 @@ __all__ = [
     "local_addresses",
     "name",
     "no_connection",
+    "number",
     "reason",
     "resolve",
     "start",
@@ -214,7 +215,7 @@ def _socket(address: Address, options: Iterable[SocketOption], uri: str, local: 
 def _bind(sock: socket.socket, local: Local) -> None:
     own = local.get(sock.family)
     if own is None:
-        raise OSError(errno.EADDRNOTAVAIL, f"local_addr= has no address of its kind ({sock.family.name})")
+        raise OSError(errno.EADDRNOTAVAIL, f"{_NO_OWN} ({sock.family.name})")
     try:
         sock.bind(own)
     except OSError as error:
@@ -244,7 +245,17 @@ def reason(error: OSError | str) -> str:
         text, _, rest = error.partition(" (os error ")
         digits = rest.removesuffix(")")
         number = int(digits) if digits.isdecimal() else None
-    return _REASONS.get(number, text)
+    return text if number is None else _REASONS.get(number, text)
+
+
+def number(why: str) -> int | None:
+    """The system's number of an error that ``reason`` told, or that is told in the system's own words."""
+    why = why.lower()
+    for known, words in (*_REASONS.items(), (errno.EADDRNOTAVAIL, _NO_OWN)):
+        if words in why:
+            return known
+    said = [known for known in errno.errorcode if os.strerror(known).lower() in why]
+    return max(said, key=lambda known: len(os.strerror(known)), default=None)
 
 
 def is_listening(sock: socket.socket) -> bool:
@@ -264,9 +275,11 @@ def name(address: Address) -> str:
 
 _lookups = Calls("fastws-dns", most=64)
 
+_NO_OWN = "local_addr= has no address of its kind"
+
 _AF_UNIX: int = getattr(socket, "AF_UNIX", -1)
 
-_REASONS: dict[int | None, str] = {
+_REASONS = {
     errno.ECONNREFUSED: "connection refused: nothing listens there",
     errno.ENETUNREACH: "network unreachable: this machine has no way there",
     errno.EHOSTUNREACH: "host unreachable: it is down, or a firewall refuses",

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import errno
-import os
 import ssl
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -23,6 +21,7 @@ from ._aiohttp_types import (
     ServerDisconnectedError,
     WSServerHandshakeError,
 )
+from ._os_errors import not_connected, not_found
 from ._wording import Wording
 
 __all__ = ["headers_of", "raised_at_opening", "worded"]
@@ -65,18 +64,19 @@ def raised_at_opening(error: errors.ConnectError, url: str, fields: Sequence[tup
         case errors.TlsError(lost=False):
             return ClientConnectorSSLError(_key(url), _with_text(ssl.SSLError, 1, error))
         case errors.ProxyError():
-            return ClientProxyConnectionError(_key(url), _with_text(OSError, errno.ECONNREFUSED, error))
-        case errors.DialError(kind="dns"):
-            return ClientConnectorDNSError(_key(url), _with_text(OSError, errno.ENOENT, error))
-        case errors.DialError() | errors.SocketOptionError():
-            number = errno.ECONNREFUSED if error.kind == "refused" else errno.EHOSTUNREACH
-            return ClientConnectorError(_key(url), _with_text(OSError, number, error))
+            return ClientProxyConnectionError(_key(url), not_connected(error, worded(str(error))))
+        case errors.DialError(phase="dns"):
+            return ClientConnectorDNSError(_key(url), not_found(error, worded(str(error))))
+        case errors.DialError():
+            return ClientConnectorError(_key(url), not_connected(error, worded(str(error))))
+        case errors.SocketOptionError():
+            return ClientConnectorError(_key(url), _with_text(OSError, error.errno, error))
         case _:
             return ClientConnectionError(str(error))
 
 
-def _with_text(kind: type[OSError], number: int, error: Exception) -> OSError:
-    return kind(number, worded(str(error)) or os.strerror(number))
+def _with_text(kind: type[OSError], number: int | None, error: Exception) -> OSError:
+    return kind(number, worded(str(error)))
 
 
 def _key(url: str) -> Any:

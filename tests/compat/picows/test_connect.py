@@ -1,6 +1,8 @@
 """Opening (compat/picows/api.py, _failures.py, url.py, common.py), and what is the original's."""
 
 import asyncio
+import errno
+import os
 import socket
 import ssl
 from http import HTTPStatus
@@ -9,6 +11,7 @@ import pytest
 import python_socks
 
 import fastws.compat.picows as ours
+from fastws import dial
 from fastws.compat.picows import (
     WSHandshakeError,
     WSInvalidHeaderError,
@@ -139,6 +142,36 @@ async def test_no_connection_is_an_error_of_the_system():
         with pytest.raises(ssl.SSLCertVerificationError, match=r" ssl_context=ssl\.create_default_context") as raised:
             await ws_connect(WSListener, server.url)
         assert "TlsConfig" not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("number", "kind"),
+    [
+        (errno.ETIMEDOUT, TimeoutError),
+        (errno.EHOSTUNREACH, OSError),
+        (errno.ENETUNREACH, OSError),
+        (errno.ECONNRESET, ConnectionResetError),
+    ],
+)
+async def test_an_error_of_the_system_keeps_its_number(monkeypatch, number, kind):
+    def begin(sock, address):
+        sock.close()
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(dial, "begin", begin)
+    with pytest.raises(OSError) as raised:
+        await ws_connect(WSListener, "ws://127.0.0.1:1/")
+    assert (type(raised.value), raised.value.errno) == (kind, number)
+
+
+async def test_a_name_that_is_not_found_keeps_the_resolvers_number(monkeypatch):
+    def getaddrinfo(*arguments):
+        raise socket.gaierror(socket.EAI_AGAIN, "later")
+
+    monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
+    with pytest.raises(socket.gaierror) as raised:
+        await ws_connect(WSListener, "ws://nowhere.invalid/")
+    assert raised.value.errno == socket.EAI_AGAIN
 
 
 async def test_a_server_that_does_not_answer_is_not_waited_for():

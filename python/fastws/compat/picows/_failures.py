@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import errno
-import os
-import socket
 import ssl
 from typing import TYPE_CHECKING
 
 from fastws import errors
+from fastws.compat._os_errors import not_connected, not_found
 from fastws.compat._wording import Wording
 
 from ._link import made_response
@@ -90,22 +88,7 @@ def _proxy(error: errors.ProxyError) -> Exception:
 
 
 def _dial(error: errors.DialError | errors.ProxyError) -> Exception:
-    """With the number that asyncio's own error has, so that it is of the same subclass of OSError."""
-    text = str(error)
-    if error.phase == "dns":
-        return socket.gaierror(socket.EAI_NONAME, text)
-    for number in _NUMBERS:
-        if os.strerror(number).lower() in text.lower():
-            return OSError(number, text)
-    return error
-
-
-_NUMBERS = (
-    errno.ECONNREFUSED,
-    errno.ETIMEDOUT,
-    errno.EHOSTUNREACH,
-    errno.ENETUNREACH,
-    errno.ECONNRESET,
-    errno.EADDRINUSE,
-    errno.EADDRNOTAVAIL,
-)
+    if isinstance(error, errors.DialError) and error.phase == "dns":
+        return not_found(error, str(error))
+    made = not_connected(error, str(error))
+    return error if made.errno is None else made

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import errno
-import os
 import socket
 import ssl
-from collections.abc import Iterable
 
 from fastws import errors
+from fastws.compat._os_errors import not_connected, not_found
 from fastws.http import Response as OurResponse
 
 from ._policy import headers_of, worded
@@ -68,36 +67,15 @@ def _response(answer: OurResponse) -> Response:
 
 
 def _dial(error: errors.DialError) -> OSError:
+    text = str(error)
     if error.phase == "dns":
-        cause = error.__cause__
-        number = cause.errno if isinstance(cause, socket.gaierror) else socket.EAI_NONAME
-        return socket.gaierror(number, str(error))
-    return _os_error([why for _, why in error.attempts], str(error))
+        return not_found(error, text)
+    return _plain(not_connected(error, text))
 
 
-def _os_error(reasons: Iterable[str], text: str) -> OSError:
-    """An OSError of the kind that all of the reasons are: ConnectionRefusedError and the like."""
-    numbers = {_number(why) for why in reasons}
-    number = numbers.pop() if len(numbers) == 1 else None
-    return OSError(text) if number is None else OSError(number, text)
-
-
-def _number(why: str) -> int | None:
-    why = why.lower()
-    ours = [number for number, words in _WORDS.items() if words in why]
-    said = ours or [number for number in errno.errorcode if os.strerror(number).lower() in why]
-    return max(said, key=lambda number: len(os.strerror(number)), default=None)
-
-
-_WORDS = {
-    errno.ECONNREFUSED: "connection refused",
-    errno.ENETUNREACH: "network unreachable",
-    errno.EHOSTUNREACH: "host unreachable",
-    errno.ETIMEDOUT: "no answer: it is down",
-    errno.ECONNRESET: "reset by peer",
-    errno.EADDRNOTAVAIL: "local_addr= has no address of its kind",
-}
-"""What our own texts say instead of the system's."""
+def _plain(error: OSError) -> OSError:
+    """Without a number it is its text alone."""
+    return OSError(error.strerror) if error.errno is None else error
 
 
 def _tls(error: errors.TlsError) -> Exception:
@@ -140,7 +118,7 @@ def _proxy(error: errors.ProxyError) -> Exception:
     if error.response is not None and 100 <= error.response.status_code < 600:
         return _from(InvalidProxyStatus(_response(error.response)), error)
     if error.attempts:
-        made = _os_error([why for _, why in error.attempts], text)
+        made = _plain(not_connected(error, text))
         return _from(_socks_unreachable(made) if is_socks else made, error)
     if "made no TLS connection to itself" in text:
         refused = certificate_refused(text) if error.denied else ssl.SSLError(ssl.SSLErrorNumber.SSL_ERROR_SSL, text)
