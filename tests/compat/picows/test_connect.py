@@ -204,6 +204,16 @@ async def test_a_way_by_a_proxy_on_a_socket_of_ones_own(kind):
         assert made[0].fileno() == -1
 
 
+async def test_a_proxy_of_socks5_finds_the_host_itself():
+    with Peer(Wire.read_to_end) as peer:
+        with Peer(socks_proxy(to=("127.0.0.1", peer.port)), upgrade=False) as proxy:
+            url = f"socks5://127.0.0.1:{proxy.port}"
+            transport, _ = await ws_connect(WSListener, "ws://only-the-proxy-knows.invalid/", proxy=url)
+            transport.disconnect()
+            await transport.wait_disconnected()
+        assert proxy.results[0] == ("only-the-proxy-knows.invalid", 80)
+
+
 async def test_a_proxy_that_refuses_is_named():
     with Peer(refusing("HTTP/1.1 403 Forbidden"), upgrade=False) as proxy:
         with pytest.raises(python_socks.ProxyError, match="403"):

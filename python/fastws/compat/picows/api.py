@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import inspect
 import logging
 import socket
@@ -15,6 +16,7 @@ from fastws import _core, _options
 from fastws._loop_io import open_on_loop
 from fastws._opening import Plan
 from fastws.compat import _installed
+from fastws.proxy import Choice, Proxy
 from fastws.proxy import checked as checked_proxy
 from fastws.target import Target
 
@@ -77,7 +79,8 @@ async def ws_connect(
         max_frame_size: Bytes of the largest frame accepted.
         extra_headers: More headers for the upgrade; ``Host`` replaces ours.
         max_redirects: How many redirects are followed.
-        proxy: URL of a proxy: ``http``, ``https``, ``socks4`` or ``socks5``.
+        proxy: URL of a proxy: ``http``, ``https``, ``socks4``, or ``socks5``, which is told the server's
+            name.
         proxy_ssl_context: For an ``https://`` proxy: a context of Python's own.
         read_buffer_init_size: Not used.
         socket_factory: A function, ``async`` or not, that gets the parsed URL of the server, or of the proxy, and
@@ -274,7 +277,7 @@ def _plan(
         user_agent=None,
         settings=settings,
         dialling=ways.dialling,
-        proxy=checked_proxy(proxy),
+        proxy=_proxy(proxy),
         proxy_headers=(),
         proxy_tls=_options.proxy_security(proxy_ssl_context),
         max_redirects=0,
@@ -286,6 +289,14 @@ def _plan(
         kernel_timestamps=False,
     )
     return plan, _core.Request(target.uri, fields, subprotocols, None, None, extensions)
+
+
+def _proxy(url: str | None) -> Choice:
+    """The proxy of a URL: one of SOCKS 5 finds the server's host itself."""
+    proxy = checked_proxy(url)
+    if isinstance(proxy, Proxy) and proxy.scheme == "socks5":
+        return dataclasses.replace(proxy, scheme="socks5h")
+    return proxy
 
 
 async def _made(factory: WSSocketFactory | None, parsed: WSParsedURL) -> socket.socket | None:
