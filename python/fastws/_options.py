@@ -189,6 +189,8 @@ class Special(NamedTuple):
     """A Close frame is answered with its reason, too."""
     tapped: bool = False
     """All bytes, without TLS, are told to the policy's ``tapped``."""
+    warns: bool = True
+    """It is said that a certificate is not checked; no affair of the native side."""
 
 
 SPECIAL = Special()
@@ -250,7 +252,7 @@ def checked(
         "quickack": quickack,
         "kernel_timestamps": kernel_timestamps,
         "deflate": deflate_options(compression),
-        **special._asdict(),
+        **{name: value for name, value in special._asdict().items() if name != "warns"},
     }
 
 

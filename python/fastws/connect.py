@@ -197,8 +197,9 @@ class connect:  # noqa: N801 - a function to its users, as in websockets
             fields.append(_options.basic_auth(auth, uri, fields))
         security = _options.security(tls, server_hostname, secure=target.secure)
         proxy_security = _proxy_security or _options.proxy_security(proxy_tls)
-        _options.warn_of_no_verification(security, "server")
-        _options.warn_of_no_verification(proxy_security, "proxy")
+        if _special.warns:
+            _options.warn_of_no_verification(security, "server")
+            _options.warn_of_no_verification(proxy_security, "proxy")
         if on_auth_challenge is not None and not callable(on_auth_challenge):
             raise TypeError(f"on_auth_challenge is a function that gets the 401 response, not {on_auth_challenge!r}")
         socket_options = _options.socket_options(

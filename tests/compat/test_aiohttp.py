@@ -3,15 +3,19 @@
 import asyncio
 import base64
 import contextlib
+import errno
+import os
 import socket
 import subprocess
 import sys
+import warnings
 
 import aiohttp
 import pytest
 from aiohttp import web
 
 import fastws
+from fastws import dial
 from fastws.compat import aiohttp as compat
 from fastws.compat.aiohttp import ClientWebSocketResponse, ClientWSTimeout, WSMsgType, ws_connect
 from peers import Peer, Wire, authority_pem, frame, server_context
@@ -415,6 +419,57 @@ async def test_a_port_where_nobody_listens(free_port):
     assert isinstance(caught.value.os_error, ConnectionRefusedError)
 
 
+@pytest.mark.parametrize(
+    ("number", "kind"),
+    [
+        (errno.EHOSTUNREACH, OSError),
+        (errno.ENETUNREACH, OSError),
+        (errno.ETIMEDOUT, TimeoutError),
+        (errno.ECONNRESET, ConnectionResetError),
+    ],
+)
+async def test_an_error_of_the_system_keeps_its_number(monkeypatch, number, kind):
+    monkeypatch.setattr(dial, "begin", refused_by(number))
+    with pytest.raises(aiohttp.ClientConnectorError) as caught:
+        await ws_connect("ws://127.0.0.1:1/")
+    assert (caught.value.errno, type(caught.value.os_error)) == (number, kind)
+
+
+def refused_by(number):
+    """In place of ``dial.begin``: no address can be connected to."""
+
+    def begin(sock, address):
+        sock.close()
+        raise OSError(number, os.strerror(number))
+
+    return begin
+
+
+async def test_a_name_that_is_not_found_keeps_the_resolvers_number(monkeypatch):
+    def getaddrinfo(*arguments):
+        raise socket.gaierror(socket.EAI_AGAIN, "later")
+
+    monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
+    with pytest.raises(aiohttp.ClientConnectorDNSError) as caught:
+        await ws_connect("ws://nowhere.invalid/")
+    assert isinstance(caught.value.os_error, socket.gaierror)
+    assert caught.value.errno == socket.EAI_AGAIN
+
+
+def test_no_verification_is_not_warned_of_and_the_filters_of_all_threads_stay(monkeypatch):
+    entered = []
+
+    class Filters(warnings.catch_warnings):
+        def __enter__(self):
+            entered.append(self)
+            return super().__enter__()
+
+    with monkeypatch.context() as patched:
+        patched.setattr(warnings, "catch_warnings", Filters)
+        ws_connect("wss://h/", ssl=False)  # a warning would be an error here
+    assert not entered
+
+
 async def test_a_server_that_does_not_answer_in_time():
     with Peer(lambda wire: (wire.read_request(), wire.read_to_end()), upgrade=False) as peer:
         with pytest.raises(TimeoutError) as caught:
@@ -481,6 +536,65 @@ async def test_a_sessions_websocket_is_ours_and_has_what_the_session_brings(hook
                 assert (await ws.receive_json())["path"] == "/based"
         with pytest.raises(RuntimeError, match="Session is closed"):
             await session.ws_connect(f"ws://{mirroring}/")
+
+
+@pytest.mark.parametrize("is_ours", [True, False])
+async def test_a_session_that_closes_ends_its_websockets(hook, is_ours):
+    if not is_ours:
+        fastws.compat.uninstall("aiohttp")
+
+    async def read(ws, first):
+        seen = []
+        async for message in ws:
+            seen.append(message.data)
+            first.set_result(None)
+        return seen
+
+    async with server(echo) as address:
+        async with aiohttp.ClientSession() as session:
+            ws = await session.ws_connect(f"ws://{address}/")
+            assert (type(ws) is ClientWebSocketResponse) is is_ours
+            first = asyncio.get_running_loop().create_future()
+            reader = asyncio.create_task(read(ws, first))
+            await ws.send_str("first")
+            await first
+        async with asyncio.timeout(5):
+            assert await reader == ["first"]
+        assert (ws.closed, ws.close_code) == (True, 1006)
+        assert (await ws.receive()).type is WSMsgType.CLOSED
+
+
+async def test_a_connector_of_the_programs_own_outlives_a_session(hook):
+    async with server(echo) as address, aiohttp.TCPConnector() as connector:
+        async with aiohttp.ClientSession(connector=connector, connector_owner=False) as session:
+            ws = await session.ws_connect(f"ws://{address}/")
+        await ws.send_str("still there")
+        assert await ws.receive_str() == "still there"
+        await connector.close()
+        async with asyncio.timeout(5):
+            assert (await ws.receive()).type is WSMsgType.CLOSED
+
+
+async def test_a_session_that_closes_while_a_websocket_opens(hook):
+    asked, closed = asyncio.Event(), asyncio.Event()
+
+    async def late(request):
+        asked.set()
+        await closed.wait()
+        return await echo(request)
+
+    async with server(late) as address:
+        session = aiohttp.ClientSession()
+        opening = asyncio.ensure_future(_opened(session, f"ws://{address}/"))
+        await asked.wait()
+        await session.close()
+        closed.set()
+        with pytest.raises(aiohttp.ClientConnectionError):
+            await opening
+
+
+async def _opened(session, url):
+    return await session.ws_connect(url)
 
 
 async def test_a_session_says_what_is_wrong_with_a_url_and_sends_what_it_is_to_send(hook):

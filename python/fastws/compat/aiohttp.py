@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import json as _json
 import ssl as _ssl
-import warnings
 from collections.abc import Callable, Generator, Iterable, Mapping
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, NamedTuple, Self, cast
@@ -173,31 +172,29 @@ class ws_connect:  # noqa: N801 - a function to its users, as in aiohttp
         fields += arguments.automatic_fields(fields, _skip_auto_headers)
         self._fields = fields
         security = arguments.tls(ssl, verify_ssl, ssl_context)
-        with warnings.catch_warnings():
-            # aiohttp says nothing of ssl=False either.
-            warnings.filterwarnings("ignore", r"TlsConfig\(verify=False\)", RuntimeWarning)
-            try:
-                self._connect = fastws.connect(
-                    self._url,
-                    subprotocols=list(protocols) or None,
-                    origin=origin,
-                    additional_headers=fields,
-                    user_agent_header=None,
-                    proxy=proxy if proxy is None or proxy is True else str(proxy),
-                    proxy_headers=proxy_fields or None,
-                    tls=security if self._url.startswith("wss:") else None,
-                    server_hostname=server_hostname,
-                    compression=arguments.compression(compress),
-                    max_size=max_msg_size or None,
-                    open_timeout=open_timeout,
-                    ping_interval=heartbeat,
-                    ping_timeout=None if heartbeat is None else heartbeat / 2,
-                    close_timeout=self._timeout.ws_close,
-                    _special=Special(delivery="messages" if autoping else "frames", auto_pong=autoping),
-                    **(options or {}),
-                )
-            except fastws.InvalidURI as error:
-                raise InvalidUrlClientError(url) from error
+        try:
+            self._connect = fastws.connect(
+                self._url,
+                subprotocols=list(protocols) or None,
+                origin=origin,
+                additional_headers=fields,
+                user_agent_header=None,
+                proxy=proxy if proxy is None or proxy is True else str(proxy),
+                proxy_headers=proxy_fields or None,
+                tls=security if self._url.startswith("wss:") else None,
+                server_hostname=server_hostname,
+                compression=arguments.compression(compress),
+                max_size=max_msg_size or None,
+                open_timeout=open_timeout,
+                ping_interval=heartbeat,
+                ping_timeout=None if heartbeat is None else heartbeat / 2,
+                close_timeout=self._timeout.ws_close,
+                # aiohttp says nothing of ssl=False either.
+                _special=Special("messages" if autoping else "frames", auto_pong=autoping, warns=False),
+                **(options or {}),
+            )
+        except fastws.InvalidURI as error:
+            raise InvalidUrlClientError(url) from error
         self._ws: ClientWebSocketResponse | None = None
 
     async def _open(self) -> ClientWebSocketResponse:
