@@ -7,6 +7,7 @@ connector, resolver or response class of its own, and one whose arguments we hav
 from __future__ import annotations
 
 import contextlib
+import weakref
 from collections.abc import Callable, Mapping
 from http.cookies import CookieError, SimpleCookie
 from typing import TYPE_CHECKING, Any
@@ -17,10 +18,16 @@ if TYPE_CHECKING:
 __all__ = ["patch", "unpatch"]
 
 _KEPT = "_fastws_original_ws_connect"
+_KEPT_CLOSE = "_fastws_original_close"
+
+_opened: weakref.WeakKeyDictionary[Any, weakref.WeakSet[ClientWebSocketResponse]] = weakref.WeakKeyDictionary()
+"""Our WebSockets by the connector of their session; when it closes, they end as its own connections do."""
+
+_ENDED = "the connector of its session was closed"
 
 
 def patch(module: Any) -> None:
-    """Puts our ``_ws_connect`` into ``ClientSession`` of the module ``aiohttp.client``."""
+    """Puts ours into the classes of the module ``aiohttp.client``: ``_ws_connect``, and what ends with a connector."""
     session_class = module.ClientSession
     if hasattr(session_class, _KEPT):
         return
@@ -34,6 +41,17 @@ def patch(module: Any) -> None:
     setattr(session_class, _KEPT, original)
     session_class._ws_connect = _ws_connect
 
+    connector_class = module.TCPConnector
+    original_close = connector_class.close
+
+    def close(self: Any, **arguments: Any) -> Any:
+        for ws in list(_opened.pop(self, ())):
+            ws.connection._abort(_ENDED)
+        return original_close(self, **arguments)
+
+    setattr(connector_class, _KEPT_CLOSE, vars(connector_class).get("close"))
+    connector_class.close = close
+
 
 def unpatch(module: Any) -> None:
     """Puts aiohttp's back."""
@@ -42,6 +60,13 @@ def unpatch(module: Any) -> None:
     if original is not None:
         session_class._ws_connect = original
         delattr(session_class, _KEPT)
+        connector_class = module.TCPConnector
+        close = getattr(connector_class, _KEPT_CLOSE)
+        if close is None:  # it is its base's
+            del connector_class.close
+        else:
+            connector_class.close = close
+        delattr(connector_class, _KEPT_CLOSE)
 
 
 def _is_ours(session: Any, module: Any, arguments: Mapping[str, Any]) -> bool:
@@ -65,8 +90,9 @@ def _is_ours(session: Any, module: Any, arguments: Mapping[str, Any]) -> bool:
 
 
 async def _open(session: Any, url: Any, arguments: dict[str, Any]) -> ClientWebSocketResponse:
-    from .aiohttp import InvalidUrlClientError, ws_connect  # not before aiohttp itself is whole
+    from .aiohttp import ClientConnectionError, InvalidUrlClientError, ws_connect  # not before aiohttp itself is whole
 
+    connector = session.connector
     arguments.pop("fingerprint", None)
     try:
         url = session._build_url(url)
@@ -85,17 +111,21 @@ async def _open(session: Any, url: Any, arguments: dict[str, Any]) -> ClientWebS
     if arguments.get("proxy_auth") is None:
         arguments["proxy_auth"] = session._default_proxy_auth
     if arguments.get("ssl", True) in (True, None):
-        arguments["ssl"] = session.connector._ssl
+        arguments["ssl"] = connector._ssl
     timeout = session.timeout
     limits = [limit for limit in (timeout.total, timeout.connect, timeout.sock_connect) if limit]
     ws = await ws_connect(
         url,
         headers=headers,
         open_timeout=min(limits, default=None),
-        options={"family": session.connector.family},
+        options={"family": connector.family},
         _skip_auto_headers=session._skip_auto_headers,
         **arguments,
     )
+    if connector.closed:
+        ws.connection._abort(_ENDED)
+        raise ClientConnectionError("Connector is closed.")
+    _opened.setdefault(connector, weakref.WeakSet()).add(ws)
     _keep_cookies(session, url, ws)
     return ws
 
