@@ -490,3 +490,28 @@ def test_what_nobody_is_there_to_send_is_an_error_that_says_so():
         gate.open()
         ws.send("last")
     assert [frame.payload for frame in peer.results[0] if frame.opcode != PONG] == [b"x" * 20_000_000, b"last"]
+
+
+@pytest.mark.parametrize("first", [[], [b"first, "]])
+def test_a_message_in_fragments_that_nobody_is_there_to_send_is_accepted_whole(first):
+    gate = Gate()
+    with Peer(stalled(gate), buffers=SMALL) as peer, connect(peer, background=False) as ws:
+        with pytest.raises(TimeoutError, match=r"accepted, but not all sent in time: \d+ bytes wait"):
+            ws.send([*first, b"x" * 20_000_000], timeout=0.05)
+        gate.open()
+        ws.send("last")
+        ws.close()
+    frames = peer.results[0]
+    assert b"".join(frame.payload for frame in frames) == b"".join([*first, b"x" * 20_000_000, b"last"])
+    assert ws.close_info.sent.code == 1000
+
+
+def test_fragments_that_do_not_leave_in_time_leave_no_message_unfinished():
+    gate = Gate()
+    with Peer(stalled(gate), buffers=SMALL) as peer:
+        ws = connect(peer, background=False, max_send_bytes=30_000_000, close_timeout=20)
+        with pytest.raises(TimeoutError, match="a part of the message was"):
+            ws.send([b"x" * 20_000_000] * 3, timeout=0.05)
+        gate.open()
+        ws.wait_closed(20)
+        assert ws.close_info.sent.code == 1011

@@ -53,18 +53,21 @@ def send_other(ws: Connection, message: object, text: bool | None, timeout: floa
     begun = False
 
     def send(piece: object, *, fin: bool) -> None:
+        nonlocal begun
         left = None if deadline is None else max(0.0, deadline - time.monotonic())
-        if not ws._send_fragment(piece, text, fin, left, not begun):
+        has_left = ws._send_fragment(piece, text, fin, left, not begun)
+        if has_left is None:
             raise not_finished(timeout, begun=begun)
+        begun = not fin
+        if fin and not has_left:
+            raise late(ws)
 
     try:
         for piece in message:
             if (ready := fragments.add(piece)) is not None:
                 send(ready, fin=False)
-                begun = True
         if (ready := fragments.last()) is not None:
             send(ready, fin=True)
-            begun = False
     finally:
         if begun:
             # The message cannot be finished, and no other may begin: the connection is of no more use.

@@ -277,7 +277,8 @@ impl Blocking {
     }
 
     /// Sends a fragment of a message, when there is room for it; one that `begins` a message waits for the end of another
-    /// one in fragments. False: there was no room in time.
+    /// one in fragments. None: there was no room in time. False: it was accepted, and is not all sent in time, and there
+    /// is no helper to send the rest.
     #[pyo3(signature = (message, text, fin, timeout=None, begins=false))]
     fn _send_fragment(
         slf: &Bound<'_, Self>,
@@ -286,21 +287,20 @@ impl Blocking {
         fin: bool,
         timeout: Option<&Bound<'_, PyAny>>,
         begins: bool,
-    ) -> PyResult<bool> {
+    ) -> PyResult<Option<bool>> {
         let this = slf.get();
         this.check()?;
         let (deadline, _) = deadline(timeout)?;
         let fragment = Some(Fragment { begins, fin });
         let attempt = || Ok(this.try_send(slf, message, text, fragment, None)?.filter(|sent| *sent));
         if attempt()?.is_none() && Self::wait(slf, deadline, attempt)?.is_none() {
-            return Ok(false);
+            return Ok(None);
         }
         if fin {
             // Others may wait for the end of this message.
             this.ring_calls();
         }
-        Self::after_send(slf, deadline)?;
-        Ok(true)
+        Self::leave(slf, deadline).map(Some)
     }
 
     /// Tries to send a frame as it is, see `Connection._try_send_frame`.

@@ -268,10 +268,7 @@ impl Blocking {
     /// Sends what a call queued, and waits where the queue is above its limit. What waits longer than `deadline` leaves
     /// nevertheless, or is left to the next call where there is no helper: then it is an error.
     pub(super) fn after_send(slf: &Bound<'_, Self>, deadline: Option<Nanos>) -> PyResult<()> {
-        if Self::leave(slf, deadline)? || slf.get().helper.is_some() {
-            return Ok(());
-        }
-        Err(slf.get().error(slf.py(), "late", (slf,)))
+        if Self::leave(slf, deadline)? { Ok(()) } else { Err(slf.get().error(slf.py(), "late", (slf,))) }
     }
 
     /// The same for what waits for nobody: what the kernel does not take now leaves later.
@@ -279,8 +276,8 @@ impl Blocking {
         Self::leave(slf, Some(clock::monotonic())).map(|_| ())
     }
 
-    /// False: it is late.
-    fn leave(slf: &Bound<'_, Self>, deadline: Option<Nanos>) -> PyResult<bool> {
+    /// False: it is late, and there is no helper.
+    pub(super) fn leave(slf: &Bound<'_, Self>, deadline: Option<Nanos>) -> PyResult<bool> {
         let this = slf.get();
         Self::run_work(slf)?;
         let leaves = {
@@ -320,7 +317,7 @@ impl Blocking {
             }
             Ok(None)
         });
-        drained.map(|drained| drained.is_some())
+        Ok(drained?.is_some() || this.helper.is_some())
     }
 
     /// Begins the closing handshake.

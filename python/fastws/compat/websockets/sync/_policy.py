@@ -64,7 +64,7 @@ def send_other(ws: Connection, message: object, text: bool | None, timeout: floa
     """``send`` of what is neither str nor bytes-like: a message in fragments."""
 
     def accept(piece: object, left: float | None, *, begins: bool, fin: bool) -> bool:
-        return ws._send_fragment(piece, text, fin, left, begins)
+        return ws._send_fragment(piece, text, fin, left, begins) is not None
 
     send_fragments(ws, message, timeout, accept)
 
