@@ -8,7 +8,6 @@ use std::os::fd::RawFd;
 use std::sync::Arc;
 
 use fastws_core::Misuse;
-use pyo3::exceptions::PyValueError;
 use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyString, PyTuple};
@@ -403,9 +402,7 @@ impl Conn {
     fn _close(slf: &Bound<'_, Self>, code: Option<i64>, reason: &str) -> PyResult<()> {
         let this = slf.get();
         this.check_loop(slf.py())?;
-        let code = code.map(u16::try_from).transpose().map_err(|_| {
-            PyValueError::new_err(format!("a close code is one of {}", fastws_core::CloseCode::SENDABLE))
-        })?;
+        let code = payload::close_code(code)?;
         let outcome = this.inner.borrow_mut().core.close(code, reason, clock::monotonic());
         outcome.map_err(|misuse| this.misuse(slf, &misuse))?;
         Self::resume_if_closing(slf)?;

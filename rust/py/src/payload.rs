@@ -5,7 +5,7 @@ use std::cell::RefCell;
 use fastws_core::close::{Cause, CloseInfo, Initiator};
 use fastws_core::handshake::{ClientHandshake, RequestParts, Response};
 use fastws_core::uri::Uri;
-use fastws_core::{Error, Incompatible, Limit, Misuse, Opcode};
+use fastws_core::{CloseCode, Error, Incompatible, Limit, Misuse, Opcode};
 use pyo3::PyClass;
 use pyo3::exceptions::{PyUnicodeDecodeError, PyValueError};
 use pyo3::ffi;
@@ -190,6 +190,12 @@ pub fn close_info<'py>(py: Python<'py>, info: &CloseInfo) -> PyResult<Bound<'py,
         cause.map(cause_text),
     )
         .into_pyobject(py)
+}
+
+/// A close code that Python gave. Which of those that fit may be sent, the core says.
+pub fn close_code(code: Option<i64>) -> PyResult<Option<u16>> {
+    let fitting = code.map(u16::try_from).transpose();
+    fitting.map_err(|_| PyValueError::new_err(format!("a close code is one of {}", CloseCode::SENDABLE)))
 }
 
 /// The limit on messages that `info` says was exceeded: its setting, the size that it was for, and the limit.

@@ -6,7 +6,6 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use fastws_core::filter::Work;
 use fastws_core::{Event, Nanos, State};
-use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 
 use super::helper::{Call, Helper};
@@ -323,9 +322,7 @@ impl Blocking {
     /// Begins the closing handshake.
     pub(super) fn begin_close(slf: &Bound<'_, Self>, code: Option<i64>, reason: &str) -> PyResult<()> {
         let this = slf.get();
-        let code = code.map(u16::try_from).transpose().map_err(|_| {
-            PyValueError::new_err(format!("a close code is one of {}", fastws_core::CloseCode::SENDABLE))
-        })?;
+        let code = payload::close_code(code)?;
         let outcome = this.inner.borrow_mut().core.close(code, reason, clock::monotonic());
         outcome.map_err(|misuse| this.misuse(slf, &misuse))?;
         {
