@@ -175,7 +175,7 @@ class Intake:
     @property
     def is_carrying(self) -> bool:
         """Whether a message is on its way through Python, or waits there for room: none is taken meanwhile."""
-        return self._task is not None and not self._is_between
+        return self._task is not None and not self._is_between and not self._task.done()
 
     def is_own_task(self) -> bool:
         """Whether the task that carries messages is the one that runs: an extension's hook asks."""

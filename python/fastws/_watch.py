@@ -135,7 +135,7 @@ class Watch:
         The same silence has one name, whichever timer is the first to find it.
         """
         limit = self._parts.config.receive_timeout
-        seconds = self._unheard(asyncio.get_running_loop().time())
+        seconds = self.silence(asyncio.get_running_loop().time())
         if limit is None or seconds < limit:
             return None
         error = self._receive_error(seconds, limit)
@@ -176,13 +176,10 @@ class Watch:
 
     def silence(self, now: float) -> float:
         """Seconds without any byte, those left out in which our own queue was full."""
-        return 0.0 if self._native is None and self._intake.is_carrying else self._unheard(now)
-
-    def _unheard(self, now: float) -> float:
-        """The same, when nothing is on its way through Python."""
         if self._native is not None:
             return self._native._silence
-        return now - max(self.began, self._intake.waits_since)
+        # What a connector's connection holds is not known while a message of it waits for room.
+        return 0.0 if self._intake.is_carrying else now - max(self.began, self._intake.waits_since)
 
     def _data_silence(self, now: float) -> float:
         """The same without a message."""

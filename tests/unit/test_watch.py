@@ -216,6 +216,26 @@ def test_who_waits_for_a_session_before_reading_on_gets_one_though_the_stream_is
     run_virtual(main())
 
 
+def test_who_was_not_read_was_not_silent():
+    """A ping is not answered while a message waits for room, and what came behind it is not known."""
+
+    async def main():
+        connector, seen = MemoryConnector(), []
+        client = client_of(connector, config=fastws.ClientConfig(receive_timeout=20, queue_messages=4))
+        client.on(Disconnected, seen.append)
+        async with client:
+            stream = client.stream()
+            connector.wires[0].deliver(*"abcdefgh")
+            await asyncio.sleep(30)
+            connector.wires[0].keepalive_lost()
+            client._session.look_whether_over()
+            await asyncio.sleep(0.001)
+            assert [event.reason.kind for event in seen] == ["keepalive"]
+            stream.close()
+
+    run_virtual(main())
+
+
 @pytest.mark.parametrize("after", [19.9, 20.0, 20.02])
 def test_a_silence_has_one_name_whichever_timer_finds_it(after):
     kind = "keepalive" if after < 20 else "receive_timeout"
