@@ -54,8 +54,8 @@ struct Outstanding {
 pub enum Action {
     /// Nothing.
     Nothing,
-    /// Send a Ping with this payload.
-    Ping(Vec<u8>),
+    /// Send a Ping, by [`Keepalive::ping`], if one can be sent.
+    Ping,
     /// Give the peer up; the text is the verdict.
     Dead(String),
 }
@@ -103,8 +103,7 @@ impl Keepalive {
         until.saturating_sub(self.heard).saturating_sub(self.unread)
     }
 
-    /// Queues a ping of the user's, with this payload or one that no outstanding ping has. Returns its number and
-    /// payload.
+    /// A ping is being queued, with this payload or one that no outstanding ping has. Returns its number and payload.
     pub fn ping(&mut self, payload: Option<&[u8]>, now: Nanos) -> (u64, Vec<u8>) {
         let number = self.next_number;
         self.next_number += 1;
@@ -216,12 +215,11 @@ impl Keepalive {
         let interval = if self.interval > 0 { self.interval } else { SECOND };
         let missed = now.saturating_sub(due) / interval;
         self.due = Some(due.saturating_add(interval.saturating_mul(missed + 1)));
-        let (_, payload) = self.ping(None, now);
         if self.waiting_since.is_none() {
             self.waiting_since = Some(now);
             (self.queue_full, self.blocked, self.late, self.pardoned) = (0, 0, 0, false);
         }
-        Action::Ping(payload)
+        Action::Ping
     }
 
     /// Round-trip time of the last ping that was answered; what we did not read meanwhile counts too.
@@ -280,13 +278,6 @@ mod tests {
         keepalive
     }
 
-    fn ping_of(action: Action) -> Vec<u8> {
-        match action {
-            Action::Ping(payload) => payload,
-            other => panic!("expected a ping, got {other:?}"),
-        }
-    }
-
     #[test]
     fn a_quiet_peer_that_answers_lives() {
         let mut keepalive = keepalive(20, 20);
@@ -295,7 +286,8 @@ mod tests {
         let mut now = 0;
         for _ in 0..10 {
             now += 20 * SECOND;
-            let payload = ping_of(keepalive.on_tick(now, 0));
+            assert_eq!(keepalive.on_tick(now, 0), Action::Ping);
+            let (_, payload) = keepalive.ping(None, now);
             keepalive.on_bytes(now + SECOND);
             assert_eq!(keepalive.on_pong(&payload, now + SECOND).map(|(_, rtt)| rtt), Some(SECOND));
         }
@@ -305,7 +297,7 @@ mod tests {
     #[test]
     fn a_silent_peer_dies_after_the_timeout_of_its_ping() {
         let mut keepalive = keepalive(20, 15);
-        ping_of(keepalive.on_tick(20 * SECOND, 0));
+        assert_eq!(keepalive.on_tick(20 * SECOND, 0), Action::Ping);
         assert_eq!(keepalive.deadline(), Some(35 * SECOND));
         assert_eq!(keepalive.on_tick(34 * SECOND, 0), Action::Nothing);
         assert_eq!(keepalive.on_tick(35 * SECOND, 0), Action::Dead("peer silent 15.0 s".to_owned()));
@@ -314,10 +306,10 @@ mod tests {
     #[test]
     fn any_byte_is_life_even_without_a_pong() {
         let mut keepalive = keepalive(20, 15);
-        ping_of(keepalive.on_tick(20 * SECOND, 0));
+        assert_eq!(keepalive.on_tick(20 * SECOND, 0), Action::Ping);
         keepalive.on_bytes(30 * SECOND);
         assert_eq!(keepalive.on_tick(35 * SECOND, 0), Action::Nothing);
-        ping_of(keepalive.on_tick(40 * SECOND, 0));
+        assert_eq!(keepalive.on_tick(40 * SECOND, 0), Action::Ping);
         assert_eq!(keepalive.on_tick(55 * SECOND, 0), Action::Dead("peer silent 15.0 s".to_owned()));
     }
 
@@ -325,7 +317,7 @@ mod tests {
     fn a_timeout_longer_than_the_interval_counts_from_the_first_unanswered_ping() {
         let mut keepalive = keepalive(10, 25);
         for second in [10, 20, 30] {
-            ping_of(keepalive.on_tick(second * SECOND, 0));
+            assert_eq!(keepalive.on_tick(second * SECOND, 0), Action::Ping);
         }
         assert_eq!(keepalive.on_tick(35 * SECOND, 0), Action::Dead("peer silent 25.0 s".to_owned()));
     }
@@ -333,7 +325,7 @@ mod tests {
     #[test]
     fn a_full_receive_queue_stops_the_clocks_and_is_named() {
         let mut keepalive = keepalive(20, 15);
-        ping_of(keepalive.on_tick(20 * SECOND, 0));
+        assert_eq!(keepalive.on_tick(20 * SECOND, 0), Action::Ping);
         keepalive.pause(25 * SECOND);
         assert_eq!(keepalive.deadline(), None);
         assert_eq!(keepalive.on_tick(100 * SECOND, 0), Action::Nothing);
@@ -346,7 +338,7 @@ mod tests {
     #[test]
     fn work_that_reading_waits_for_stops_the_clocks_and_is_nobodys_silence() {
         let mut keepalive = keepalive(20, 15);
-        ping_of(keepalive.on_tick(20 * SECOND, 0));
+        assert_eq!(keepalive.on_tick(20 * SECOND, 0), Action::Ping);
         keepalive.set_working(true, 25 * SECOND);
         keepalive.pause(35 * SECOND);
         assert_eq!((keepalive.deadline(), keepalive.silence(35 * SECOND)), (None, 25 * SECOND));
@@ -359,7 +351,7 @@ mod tests {
         assert_eq!((keepalive.deadline(), keepalive.silence(126 * SECOND)), (Some(135 * SECOND), 26 * SECOND));
         assert_eq!(keepalive.queue_full, 52 * SECOND);
         keepalive.on_bytes(127 * SECOND);
-        ping_of(keepalive.on_tick(140 * SECOND, 0));
+        assert_eq!(keepalive.on_tick(140 * SECOND, 0), Action::Ping);
         keepalive.set_working(true, 141 * SECOND);
         keepalive.set_working(false, 241 * SECOND);
         assert_eq!(keepalive.on_tick(255 * SECOND, 0), Action::Dead("peer silent 15.0 s".to_owned()));
@@ -368,10 +360,10 @@ mod tests {
     #[test]
     fn a_blocked_loop_gives_the_peer_another_chance_and_is_named() {
         let mut keepalive = keepalive(20, 15);
-        ping_of(keepalive.on_tick(20 * SECOND, 0));
+        assert_eq!(keepalive.on_tick(20 * SECOND, 0), Action::Ping);
         assert_eq!(keepalive.on_tick(58 * SECOND, 23 * SECOND), Action::Nothing);
-        ping_of(keepalive.on_tick(58 * SECOND, 0));
-        ping_of(keepalive.on_tick(60 * SECOND, 0));
+        assert_eq!(keepalive.on_tick(58 * SECOND, 0), Action::Ping);
+        assert_eq!(keepalive.on_tick(60 * SECOND, 0), Action::Ping);
         assert_eq!(keepalive.on_tick(72 * SECOND, 0), Action::Nothing);
         assert_eq!(keepalive.on_tick(73 * SECOND, 0), Action::Dead("event loop blocked 23.0 s".to_owned()));
     }
@@ -379,11 +371,11 @@ mod tests {
     #[test]
     fn a_blocked_loop_whose_peer_answers_is_forgotten() {
         let mut keepalive = keepalive(20, 15);
-        ping_of(keepalive.on_tick(20 * SECOND, 0));
+        assert_eq!(keepalive.on_tick(20 * SECOND, 0), Action::Ping);
         assert_eq!(keepalive.on_tick(58 * SECOND, 23 * SECOND), Action::Nothing);
-        ping_of(keepalive.on_tick(58 * SECOND, 0));
+        assert_eq!(keepalive.on_tick(58 * SECOND, 0), Action::Ping);
         keepalive.on_bytes(59 * SECOND);
-        ping_of(keepalive.on_tick(60 * SECOND, 0));
+        assert_eq!(keepalive.on_tick(60 * SECOND, 0), Action::Ping);
         assert_eq!(keepalive.on_tick(75 * SECOND, 0), Action::Dead("peer silent 15.0 s".to_owned()));
     }
 
@@ -395,7 +387,8 @@ mod tests {
         let mut patient = Keepalive::new(Some(SECOND), None);
         patient.start(0);
         for second in 1..100 {
-            ping_of(patient.on_tick(second * SECOND, 0));
+            assert_eq!(patient.on_tick(second * SECOND, 0), Action::Ping);
+            patient.ping(None, second * SECOND);
         }
         assert!(patient.pings.len() <= MAX_OUTSTANDING);
     }
@@ -404,7 +397,7 @@ mod tests {
     fn missed_pings_are_not_made_up_for() {
         let mut keepalive = Keepalive::new(Some(SECOND), None);
         keepalive.start(0);
-        ping_of(keepalive.on_tick(10 * SECOND + 1, 9 * SECOND));
+        assert_eq!(keepalive.on_tick(10 * SECOND + 1, 9 * SECOND), Action::Ping);
         assert_eq!(keepalive.on_tick(10 * SECOND + 2, 0), Action::Nothing);
         assert_eq!(keepalive.deadline(), Some(11 * SECOND));
     }
@@ -447,14 +440,14 @@ mod tests {
     #[test]
     fn life_heard_before_a_pause_is_not_forgotten() {
         let mut keepalive = keepalive(20, 15);
-        ping_of(keepalive.on_tick(20 * SECOND, 0));
+        assert_eq!(keepalive.on_tick(20 * SECOND, 0), Action::Ping);
         keepalive.on_bytes(22 * SECOND);
         assert_eq!(keepalive.deadline(), Some(40 * SECOND));
         keepalive.pause(25 * SECOND);
         assert_eq!(keepalive.deadline(), None);
         keepalive.resume(125 * SECOND);
         assert_eq!(keepalive.on_tick(135 * SECOND, 0), Action::Nothing);
-        ping_of(keepalive.on_tick(140 * SECOND, 0));
+        assert_eq!(keepalive.on_tick(140 * SECOND, 0), Action::Ping);
         assert_eq!(keepalive.on_tick(155 * SECOND, 0), Action::Dead("peer silent 15.0 s".to_owned()));
     }
 
@@ -473,7 +466,7 @@ mod tests {
         ];
         for (ticks, verdict) in table {
             let mut keepalive = keepalive(10, 25);
-            ping_of(keepalive.on_tick(10 * SECOND, 0));
+            assert_eq!(keepalive.on_tick(10 * SECOND, 0), Action::Ping);
             let mut last = Action::Nothing;
             for (now, lag) in ticks {
                 assert!(!matches!(last, Action::Dead(_)), "{ticks:?}: {last:?}");
@@ -524,7 +517,7 @@ mod tests {
                 } else {
                     now = now.max(due);
                     match keepalive.on_tick(now, 0) {
-                        Action::Ping(_) if answers => { answer.get_or_insert(now + delay); }
+                        Action::Ping if answers => { answer.get_or_insert(now + delay); }
                         Action::Dead(_) => { dead = true; break }
                         _ => {}
                     }

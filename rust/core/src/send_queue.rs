@@ -125,18 +125,26 @@ impl SendQueue {
         self.is_begun = false;
     }
 
+    /// Whether a Ping or Pong has room. Behind Close it has: it is let go.
+    ///
+    /// # Errors
+    /// [`Misuse::ControlFull`] if too many wait already.
+    pub fn check_control(&self) -> Result<(), Misuse> {
+        if self.control.len() >= MAX_CONTROL_FRAMES && !self.closed {
+            return Err(Misuse::ControlFull(self.control.len()));
+        }
+        Ok(())
+    }
+
     /// Queues a Ping or Pong.
     ///
     /// # Errors
     /// [`Misuse::ControlFull`] if too many wait already.
     pub fn push_control(&mut self, frame: &[u8]) -> Result<(), Misuse> {
-        if self.closed {
-            return Ok(());
+        self.check_control()?;
+        if !self.closed {
+            self.control.push_back(Control { is_pong: false, bytes: frame.into() });
         }
-        if self.control.len() >= MAX_CONTROL_FRAMES {
-            return Err(Misuse::ControlFull(self.control.len()));
-        }
-        self.control.push_back(Control { is_pong: false, bytes: frame.into() });
         Ok(())
     }
 

@@ -236,6 +236,22 @@ fn pongs_name_the_ping_that_they_answer() {
     assert_eq!(end.conn.latency(), Some(SECOND));
 }
 
+#[test]
+fn a_ping_that_finds_no_room_takes_no_other_pings_place() {
+    for interval in [None, Some(SECOND)] {
+        let mut end = End::open(Config { ping_interval: interval, ping_timeout: None, ..quiet(Role::Client) });
+        let first = end.conn.ping(Some(b"first"), 0).unwrap();
+        while end.conn.ping(None, 0).is_ok() {}
+        for second in 1..=100 {
+            assert!(matches!(end.conn.ping(None, 0), Err(Misuse::ControlFull(64))));
+            end.at(second);
+        }
+        assert_eq!(end.sent().len(), 64);
+        end.frame(0x8a, b"first");
+        assert_eq!(end.items(), [Item::Pong(b"first".to_vec(), Some(first))]);
+    }
+}
+
 // --- UTF-8 ---------------------------------------------------------------------------------------------------------
 
 #[test]

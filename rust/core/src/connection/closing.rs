@@ -196,8 +196,8 @@ impl<B: PayloadBuf> Connection<B> {
         match self.state() {
             State::Open => match self.keepalive.on_tick(now, lag) {
                 Action::Nothing => {}
-                // A full lane of pings means that none could leave: then the deadline of those speaks.
-                Action::Ping(payload) => drop(self.queue_ping(&payload)),
+                // A full lane of pings means that none could leave: the verdict is due all the same.
+                Action::Ping => drop(self.ping(None, now)),
                 Action::Dead(verdict) => {
                     self.failed = true;
                     self.close.initiator.get_or_insert(Initiator::Local);

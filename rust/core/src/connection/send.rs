@@ -124,13 +124,7 @@ impl<B: PayloadBuf> Connection<B> {
                 if !fin {
                     return Err(Misuse::Config("a Ping or Pong is one frame".to_owned()));
                 }
-                let mut bytes = [0; MAX_CONTROL];
-                let used = self.control_frame(opcode, rsv, payload, &mut bytes);
-                self.queue.push_control(&bytes[..used])?;
-                self.stats.frames_sent += 1;
-                self.stats.pings_sent += u64::from(opcode == Opcode::Ping);
-                self.stats.pongs_sent += u64::from(opcode == Opcode::Pong);
-                Ok(())
+                self.queue_control(opcode, rsv, payload)
             }
             Opcode::Continuation | Opcode::Text | Opcode::Binary => {
                 self.may_send(payload.len())?;
@@ -261,8 +255,10 @@ impl<B: PayloadBuf> Connection<B> {
     /// [`Misuse::NotOpen`], [`Misuse::Closing`], [`Misuse::ControlTooLong`], [`Misuse::ControlFull`].
     pub fn ping(&mut self, payload: Option<&[u8]>, now: Nanos) -> Result<u64, Misuse> {
         self.may_control(payload.unwrap_or_default())?;
+        // One that cannot be queued takes no other's place among those that an answer is awaited of.
+        self.queue.check_control()?;
         let (number, payload) = self.keepalive.ping(payload, now);
-        self.queue_ping(&payload)?;
+        self.queue_control(Opcode::Ping, 0, &payload)?;
         Ok(number)
     }
 
@@ -272,20 +268,17 @@ impl<B: PayloadBuf> Connection<B> {
     /// [`Misuse::NotOpen`], [`Misuse::Closing`], [`Misuse::ControlTooLong`], [`Misuse::ControlFull`].
     pub fn pong(&mut self, payload: &[u8]) -> Result<(), Misuse> {
         self.may_control(payload)?;
-        let mut bytes = [0; MAX_CONTROL];
-        let used = self.control_frame(Opcode::Pong, 0, payload, &mut bytes);
-        self.queue.push_control(&bytes[..used])?;
-        self.stats.frames_sent += 1;
-        self.stats.pongs_sent += 1;
-        Ok(())
+        self.queue_control(Opcode::Pong, 0, payload)
     }
 
-    pub(super) fn queue_ping(&mut self, payload: &[u8]) -> Result<(), Misuse> {
+    /// Queues a Ping or a Pong that is not an answer.
+    fn queue_control(&mut self, opcode: Opcode, rsv: u8, payload: &[u8]) -> Result<(), Misuse> {
         let mut bytes = [0; MAX_CONTROL];
-        let used = self.control_frame(Opcode::Ping, 0, payload, &mut bytes);
+        let used = self.control_frame(opcode, rsv, payload, &mut bytes);
         self.queue.push_control(&bytes[..used])?;
         self.stats.frames_sent += 1;
-        self.stats.pings_sent += 1;
+        self.stats.pings_sent += u64::from(opcode == Opcode::Ping);
+        self.stats.pongs_sent += u64::from(opcode == Opcode::Pong);
         Ok(())
     }
 
