@@ -6,7 +6,7 @@ import gc
 import pytest
 
 from fastws import ConnectionClosedError, ConnectionClosedOK
-from peers import PING, PONG, TEXT, Frame, Peer, close, frame
+from peers import PING, PONG, TEXT, Frame, Peer, close, frame, text
 
 
 async def test_ping_gives_its_latency():
@@ -52,6 +52,23 @@ async def test_a_pong_answers_earlier_pings_too_and_an_unsolicited_one_answers_n
             assert [waiter.done() for waiter in waiters] == [True, True, False]
             await ws.send("go on")
             await waiters[2]
+
+
+@pytest.mark.parametrize("payload", [b"", b"x" * 125])
+async def test_behind_a_flood_of_pings_in_one_read_comes_what_was_sent(payload):
+    count = 50_000
+
+    def script(wire):
+        wire.send(frame(PING, payload) * count, text("behind"))
+        return wire.answer_close()
+
+    with Peer(script) as peer:
+        async with peer.connect() as ws:
+            async for message in ws:
+                assert message == "behind"
+                break
+            assert ws.stats().pings_received == count
+    assert peer.results[0][-2] == Frame(PONG, payload)
 
 
 async def test_a_ping_that_waits_when_the_connection_ends_raises():

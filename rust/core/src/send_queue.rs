@@ -157,6 +157,7 @@ impl SendQueue {
         let begun = usize::from(self.control_written > 0);
         let mut waiting = self.control.iter_mut().skip(begun).filter(|control| control.is_pong);
         match waiting.nth(MAX_PONGS - 1) {
+            Some(last) if last.bytes.len() == frame.len() => last.bytes.copy_from_slice(frame),
             Some(last) => last.bytes = frame.into(),
             None => self.control.push_back(Control { is_pong: true, bytes: frame.into() }),
         }

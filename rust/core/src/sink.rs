@@ -37,8 +37,8 @@ pub trait Sink {
     /// A payload that arrived in pieces, in storage lent before: text is valid UTF-8.
     fn assembled(&mut self, unit: Unit, payload: Self::Buf) -> Flow;
 
-    /// Anything else; rare.
-    fn event(&mut self, event: Event);
+    /// Anything else. Of pings and pongs there may be many, so that what is told of them counts; of the others it does not.
+    fn event(&mut self, event: Event<'_>) -> Flow;
 
     /// A violation was found, and is about to end the connection. `Flow::Stop` puts that off to the next call of
     /// `receive`, so that messages before the violation can still be answered; see [`crate::Connection::is_failing`].
@@ -58,7 +58,7 @@ pub enum Flow {
 
 /// What happened besides data.
 #[derive(Debug)]
-pub enum Event {
+pub enum Event<'a> {
     /// Server role: a whole request arrived and waits for `accept` or `refuse`.
     Requested(Box<Request>),
     /// Client role: the upgrade was accepted; the connection is open.
@@ -71,11 +71,11 @@ pub enum Event {
         response: Option<Box<Response>>,
     },
     /// A Ping arrived; already answered unless `auto_pong` is off.
-    Ping(Vec<u8>),
+    Ping(&'a [u8]),
     /// A Pong arrived. `answers` names the Ping of ours that it answers, which answers all earlier ones (§5.5.3).
     Pong {
         /// Its payload.
-        payload: Vec<u8>,
+        payload: &'a [u8],
         /// The Ping's number (as `Connection::ping` returned it) and the time since it was queued.
         answers: Option<(u64, Nanos)>,
     },

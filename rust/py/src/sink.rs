@@ -14,7 +14,7 @@ use crate::{gc, pieces};
 pub(crate) struct QueueSink<'a, 'py> {
     py: Python<'py>,
     queue: &'a mut Queue,
-    events: &'a mut VecDeque<Event>,
+    events: &'a mut VecDeque<Event<'static>>,
     delivery: Delivery,
     /// What lies whole in the input is a message, and nothing is behind the queue's slots.
     takes_slices: bool,
@@ -26,7 +26,7 @@ impl<'a, 'py> QueueSink<'a, 'py> {
     pub(crate) fn new(
         py: Python<'py>,
         queue: &'a mut Queue,
-        events: &'a mut VecDeque<Event>,
+        events: &'a mut VecDeque<Event<'static>>,
         delivery: Delivery,
     ) -> Self {
         let takes_slices = match delivery {
@@ -117,12 +117,17 @@ impl Sink for QueueSink<'_, '_> {
         self.flow()
     }
 
-    fn event(&mut self, event: Event) {
-        // What the driver does not act on is not kept: a peer may send a hundred thousand pings in one read.
-        match event {
-            Event::Ping(_) | Event::DataOver | Event::Requested(_) | Event::Pong { answers: None, .. } => {}
-            Event::Opened(_) | Event::Refused { .. } | Event::Pong { .. } => self.events.push_back(event),
-        }
+    fn event(&mut self, event: Event<'_>) -> Flow {
+        // What the driver does not act on is not kept.
+        let kept = match event {
+            Event::Ping(_) | Event::DataOver | Event::Requested(_) | Event::Pong { answers: None, .. } => None,
+            Event::Pong { answers, .. } => Some(Event::Pong { payload: &[], answers }),
+            Event::Opened(response) => Some(Event::Opened(response)),
+            Event::Refused { error, response } => Some(Event::Refused { error, response }),
+        };
+        self.events.extend(kept);
+        // A peer may send a hundred thousand pings in one read.
+        self.flow()
     }
 
     fn before_failure(&mut self) -> Flow {

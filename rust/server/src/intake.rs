@@ -114,17 +114,18 @@ impl Sink for Intake<'_> {
         self.count(unit)
     }
 
-    fn event(&mut self, event: Event) {
+    fn event(&mut self, event: Event<'_>) -> Flow {
         match event {
             Event::Requested(request) => self.tally.request = Some(request),
             Event::Refused { error, .. } => self.tally.refused = Some(error),
             Event::Ping(payload) => {
                 self.log.ping(self.now);
-                self.tally.ping = Some(payload);
+                self.tally.ping = Some(payload.to_vec());
             }
             Event::Pong { .. } => self.log.pong(self.now),
             Event::Opened(_) | Event::DataOver => {}
         }
+        Flow::Continue
     }
 }
 
@@ -146,5 +147,7 @@ impl Sink for Deaf {
         Flow::Continue
     }
 
-    fn event(&mut self, _event: Event) {}
+    fn event(&mut self, _event: Event<'_>) -> Flow {
+        Flow::Continue
+    }
 }

@@ -514,7 +514,7 @@ impl<B: PayloadBuf> Connection<B> {
         if self.config.delivery == Delivery::Raw {
             return self.control_raw(header.opcode, payload, lies, sink);
         }
-        let mut close = None;
+        let (mut close, mut flow) = (None, Flow::Continue);
         match header.opcode {
             // 5.5.2. Ping: answered at once, with the same application data.
             Opcode::Ping => {
@@ -522,22 +522,22 @@ impl<B: PayloadBuf> Connection<B> {
                 if self.config.auto_pong {
                     self.answer_ping(payload);
                 }
-                sink.event(Event::Ping(payload.to_vec()));
+                flow = sink.event(Event::Ping(payload));
             }
             // 5.5.3. Pong: one that no ping asked for is fine.
             Opcode::Pong => {
                 self.stats.pongs_received += 1;
                 let answers = self.keepalive.on_pong(payload, now);
-                sink.event(Event::Pong { payload: payload.to_vec(), answers });
+                flow = sink.event(Event::Pong { payload, answers });
             }
             _ => close = Some(Close::parse(payload)?),
         }
-        let mut flow = Flow::Continue;
         if self.config.delivery == Delivery::Frames || self.config.controls {
             let unit = Unit { opcode: header.opcode, fin: true, rsv: 0, ascii: false };
             let mut copy = sink.lend(unit, payload.len()).map_err(|_| crate::Limit::Memory { size: payload.len() })?;
             copy.extend(payload);
-            flow = sink.assembled(unit, copy);
+            let shown = sink.assembled(unit, copy);
+            flow = if flow == Flow::Stop { flow } else { shown };
         }
         if let Some(close) = close {
             self.close_received(close, now, sink);

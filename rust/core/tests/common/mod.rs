@@ -162,17 +162,19 @@ impl Sink for Recorder {
         self.unit(unit, &payload.bytes)
     }
 
-    fn event(&mut self, event: Event) {
+    fn event(&mut self, event: Event<'_>) -> Flow {
+        let counts = matches!(event, Event::Ping(_) | Event::Pong { .. });
         self.items.push(match event {
             Event::Requested(request) => Item::Requested(request.target.clone()),
             Event::Opened(response) => Item::Opened(response.status),
             Event::Refused { error, response } => {
                 Item::Refused(error.to_string(), response.map(|response| response.status))
             }
-            Event::Ping(payload) => Item::Ping(payload),
-            Event::Pong { payload, answers } => Item::Pong(payload, answers.map(|(number, _)| number)),
+            Event::Ping(payload) => Item::Ping(payload.to_vec()),
+            Event::Pong { payload, answers } => Item::Pong(payload.to_vec(), answers.map(|(number, _)| number)),
             Event::DataOver => Item::Over,
         });
+        if self.stop && counts { Flow::Stop } else { Flow::Continue }
     }
 }
 

@@ -50,7 +50,7 @@ pub(crate) struct Inner {
     pub extras: Option<Box<Extras>>,
     /// Counts the reads that gave something.
     pub reads: u32,
-    pub events: VecDeque<Event>,
+    pub events: VecDeque<Event<'static>>,
     pub settings: Arc<Shared>,
     /// The peer's end was told while reading was paused: reading does not pause any more.
     pub is_ending: bool,
