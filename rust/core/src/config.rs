@@ -24,7 +24,7 @@ pub enum Delivery {
     Mixed,
     /// Each frame, control frames too (which are still acted upon).
     Frames,
-    /// Each frame as it is on the wire; nothing is acted upon, see `connection::raw`.
+    /// Each frame as it is on the wire; nothing is acted upon but pings with `auto_pong`, see `connection::raw`.
     Raw,
 }
 

@@ -29,7 +29,7 @@ pub enum Misuse {
     CloseCode(u16),
     /// A close reason of more than 123 bytes (§5.5).
     ReasonTooLong(usize),
-    /// A Ping or Pong payload of more than 125 bytes (§5.5).
+    /// A control frame's payload of more than 125 bytes (§5.5).
     ControlTooLong(usize),
     /// A message was begun while a fragmented one was being sent (§5.4), or a continuation without a beginning.
     FragmentOrder,
@@ -196,7 +196,7 @@ impl fmt::Display for Misuse {
                 write!(f, "close code {code} may not be sent; use {}", CloseCode::SENDABLE)
             }
             Self::ReasonTooLong(n) => write!(f, "a close reason may have 123 bytes of UTF-8, not {n}"),
-            Self::ControlTooLong(n) => write!(f, "a ping or pong may carry 125 bytes, not {n}"),
+            Self::ControlTooLong(n) => write!(f, "a control frame may carry 125 bytes, not {n}"),
             Self::FragmentOrder => write!(f, "another message is being sent in fragments"),
             Self::FragmentType => write!(f, "all fragments of a message must be of one type, text or binary"),
             Self::QueueFull { messages, bytes } => {

@@ -9,7 +9,7 @@ use fastws_core::{Config, Delivery, Limits, Misuse, Opcode, Role, State};
 const ROLES: [Role; 2] = [Role::Client, Role::Server];
 
 fn raw(role: Role) -> Config {
-    Config { delivery: Delivery::Raw, ..quiet(role) }
+    Config { delivery: Delivery::Raw, auto_pong: false, ..quiet(role) }
 }
 
 #[test]
@@ -45,6 +45,34 @@ fn any_order_of_frames_any_rsv_bits_and_any_text_are_passed_on() {
             assert_eq!(end.conn.stats().frames_received, 8);
         }
     }
+}
+
+#[test]
+fn pings_are_answered_on_request_past_what_waits_and_as_seldom_as_ever() {
+    for role in ROLES {
+        let mut end = End::open(Config { auto_pong: true, max_send_bytes: 100, ..raw(role) });
+        end.conn.send_raw(0x82, b"waits").unwrap();
+        for number in 0..200 {
+            end.frame(0x89, &[number]);
+        }
+        assert!(end.conn.queued_bytes() < 20, "of a flood that is not read, little is answered");
+        let sent = end.sent();
+        assert_eq!(sent.len(), 17);
+        assert_eq!(sent[15], (Opcode::Pong, true, vec![199]));
+        assert_eq!(sent[16], (Opcode::Binary, true, b"waits".to_vec()));
+        assert!(end.items().iter().all(|item| matches!(item, Item::Ping(_))), "they are not passed on");
+    }
+}
+
+#[test]
+fn a_control_frame_that_is_long_is_refused() {
+    let mut end = End::open(raw(Role::Client));
+    for first in [0x88, 0x89, 0x8a, 0x09] {
+        assert_eq!(end.conn.send_raw(first, &[0; 126]), Err(Misuse::ControlTooLong(126)));
+        end.conn.send_raw(first, &[0; 125]).unwrap();
+    }
+    end.conn.send_raw(0x8b, &[0; 126]).unwrap();
+    end.conn.send_raw(0x82, &[0; 126]).unwrap();
 }
 
 #[test]

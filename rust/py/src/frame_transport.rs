@@ -2,6 +2,7 @@
 
 use std::cell::{Cell, RefCell};
 
+use fastws_core::frame::first_byte;
 use fastws_core::{Misuse, Opcode};
 use pyo3::exceptions::{PyRuntimeError, PyTypeError, PyValueError};
 use pyo3::gc::{PyTraverseError, PyVisit};
@@ -58,11 +59,10 @@ impl FrameTransport {
         }
     }
 
-    /// Has ``callback(transport, frame)`` called for each frame from here on, but for pings with ``auto_pong``, which
-    /// are answered.
-    fn _show_frames(slf: &Bound<'_, Self>, callback: &Bound<'_, PyAny>, auto_pong: bool) -> PyResult<()> {
+    /// Has ``callback(transport, frame)`` called for each frame from here on.
+    fn _show_frames(slf: &Bound<'_, Self>, callback: &Bound<'_, PyAny>) -> PyResult<()> {
         let conn = slf.get().conn(slf.py())?;
-        Conn::show_frames(&conn, slf.clone().unbind(), callback, auto_pong)
+        Conn::show_frames(&conn, slf.clone().unbind(), callback)
     }
 
     /// Sends a frame.
@@ -95,7 +95,7 @@ impl FrameTransport {
         #[pyo3(from_py_with = truth)] rsv3: bool,
     ) -> PyResult<()> {
         slf.get().check("send")?;
-        let first = first_byte(msg_type, [fin, rsv1, rsv2, rsv3])?;
+        let first = bits_of(msg_type, [fin, rsv1, rsv2, rsv3])?;
         Self::send_object(slf, first, message)
     }
 
@@ -136,7 +136,7 @@ impl FrameTransport {
             return Err(value("a Close frame is sent by send_close"));
         }
         slf.get().check("send_reuse_external_bytearray")?;
-        let first = first_byte(msg_type, [fin, rsv1, rsv2, rsv3])?;
+        let first = bits_of(msg_type, [fin, rsv1, rsv2, rsv3])?;
         // SAFETY: attached, and no Python runs while the bytes are copied.
         let Some(bytes) = (unsafe { buffer.as_bytes() }).get(offset..) else {
             return Err(value("msg_offset points beyond buffer end, msg_offset > len(buffer)"));
@@ -153,7 +153,7 @@ impl FrameTransport {
     #[pyo3(signature = (message=None))]
     fn send_ping(slf: &Bound<'_, Self>, message: Option<&Bound<'_, PyAny>>) -> PyResult<()> {
         slf.get().check("send_ping")?;
-        Self::send_object(slf, FIN | Opcode::Ping as u8, message)
+        Self::send_object(slf, first_byte(Opcode::Ping, true, 0), message)
     }
 
     /// Sends a Pong frame.
@@ -165,7 +165,7 @@ impl FrameTransport {
     #[pyo3(signature = (message=None))]
     fn send_pong(slf: &Bound<'_, Self>, message: Option<&Bound<'_, PyAny>>) -> PyResult<()> {
         slf.get().check("send_pong")?;
-        Self::send_object(slf, FIN | Opcode::Pong as u8, message)
+        Self::send_object(slf, first_byte(Opcode::Pong, true, 0), message)
     }
 
     /// Sends a Close frame, once. The connection stays until ``disconnect``, or until the peer ends it.
@@ -318,10 +318,6 @@ impl FrameTransport {
 
     #[inline]
     fn send_bytes(slf: &Bound<'_, Self>, first: u8, bytes: &[u8]) -> PyResult<()> {
-        if first & 8 != 0 && bytes.len() > MAX_CONTROL && Opcode::from_bits(first & 15).is_some() {
-            let text = format!("a control frame carries {MAX_CONTROL} bytes at most, not {}", bytes.len());
-            return Err(PyValueError::new_err(text));
-        }
         let Ok(conn) = slf.get().conn(slf.py()) else { return Ok(()) };
         let outcome = {
             let mut inner = conn.get().inner.borrow_mut();
@@ -358,14 +354,9 @@ impl FrameTransport {
     fn is_above(&self, conn: &Bound<'_, Conn>) -> bool {
         conn.get().inner.borrow().core.queued_bytes() > self.high.get()
     }
-
-    /// Answers a Ping (§5.5.3).
-    pub(crate) fn answer_ping(slf: &Bound<'_, Self>, payload: &[u8]) -> PyResult<()> {
-        Self::send_bytes(slf, FIN | Opcode::Pong as u8, payload)
-    }
 }
 
-fn first_byte(opcode: i64, flags: [bool; 4]) -> PyResult<u8> {
+fn bits_of(opcode: i64, flags: [bool; 4]) -> PyResult<u8> {
     let Some(opcode) = u8::try_from(opcode).ok().filter(|opcode| *opcode < 16) else {
         return Err(PyValueError::new_err(format!("msg_type is an opcode, from 0 to 15, not {opcode}")));
     };
@@ -382,8 +373,3 @@ fn no_payload(message: &Bound<'_, PyAny>) -> PyErr {
     let kind = message.get_type().name().map_or_else(|_| "this".to_owned(), |name| name.to_string());
     PyTypeError::new_err(format!("a frame's payload is str, bytes-like or None, not {kind}"))
 }
-
-const FIN: u8 = 0x80;
-
-/// RFC 6455 §5.5.
-const MAX_CONTROL: usize = 125;

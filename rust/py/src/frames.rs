@@ -266,7 +266,6 @@ fn text<'py>(py: Python<'py>, bytes: &[u8]) -> PyResult<Bound<'py, PyString>> {
 pub(crate) struct OnFrame {
     function: OnMessage,
     transport: Py<FrameTransport>,
-    auto_pong: bool,
 }
 
 impl OnFrame {
@@ -282,12 +281,11 @@ impl Conn {
         slf: &Bound<'_, Self>,
         transport: Py<FrameTransport>,
         callback: &Bound<'_, PyAny>,
-        auto_pong: bool,
     ) -> PyResult<()> {
         let Some(listener) = slf.get().listener.get() else {
             return Err(PyAssertionError::new_err("frames are for a connection with a listener"));
         };
-        let shown = OnFrame { function: OnMessage::new(callback)?, transport, auto_pong };
+        let shown = OnFrame { function: OnMessage::new(callback)?, transport };
         let _ = listener.on_frame.set(shown);
         Ok(())
     }
@@ -333,10 +331,6 @@ impl Conn {
         transport: &Bound<'_, FrameTransport>,
         frame: &Bound<'_, Frame>,
     ) -> PyResult<()> {
-        let opcode = frame.get().opcode();
-        if opcode == Opcode::Ping as u8 && to.auto_pong {
-            return FrameTransport::answer_ping(transport, frame.get().bytes());
-        }
         if transport.get().expects_pong.get()
             && transport.call_method1("_is_pong", PyTuple::new(frame.py(), [frame])?)?.is_truthy()?
         {

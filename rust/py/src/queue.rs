@@ -5,6 +5,7 @@
 
 use std::collections::VecDeque;
 
+use fastws_core::frame::first_byte;
 use fastws_core::{Nanos, Opcode, Unit};
 use pyo3::ffi;
 use pyo3::prelude::*;
@@ -434,7 +435,7 @@ fn header_size(length: usize) -> usize {
 /// The first byte of a frame's header, as it was.
 #[inline]
 fn head_of(unit: Unit) -> u8 {
-    u8::from(unit.fin) << 7 | unit.rsv << 4 | unit.opcode as u8
+    first_byte(unit.opcode, unit.fin, unit.rsv)
 }
 
 /// A `bytes` of `length` bytes at `address`.

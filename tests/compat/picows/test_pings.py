@@ -6,7 +6,7 @@ import threading
 import pytest
 
 from fastws.compat.picows import WSAutoPingStrategy, WSCloseCode, WSListener, WSMsgType
-from peers import CLOSE, PING, PONG, TEXT, Frame, binary, frame, text
+from peers import CLOSE, PING, PONG, TEXT, Frame, Gate, binary, frame, text
 
 
 def answering(kind=PONG, of=PING):
@@ -58,6 +58,23 @@ async def test_pings_are_answered_and_not_shown_unless_the_listener_wants_them(w
         await transport.wait_disconnected()
     assert peer.results[0] == []
     assert frames.frames == [(WSMsgType.PING, b"one"), (WSMsgType.TEXT, b"end")]
+
+
+async def test_of_a_flood_of_pings_that_a_peer_does_not_read_the_answers_of_little_waits(way):
+    gate = Gate()
+
+    def script(wire):
+        wire.send(frame(PING, b"x" * 125) * 200_000, text("end"))
+        gate.wait()
+
+    with way.peer(script) as peer:
+        transport, frames = await way.connect(Frames, peer)
+        await frames.came.wait()
+        assert transport._unsent_bytes < 64 << 10
+        gate.open()
+        transport.disconnect(graceful=False)
+        await transport.wait_disconnected()
+    assert frames.frames == [(WSMsgType.TEXT, b"end")]
 
 
 @pytest.mark.parametrize("strategy", list(WSAutoPingStrategy))

@@ -34,7 +34,6 @@ class Link:
         is_secure: Whether the connection is TLS.
         logger: Is told what happens.
         disconnect_on_exception: Whether an exception of ``on_ws_frame`` ends the connection.
-        auto_pong: Whether pings are answered.
         pings: How the peer is pinged; None: not at all.
     """
 
@@ -48,14 +47,12 @@ class Link:
         is_secure: bool,
         logger: Logger,
         disconnect_on_exception: bool,
-        auto_pong: bool,
         pings: Pings | None,
     ) -> None:
         self._factory = factory
         self._is_secure = is_secure
         self._logger = logger
         self._disconnect_on_exception = disconnect_on_exception
-        self._auto_pong = auto_pong
         self._pings = pings
         self.transport: WSTransport | None = None
         self.listener: WSListener | None = None
@@ -94,7 +91,7 @@ class Link:
         self._logger.info("WS connection established: %s -> %s", conn.local_address, conn.remote_address)
         transport._connected(listener)
         # As it is now: what a listener put in its own place while it was told is meant.
-        transport._show_frames(listener.on_ws_frame, self._auto_pong)
+        transport._show_frames(listener.on_ws_frame)
         if self._pings is not None:
             transport._pinging = conn._loop.create_task(transport._auto_ping(*self._pings))
 

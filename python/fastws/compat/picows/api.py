@@ -110,7 +110,7 @@ async def ws_connect(
     logger = _resolve_logger(logger_name, "client")
     if proxy_ssl_context is not None and not (proxy or "").startswith("https:"):
         raise ValueError("proxy_ssl_context is only supported for https:// proxies")
-    settings = _settings(max_frame_size)
+    settings = _settings(max_frame_size, enable_auto_pong)
     parsed = parse_url(url)
     while True:
         link = Link(
@@ -118,7 +118,6 @@ async def ws_connect(
             is_secure=parsed.is_secure,
             logger=logger,
             disconnect_on_exception=disconnect_on_exception,
-            auto_pong=enable_auto_pong,
             pings=pings,
         )
         if parsed.username is not None or parsed.password is not None:
@@ -214,7 +213,7 @@ class _Ways:
         self.dialling = _options.dialling(options, family, local_addr, happy_eyeballs_delay, interleave or 1, None)
 
 
-def _settings(max_frame_size: int) -> _core.Settings:
+def _settings(max_frame_size: int, auto_pong: bool) -> _core.Settings:
     options = _options.checked(
         max_size=None,
         max_frame_size=max_frame_size,
@@ -234,7 +233,7 @@ def _settings(max_frame_size: int) -> _core.Settings:
         quickack=False,
         kernel_timestamps=False,
         compression=None,
-        special=_options.Special("raw"),
+        special=_options.Special("raw", auto_pong=auto_pong),
     )
     return _core.Settings(options | {"max_head": _failures.MAX_HEAD})
 

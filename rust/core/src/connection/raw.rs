@@ -2,26 +2,31 @@
 //! messages and the closing handshake are.
 //!
 //! A header is checked as ever (§5.2, §5.5), and so is the payload of a Close frame. What fragments belong together, what
-//! RSV bits mean and whether text is UTF-8 is the consumer's to know. No frame is answered, and a Close frame, received
-//! or sent, ends nothing: [`Connection::hang_up`] does, and the end of the stream.
+//! RSV bits mean and whether text is UTF-8 is the consumer's to know. No frame is answered but, with `auto_pong`, a Ping,
+//! which is not passed on then. A Close frame, received or sent, ends nothing: [`Connection::hang_up`] does, and the end
+//! of the stream.
 
 use super::Connection;
 use super::receive::Reading;
 use crate::close::{Cause, Close, Initiator};
 use crate::config::Role;
 use crate::error::{Error, Misuse};
-use crate::frame::{Header, MAX_HEADER, Opcode, encode};
-use crate::sink::{Flow, PayloadBuf, Sink, Unit};
+use crate::frame::{Header, MAX_CONTROL_PAYLOAD, MAX_HEADER, Opcode, encode};
+use crate::sink::{Event, Flow, PayloadBuf, Sink, Unit};
 use crate::state::State;
 
 impl<B: PayloadBuf> Connection<B> {
     /// Queues a frame behind all others, with these bits as its first byte: FIN, RSV and opcode.
     ///
     /// # Errors
-    /// [`Misuse::NotOpen`]; [`Misuse::Closing`], also behind a Close frame; [`Misuse::QueueFull`],
-    /// [`Misuse::MessageTooLarge`]: then nothing was queued.
+    /// [`Misuse::NotOpen`]; [`Misuse::Closing`], also behind a Close frame; [`Misuse::ControlTooLong`];
+    /// [`Misuse::QueueFull`], [`Misuse::MessageTooLarge`]: then nothing was queued.
     #[inline]
     pub fn send_raw(&mut self, first: u8, payload: &[u8]) -> Result<(), Misuse> {
+        let opcode = Opcode::from_bits(first & 15);
+        if payload.len() > MAX_CONTROL_PAYLOAD && opcode.is_some_and(Opcode::is_control) {
+            return Err(Misuse::ControlTooLong(payload.len()));
+        }
         self.may_send_raw(payload.len())?;
         let key = (self.config.role == Role::Client).then(|| (self.config.mask_key)());
         let header = Header { opcode: Opcode::Binary, fin: true, rsv: 0, key, length: payload.len() as u64 };
@@ -131,8 +136,8 @@ impl<B: PayloadBuf> Connection<B> {
         }
     }
 
-    /// A control frame, complete. It is delivered, and acted upon only in what a Close frame says of the end. `lies`: the
-    /// payload is in the input.
+    /// A control frame, complete. It is answered, or delivered and acted upon only in what a Close frame says of the end.
+    /// `lies`: the payload is in the input.
     pub(super) fn control_raw<S: Sink<Buf = B>>(
         &mut self,
         opcode: Opcode,
@@ -141,7 +146,13 @@ impl<B: PayloadBuf> Connection<B> {
         sink: &mut S,
     ) -> Result<Flow, Error> {
         match opcode {
-            Opcode::Ping => self.stats.pings_received += 1,
+            Opcode::Ping => {
+                self.stats.pings_received += 1;
+                if self.config.auto_pong {
+                    self.answer_ping(payload);
+                    return Ok(sink.event(Event::Ping(payload)));
+                }
+            }
             Opcode::Pong => self.stats.pongs_received += 1,
             _ => {
                 self.close.received = Some(Close::parse(payload)?);

@@ -5,7 +5,7 @@ use crate::Nanos;
 use crate::config::Role;
 use crate::error::{Error, Misuse};
 use crate::filter::{Direction, FilterFrame, Filtered, Work};
-use crate::frame::{Header, MAX_HEADER, Opcode, encode};
+use crate::frame::{Header, MAX_CONTROL_PAYLOAD, MAX_HEADER, Opcode, encode};
 use crate::mask::mask_into;
 use crate::sink::{PayloadBuf, Sink};
 use crate::state::State;
@@ -295,7 +295,7 @@ impl<B: PayloadBuf> Connection<B> {
         match self.state() {
             State::Connecting => Err(Misuse::NotOpen),
             State::Closing | State::Closed => Err(Misuse::Closing),
-            State::Open if payload.len() > 125 => Err(Misuse::ControlTooLong(payload.len())),
+            State::Open if payload.len() > MAX_CONTROL_PAYLOAD => Err(Misuse::ControlTooLong(payload.len())),
             State::Open => Ok(()),
         }
     }
@@ -349,8 +349,8 @@ impl<B: PayloadBuf> Connection<B> {
     }
 }
 
-/// The longest control frame that we send: two bytes, a key, 125 bytes.
-pub(super) const MAX_CONTROL: usize = MAX_HEADER + 125;
+/// Room for the longest control frame that we send.
+pub(super) const MAX_CONTROL: usize = MAX_HEADER + MAX_CONTROL_PAYLOAD;
 
 /// The longest payload that leaves past the queue: what is copied and masked where it would also be copied into the ring,
 /// on the stack.

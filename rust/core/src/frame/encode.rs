@@ -1,14 +1,20 @@
 //! Writes a frame header, always in its shortest form.
 
-use super::header::Header;
+use super::header::{Header, Opcode};
 
 /// The longest header: two bytes, a 64-bit length, a masking key.
 pub const MAX_HEADER: usize = 14;
 
+/// The first byte of a frame.
+#[inline]
+pub fn first_byte(opcode: Opcode, fin: bool, rsv: u8) -> u8 {
+    u8::from(fin) << 7 | rsv << 4 | opcode as u8
+}
+
 /// Writes `header` to the start of `out` and returns its length in bytes.
 #[inline]
 pub fn encode(header: &Header, out: &mut [u8; MAX_HEADER]) -> usize {
-    out[0] = u8::from(header.fin) << 7 | header.rsv << 4 | header.opcode as u8;
+    out[0] = first_byte(header.opcode, header.fin, header.rsv);
     let masked = u8::from(header.key.is_some()) << 7;
     let used = match header.length {
         short @ 0..=125 => {
@@ -33,7 +39,6 @@ pub fn encode(header: &Header, out: &mut [u8; MAX_HEADER]) -> usize {
 
 #[cfg(test)]
 mod tests {
-    use super::super::Opcode;
     use super::*;
 
     #[test]

@@ -20,6 +20,9 @@ pub enum Opcode {
     Pong = 10,
 }
 
+/// The longest payload of a control frame (§5.5).
+pub const MAX_CONTROL_PAYLOAD: usize = 125;
+
 /// A decoded frame header.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Header {

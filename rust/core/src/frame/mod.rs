@@ -5,5 +5,5 @@ mod encode;
 mod header;
 
 pub use decode::decode;
-pub use encode::{MAX_HEADER, encode};
-pub use header::{Header, Opcode};
+pub use encode::{MAX_HEADER, encode, first_byte};
+pub use header::{Header, MAX_CONTROL_PAYLOAD, Opcode};
