@@ -7,7 +7,7 @@ import pytest
 
 import fastws
 from fastws import ConnectionClosedError, ConnectionClosedOK, State
-from peers import BINARY, CLOSE, Frame, Gate, Peer, close, frame, numbered, text
+from peers import BINARY, CLOSE, TEXT, Frame, Gate, Peer, close, frame, numbered, text
 
 
 async def test_close_is_a_handshake_with_our_code_and_reason():
@@ -227,6 +227,24 @@ async def test_the_close_code_is_there_as_soon_as_somebody_was_told(sends, code,
         gate.open()
         await ws.wait_closed()
         assert (ws.close_code, ws.close_reason) == (code, reason)
+
+
+@pytest.mark.parametrize("tls", [False, True], ids=["tcp", "tls"])
+@pytest.mark.parametrize("driver", ["loop", "protocol"])
+async def test_a_violation_in_a_large_message_behind_which_nothing_comes_is_acted_upon(driver, tls):
+    def script(wire):
+        wire.send(text("one"), frame(TEXT, b"x" * (1 << 20) + b"\xff"))
+        return wire.read_to_close()
+
+    with Peer(script, tls=tls) as peer:
+        async with peer.connect(driver=driver) as ws:
+            # One waits to be taken when the violation is found.
+            while ws.state is State.OPEN:
+                await asyncio.sleep(0.01)
+            assert await ws.recv() == "one"
+            with pytest.raises(ConnectionClosedError, match="UTF-8"):
+                await ws.recv()
+    assert peer.results[0] == [Frame(CLOSE, b"\x03\xefinvalid UTF-8 at byte 1048576")]
 
 
 async def test_the_close_code_is_not_known_before_the_peer_has_answered():

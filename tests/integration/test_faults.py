@@ -9,6 +9,7 @@ import asyncio
 import pytest
 
 import fastws
+import fastws.sync
 from fastws import _core
 from peers import BINARY, CLOSE, PING, PONG, TEXT, Gate, Peer, binary, frame, ignoring_the_end, text
 
@@ -180,3 +181,34 @@ async def test_a_panic_of_the_work_ends_its_connection(panics):
         with pytest.raises(fastws.ConnectionClosedError, match="internal error of fastws, please report it: asked"):
             await ws.recv()
         await ws.wait_closed()
+
+
+@pytest.mark.parametrize("driver", ["loop", "protocol", "none"])
+async def test_a_message_that_there_is_no_memory_for_is_the_last_and_an_error_says_so(driver):
+    gate = Gate()
+
+    @ignoring_the_end
+    def script(wire):
+        wire.send(text("one"))
+        gate.wait()
+        wire.send(frame(TEXT, b"tw", fin=False), frame(0, b"o"), text("three"))
+        return wire.read_to_close()
+
+    def blocking():
+        with fastws.sync.connect(peer.url, background=False) as ws:
+            assert ws.recv() == "one"
+            assert _core._panic_at("memory")
+            gate.open()
+            ws.recv()
+
+    with Peer(script) as peer:
+        with pytest.raises(fastws.ConnectionClosedError, match="no memory for a payload of 3 bytes"):
+            if driver == "none":
+                await asyncio.to_thread(blocking)
+            else:
+                async with peer.connect(driver=driver) as ws:
+                    assert await ws.recv() == "one"
+                    assert _core._panic_at("memory")
+                    gate.open()
+                    await ws.recv()
+    assert peer.results[0][-1].payload[:2] == (1011).to_bytes(2)

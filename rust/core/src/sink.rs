@@ -41,7 +41,8 @@ pub trait Sink {
     fn event(&mut self, event: Event<'_>) -> Flow;
 
     /// A violation was found, and is about to end the connection. `Flow::Stop` puts that off to the next call of
-    /// `receive`, so that messages before the violation can still be answered; see [`crate::Connection::is_failing`].
+    /// `receive`, which the driver makes also if nothing more comes, so that messages before the violation can still be
+    /// answered; see [`crate::Connection::is_failing`].
     fn before_failure(&mut self) -> Flow {
         Flow::Continue
     }

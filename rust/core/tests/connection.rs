@@ -294,6 +294,44 @@ fn bad_text_is_refused_at_its_first_bad_byte_inside_a_frame_and_a_message() {
     }
 }
 
+#[test]
+fn a_violation_may_be_put_off_however_it_was_received() {
+    for role in ROLES {
+        for lands in [false, true] {
+            let mut end = End::open(quiet(role));
+            end.sink.puts_off = true;
+            let wire = frame_as(0x81, (role == Role::Server).then_some([0; 4]), b"abc\xff");
+            let start = wire.len() - 4;
+            end.feed(&wire[..start]);
+            if lands {
+                end.feed_landing(&wire[start..], &[4]);
+            } else {
+                let mut rest = wire[start..].to_vec();
+                end.conn.receive(&mut rest, 0, &mut end.sink);
+            }
+            assert_eq!((end.conn.state(), end.conn.is_failing()), (State::Open, true), "{lands}");
+            assert!(end.conn.landing().is_none() && !end.conn.wants_write());
+            end.conn.receive(&mut [], 0, &mut end.sink);
+            assert_eq!((end.conn.state(), end.conn.is_failing()), (State::Closing, false), "{lands}");
+            assert_eq!(end.sent_closes(), [close_payload(1007, "invalid UTF-8 at byte 3")]);
+        }
+    }
+}
+
+#[test]
+fn behind_what_could_not_be_kept_comes_nothing() {
+    for role in ROLES {
+        let mut end = End::open(quiet(role));
+        end.frame(0x81, b"kept");
+        end.conn.lost(7, 0, &mut end.sink);
+        end.frame(0x81, b"behind");
+        assert_eq!(end.items(), [text("kept"), Item::Over]);
+        let error = Error::from(Limit::Memory { size: 7 });
+        assert_eq!(end.sent_closes(), [close_payload(1011, &error.to_string())]);
+        assert_eq!(end.conn.close_info().cause, Some(Cause::Protocol(error)));
+    }
+}
+
 // --- limits --------------------------------------------------------------------------------------------------------
 
 #[test]

@@ -253,19 +253,21 @@ fn what_waits_to_be_sent_is_bounded() {
 #[test]
 fn what_is_worked_on_when_the_connection_ends_was_not_sent() {
     for role in ROLES {
-        for fails in [false, true] {
-            let mut end = filtered(role);
+        for how in ["violated", "dead", "aborted"] {
+            let mut end =
+                filtered_with(Config { ping_interval: Some(SECOND), ping_timeout: Some(SECOND), ..quiet(role) });
             end.send_text("sent");
             assert_eq!(sent(&mut end).len(), 1);
             end.send_text("Job");
             end.send_text("behind");
-            if fails {
-                end.frame(0x83, b"no opcode");
-            } else {
-                end.conn.abort("enough");
+            match how {
+                "violated" => drop(end.frame(0x83, b"no opcode")),
+                "dead" => drop(end.at(1).at(2)),
+                _ => end.conn.abort("enough"),
             }
+            assert_ne!(end.conn.state(), State::Open, "{how}");
             let (accepted, unsent) = end.conn.accepted_messages();
-            assert_eq!((accepted, unsent.not_begun, unsent.begun), (3, 2, 0), "{fails}");
+            assert_eq!((accepted, unsent.not_begun, unsent.begun), (3, 2, 0), "{how}");
             work(&mut end);
             assert_eq!(end.conn.accepted_messages().0, 3);
             assert_eq!((end.conn.queued_messages(), end.conn.accepted_messages().1.not_begun), (0, 2));

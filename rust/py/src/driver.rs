@@ -124,7 +124,7 @@ impl Conn {
         {
             let inner = &mut *slf.get().inner.borrow_mut();
             inner.run.begin();
-            inner.worked(slf.py(), direction, done)?;
+            inner.worked(slf.py(), direction, done);
         }
         Self::handle_events(slf)?;
         Self::deliver(slf)?;

@@ -5,7 +5,7 @@
 use std::sync::atomic::{AtomicU8, Ordering};
 
 use fastws_core::filter::{Direction, FilterFrame, Filtered, FrameFilter, WorkDone};
-use pyo3::exceptions::PyValueError;
+use pyo3::exceptions::{PyMemoryError, PyValueError};
 use pyo3::prelude::*;
 
 use crate::conn::Conn;
@@ -19,6 +19,8 @@ pub enum Place {
     Poll,
     /// In a wire extension's work, on its thread.
     Work,
+    /// Where a message that came in pieces is kept: no panic, but no memory.
+    Memory,
 }
 
 #[cfg(debug_assertions)]
@@ -27,16 +29,28 @@ static ASKED: AtomicU8 = AtomicU8::new(0);
 /// Panics if it was asked to at this place.
 #[inline]
 pub fn point(place: Place) {
-    #[cfg(debug_assertions)]
-    assert!(
-        ASKED.compare_exchange(place as u8, 0, Ordering::Relaxed, Ordering::Relaxed).is_err(),
-        "asked for by a test"
-    );
-    #[cfg(not(debug_assertions))]
-    let _ = place;
+    assert!(!is_asked(place), "asked for by a test");
 }
 
-/// Asks for a panic at the next "parse", "poll" or "work", or (none) for no panic; false: this build has no such thing.
+/// Has no memory if it was asked to.
+#[inline]
+pub fn memory() -> PyResult<()> {
+    if is_asked(Place::Memory) { Err(PyMemoryError::new_err("asked for by a test")) } else { Ok(()) }
+}
+
+#[inline]
+fn is_asked(place: Place) -> bool {
+    #[cfg(debug_assertions)]
+    return ASKED.compare_exchange(place as u8, 0, Ordering::Relaxed, Ordering::Relaxed).is_ok();
+    #[cfg(not(debug_assertions))]
+    {
+        let _ = place;
+        false
+    }
+}
+
+/// Asks for a panic at the next "parse", "poll" or "work", for a want of memory ("memory"), or (none) for neither; false: this
+/// build has no such thing.
 #[pyfunction]
 #[pyo3(name = "_panic_at")]
 #[pyo3(signature = (place=None))]
@@ -46,6 +60,7 @@ pub fn panic_at(place: Option<&str>) -> PyResult<bool> {
         Some("parse") => Place::Parse as u8,
         Some("poll") => Place::Poll as u8,
         Some("work") => Place::Work as u8,
+        Some("memory") => Place::Memory as u8,
         Some(place) => return Err(PyValueError::new_err(format!("no such place: {place}"))),
     };
     #[cfg(debug_assertions)]

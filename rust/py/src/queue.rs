@@ -10,6 +10,7 @@ use fastws_core::{Nanos, Opcode, Unit};
 use pyo3::ffi;
 use pyo3::prelude::*;
 
+use crate::fault;
 use crate::landing::Landing;
 use crate::pieces::Pieces;
 
@@ -174,6 +175,7 @@ impl Queue {
 
     /// A message that was assembled.
     pub fn push_assembled(&mut self, py: Python<'_>, unit: Unit, payload: Landing) -> PyResult<()> {
+        fault::memory()?;
         // Slices stay at the end of the queue: what came before becomes objects first.
         self.settle(py)?;
         let length = fastws_core::PayloadBuf::len(&payload);

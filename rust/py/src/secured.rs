@@ -100,10 +100,11 @@ impl Inner {
     /// Parses what Python has decrypted.
     fn take_decrypted(&mut self, py: Python<'_>, read: Read) -> PyResult<Read> {
         let Some(tls) = self.python_tls() else { return Ok(read) };
-        let (mut received, has_ended) = (std::mem::take(&mut tls.received), tls.end.is_some());
-        if !received.is_empty() {
+        let (has_received, has_ended) = (!tls.received.is_empty(), tls.end.is_some());
+        if has_received {
             // What was parsed just now may lie in the buffer that goes.
             self.settle_slices(py)?;
+            let mut received = self.python_tls().map(|tls| std::mem::take(&mut tls.received)).unwrap_or_default();
             if let Some(input) = self.input.take() {
                 let rest = &input.buffer[input.start..input.end];
                 if !rest.is_empty() {
@@ -113,7 +114,7 @@ impl Inner {
             }
             let end = received.len();
             self.input = Some(Input::of(received.into_boxed_slice(), end));
-            self.parse(py)?;
+            self.parse(py);
         }
         // An end among the records is told by the next read, when what came before it was parsed.
         Ok(if has_ended { Read::More } else { read })

@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use fastws_core::{Delivery, Event, Flow, Opcode, Sink, Unit};
+use fastws_core::{Delivery, Event, Flow, Opcode, PayloadBuf, Sink, Unit};
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 
@@ -19,7 +19,7 @@ pub(crate) struct QueueSink<'a, 'py> {
     /// What lies whole in the input is a message, and nothing is behind the queue's slots.
     takes_slices: bool,
     room: usize,
-    failed: Option<PyErr>,
+    lost: Option<usize>,
 }
 
 impl<'a, 'py> QueueSink<'a, 'py> {
@@ -34,41 +34,51 @@ impl<'a, 'py> QueueSink<'a, 'py> {
             Delivery::Mixed => !queue.has_pieces(),
             Delivery::Frames | Delivery::Raw => false,
         };
-        Self { py, queue, events, delivery, takes_slices, room: PARSE_MESSAGES, failed: None }
+        Self { py, queue, events, delivery, takes_slices, room: PARSE_MESSAGES, lost: None }
     }
 
-    /// Whether Python had memory for everything.
-    pub(crate) fn outcome(self) -> PyResult<()> {
-        self.failed.map_or(Ok(()), Err)
+    /// Bytes that Python had no memory for: nothing is kept behind them.
+    pub(crate) fn lost(self) -> Option<usize> {
+        self.lost
     }
 
     fn flow(&mut self) -> Flow {
         self.room = self.room.saturating_sub(1);
-        if self.room == 0 || self.failed.is_some() { Flow::Stop } else { Flow::Continue }
+        if self.room == 0 || self.lost.is_some() { Flow::Stop } else { Flow::Continue }
     }
 
     /// What lies whole in the input: a frame, or a message behind pieces.
     #[inline(never)]
     fn push_other(&mut self, unit: Unit, payload: &[u8]) {
-        match self.delivery {
-            Delivery::Raw => self.queue.push_frame(unit, payload),
-            Delivery::Messages | Delivery::Mixed => {
-                if let Err(error) = self.queue.push_whole(self.py, unit, payload) {
-                    self.failed = Some(error);
-                }
+        if self.lost.is_some() {
+            return;
+        }
+        let outcome = match self.delivery {
+            Delivery::Raw => {
+                self.queue.push_frame(unit, payload);
+                Ok(())
             }
+            Delivery::Messages | Delivery::Mixed => self.queue.push_whole(self.py, unit, payload),
             Delivery::Frames => self.push_piece(unit, payload),
+        };
+        self.kept(&outcome, payload.len());
+    }
+
+    /// Whether so many bytes were kept; there is one reason only why not.
+    fn kept(&mut self, outcome: &PyResult<()>, size: usize) {
+        if outcome.is_err() {
+            self.lost = Some(size);
+            self.takes_slices = false;
         }
     }
 
     /// A frame: (opcode, fin, rsv, payload).
-    fn push_piece(&mut self, unit: Unit, payload: &[u8]) {
+    fn push_piece(&mut self, unit: Unit, payload: &[u8]) -> PyResult<()> {
         let _paused = gc::pause(self.py);
         let bytes = PyBytes::new(self.py, payload).into_any();
-        match pieces::made(self.py, unit.opcode, unit.fin, unit.rsv, bytes) {
-            Ok(piece) => self.queue.push_piece(piece, payload.len()),
-            Err(error) => self.failed = Some(error),
-        }
+        let piece = pieces::made(self.py, unit.opcode, unit.fin, unit.rsv, bytes)?;
+        self.queue.push_piece(piece, payload.len());
+        Ok(())
     }
 }
 
@@ -92,6 +102,10 @@ impl Sink for QueueSink<'_, '_> {
     }
 
     fn assembled(&mut self, unit: Unit, payload: Landing) -> Flow {
+        if self.lost.is_some() {
+            return Flow::Stop;
+        }
+        let size = PayloadBuf::len(&payload);
         let outcome = match self.delivery {
             Delivery::Mixed if self.queue.is_piece(unit) => {
                 self.takes_slices = false;
@@ -99,21 +113,16 @@ impl Sink for QueueSink<'_, '_> {
             }
             Delivery::Messages | Delivery::Mixed if unit.opcode.is_control() => {
                 // Slices stay at the end of the queue: what came before becomes objects first.
-                self.queue.settle(self.py).map(|()| self.push_piece(unit, fastws_core::PayloadBuf::as_slice(&payload)))
+                self.queue.settle(self.py).and_then(|()| self.push_piece(unit, payload.as_slice()))
             }
             Delivery::Messages | Delivery::Mixed => self.queue.push_assembled(self.py, unit, payload),
             Delivery::Raw => {
-                self.queue.note_header(fastws_core::PayloadBuf::len(&payload));
+                self.queue.note_header(size);
                 self.queue.push_assembled(self.py, unit, payload)
             }
-            Delivery::Frames => {
-                self.push_piece(unit, fastws_core::PayloadBuf::as_slice(&payload));
-                Ok(())
-            }
+            Delivery::Frames => self.push_piece(unit, payload.as_slice()),
         };
-        if let Err(error) = outcome {
-            self.failed = Some(error);
-        }
+        self.kept(&outcome, size);
         self.flow()
     }
 

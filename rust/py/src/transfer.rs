@@ -265,7 +265,11 @@ impl Inner {
     /// Parses what was read before; reads, if there is nothing.
     #[inline]
     pub(crate) fn take_in(&mut self, py: Python<'_>) -> PyResult<Read> {
-        if self.has_unparsed() { self.parse(py).map(|()| Read::More) } else { self.read(py) }
+        if self.has_unparsed() || self.core.is_failing() {
+            self.parse(py);
+            return Ok(Read::More);
+        }
+        self.read(py)
     }
 
     /// The peer ended its half or reset while we did not read: what is left in the kernel is bounded, and behind it is
@@ -303,14 +307,22 @@ impl Inner {
     }
 
     /// Takes back the result of a wire extension's work.
-    pub(crate) fn worked(&mut self, py: Python<'_>, direction: Direction, done: WorkDone) -> PyResult<()> {
+    pub(crate) fn worked(&mut self, py: Python<'_>, direction: Direction, done: WorkDone) {
         let now = clock::monotonic();
-        self.queue.settle(py)?;
         let mut sink = QueueSink::new(py, &mut self.queue, &mut self.events, self.delivery);
         self.core.job_done(direction, done, now, &mut sink);
-        sink.outcome()?;
+        let lost = sink.lost();
+        self.end_behind(py, lost, now);
         self.arrived(py, now);
-        Ok(())
+    }
+
+    /// The connection ends behind what could not be kept.
+    #[inline]
+    fn end_behind(&mut self, py: Python<'_>, lost: Option<usize>, now: Nanos) {
+        if let Some(size) = lost {
+            let mut sink = QueueSink::new(py, &mut self.queue, &mut self.events, self.delivery);
+            self.core.lost(size, now, &mut sink);
+        }
     }
 
     /// The upgrade was accepted: with this response, the connection is open. Returns who waits for it.
@@ -382,9 +394,10 @@ impl Inner {
             let now = clock::monotonic();
             let mut sink = QueueSink::new(py, &mut self.queue, &mut self.events, self.delivery);
             let _ = self.core.landed(got, now, &mut sink);
-            let outcome = sink.outcome();
+            let lost = sink.lost();
+            self.end_behind(py, lost, now);
             self.arrived(py, now);
-            return Ok(outcome.map(|()| if got < room { Read::Drained } else { Read::More }));
+            return Ok(Ok(if got < room { Read::Drained } else { Read::More }));
         }
         let mut input = self.take_input();
         let room = input.buffer.len();
@@ -399,7 +412,8 @@ impl Inner {
         (input.start, input.end) = (0, got);
         self.input = Some(input);
         self.reads = self.reads.wrapping_add(1);
-        Ok(self.parse(py).map(|()| if got < room { Read::Drained } else { Read::More }))
+        self.parse(py);
+        Ok(Ok(if got < room { Read::Drained } else { Read::More }))
     }
 
     fn read_tls(&mut self, py: Python<'_>) -> io::Result<PyResult<Read>> {
@@ -443,7 +457,7 @@ impl Inner {
             plain[filled..filled + payload.len()].copy_from_slice(payload);
             filled += payload.len();
         });
-        let outcome = sink.outcome();
+        let lost = sink.lost();
         buffers::give(cipher);
         (input.start, input.end) = (0, filled);
         self.input = Some(input);
@@ -454,25 +468,30 @@ impl Inner {
         self.flush();
         // An end among the records is told by the next read, when what came before it was parsed.
         let read = if got < room && !ended { Read::Drained } else { Read::More };
-        Ok(outcome.and_then(|()| self.parse(py)).map(|()| read))
+        self.end_behind(py, lost, now);
+        // What is found to be wrong may have to wait.
+        if !self.core.is_failing() {
+            self.parse(py);
+        }
+        Ok(Ok(read))
     }
 
     /// Parses what is in the read buffer.
-    pub(crate) fn parse(&mut self, py: Python<'_>) -> PyResult<()> {
-        let Some(input) = &mut self.input else { return Ok(()) };
+    pub(crate) fn parse(&mut self, py: Python<'_>) {
+        let input = self.input.get_or_insert_with(Input::empty);
         fault::point(fault::Place::Parse);
         let now = clock::monotonic();
         let mut sink = QueueSink::new(py, &mut self.queue, &mut self.events, self.delivery);
         let begin = input.start;
         input.start += self.core.receive(&mut input.buffer[begin..input.end], now, &mut sink);
         tap::note(&mut self.extras, Way::In, &input.buffer[begin..input.start], &[]);
-        let outcome = sink.outcome();
+        let lost = sink.lost();
         let since = input.since.take().unwrap_or_else(|| (clock::realtime(), now));
         if input.start < input.end {
             input.since = Some(since);
         }
+        self.end_behind(py, lost, now);
         self.arrived_at(py, since);
-        outcome
     }
 
     /// What came just now is in the queue: it gets its moment.
@@ -575,9 +594,12 @@ impl Inner {
         Ok(())
     }
 
-    /// Whether something is to be taken in without the socket: bytes not parsed, or an end not told.
+    /// Whether something is to be taken in without the socket: bytes not parsed, a violation not acted upon, or an end not
+    /// told.
     pub(crate) fn has_input(&self) -> bool {
-        self.has_unparsed() || self.tls.as_ref().is_some_and(|tls| tls.end().is_some() && !self.core.data_over())
+        self.has_unparsed()
+            || self.core.is_failing()
+            || self.tls.as_ref().is_some_and(|tls| tls.end().is_some() && !self.core.data_over())
     }
 
     /// Whether bytes were read that are not parsed.

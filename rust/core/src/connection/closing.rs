@@ -5,7 +5,7 @@ use super::{Connection, OpeningSide};
 use crate::Nanos;
 use crate::close::{Cause, Close, CloseCode, Initiator, MAX_REASON};
 use crate::config::Role;
-use crate::error::{Error, Misuse, Violation};
+use crate::error::{Error, Limit, Misuse, Violation};
 use crate::frame::Opcode;
 use crate::handshake::Response;
 use crate::keepalive::Action;
@@ -84,20 +84,31 @@ impl<B: PayloadBuf> Connection<B> {
         if self.state() == State::Connecting {
             return self.refused(error, None, sink);
         }
+        let (code, reason) = (error.close_code().unwrap_or(CloseCode::INTERNAL_ERROR), error.close_reason());
+        // Even after the peer's Close: what waited for work may show a violation, or be lost.
+        self.close.cause.get_or_insert(Cause::Protocol(error));
+        self.fail_with(code, &reason, now, sink);
+    }
+
+    /// The same, whatever the cause.
+    fn fail_with<S: Sink<Buf = B>>(&mut self, code: CloseCode, reason: &str, now: Nanos, sink: &mut S) {
         self.failed = true;
         self.start_deadline(now);
         self.state.closing();
         if self.close.sent.is_none() || self.filter.as_ref().is_some_and(|slot| slot.close_waits) {
             self.close.initiator.get_or_insert(Initiator::Local);
-            let code = error.close_code().unwrap_or(CloseCode::INTERNAL_ERROR);
-            self.send_close(Close { code: Some(code), reason: shortened(&error.close_reason()) }, false);
+            self.send_close(Close { code: Some(code), reason: shortened(reason) }, false);
         }
         if let Some(slot) = &mut self.filter {
             slot.sending.clear();
         }
-        // Even after the peer's Close: what waited for work may show a violation, or be lost.
-        self.close.cause.get_or_insert(Cause::Protocol(error));
         self.data_ends(sink);
+    }
+
+    /// The driver could not keep so many bytes of what came, for want of memory: nothing comes behind them, so that they are
+    /// no gap that nobody sees.
+    pub fn lost<S: Sink<Buf = B>>(&mut self, size: usize, now: Nanos, sink: &mut S) {
+        self.fail(Limit::Memory { size }.into(), now, sink);
     }
 
     /// The opening handshake failed.
@@ -199,13 +210,9 @@ impl<B: PayloadBuf> Connection<B> {
                 // A full lane of pings means that none could leave: the verdict is due all the same.
                 Action::Ping => drop(self.ping(None, now)),
                 Action::Dead(verdict) => {
-                    self.failed = true;
-                    self.close.initiator.get_or_insert(Initiator::Local);
-                    self.state.closing();
-                    let reason = shortened(&format!("keepalive ping timeout: {verdict}"));
-                    self.send_close(Close { code: Some(crate::CloseCode::INTERNAL_ERROR), reason }, false);
+                    let reason = format!("keepalive ping timeout: {verdict}");
                     self.end_with(Cause::Keepalive(verdict));
-                    self.data_ends(sink);
+                    self.fail_with(CloseCode::INTERNAL_ERROR, &reason, now, sink);
                     // Nobody is there to answer: one try to write, then the end.
                     self.close_deadline = Some(now);
                 }

@@ -57,11 +57,11 @@ impl<B: PayloadBuf> Connection<B> {
     /// the peer's making end the connection, and are found in [`Connection::close_info`].
     #[inline]
     pub fn receive<S: Sink<Buf = B>>(&mut self, input: &mut [u8], now: Nanos, sink: &mut S) -> usize {
-        if input.is_empty() {
-            return 0;
-        }
         if let Some(error) = self.failing.take() {
             self.fail(*error, now, sink);
+        }
+        if input.is_empty() {
+            return 0;
         }
         self.keepalive.on_bytes(now);
         if let Some(slot) = &mut self.filter {
@@ -114,7 +114,7 @@ impl<B: PayloadBuf> Connection<B> {
         at
     }
 
-    /// Fails the connection, now or at the next call. The byte that violates is not consumed yet, so a next call comes.
+    /// Fails the connection, now or at the next call, which need not bring anything.
     fn violated<S: Sink<Buf = B>>(&mut self, error: Error, now: Nanos, sink: &mut S) -> Flow {
         let flow = sink.before_failure();
         match flow {
@@ -419,10 +419,7 @@ impl<B: PayloadBuf> Connection<B> {
             self.advance(header, opcode, got, sink)
         });
         self.look_at_work(now);
-        outcome.unwrap_or_else(|error| {
-            self.fail(error, now, sink);
-            Flow::Continue
-        })
+        outcome.unwrap_or_else(|error| self.violated(error, now, sink))
     }
 
     /// The peer is not silent while reading waits for work: its answer may lie unread.

@@ -114,6 +114,8 @@ pub struct Recorder {
     pub items: Vec<Item>,
     /// Whether each unit stops `receive`.
     pub stop: bool,
+    /// Whether a violation is put off.
+    pub puts_off: bool,
     /// Most bytes that were reserved beyond those held at that time.
     pub ahead: Rc<Cell<usize>>,
     /// Most bytes that one storage may have.
@@ -175,6 +177,10 @@ impl Sink for Recorder {
             Event::DataOver => Item::Over,
         });
         if self.stop && counts { Flow::Stop } else { Flow::Continue }
+    }
+
+    fn before_failure(&mut self) -> Flow {
+        if self.puts_off { Flow::Stop } else { Flow::Continue }
     }
 }
 

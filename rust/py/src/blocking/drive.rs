@@ -255,7 +255,7 @@ impl Blocking {
             let done = py.detach(|| catch_unwind(AssertUnwindSafe(run)));
             let inner = &mut *this.inner.borrow_mut();
             match done {
-                Ok(done) => inner.worked(py, direction, done)?,
+                Ok(done) => inner.worked(py, direction, done),
                 // A fault of ours: the connection is of no more use.
                 Err(_) => {
                     inner.core.abort("internal error of fastws, please report it: a wire extension's work panicked");

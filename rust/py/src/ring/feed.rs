@@ -61,7 +61,7 @@ impl Ring {
         let gone = {
             let inner = &mut *conn.get().inner.borrow_mut();
             // What was read and not parsed, as the ring was full, was received.
-            inner.parse_all(py)?;
+            inner.parse_all(py);
             inner.move_to_ring(py);
             let settled = this.store.borrow_mut().settle(py);
             let gone = inner.ring.take();
@@ -365,14 +365,13 @@ impl crate::conn::Inner {
     }
 
     /// Parses what was read, whether or not there is room for it; but not what compressed messages become without one.
-    fn parse_all(&mut self, py: Python<'_>) -> PyResult<()> {
+    fn parse_all(&mut self, py: Python<'_>) {
         while let Some(before) = self.input.as_ref().map(|input| input.start).filter(|_| self.has_unparsed()) {
-            self.parse(py)?;
+            self.parse(py);
             let has_enough = self.core.compression().is_some() && self.queue.bytes() >= self.settings.water.high_bytes;
             if has_enough || self.input.as_ref().is_none_or(|input| input.start == before) {
                 break;
             }
         }
-        Ok(())
     }
 }
