@@ -133,7 +133,7 @@ impl<B: PayloadBuf> Assembly<B> {
             return Ok(());
         }
         // What the header announces is believed only RESERVE_AHEAD bytes ahead of what arrived. Where more fragments
-        // follow, doubling keeps the copies of a growing message linear.
+        // follow, doubling keeps the copies of a growing message few; beyond that reserve it grows by as much a time.
         let announced = needed.saturating_add(usize::try_from(left).unwrap_or(usize::MAX));
         let wanted = if last { announced } else { announced.max(held.saturating_mul(2)) };
         let room = wanted.min(needed + RESERVE_AHEAD);

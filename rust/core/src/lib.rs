@@ -7,6 +7,7 @@
 //! | module | its one decision |
 //! | --- | --- |
 //! | [`connection`] | the machine: input, output, events |
+//! | [`config`] | what a connection is told when it is made |
 //! | `state` | the only place that assigns the connection state |
 //! | [`frame`] | the frame header, read and written |
 //! | [`mask`] | masking, at the speed of the machine (the only `unsafe` in this crate) |
@@ -18,8 +19,11 @@
 //! | [`send_queue`] | the ring of bytes to send |
 //! | [`keepalive`] | pings, their answers, and the verdict when none comes |
 //! | [`filter`] | the slot for wire extensions |
+//! | [`deflate`] | permessage-deflate in that slot |
 //! | [`sink`] | where messages go: the contract with the driver |
 //! | [`error`] | every error, who is to blame, and its close code |
+//! | [`stats`] | counters of one connection |
+//! | [`uri`] | ws and wss URIs |
 #![deny(unsafe_code)]
 
 mod assemble;
