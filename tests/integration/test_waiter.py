@@ -586,3 +586,56 @@ async def test_a_waiter_in_a_cycle_with_its_callbacks_is_collected():
                 del awaitable, waiter, callback
             gc.collect()
             assert [witness() for witness in witnesses] == [None] * 20
+
+
+def test_a_task_wakes_in_spite_of_what_interrupts_its_waking(run):
+    loop = asyncio.new_event_loop() if run.loop_factory is None else run.loop_factory()
+    interrupted = []
+
+    async def main():
+        async with peer.connect() as ws:
+            task = await suspended(ws)
+
+            def interrupt():
+                del loop.create_future
+                interrupted.append(task.done())
+                raise KeyboardInterrupt
+
+            await ws.send("go")
+            loop.create_future = interrupt
+            return await task
+
+    try:
+        if not isinstance(loop, asyncio.SelectorEventLoop):
+            pytest.skip("only asyncio's own loop can be interrupted there")
+        with Peer(send_on_request(1)) as peer:
+            task = loop.create_task(main())
+            with pytest.raises(KeyboardInterrupt):
+                loop.run_until_complete(task)
+            assert interrupted == [False]
+            assert loop.run_until_complete(asyncio.wait_for(task, 10)) == "0"
+    finally:
+        loop.close()
+
+
+def test_a_task_wakes_where_asyncio_has_nothing_written_in_c(process):
+    process(
+        """
+        async def main():
+            async with peer.connect() as ws:
+                task = asyncio.create_task(ws.recv())
+                await asyncio.sleep(0)
+                await ws.send("go")
+                assert await asyncio.wait_for(task, 10) == "go"
+
+        def script(wire):
+            wire.read_frame()
+            wire.send(text("go"))
+            wire.answer_close()
+
+        sys.modules["_asyncio"] = None
+        with Peer(script) as peer:
+            run(main())
+        print("ok")
+        """
+    )

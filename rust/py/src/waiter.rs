@@ -8,6 +8,7 @@ mod protocol;
 use std::cell::Cell;
 use std::ptr::null_mut;
 
+use pyo3::exceptions::PyImportError;
 use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
@@ -127,10 +128,8 @@ impl Waiter {
                 match is_of_a_task(py, callback.call).and_then(|is| is.then(|| hub.done_future(py)).transpose()) {
                     Ok(Some(done)) => done.as_ptr(),
                     Ok(None) => slf.as_ptr(),
-                    Err(error) => {
-                        callback.let_go();
-                        return Err(error);
-                    }
+                    // The task wakes all the same, in the loop's next turn.
+                    Err(error) => return Self::schedule(slf, callback).and(Err(error)),
                 };
             if ffi::PyContext_Enter(callback.context) < 0 {
                 // Entered by somebody else already: the loop will manage.
@@ -194,7 +193,12 @@ impl Waiter {
 /// # Safety
 /// `callback` is a borrowed reference.
 unsafe fn is_of_a_task(py: Python<'_>, callback: *mut ffi::PyObject) -> PyResult<bool> {
-    let task = TASK.get_or_try_init(py, || py.import("_asyncio")?.getattr("Task").map(Bound::unbind))?;
+    let task = TASK.get_or_try_init(py, || match py.import("_asyncio") {
+        Ok(module) => module.getattr("Task").map(Bound::unbind),
+        // An interpreter that has none: all tasks are Python's.
+        Err(error) if error.is_instance_of::<PyImportError>(py) => Ok(py.None()),
+        Err(error) => Err(error),
+    })?;
     // SAFETY: attached; a function of C's has a `self`, which may be null.
     unsafe {
         if ffi::PyCFunction_CheckExact(callback) == 0 {
