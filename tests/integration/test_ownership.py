@@ -330,3 +330,23 @@ async def test_a_ping_whose_answer_is_awaited_keeps_its_connection(fastws_server
     with pytest.warns(ResourceWarning):
         assert await latency() > 0
         gc.collect()
+
+
+def test_another_thread_does_not_abort(process):
+    process(
+        """
+        async def main():
+            async with peer.connect() as ws:
+                try:
+                    await asyncio.to_thread(ws._abort, "elsewhere")
+                except RuntimeError as error:
+                    assert "belongs to the event loop of the thread" in str(error), error
+                else:
+                    raise AssertionError("not refused")
+                assert ws.state is fastws.State.OPEN
+
+        with Peer() as peer:
+            run(main())
+        print("ok")
+        """
+    )

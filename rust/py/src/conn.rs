@@ -416,6 +416,7 @@ impl Conn {
         if this.is_forked() {
             return Ok(());
         }
+        this.check()?;
         {
             let mut inner = this.inner.borrow_mut();
             inner.core.abort(why);
