@@ -10,8 +10,9 @@ import zlib
 import pytest
 
 import fastws
-from fastws import ConnectionClosed
+from fastws import ConnectionClosed, Stream
 from peers import BINARY, Gate, Peer, binary, frame, numbered, text
+from rings import push, ring
 
 
 async def test_a_batch_has_what_is_there_with_its_metadata():
@@ -273,3 +274,22 @@ async def test_a_batch_of_a_stream_leaves_when_reading_pauses(offload):
             begun.open()
             async with asyncio.timeout(3):
                 assert [len(message) for message in await reading] == [5, 1_500_000]
+
+
+async def test_a_batch_whose_timer_could_not_be_set_leaves_nobody_waiting(monkeypatch):
+    loop = asyncio.get_running_loop()
+    if not isinstance(loop, asyncio.SelectorEventLoop):
+        pytest.skip("only asyncio's own loop can be changed so")
+    messages = ring()
+    stream = Stream(messages)
+    push(messages, "a")
+
+    def fails(*_):
+        raise ZeroDivisionError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(loop, "call_later", fails)
+        with pytest.raises(ZeroDivisionError):
+            await anext(stream.batches(max_wait=10))
+    assert not messages.is_awaited
+    assert await stream.recv() == "a"

@@ -463,3 +463,25 @@ def test_timers_go_on_when_a_loop_connection_has_left(play):
             assert before.fileno() == -1
 
     play(main())
+
+
+def test_a_reader_whose_timer_could_not_be_set_is_in_nobodys_way(play):
+    async def main():
+        loop = asyncio.get_running_loop()
+        if not isinstance(loop, Watchless):
+            pytest.skip("the others need no timer of the loop's")
+        with Peer(lambda wire: (wire.send(text("a")), wire.answer_close())) as peer:
+            async with peer.connect(**options(play)) as ws:
+                while ws.stats().receive_queue_messages < 1:
+                    await asyncio.sleep(0)
+
+                def fails(*_):
+                    raise ZeroDivisionError
+
+                loop.call_later = fails
+                with pytest.raises(ZeroDivisionError):
+                    await anext(ws.batches(max_wait=0.001, max_messages=2))
+                del loop.call_later
+                assert await ws.recv() == "a"
+
+    play(main())

@@ -387,3 +387,52 @@ async def test_what_a_filter_passes_makes_room():
     assert messages.retained == 0
     push(messages, "x")
     assert await reader == "x"
+
+
+async def test_what_goes_with_a_stream_may_be_the_last_of_another_one():
+    messages = ring()
+    streams = [Stream(messages)]
+
+    class Key:
+        def __init__(self):
+            self.holds = streams.pop() if streams else None
+
+    stream = Stream(messages, policy=Conflate(lambda _: Key()))
+    messages._begin(1, 1)
+    push(messages, "a")
+    # Keys of another session are not looked for any more.
+    messages._begin(2, 1)
+    push(messages, "b")
+    assert messages.streams == 2
+    await stream.aclose()
+    assert messages.streams == 0
+    assert messages.retained == 0
+
+
+@pytest.mark.parametrize("kind", [KeyboardInterrupt, SystemExit])
+@pytest.mark.parametrize("what", ["filter", "key"])
+async def test_what_ends_the_program_passes_through_filter_and_key(kind, what):
+    messages = ring()
+
+    def ends(_):
+        raise kind
+
+    options = {"filter": ends} if what == "filter" else {}
+    stream = Stream(messages, policy=Conflate(ends if what == "key" else bytes), **options)
+    with pytest.raises(kind):
+        push(messages, "a")
+    assert stream.lag[0] == 1
+
+
+async def test_what_a_filter_answers_may_fail_to_be_true_or_false():
+    messages = ring()
+
+    class Answer:
+        def __bool__(self):
+            raise ZeroDivisionError
+
+    stream = Stream(messages, policy=Conflate(bytes), filter=lambda _: Answer())
+    push(messages, "a")
+    assert stream.lag[0] == 1
+    with pytest.raises(ZeroDivisionError):
+        await stream.recv()

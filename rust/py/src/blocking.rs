@@ -585,8 +585,7 @@ impl Drop for Blocking {
     fn drop(&mut self) {
         // SAFETY: a Python object's memory is freed with the interpreter attached.
         let py = unsafe { Python::assume_attached() };
-        // Nothing may point into the read buffer; a failure is one of memory, and the messages go anyhow.
-        let _ = self.inner.get_mut().settle(py);
+        self.inner.get_mut().settle_for_good(py);
         self.abandon();
     }
 }

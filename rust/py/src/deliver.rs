@@ -2,7 +2,6 @@
 //! connection's state is held while any of them runs.
 
 use fastws_core::Nanos;
-use pyo3::exceptions::{PyKeyboardInterrupt, PySystemExit};
 use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::types::PyList;
@@ -10,6 +9,7 @@ use pyo3::types::PyList;
 use crate::batch::Batch;
 use crate::conn::{Conn, Inner};
 use crate::driver::Phase;
+use crate::errors::ends_program;
 use crate::hub::Hub;
 use crate::listener::{Listener, OnMessage};
 use crate::queue::{Body, Decode, Form, Taken};
@@ -124,7 +124,7 @@ impl Conn {
     /// An exception of a callback ends the connection, and is raised by `wait_closed`.
     fn listener_failed(slf: &Bound<'_, Self>, error: PyErr) -> PyResult<()> {
         let (py, this) = (slf.py(), slf.get());
-        if error.is_instance_of::<PyKeyboardInterrupt>(py) || error.is_instance_of::<PySystemExit>(py) {
+        if ends_program(py, &error) {
             return Err(error);
         }
         let text = "exception in a listener's callback; the connection is closed with 1011";

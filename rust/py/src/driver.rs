@@ -466,6 +466,10 @@ impl Conn {
             let above_limit = inner.core.queued_bytes() > inner.settings.write_high;
             (above_limit, first, later, broken, inner.core.take_work(), outside)
         };
+        if let Some(work) = work {
+            // First: what follows may fail.
+            Self::run_work(slf, work);
+        }
         if first {
             Hub::mark_turn(hub)?;
         }
@@ -474,9 +478,6 @@ impl Conn {
         }
         if let Some(token) = broken {
             Hub::run_soon(hub, token)?;
-        }
-        if let Some(work) = work {
-            Self::run_work(slf, work);
         }
         if outside {
             Self::send_outside(slf)?;

@@ -105,8 +105,8 @@ impl Extras {
     #[cold]
     unsafe fn receive(&mut self, fd: i32, queue: &Queue, buffer: *mut u8, size: usize) -> io::Result<usize> {
         if let Some(wire) = &mut self.wire {
-            // SAFETY: the caller's promise. The bytes are written before they are read.
-            let got = wire.receive(unsafe { std::slice::from_raw_parts_mut(buffer, size) })?;
+            // SAFETY: the caller's promise; of what is there nothing is assumed.
+            let got = wire.receive(unsafe { std::slice::from_raw_parts_mut(buffer.cast(), size) })?;
             if self.quickack {
                 syscall::acknowledge_at_once(fd);
             }

@@ -6,7 +6,7 @@
 use std::cell::{Cell, OnceCell};
 
 use fastws_core::Opcode;
-use pyo3::exceptions::{PyAssertionError, PyKeyboardInterrupt, PySystemExit};
+use pyo3::exceptions::PyAssertionError;
 use pyo3::ffi;
 use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::prelude::*;
@@ -14,6 +14,7 @@ use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyBytes, PyString, PyTuple};
 
 use crate::conn::{Conn, Inner};
+use crate::errors::ends_program;
 use crate::frame_transport::FrameTransport;
 use crate::listener::{Listener, OnMessage};
 use crate::queue::{Body, Taken};
@@ -29,7 +30,8 @@ pub struct Frame {
     /// Bytes behind it that were read with it.
     tail: usize,
     address: Cell<*const u8>,
-    length: usize,
+    /// 0 when its bytes could not be kept.
+    length: Cell<usize>,
     /// What keeps its bytes, if not the wake-up.
     view: OnceCell<Py<MessageView>>,
     /// What they are, if they are an object by themselves.
@@ -63,7 +65,7 @@ impl Frame {
         match self.view.get() {
             Some(view) => view.get().bytes(),
             // SAFETY: the wake-up that received it lasts, or the object is held.
-            None => unsafe { std::slice::from_raw_parts(self.address.get(), self.length) },
+            None => unsafe { std::slice::from_raw_parts(self.address.get(), self.length.get()) },
         }
     }
 
@@ -79,7 +81,7 @@ impl Frame {
         }
         let view = match &self.object {
             Some(bytes) => MessageView::of_object(py, bytes.bind(py), false)?,
-            None => MessageView::of_slice(py, self.address.get(), self.length, false)?,
+            None => MessageView::of_slice(py, self.address.get(), self.length.get(), false)?,
         };
         let _ = self.view.set(view);
         self.view.get().ok_or_else(|| PyAssertionError::new_err("no view"))
@@ -91,7 +93,9 @@ impl Frame {
             return Ok(None);
         }
         if is_held {
-            return self.view(py).map(|view| Some(view.clone_ref(py)));
+            // Without memory for a view it shows nothing, since its place is used again.
+            let view = self.view(py).inspect_err(|_| self.length.set(0))?;
+            return Ok(Some(view.clone_ref(py)));
         }
         // SAFETY: attached. A count of one is the frame's own.
         let is_viewed = self.view.get().filter(|view| unsafe { ffi::Py_REFCNT(view.as_ptr()) } > 1);
@@ -117,7 +121,7 @@ impl Frame {
             last: true,
             tail: 0,
             address: Cell::new(bytes.as_ptr()),
-            length: bytes.len(),
+            length: Cell::new(bytes.len()),
             view: OnceCell::new(),
             object: Some(payload.clone().unbind()),
         }
@@ -171,7 +175,7 @@ impl Frame {
     /// Bytes of the payload.
     #[getter]
     fn payload_size(&self) -> usize {
-        self.length
+        self.length.get()
     }
 
     /// The payload, as a new ``bytes`` for each call, but for large ones: that is the same each time.
@@ -248,7 +252,7 @@ impl Frame {
             say(self.rsv2()),
             say(self.rsv3()),
             say(self.last),
-            self.length,
+            self.length.get(),
             self.tail
         ))
     }
@@ -316,7 +320,7 @@ impl Conn {
                 }
             }
             if let Err(error) = outcome {
-                if error.is_instance_of::<PyKeyboardInterrupt>(py) || error.is_instance_of::<PySystemExit>(py) {
+                if ends_program(py, &error) {
                     return Err(error);
                 }
                 transport.call_method1("_frame_failed", (error.into_value(py),))?;
@@ -357,7 +361,7 @@ impl Inner {
         let unparsed = self.input.as_ref().map_or(0, |input| input.end - input.start);
         let tail = self.queue.wire_bytes() + unparsed + self.core.unfinished();
         let view = OnceCell::new();
-        let frame = Frame { head, last, tail, address: Cell::new(address), length, view, object };
+        let frame = Frame { head, last, tail, address: Cell::new(address), length: Cell::new(length), view, object };
         // No kind of object that collections look at: none runs.
         Py::new(py, frame).map(Some)
     }

@@ -13,7 +13,7 @@ use std::cell::{Cell, OnceCell, RefCell};
 use std::os::fd::RawFd;
 
 use fastws_core::Nanos;
-use pyo3::exceptions::{PyKeyboardInterrupt, PyRuntimeError, PySystemExit};
+use pyo3::exceptions::PyRuntimeError;
 use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
@@ -21,6 +21,7 @@ use pyo3::types::{PyDict, PyWeakrefReference};
 
 use crate::clock;
 use crate::conn::Conn;
+use crate::errors::ends_program;
 use crate::fork;
 use crate::poller::Interest;
 use crate::waiter;
@@ -338,7 +339,11 @@ impl Hub {
         let event_loop = this.event_loop.bind(py);
         // Not earlier: a loop's clock may be a coarse one.
         let delay = clock::to_seconds(at.saturating_sub(clock::monotonic())) + COARSE;
-        let handle = event_loop.call_method1("call_later", (delay, slf.getattr("_on_timer")?))?;
+        let set =
+            slf.getattr("_on_timer").and_then(|on_timer| event_loop.call_method1("call_later", (delay, on_timer)));
+        let handle = set.inspect_err(|_| {
+            this.state.borrow_mut().asked.get_or_insert(at);
+        })?;
         let old = this.timer.replace(Some(handle.unbind()));
         old.map_or(Ok(()), |old| old.call_method0(py, "cancel").map(|_| ()))
     }
@@ -451,7 +456,7 @@ impl Hub {
     fn handle(slf: &Bound<'_, Self>, conn: &Bound<'_, Conn>, outcome: PyResult<()>) -> PyResult<()> {
         let py = slf.py();
         let Err(error) = outcome else { return Ok(()) };
-        if error.is_instance_of::<PyKeyboardInterrupt>(py) || error.is_instance_of::<PySystemExit>(py) {
+        if ends_program(py, &error) {
             // What the connection had left to do, it does in the next turn, if the loop has one.
             if let Some(token) = conn.get().token() {
                 let _ = Self::run_soon(slf, token);

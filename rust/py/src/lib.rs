@@ -17,6 +17,7 @@ mod cork;
 mod deliver;
 mod driver;
 mod entropy;
+mod errors;
 mod extras;
 mod fault;
 mod fork;

@@ -183,7 +183,7 @@ impl Conn {
         }
         drop(inner);
         if due.is_some() {
-            Hub::settle_timer(hub)?;
+            Hub::settle_timer(hub).inspect_err(|_| Self::reader_left(slf, &waiter, true))?;
         }
         Ok(Polled::Wait(waiter))
     }

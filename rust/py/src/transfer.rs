@@ -547,9 +547,14 @@ impl Inner {
         if let Some(attached) = &self.ring {
             attached.ring.get().store.borrow_mut().settle(py)?;
         }
-        if self.rare.views.is_empty() {
-            return Ok(());
+        if !self.rare.views.is_empty() {
+            self.settle_views();
         }
+        Ok(())
+    }
+
+    /// Gives views that somebody kept bytes of their own, or the read buffer.
+    fn settle_views(&mut self) {
         let views = std::mem::take(&mut self.rare.views);
         let mut pinning = Vec::new();
         for view in views {
@@ -559,7 +564,7 @@ impl Inner {
             }
         }
         if pinning.is_empty() {
-            return Ok(());
+            return;
         }
         if let Some(input) = self.input.take() {
             let rest = input.buffer[input.start..input.end].to_vec();
@@ -573,7 +578,17 @@ impl Inner {
                 self.input = Some(Input { since: input.since, ..Input::of(buffer, rest.len()) });
             }
         }
-        Ok(())
+    }
+
+    /// The connection goes, and its read buffer: a failure is one of memory, and leaves nothing that points into it.
+    pub(crate) fn settle_for_good(&mut self, py: Python<'_>) {
+        if self.settle(py).is_ok() {
+            return;
+        }
+        if let Some(attached) = &self.ring {
+            attached.ring.get().store.borrow_mut().forget_slices();
+        }
+        self.settle_views();
     }
 
     /// The wake-up ends: the read buffer goes back, unless unparsed bytes are in it.

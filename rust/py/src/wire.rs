@@ -3,14 +3,16 @@
 //! back at once.
 
 use std::io;
+use std::mem::MaybeUninit;
 
-use pyo3::exceptions::{PyKeyboardInterrupt, PyOSError, PySystemExit};
+use pyo3::exceptions::PyOSError;
 use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyByteArray, PyBytes, PyType, PyWeakrefMethods, PyWeakrefReference};
 
 use crate::conn::{Conn, Inner};
+use crate::errors::ends_program;
 use crate::hub::Hub;
 use crate::secured::secure;
 use crate::syscall;
@@ -88,7 +90,7 @@ impl Wire {
     }
 
     /// As recv(2).
-    pub fn receive(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+    pub fn receive(&mut self, buffer: &mut [MaybeUninit<u8>]) -> io::Result<usize> {
         let left = &self.inbox[self.taken..];
         if left.is_empty() {
             return Err(match &self.end {
@@ -98,7 +100,9 @@ impl Wire {
             });
         }
         let count = left.len().min(buffer.len());
-        buffer[..count].copy_from_slice(&left[..count]);
+        for (to, byte) in buffer.iter_mut().zip(left) {
+            to.write(*byte);
+        }
         self.taken += count;
         if self.taken == self.inbox.len() {
             (self.inbox, self.taken) = (Vec::new(), 0);
@@ -325,9 +329,7 @@ impl Conn {
                     if let Some(wire) = inner.wire() {
                         wire.is_full = true;
                     }
-                    let ends =
-                        error.is_instance_of::<PyKeyboardInterrupt>(py) || error.is_instance_of::<PySystemExit>(py);
-                    return if ends { Err(error) } else { Ok(()) };
+                    return if ends_program(py, &error) { Err(error) } else { Ok(()) };
                 }
             }
         }
@@ -413,7 +415,8 @@ impl Protocol {
             let inner = &mut *conn.get().inner.borrow_mut();
             inner.wire()?.transport.as_ref().map(|transport| transport.clone_ref(py))
         });
-        let unread = match transport {
+        // It goes when nothing is borrowed: it may run anything.
+        let unread = match &transport {
             Some(transport) if error.is_some() => Wire::unread(transport.bind(py)),
             _ => Ok(Vec::new()),
         };

@@ -6,7 +6,7 @@ use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 
 use super::{Conn, Inner};
-use crate::fork;
+use crate::{errors, fork};
 
 static RUNNING_LOOP: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
 
@@ -92,13 +92,9 @@ impl Drop for Conn {
     fn drop(&mut self) {
         // SAFETY: a Python object's memory is freed with the interpreter attached.
         let py = unsafe { Python::assume_attached() };
-        // The read buffer goes too; a failure is one of memory, and leaves nothing that points into it.
-        let inner = self.inner.get_mut();
-        if inner.settle(py).is_err()
-            && let Some(attached) = &inner.ring
-        {
-            attached.ring.get().store.borrow_mut().forget_slices();
-        }
-        self.abandon(py);
+        errors::aside(py, || {
+            self.inner.get_mut().settle_for_good(py);
+            self.abandon(py);
+        });
     }
 }

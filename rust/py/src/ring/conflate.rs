@@ -5,13 +5,13 @@
 
 use std::collections::VecDeque;
 
-use pyo3::exceptions::{PyException, PyKeyboardInterrupt};
 use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::prelude::*;
 
 use super::cursor::Cursor;
 use super::state::Marker;
 use super::take::Got;
+use crate::errors::ends_program;
 
 /// What waits for a conflating cursor.
 pub(crate) struct Pending {
@@ -176,11 +176,13 @@ impl Cursor {
                 places.clear();
             }
             let wanted = match &filter {
-                Some(filter) if !got.passed => match filter.bind(py).call1((&got.object,)) {
-                    Ok(wanted) => wanted.is_truthy()?,
-                    // Its consumer gets to see what is wrong: it stays in the ring for now.
-                    Err(_) => return Ok(()),
-                },
+                Some(filter) if !got.passed => {
+                    match called(py, filter.bind(py).call1((&got.object,)).and_then(|wanted| wanted.is_truthy()))? {
+                        Some(wanted) => wanted,
+                        // Its consumer gets to see what is wrong: it stays in the ring for now.
+                        None => return Ok(()),
+                    }
+                }
                 _ => true,
             };
             got.passed = true;
@@ -228,13 +230,15 @@ impl Cursor {
 
 /// The key of a message; none: it is never conflated, for its key is none, failed, or cannot be looked up.
 fn key_of(key: &Bound<'_, PyAny>, got: &Got) -> PyResult<Option<Py<PyAny>>> {
-    let py = key.py();
-    let found = key.call1((&got.object,)).and_then(|found| found.hash().map(|_| found));
-    match found {
-        Ok(found) => Ok(Some(found).filter(|found| !found.is_none()).map(Bound::unbind)),
-        Err(error) if error.is_instance_of::<PyException>(py) && !error.is_instance_of::<PyKeyboardInterrupt>(py) => {
-            Ok(None)
-        }
-        Err(error) => Err(error),
+    let found = called(key.py(), key.call1((&got.object,)).and_then(|found| found.hash().map(|_| found)))?;
+    Ok(found.filter(|found| !found.is_none()).map(Bound::unbind))
+}
+
+/// What code of the user's gave; none: it failed.
+fn called<T>(py: Python<'_>, outcome: PyResult<T>) -> PyResult<Option<T>> {
+    match outcome {
+        Ok(found) => Ok(Some(found)),
+        Err(error) if ends_program(py, &error) => Err(error),
+        Err(_) => Ok(None),
     }
 }

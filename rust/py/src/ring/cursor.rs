@@ -12,9 +12,9 @@ use super::conflate::Pending;
 use super::decode::{Calls, identity};
 use super::state::{Policy, Stamp, State};
 use super::{Ring, release};
-use crate::arguments;
 use crate::awaitable::{self, Source, Want};
 use crate::queue::Decode;
+use crate::{arguments, errors};
 
 /// A place in a client's messages, from which they are read. The base of ``fastws.Stream``.
 #[pyclass(frozen, subclass, weakref, generic, module = "fastws._core")]
@@ -69,26 +69,26 @@ impl Cursor {
 
     /// Leaves the ring. True: somebody may go on who waited for room.
     fn leave(&self, py: Python<'_>) -> bool {
-        let index = self.index.replace(DETACHED);
-        if index == DETACHED {
-            return false;
-        }
-        let (trash, room) = {
-            // A ring that is being looked at cannot lose its last cursor at the same time.
+        let (trash, kept, room) = {
+            // Nothing that may run anything goes while a ring is borrowed, so no cursor does.
             let Ok(mut store) = self.ring.get().store.try_borrow_mut() else { return false };
-            let mut state = store.remove(py, index);
-            if let Some(state) = &mut state {
-                state.pending = None;
-                state.ahead.clear();
-                state.batch = None;
+            let index = self.index.replace(DETACHED);
+            if index == DETACHED {
+                return false;
             }
+            let mut state = store.remove(py, index);
+            let kept = state.as_mut().map(|state| {
+                state.batch = None;
+                (state.pending.take(), std::mem::take(&mut state.ahead))
+            });
             let mut trash = store.take_trash();
             let waiter = state.as_mut().and_then(|state| state.waiter.take());
             trash.extend(waiter.map(Py::into_any));
             *self.rest.borrow_mut() = state;
-            (trash, store.paused && store.is_low())
+            (trash, kept, store.paused && store.is_low())
         };
         release(py, trash);
+        drop(kept);
         room
     }
 }
@@ -371,11 +371,9 @@ impl Drop for Cursor {
         let py = unsafe { Python::assume_attached() };
         if self.leave(py) {
             // On whatever thread, and perhaps with an exception on its way.
-            let before = PyErr::take(py);
-            let _ = self.ring.get().make_room_later(&self.ring, py);
-            if let Some(before) = before {
-                before.restore(py);
-            }
+            errors::aside(py, || {
+                let _ = self.ring.get().make_room_later(&self.ring, py);
+            });
         }
     }
 }

@@ -16,7 +16,7 @@ use crate::awaitable::{self, Kinds, Polled, Source, Types, Want};
 use crate::batch::Batch;
 use crate::conn::{Awaited, Conn};
 use crate::waiter::Waiter;
-use crate::{clock, fault, gc};
+use crate::{clock, errors, fault, gc};
 
 /// What a look at the ring found for a reader.
 enum Found {
@@ -125,15 +125,12 @@ impl Source for Cursor {
             (old, timer, is_alone.then(|| store.conns.iter().map(|conn| conn.clone_ref(py)).collect::<Vec<_>>()))
         };
         if let Some(timer) = timer {
-            // Whoever leaves may do so with an exception that is set.
-            let pending = PyErr::take(py);
-            if let Err(error) = timer.call_method0(py, "cancel") {
-                error.write_unraisable(py, Some(slf));
-            }
-            timer.drop_ref(py);
-            if let Some(pending) = pending {
-                pending.restore(py);
-            }
+            errors::aside(py, || {
+                if let Err(error) = timer.call_method0(py, "cancel") {
+                    error.write_unraisable(py, Some(slf));
+                }
+                timer.drop_ref(py);
+            });
         }
         if let Some(old) = old {
             old.drop_ref(py);
@@ -319,9 +316,16 @@ impl Cursor {
             conn.drop_ref(py);
         }
         if let Some(delay) = delay {
-            let wake = waiter.as_any().getattr("_wake")?;
-            let timer = hub.get().event_loop(py).call_method1("call_later", (clock::to_seconds(delay), wake))?;
-            this.with_state(py, |state| state.timer = Some(timer.unbind()));
+            let event_loop = hub.get().event_loop(py);
+            let wake = waiter.as_any().getattr("_wake");
+            match wake.and_then(|wake| event_loop.call_method1("call_later", (clock::to_seconds(delay), wake))) {
+                Ok(timer) => this.with_state(py, |state| state.timer = Some(timer.unbind())),
+                Err(error) => {
+                    // Nobody waits.
+                    Self::reader_left(slf, &waiter, true);
+                    return Err(error);
+                }
+            }
         }
         Ok(Polled::Wait(waiter))
     }
