@@ -9,6 +9,7 @@ import pytest
 
 import peers
 from fastws.compat import websocket_client as websocket
+from fastws.compat.websocket_client import _line
 from peers import BINARY, CLOSE, PING, PONG, TEXT, Gate, Peer, Wire
 from websocket_client_side import connected, echo
 
@@ -238,10 +239,22 @@ def test_close_codes_that_may_not_be_sent():
     with Peer(Wire.read_to_end) as peer, connected(peer) as ws:
         with pytest.raises(ValueError):
             ws.send_close(websocket.STATUS_ABNORMAL_CLOSED)
-        ws.connected = True
-        ws.close(websocket.STATUS_ABNORMAL_CLOSED)
+        assert ws.sock is not None
+
+
+@pytest.mark.parametrize(
+    ("status", "reason", "sent"),
+    [
+        (websocket.STATUS_ABNORMAL_CLOSED, "why", b"\x03\xe8"),
+        (4001, "x" * 124, b"\x0f\xa1"),
+        (4001, b"\xff", b"\x0f\xa1"),
+    ],
+)
+def test_what_may_not_be_said_keeps_no_close_from_the_peer(status, reason, sent):
+    with Peer() as peer, connected(peer) as ws:
+        ws.close(status, reason)
         assert ws.sock is None
-    assert peer.results == [[]]
+    assert peer.results[0][-1] == (CLOSE, sent, True, 0)
 
 
 def test_closing_without_a_code():
@@ -486,13 +499,33 @@ def test_behind_the_peers_close_there_is_nothing(stays):
         assert not ws.connected
 
 
-def test_what_does_not_leave_in_time_is_a_timeout_and_leaves_with_the_next_calls():
+@pytest.mark.parametrize("timeout", [0, 0.05])
+@pytest.mark.parametrize("by", ["send_binary", "send_frame"])
+def test_what_does_not_leave_in_time_is_a_timeout_and_leaves_with_the_next_calls(timeout, by):
+    abnf = websocket.ABNF
+    payload = b"x" * 20_000_000
     gate = Gate()
-    with Peer(peers.stalled(gate), buffers=peers.SMALL) as peer, connected(peer, timeout=0.05) as ws:
+    with Peer(peers.stalled(gate), buffers=peers.SMALL) as peer, connected(peer) as ws:
+        ws.settimeout(timeout)
         with pytest.raises(websocket.WebSocketTimeoutException, match="bytes leave with the next calls"):
-            ws.send_binary(b"x" * 20_000_000)
+            getattr(ws, by)(payload if by == "send_binary" else abnf.create_frame(payload, abnf.OPCODE_BINARY))
         gate.open()
         ws.settimeout(peers.PATIENCE)
         ws.send("last")
         ws.close()
     assert [frame.payload for frame in peer.results[0]] == [b"x" * 20_000_000, b"last"]
+
+
+def test_where_greenlets_stop_is_said_once(monkeypatch):
+    class GreenSocket(socket.socket):
+        __module__ = "gevent._socket3"
+
+    monkeypatch.setattr(_line, "_has_warned", False)
+    monkeypatch.setattr(socket, "socket", GreenSocket)
+    with Peer(echo, echo) as peer:
+        with pytest.warns(RuntimeWarning, match="gevent has patched socket.socket") as warned, connected(peer):
+            pass
+        assert len(warned) == 1
+        with connected(peer) as ws:
+            ws.send("hello")
+            assert ws.recv() == "hello"

@@ -1,12 +1,14 @@
 """Proxies: those of options, and those of the environment."""
 
 import contextlib
+import errno
 
 import pytest
 import python_socks
 
 import peers
 from fastws.compat import websocket_client as websocket
+from fastws.compat.websocket_client import _socks
 from fastws.compat.websocket_client._url import get_proxy_info, parse_url
 from peers import Peer, Wire
 from proxies import http_proxy, proxy, socks_proxy
@@ -58,6 +60,60 @@ def test_a_refusal_of_socks_is_python_socks():
         with pytest.raises(python_socks.ProxyError) as caught:
             said(peer, by, proxy_type="socks5")
     assert isinstance(caught.value, websocket.WebSocketProxyException)
+
+
+def silent(wire):
+    while wire.sock.recv(1 << 16):
+        pass
+
+
+def test_a_socks_proxy_that_says_nothing():
+    with proxy(silent) as by, Peer(Wire.read_to_end, upgrade=False) as peer:
+        with pytest.raises(python_socks.ProxyTimeoutError, match=r"timed out: 0\.05") as caught:
+            said(peer, by, proxy_type="socks5", http_proxy_timeout=0.05)
+    assert isinstance(caught.value, websocket.WebSocketProxyException)
+    assert isinstance(caught.value, TimeoutError)
+
+
+@pytest.mark.parametrize("timeout", [None, 300])
+def test_a_socks_proxy_has_a_minute(monkeypatch, timeout):
+    monkeypatch.setattr(_socks, "PATIENCE", 0.05)
+    with proxy(silent) as by, pytest.raises(python_socks.ProxyTimeoutError):
+        websocket.create_connection(
+            "ws://127.0.0.1/", timeout, http_proxy_host="127.0.0.1", http_proxy_port=by.port, proxy_type="socks5h"
+        )
+
+
+def test_an_http_proxy_has_the_time_of_the_connection():
+    with proxy(silent) as by, pytest.raises(TimeoutError) as caught:
+        websocket.create_connection(
+            "ws://127.0.0.1/",
+            0.05,
+            http_proxy_host="127.0.0.1",
+            http_proxy_port=by.port,
+            http_proxy_timeout=peers.PATIENCE,
+        )
+    assert not isinstance(caught.value, python_socks.ProxyTimeoutError)
+
+
+def test_a_socks_proxy_that_is_not_there():
+    with proxy() as by:
+        port = by.port
+    with pytest.raises(python_socks.ProxyConnectionError) as caught:
+        websocket.create_connection(
+            "ws://127.0.0.1/", 5, http_proxy_host="127.0.0.1", http_proxy_port=port, proxy_type="socks5"
+        )
+    assert caught.value.errno == errno.ECONNREFUSED
+    assert isinstance(caught.value, websocket.WebSocketProxyException)
+    assert isinstance(caught.value, ConnectionRefusedError)
+
+
+def test_a_socks_proxy_that_is_not_found():
+    with pytest.raises(python_socks.ProxyConnectionError) as caught:
+        websocket.create_connection(
+            "ws://127.0.0.1/", http_proxy_host="no-such-host.invalid", http_proxy_port=1, proxy_type="socks5h"
+        )
+    assert isinstance(caught.value, websocket.WebSocketAddressException)
 
 
 def test_a_proxy_that_is_not_there():

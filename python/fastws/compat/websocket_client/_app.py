@@ -188,7 +188,7 @@ class WebSocketApp:
             http_proxy_port: Of the proxy.
             http_no_proxy: Where no proxy is for.
             http_proxy_auth: For the proxy.
-            http_proxy_timeout: Of a SOCKS proxy.
+            http_proxy_timeout: Seconds that a SOCKS proxy may take; None for 60.
             skip_utf8_validation: ``on_message`` gets text as ``bytes``.
             host: The ``Host`` header.
             origin: The ``Origin`` header.

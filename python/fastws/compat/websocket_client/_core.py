@@ -362,8 +362,8 @@ class WebSocket:
         """Closes the connection: sends a Close frame, waits for the peer's and closes the socket.
 
         Args:
-            status: The close code.
-            reason: The reason.
+            status: The close code. One that may not be sent is 1000 on a native connection.
+            reason: The reason. One of more than 123 bytes, or that is no UTF-8, is left out on a native connection.
             timeout: Seconds to wait for the peer's Close frame; None for no limit.
 
         Raises:

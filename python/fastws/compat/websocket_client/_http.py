@@ -10,28 +10,19 @@ from ._logging import trace
 from ._original import private
 from ._policy import headers_of
 from ._socket import recv_line
+from ._socks import HAVE_PYTHON_SOCKS, ProxyConnectionError, ProxyError, ProxyTimeoutError, ProxyType
 from ._url import parse_url
 
-__all__ = ["connect", "proxy_info", "read_headers"]
-
-try:
-    from python_socks import ProxyConnectionError, ProxyError, ProxyTimeoutError, ProxyType
-
-    HAVE_PYTHON_SOCKS = True
-except ImportError:
-    HAVE_PYTHON_SOCKS = False
-
-    class ProxyError(Exception):  # type: ignore[no-redef]
-        """What python-socks has, if it is installed."""
-
-    class ProxyTimeoutError(Exception):  # type: ignore[no-redef]
-        """What python-socks has, if it is installed."""
-
-    class ProxyConnectionError(Exception):  # type: ignore[no-redef]
-        """What python-socks has, if it is installed."""
-
-    class ProxyType:  # type: ignore[no-redef]
-        """What python-socks has, if it is installed."""
+__all__ = [
+    "HAVE_PYTHON_SOCKS",
+    "ProxyConnectionError",
+    "ProxyError",
+    "ProxyTimeoutError",
+    "ProxyType",
+    "connect",
+    "proxy_info",
+    "read_headers",
+]
 
 
 class proxy_info:  # noqa: N801
@@ -43,7 +34,7 @@ class proxy_info:  # noqa: N801
         auth: User and password, or None.
         no_proxy: Hosts, domains and networks that it is not for, or None.
         proxy_protocol: ``"http"``, ``"socks4"``, ``"socks4a"``, ``"socks5"`` or ``"socks5h"``.
-        proxy_timeout: Seconds that opening the way by a SOCKS proxy may take; None for the connection's timeout.
+        proxy_timeout: Seconds that a SOCKS proxy may take to open a way; None for 60. Nothing else counts.
     """
 
     def __init__(self, **options: Any) -> None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import socket
 import threading
+import warnings
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, NoReturn, Self, cast
 
@@ -19,7 +21,7 @@ from fastws.sync._io import _BlockingIo, _Late, finish, open_in_thread
 from fastws.sync.connection import Connection
 from fastws.tunnel import Tunnel
 
-from . import _policy, _tls
+from . import _policy, _socks, _tls
 from ._abnf import ABNF
 from ._exceptions import (
     WebSocketAddressException,
@@ -103,6 +105,7 @@ class Line(socket.socket):
             OSError: TLS failed.
             ValueError: A header cannot be sent.
         """
+        _warn_where_greenlets_stop()
         sock = socket.socket(self.family, self.type, self.proto, fileno=os.dup(socket.socket.fileno(self)))
         try:
             planned = self._planned(sock, host, resource, headers)
@@ -309,8 +312,14 @@ class Line(socket.socket):
         self._native._close(None if code == _NO_CODE else code, payload[2:].decode())
 
     def goodbye(self, payload: bytes, timeout: Timeout) -> ABNF | None:
-        """Sends a Close frame and waits for the peer's, which is returned; None if it did not come in time."""
-        self.say_goodbye(payload)
+        """Sends a Close frame and waits for the peer's, which is returned; None if it did not come in time.
+
+        Of one that may not be sent the reason is left out, and if the code may not be sent, it is 1000.
+        """
+        for allowed in (payload, payload[:2], _NORMAL):
+            with contextlib.suppress(ValueError):
+                self.say_goodbye(allowed)
+                break
         self._native._wait_closed(timeout)
         code, reason, *_ = self._native._close_info
         if code is None:
@@ -429,6 +438,20 @@ def _made(upgrade: Upgrade) -> Connection:
     return Connection(_policy, upgrade.plan.settings, False)
 
 
+def _warn_where_greenlets_stop() -> None:
+    global _has_warned  # noqa: PLW0603 - once a process
+    package = socket.socket.__module__.partition(".")[0]
+    if package not in _COOPERATIVE or _has_warned:
+        return
+    _has_warned = True
+    warnings.warn(
+        f"{package} has patched socket.socket, and fastws waits natively: a call that waits for a message, or for room "
+        "to send, stops all greenlets of its thread. Programs of this kind are better left to websocket-client",
+        RuntimeWarning,
+        stacklevel=2,
+    )
+
+
 def _bytes_of(payload: Any) -> bytes:
     if isinstance(payload, str):
         return payload.encode("latin-1")
@@ -485,28 +508,37 @@ def adopt(sock: Any, timeout: Timeout, *, wants_frames: bool) -> Any:
 def dial(host: str, port: int, is_secure: bool, options: Any, proxy: Any) -> socket.socket:
     """A socket that is connected to the server, by a proxy if there is one. What it raises is what ``connect`` does."""
     chosen, timeout = _proxy(host, is_secure, proxy), options.timeout
-    if chosen is not None and proxy.proxy_timeout is not None:
-        timeout = proxy.proxy_timeout
+    is_socks = chosen is not None and chosen.scheme != "http"
+    if is_socks:
+        timeout = _socks.PATIENCE if proxy.proxy_timeout is None else proxy.proxy_timeout
     set_on_it = [
         _dial.SocketOption(f"sockopt {option!r}", *option) for option in (*DEFAULT_SOCKET_OPTION, *options.sockopt)
     ]
     dialling = _dial.Dialling(options=set_on_it)
+    under_way: list[str] = []
     try:
-        return finish(_dialled(_BlockingIo(timeout or None, _made), host, port, chosen, dialling))
+        return finish(_dialled(_BlockingIo(timeout or None, _made), host, port, chosen, dialling, under_way.append))
     except _Late:
+        if is_socks:
+            raise _socks.late(timeout, is_connected="had not answered" in under_way) from None
         raise TimeoutError("timed out") from None
     except ProxyError as error:
-        raise _proxy_failed(error) from error
+        raise _proxy_failed(error, is_socks=is_socks) from error
     except (DialError, SocketOptionError) as error:
         raise _not_dialled(error) from error
 
 
 async def _dialled(
-    io: _BlockingIo, host: str, port: int, chosen: Proxy | None, dialling: _dial.Dialling
+    io: _BlockingIo,
+    host: str,
+    port: int,
+    chosen: Proxy | None,
+    dialling: _dial.Dialling,
+    tell: Callable[[str], None],
 ) -> socket.socket:
     shown = f"{host}:{port}"
     if chosen is not None:
-        sock, _ = await Tunnel(io, chosen, dialling, [], shown, lambda _: None).open(host, port)
+        sock, _ = await Tunnel(io, chosen, dialling, [], shown, tell).open(host, port)
         return sock
     addresses = await _dial.resolve(io, host, port, shown, dialling)
     return await _dial.connect(io, addresses, dialling, shown, local={}, tried={})
@@ -527,16 +559,14 @@ def _proxy(host: str, is_secure: bool, proxy: Any) -> Proxy | None:
     return Proxy(proxy.proxy_protocol, name, int(port or 80), user or None, password or None)
 
 
-def _proxy_failed(error: ProxyError) -> Exception:
-    """python-socks' own errors are of its classes, too: that is what programs catch."""
+def _proxy_failed(error: ProxyError, *, is_socks: bool) -> Exception:
     cause = error.__cause__
-    if isinstance(cause, DialError) and isinstance(cause.__cause__, socket.gaierror):
-        return WebSocketAddressException(cause.__cause__)
-    if isinstance(cause, DialError) and cause.__cause__ is not None:
+    if isinstance(cause, DialError) and isinstance(cause.__cause__, OSError):
+        if is_socks:
+            return _socks.unreachable(str(error), cause.__cause__, is_found=cause.phase != "dns")
         return _not_dialled(cause)
     if cause is not None and not isinstance(cause, OSError):
-        kind = type("WebSocketProxyException", (WebSocketProxyException, type(cause)), {})
-        return cast("Exception", kind(str(error)))
+        return _socks.refused(str(error), cause)
     return WebSocketProxyException(str(error))
 
 
@@ -550,3 +580,11 @@ def _not_dialled(error: DialError | SocketOptionError) -> Exception:
 
 _NO_CODE = 1005
 """RFC 6455 §7.1.5."""
+
+_NORMAL = (1000).to_bytes(2, "big")
+"""RFC 6455 §7.4.1."""
+
+_COOPERATIVE = ("gevent", "eventlet")
+"""Packages that put a socket of theirs in the place of ``socket.socket``, whose waits let others run."""
+
+_has_warned = False
