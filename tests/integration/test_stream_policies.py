@@ -8,7 +8,7 @@ import pytest
 
 import fastws
 from fastws import Conflate, Dropped, Message, Stream, SubscriberOverflow, keys
-from fastws.testing import Server
+from fastws.testing import Blast, Expect, SendClose, Server
 from peers import Gate, Peer, ignoring_the_end
 from peers import numbered as text_of
 from rings import down, feed, numbered, outage, push, rest, ring, take, there, waits
@@ -77,8 +77,10 @@ async def test_a_consumer_that_keeps_up_loses_nothing_in_a_flood():
         messages = ring()
         stream = Stream(messages, policy="drop_oldest", capacity=16)
         task = asyncio.create_task(rest(stream))
-        ws = await fastws.connect(server.url("/blast?n=50000&size=16"))
+        server.script("/flood", [Expect(1), Blast(50_000, 16), SendClose(1000)])
+        ws = await fastws.connect(server.url("/flood"))
         messages._attach(ws, 1, 1)
+        ws.send_nowait("go")
         await ws.wait_closed()
         messages._end(None)
         assert len(await task) == 50_000

@@ -2,7 +2,8 @@
 //! sender and the frame encoder. Without one, nothing of this is on a message's way.
 
 use crate::error::Error;
-use crate::frame::Opcode;
+use crate::frame::{Header, Opcode};
+use crate::scratch::Scratch;
 
 /// A data frame on its way through a filter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -17,6 +18,12 @@ pub struct FilterFrame {
     pub compress: Option<bool>,
 }
 
+impl From<Header> for FilterFrame {
+    fn from(header: Header) -> Self {
+        Self { opcode: header.opcode, rsv: header.rsv, fin: header.fin, compress: None }
+    }
+}
+
 /// A negotiated wire extension, both directions. It sees data frames only: control frames pass by (§5.5, RFC 7692 §6.1).
 pub trait FrameFilter: Send {
     /// The RSV bits that this extension gives a meaning to; any other bit stays a violation.
@@ -24,10 +31,15 @@ pub trait FrameFilter: Send {
 
     /// Decodes one whole frame. The result may hold `limit` bytes at most; more is [`crate::Limit::Message`], found
     /// before memory for it is taken.
-    fn decode(&mut self, frame: FilterFrame, payload: Vec<u8>, limit: usize) -> Filtered;
+    fn decode(&mut self, frame: FilterFrame, payload: &[u8], limit: usize) -> Filtered;
 
     /// Encodes one frame to send.
-    fn encode(&mut self, frame: FilterFrame, payload: Vec<u8>) -> Filtered;
+    fn encode(&mut self, frame: FilterFrame, payload: &[u8]) -> Filtered;
+
+    /// Whether a received message in one frame, without any RSV bit, is what it is: then `decode` need not see it.
+    fn passes_plain(&self) -> bool {
+        false
+    }
 
     /// Takes back the state that travelled with [`Work`].
     fn restore(&mut self, direction: Direction, state: Box<dyn std::any::Any + Send>);
@@ -43,8 +55,10 @@ pub trait FrameFilter: Send {
 
 /// What a filter made of a frame.
 pub enum Filtered {
-    /// Done.
-    Ready(FilterFrame, Vec<u8>),
+    /// Done: the payload stays as it is.
+    Same(FilterFrame),
+    /// Done: this is the payload now.
+    Made(FilterFrame, Scratch),
     /// Too long for this thread: run it elsewhere, then call `job_done`. Until then that direction's data waits; control
     /// frames are still answered, unless they are behind more data than may wait.
     Work(Box<dyn FnOnce() -> WorkDone + Send>),

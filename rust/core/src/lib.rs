@@ -20,6 +20,7 @@
 //! | [`keepalive`] | pings, their answers, and the verdict when none comes |
 //! | [`filter`] | the slot for wire extensions |
 //! | [`deflate`] | permessage-deflate in that slot |
+//! | [`scratch`] | memory for what lives no longer than a call |
 //! | [`sink`] | where messages go: the contract with the driver |
 //! | [`error`] | every error, who is to blame, and its close code |
 //! | [`stats`] | counters of one connection |
@@ -38,6 +39,7 @@ pub mod handshake;
 pub mod keepalive;
 pub mod limits;
 pub mod mask;
+pub mod scratch;
 pub mod send_queue;
 pub mod sink;
 mod state;

@@ -37,6 +37,16 @@ pub trait Sink {
     /// A payload that arrived in pieces, in storage lent before: text is valid UTF-8.
     fn assembled(&mut self, unit: Unit, payload: Self::Buf) -> Flow;
 
+    /// A message that lies nowhere behind this call: text is valid UTF-8.
+    ///
+    /// # Errors
+    /// Where memory cannot be had.
+    fn copied(&mut self, unit: Unit, payload: &[u8]) -> Result<Flow, OutOfMemory> {
+        let mut buf = self.lend(unit, payload.len())?;
+        buf.extend(payload);
+        Ok(self.assembled(unit, buf))
+    }
+
     /// Anything else. Of pings and pongs there may be many, so that what is told of them counts; of the others it does not.
     fn event(&mut self, event: Event<'_>) -> Flow;
 

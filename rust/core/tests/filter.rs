@@ -27,24 +27,27 @@ fn xor(payload: &[u8]) -> Vec<u8> {
 }
 
 impl Xor {
-    fn run(&mut self, direction: Direction, frame: FilterFrame, plain: u8, payload: Vec<u8>) -> Filtered {
+    fn run(&mut self, direction: Direction, frame: FilterFrame, plain: u8, payload: &[u8]) -> Filtered {
         let count = self.counts[direction as usize].take().expect("no frame while the state travels");
         let is_first = frame.opcode != Opcode::Continuation;
         let rsv = if direction == Direction::Send && is_first { 4 } else { 0 };
         let out = FilterFrame { rsv, ..frame };
         match plain {
-            b'J' => Filtered::Work(Box::new(move || WorkDone {
-                result: if payload.ends_with(&[b'!' ^ if direction == Direction::Send { 0 } else { 0x20 }]) {
-                    Err(Violation::Extension("the work failed".to_owned()).into())
-                } else {
-                    Ok((out, xor(&payload)))
-                },
-                state: Some(Box::new(count + 1)),
-            })),
+            b'J' => {
+                let payload = payload.to_vec();
+                Filtered::Work(Box::new(move || WorkDone {
+                    result: if payload.ends_with(&[b'!' ^ if direction == Direction::Send { 0 } else { 0x20 }]) {
+                        Err(Violation::Extension("the work failed".to_owned()).into())
+                    } else {
+                        Ok((out, xor(&payload)))
+                    },
+                    state: Some(Box::new(count + 1)),
+                }))
+            }
             b'F' => Filtered::Failed(Violation::Extension("no".to_owned()).into()),
             _ => {
                 self.counts[direction as usize] = Some(count + 1);
-                Filtered::Ready(out, xor(&payload))
+                Filtered::Made(out, xor(payload).into())
             }
         }
     }
@@ -55,7 +58,7 @@ impl FrameFilter for Xor {
         4
     }
 
-    fn decode(&mut self, frame: FilterFrame, payload: Vec<u8>, limit: usize) -> Filtered {
+    fn decode(&mut self, frame: FilterFrame, payload: &[u8], limit: usize) -> Filtered {
         if payload.len() > limit {
             return Filtered::Failed(Limit::Message { size: payload.len() as u64, limit }.into());
         }
@@ -63,7 +66,7 @@ impl FrameFilter for Xor {
         self.run(Direction::Receive, frame, plain, payload)
     }
 
-    fn encode(&mut self, frame: FilterFrame, payload: Vec<u8>) -> Filtered {
+    fn encode(&mut self, frame: FilterFrame, payload: &[u8]) -> Filtered {
         let plain = payload.first().copied().unwrap_or_default();
         self.run(Direction::Send, frame, plain, payload)
     }
@@ -470,12 +473,12 @@ fn limits_count_what_comes_out_of_the_filter_in_every_delivery() {
         fn reserved_bits(&self) -> u8 {
             0
         }
-        fn decode(&mut self, frame: FilterFrame, payload: Vec<u8>, limit: usize) -> Filtered {
+        fn decode(&mut self, frame: FilterFrame, payload: &[u8], limit: usize) -> Filtered {
             assert!(limit <= 100);
-            Filtered::Ready(frame, payload.repeat(3))
+            Filtered::Made(frame, payload.repeat(3).into())
         }
-        fn encode(&mut self, frame: FilterFrame, payload: Vec<u8>) -> Filtered {
-            Filtered::Ready(frame, payload)
+        fn encode(&mut self, frame: FilterFrame, _: &[u8]) -> Filtered {
+            Filtered::Same(frame)
         }
         fn restore(&mut self, _: Direction, _: Box<dyn Any + Send>) {}
     }
@@ -566,4 +569,57 @@ fn frames_that_are_sent_as_they_are_keep_the_order_of_fragments() {
     }
     let mut end = filtered(Role::Client);
     assert!(matches!(end.conn.send_frame_as_is(Opcode::Text, true, 0, b""), Err(Misuse::Config(_))));
+}
+
+/// Leaves plain messages alone; what has RSV1 is XORed as work.
+struct Marked;
+
+impl FrameFilter for Marked {
+    fn reserved_bits(&self) -> u8 {
+        4
+    }
+
+    fn decode(&mut self, frame: FilterFrame, payload: &[u8], _: usize) -> Filtered {
+        if frame.rsv == 0 {
+            return Filtered::Same(frame);
+        }
+        let (frame, made) = (FilterFrame { rsv: 0, ..frame }, xor(payload));
+        Filtered::Work(Box::new(move || WorkDone { result: Ok((frame, made)), state: None }))
+    }
+
+    fn encode(&mut self, frame: FilterFrame, _: &[u8]) -> Filtered {
+        Filtered::Same(frame)
+    }
+
+    fn passes_plain(&self) -> bool {
+        true
+    }
+
+    fn restore(&mut self, _: Direction, _: Box<dyn Any + Send>) {}
+}
+
+#[test]
+fn plain_messages_are_delivered_where_they_lie_unless_they_are_behind_work() {
+    for role in ROLES {
+        let mut end = End::open(quiet(role));
+        end.conn.set_filter(Box::new(Marked));
+        let wire = [
+            frame(role, 0x81, "κόσμε".as_bytes()),
+            frame(role, 0x82, b""),
+            coded(role, 0x81, b"marked"),
+            frame(role, 0x81, b"behind"),
+            frame(role, 0x01, b"in frag"),
+            frame(role, 0x80, b"ments"),
+        ];
+        end.feed(&wire.concat());
+        assert_eq!(end.items(), [text("κόσμε"), binary(b"")]);
+        assert_eq!((end.sink.whole, end.sink.assembled), (2, 0));
+        assert_eq!(work(&mut end), Some(Direction::Receive));
+        assert_eq!(end.items(), [text("marked"), text("behind"), text("in fragments")]);
+        end.frame(0x81, b"again");
+        assert_eq!((end.items(), end.sink.whole), (vec![text("again")], 3));
+        assert_eq!(end.conn.stats().messages_received, 6);
+        end.frame(0x81, b"\xff");
+        assert_eq!(end.sent_closes(), [close_payload(1007, "invalid UTF-8 at byte 0")]);
+    }
 }

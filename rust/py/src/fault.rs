@@ -75,10 +75,11 @@ struct Elsewhere {
 }
 
 impl Elsewhere {
-    fn pass(&self, frame: FilterFrame, payload: Vec<u8>) -> Filtered {
+    fn pass(&self, frame: FilterFrame, payload: &[u8]) -> Filtered {
         if payload.len() < self.at_least {
-            return Filtered::Ready(frame, payload);
+            return Filtered::Same(frame);
         }
+        let payload = payload.to_vec();
         Filtered::Work(Box::new(move || {
             point(Place::Work);
             WorkDone { result: Ok((frame, payload)), state: None }
@@ -91,11 +92,11 @@ impl FrameFilter for Elsewhere {
         0
     }
 
-    fn decode(&mut self, frame: FilterFrame, payload: Vec<u8>, _: usize) -> Filtered {
+    fn decode(&mut self, frame: FilterFrame, payload: &[u8], _: usize) -> Filtered {
         self.pass(frame, payload)
     }
 
-    fn encode(&mut self, frame: FilterFrame, payload: Vec<u8>) -> Filtered {
+    fn encode(&mut self, frame: FilterFrame, payload: &[u8]) -> Filtered {
         self.pass(frame, payload)
     }
 

@@ -183,13 +183,35 @@ impl Queue {
             Landing::Bytes(bytes) => bytes.finish(py)?,
             Landing::Text(bytes) => make_str(py, bytes.as_ptr(), bytes.len(), unit.ascii)?,
         };
+        self.push_object(unit, object, length);
+        Ok(())
+    }
+
+    /// A message that lies nowhere behind this call.
+    pub fn push_copy(&mut self, py: Python<'_>, unit: Unit, payload: &[u8]) -> PyResult<()> {
+        fault::memory()?;
+        self.settle(py)?;
+        let object = self.object(py, unit, payload)?;
+        self.push_object(unit, object, payload.len());
+        Ok(())
+    }
+
+    fn push_object(&mut self, unit: Unit, object: Py<PyAny>, length: usize) {
         if self.has_pieces() {
-            self.push_later(object, length, tag_of(unit));
-            return Ok(());
+            return self.push_later(object, length, tag_of(unit));
         }
         self.bytes += length.min(u32::MAX as usize);
         self.slots.push_back(Slot { head: head_of(unit), ..Slot::of(object, length, tag_of(unit)) });
-        Ok(())
+    }
+
+    /// A payload, as it is delivered.
+    fn object(&self, py: Python<'_>, unit: Unit, payload: &[u8]) -> PyResult<Py<PyAny>> {
+        let (address, length) = (payload.as_ptr(), payload.len());
+        if unit.opcode == Opcode::Text && self.form == Form::Auto {
+            make_str(py, address, length, unit.ascii)
+        } else {
+            make_bytes(py, address, length)
+        }
     }
 
     /// A message that lies in the read buffer, and may be behind pieces.
@@ -198,13 +220,8 @@ impl Queue {
             self.push_slice(unit, payload);
             return Ok(());
         }
-        let (address, length) = (payload.as_ptr(), payload.len());
-        let object = if unit.opcode == Opcode::Text && self.form == Form::Auto {
-            make_str(py, address, length, unit.ascii)?
-        } else {
-            make_bytes(py, address, length)?
-        };
-        self.push_later(object, length, tag_of(unit));
+        let object = self.object(py, unit, payload)?;
+        self.push_later(object, payload.len(), tag_of(unit));
         Ok(())
     }
 

@@ -126,6 +126,15 @@ impl Sink for QueueSink<'_, '_> {
         self.flow()
     }
 
+    fn copied(&mut self, unit: Unit, payload: &[u8]) -> Result<Flow, fastws_core::sink::OutOfMemory> {
+        if self.lost.is_some() {
+            return Ok(Flow::Stop);
+        }
+        let outcome = self.queue.push_copy(self.py, unit, payload);
+        self.kept(&outcome, payload.len());
+        Ok(self.flow())
+    }
+
     fn event(&mut self, event: Event<'_>) -> Flow {
         // What the driver does not act on is not kept.
         let kept = match event {

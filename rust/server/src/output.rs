@@ -189,9 +189,9 @@ pub(crate) fn deflated(
     payload: &[u8],
 ) -> (FilterFrame, Vec<u8>) {
     let plain = FilterFrame { opcode, rsv: 0, fin, compress: None };
-    match deflate.encode(plain, payload.to_vec()) {
-        Filtered::Ready(frame, payload) => (frame, payload),
-        Filtered::Work(_) | Filtered::Failed(_) => (plain, payload.to_vec()),
+    match deflate.encode(plain, payload) {
+        Filtered::Made(frame, payload) => (frame, payload.into_vec()),
+        Filtered::Same(_) | Filtered::Work(_) | Filtered::Failed(_) => (plain, payload.to_vec()),
     }
 }
 

@@ -7,7 +7,6 @@ use crate::close::Close;
 use crate::config::{Delivery, Role};
 use crate::deflate::{self, Terms};
 use crate::error::{Error, Incompatible, Violation};
-use crate::filter::FilterFrame;
 use crate::frame::{self, Header, MAX_HEADER, Opcode};
 use crate::handshake::Outcome;
 use crate::mask::mask;
@@ -72,12 +71,15 @@ impl<B: PayloadBuf> Connection<B> {
         let raw = self.config.delivery == Delivery::Raw;
         let simple = self.config.role == Role::Client
             && (raw || matches!(self.config.delivery, Delivery::Messages | Delivery::Mixed))
-            && self.filter.is_none()
             && self.config.limits.max_frame > 0xffff
             && self.config.limits.max_message > 0xffff;
         let mut at = 0;
         while at < input.len() {
-            if simple && self.assembly.is_idle() && matches!(self.reading, Reading::Header { have: 0, .. }) {
+            if simple
+                && self.assembly.is_idle()
+                && matches!(self.reading, Reading::Header { have: 0, .. })
+                && self.passes_plain()
+            {
                 let rest = &input[at..];
                 let (used, outcome) =
                     if raw { self.receive_whole_raw(rest, sink) } else { self.receive_whole(rest, sink) };
@@ -313,14 +315,16 @@ impl<B: PayloadBuf> Connection<B> {
         }
         self.stats.payload_received += header.length;
         let whole = usize::try_from(header.length).ok().filter(|&length| length <= input.len());
-        if self.filter.is_none()
-            && let Some(length) = whole
-        {
+        if let Some(length) = whole {
             let payload = &mut input[..length];
             if let Some(key) = header.key {
                 mask(payload, key, 0);
             }
-            let flow = self.whole_frame(header, opcode, payload, sink)?;
+            let flow = if self.filter.is_some() {
+                self.filter_received(header.into(), opcode, payload, true, sink)?
+            } else {
+                self.whole_frame(header, opcode, payload, sink)?
+            };
             return Ok((length, flow));
         }
         self.reading = Reading::Data { header, opcode, got: 0 };
@@ -454,8 +458,7 @@ impl<B: PayloadBuf> Connection<B> {
         self.reading = Reading::header();
         if let Some(slot) = &mut self.filter {
             let raw = std::mem::take(&mut slot.raw);
-            let frame = FilterFrame { opcode: header.opcode, rsv: header.rsv, fin: header.fin, compress: None };
-            return self.filter_received(frame, opcode, raw, sink);
+            return self.filter_received(header.into(), opcode, &raw, false, sink);
         }
         self.end_frame(header, opcode, sink)
     }
@@ -544,6 +547,6 @@ impl<B: PayloadBuf> Connection<B> {
 }
 
 /// Whether a data frame is a message.
-fn is_alone(header: &Header) -> bool {
+pub(super) fn is_alone(header: &Header) -> bool {
     header.fin && header.opcode != Opcode::Continuation
 }

@@ -170,7 +170,7 @@ impl<B: PayloadBuf> Connection<B> {
         self.may_send(payload.len())?;
         let frame = FilterFrame { opcode: wire, rsv: 0, fin, compress };
         if self.filter.is_some() {
-            return self.send_filtered(frame, opcode, payload.to_vec());
+            return self.send_filtered(frame, opcode, payload);
         }
         self.push_frame(frame, payload);
         Ok(())
@@ -198,7 +198,7 @@ impl<B: PayloadBuf> Connection<B> {
         self.stats.payload_sent += payload as u64;
     }
 
-    fn send_filtered(&mut self, frame: FilterFrame, opcode: Opcode, payload: Vec<u8>) -> Result<(), Misuse> {
+    fn send_filtered(&mut self, frame: FilterFrame, opcode: Opcode, payload: &[u8]) -> Result<(), Misuse> {
         let Some(slot) = &mut self.filter else { return Ok(()) };
         if slot.sending.busy.is_some() {
             let (bytes, messages) = (self.queued_bytes(), self.queued_messages());
@@ -208,13 +208,14 @@ impl<B: PayloadBuf> Connection<B> {
                 return Err(Misuse::QueueFull { messages, bytes });
             }
             if let Some(slot) = &mut self.filter {
-                slot.sending.push(frame, opcode, payload);
+                slot.sending.push(frame, opcode, payload.to_vec());
             }
             return Ok(());
         }
         let bytes = payload.len();
         match slot.filter.encode(frame, payload) {
-            Filtered::Ready(frame, payload) => self.push_frame(frame, &payload),
+            Filtered::Same(frame) => self.push_frame(frame, payload),
+            Filtered::Made(frame, payload) => self.push_frame(frame, &payload),
             Filtered::Work(run) => {
                 let work = Work { direction: Direction::Send, run };
                 slot.sending.begin(work, Busy { opcode, bytes, fin: frame.fin });
@@ -241,7 +242,7 @@ impl<B: PayloadBuf> Connection<B> {
         loop {
             let idle = self.filter.as_mut().filter(|slot| slot.sending.busy.is_none());
             let Some((frame, opcode, payload)) = idle.and_then(|slot| slot.sending.pop()) else { break };
-            if let Err(misuse) = self.send_filtered(frame, opcode, payload) {
+            if let Err(misuse) = self.send_filtered(frame, opcode, &payload) {
                 return self.fail(misuse.into(), now, sink);
             }
         }

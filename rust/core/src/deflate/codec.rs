@@ -9,6 +9,7 @@ use zlib_rs::{Deflate, DeflateConfig, DeflateFlush, Inflate, InflateFlush, Metho
 use super::window::{Seat, Seats, Window};
 use super::{FREE, Tuning};
 use crate::error::{Error, Limit, Violation};
+use crate::scratch::Scratch;
 
 /// What a sender leaves away at the end of each message, and a receiver puts back (§7.2.1).
 const TAIL: [u8; 4] = [0x00, 0x00, 0xff, 0xff];
@@ -44,15 +45,15 @@ pub(super) struct Inflater {
 
 /// A frame that is being inflated.
 pub(super) struct Inflating {
-    input: Vec<u8>,
+    input: Scratch,
     fin: bool,
     limit: usize,
     allowed: usize,
     max_ratio: usize,
     used: usize,
-    /// Of which `have` bytes are there.
-    output: Vec<u8>,
-    have: usize,
+    output: Scratch,
+    /// What `output` may become before it is looked at again.
+    room: usize,
     finals: usize,
 }
 
@@ -89,17 +90,25 @@ impl Inflater {
     }
 
     /// Begins with a frame. `limit` is what it may become; above [`FREE`] so is `max_ratio` times what came.
-    pub(super) fn begin(&mut self, mut input: Vec<u8>, fin: bool, limit: usize, max_ratio: usize) -> Inflating {
-        self.came += input.len();
+    pub(super) fn begin(
+        &mut self,
+        payload: &[u8],
+        fin: bool,
+        limit: usize,
+        max_ratio: usize,
+    ) -> Result<Inflating, Error> {
+        self.came += payload.len();
         let allowed = self.came.saturating_mul(max_ratio).max(FREE).saturating_sub(self.became);
-        if fin {
-            input.extend_from_slice(&TAIL);
-        }
-        Inflating { input, fin, limit, allowed, max_ratio, used: 0, output: Vec::new(), have: 0, finals: 0 }
+        let tail = if fin { &TAIL[..] } else { &[] };
+        let size = payload.len() + tail.len();
+        let (output, mut input) = (Scratch::take(), Scratch::take());
+        let copied = input.reserve(size).and_then(|()| input.extend(payload)).and_then(|()| input.extend(tail));
+        copied.map_err(|_| Limit::Memory { size })?;
+        Ok(Inflating { input, fin, limit, allowed, max_ratio, used: 0, output, room: 0, finals: 0 })
     }
 
     /// Inflates a frame to its end.
-    pub(super) fn finish(&mut self, frame: &mut Inflating) -> Result<Vec<u8>, Error> {
+    pub(super) fn finish(&mut self, frame: &mut Inflating) -> Result<Scratch, Error> {
         loop {
             if let Some(result) = self.go_on(frame, usize::MAX) {
                 return result;
@@ -108,7 +117,7 @@ impl Inflater {
     }
 
     /// Goes on with a frame, to its end or (none) until it has become so many bytes and there is more.
-    pub(super) fn go_on(&mut self, frame: &mut Inflating, pause: usize) -> Option<Result<Vec<u8>, Error>> {
+    pub(super) fn go_on(&mut self, frame: &mut Inflating, pause: usize) -> Option<Result<Scratch, Error>> {
         let result = self.inflate(frame, pause).transpose()?;
         match &result {
             Ok(output) if !frame.fin => self.became += output.len(),
@@ -124,30 +133,29 @@ impl Inflater {
         Some(result)
     }
 
-    fn inflate(&mut self, frame: &mut Inflating, pause: usize) -> Result<Option<Vec<u8>>, Error> {
+    fn inflate(&mut self, frame: &mut Inflating, pause: usize) -> Result<Option<Scratch>, Error> {
         let (bits, window) = (self.window_bits, &self.window);
         let stream = &mut self.live.get_or_insert_with(|| live_behind(bits, window.last())).stream;
-        let Inflating { input, limit, allowed, max_ratio, used, output, have, finals, .. } = frame;
+        let Inflating { input, limit, allowed, max_ratio, used, output, room, finals, .. } = frame;
         let most = (*limit).min(*allowed);
         loop {
-            if *have == output.len() {
-                if *have >= pause {
+            let have = output.len();
+            if have == *room {
+                if have > 0 && have >= pause {
                     return Ok(None);
                 }
+                let more = if have == 0 { FIRST_ROOM.0.max(input.len().saturating_mul(FIRST_ROOM.1)) } else { have };
                 // One byte more than is allowed tells that there is more.
-                let room = if *have == 0 { FIRST_ROOM.0.max(input.len().saturating_mul(FIRST_ROOM.1)) } else { *have };
-                let size = have.saturating_add(room).min(most.saturating_add(1));
-                if output.try_reserve_exact(size - *have).is_err() {
-                    return Err(Limit::Memory { size }.into());
-                }
-                output.resize(size, 0);
+                *room = have.saturating_add(more).max(output.capacity()).min(most.saturating_add(1));
+                output.reserve(*room).map_err(|_| Limit::Memory { size: *room })?;
             }
             let (before_in, before_out) = (stream.total_in(), stream.total_out());
-            let status = stream.decompress(&input[*used..], &mut output[*have..], InflateFlush::SyncFlush);
+            let to = &mut output.spare()[..*room - have];
+            let status = stream.decompress(&input[*used..], to, InflateFlush::SyncFlush);
             *used += (stream.total_in() - before_in) as usize;
-            *have += (stream.total_out() - before_out) as usize;
-            if *have > most {
-                return Err(self.too_much(*have as u64, *limit, *allowed, *max_ratio));
+            output.advance((stream.total_out() - before_out) as usize);
+            if output.len() > most {
+                return Err(self.too_much(output.len() as u64, *limit, *allowed, *max_ratio));
             }
             match status {
                 Err(_) => {
@@ -162,17 +170,16 @@ impl Inflater {
                         return Err(Violation::Extension(text).into());
                     }
                     stream.reset(false);
-                    see(stream, bits, &end_of(window.last(), &output[..*have], 1 << bits));
+                    see(stream, bits, &end_of(window.last(), output, 1 << bits));
                     if *used == input.len() {
                         break;
                     }
                 }
                 // Room is left: nothing more can be made of what came.
-                Ok(_) if *have < output.len() => break,
+                Ok(_) if output.len() < *room => break,
                 Ok(_) => {}
             }
         }
-        output.truncate(*have);
         Ok(Some(std::mem::take(output)))
     }
 
@@ -297,28 +304,27 @@ impl Deflater {
     }
 
     /// Deflates one frame of a message.
-    pub(super) fn run(&mut self, input: &[u8], fin: bool) -> Result<Vec<u8>, Error> {
+    pub(super) fn run(&mut self, input: &[u8], fin: bool) -> Result<Scratch, Error> {
+        let mut output = Scratch::take();
         // A stored block adds five bytes for each 16 KiB at worst; a flush has its tail.
-        let mut output = vec![0; input.len() / 2 + 64];
+        let mut room = input.len() / 2 + 64;
         let (settings, window) = (self.settings, &self.window);
         let stream = &mut self.live.get_or_insert_with(|| settings.live_behind(window.last())).stream;
-        let (mut used, mut have) = (0, 0);
+        let mut used = 0;
         loop {
-            if have == output.len() {
-                output.resize(have + have.max(64), 0);
-            }
+            output.reserve(output.len() + room).map_err(|_| Limit::Memory { size: output.len() + room })?;
             let (before_in, before_out) = (stream.total_in(), stream.total_out());
-            let status = stream.compress(&input[used..], &mut output[have..], DeflateFlush::SyncFlush);
+            let status = stream.compress(&input[used..], output.spare(), DeflateFlush::SyncFlush);
             used += (stream.total_in() - before_in) as usize;
-            have += (stream.total_out() - before_out) as usize;
+            output.advance((stream.total_out() - before_out) as usize);
             if let Err(error) = status {
                 return Err(Violation::Extension(format!("{}: {}", super::NAME, error.as_str())).into());
             }
-            if have < output.len() && used == input.len() {
+            if !output.spare().is_empty() && used == input.len() {
                 break;
             }
+            room = output.len().max(64);
         }
-        output.truncate(have);
         let stays = self.live.as_ref().is_some_and(|live| live.seat.is_some());
         self.window.push(input, stays);
         if !stays {
@@ -326,10 +332,10 @@ impl Deflater {
         }
         if fin {
             if output.ends_with(&TAIL) {
-                output.truncate(have - TAIL.len());
+                output.truncate(output.len() - TAIL.len());
             }
             if output.is_empty() {
-                output.push(0); // §7.2.3.6
+                output.extend(&[0]).map_err(|_| Limit::Memory { size: 1 })?; // §7.2.3.6
             }
         }
         Ok(output)

@@ -8,6 +8,7 @@ use crate::config::Role;
 use crate::error::{Error, Violation};
 use crate::filter::{Direction, FilterFrame, Filtered, FrameFilter, WorkDone};
 use crate::frame::Opcode;
+use crate::scratch::Scratch;
 
 /// RSV1 says that a message is compressed (RFC 7692 §6).
 const RSV1: u8 = 4;
@@ -39,10 +40,10 @@ impl<T: Send + 'static> Way<T> {
     }
 
     /// What is left of the codec behind a frame, and what became of that.
-    fn done(&mut self, codec: T, frame: FilterFrame, result: Result<Vec<u8>, Error>) -> Filtered {
+    fn done(&mut self, codec: T, frame: FilterFrame, result: Result<Scratch, Error>) -> Filtered {
         self.codec = (!self.forgets_behind(frame)).then_some(codec);
         match result {
-            Ok(payload) => Filtered::Ready(frame, payload),
+            Ok(payload) => Filtered::Made(frame, payload),
             Err(error) => Filtered::Failed(error),
         }
     }
@@ -52,11 +53,11 @@ impl<T: Send + 'static> Way<T> {
         &self,
         mut codec: T,
         frame: FilterFrame,
-        run: impl FnOnce(&mut T) -> Result<Vec<u8>, Error> + Send + 'static,
+        run: impl FnOnce(&mut T) -> Result<Scratch, Error> + Send + 'static,
     ) -> Filtered {
         let forgets = self.forgets_behind(frame);
         Filtered::Work(Box::new(move || {
-            let result = run(&mut codec).map(|payload| (frame, payload));
+            let result = run(&mut codec).map(|payload| (frame, payload.into_vec()));
             WorkDone { result, state: (!forgets).then(|| Box::new(codec) as Box<dyn Any + Send>) }
         }))
     }
@@ -90,7 +91,7 @@ impl FrameFilter for PerMessageDeflate {
         RSV1
     }
 
-    fn decode(&mut self, frame: FilterFrame, payload: Vec<u8>, limit: usize) -> Filtered {
+    fn decode(&mut self, frame: FilterFrame, payload: &[u8], limit: usize) -> Filtered {
         let marked = frame.rsv & RSV1 != 0;
         let plain = FilterFrame { rsv: frame.rsv & !RSV1, ..frame };
         if frame.opcode != Opcode::Continuation {
@@ -100,27 +101,30 @@ impl FrameFilter for PerMessageDeflate {
             return Filtered::Failed(Violation::ReservedBits(RSV1).into());
         }
         if !self.receiving.is_compressed {
-            return Filtered::Ready(plain, payload);
+            return Filtered::Same(plain);
         }
         let (is_large, max_ratio) = (self.is_large(payload.len()), self.tuning.max_ratio);
         let most_here = self.tuning.offload.saturating_mul(LARGE);
         let way = &mut self.receiving;
         way.is_used = true;
         let mut codec = way.codec.take().unwrap_or_else(|| Inflater::new(way.window_bits));
-        let mut inflating = codec.begin(payload, plain.fin, limit, max_ratio);
+        let mut inflating = match codec.begin(payload, plain.fin, limit, max_ratio) {
+            Ok(inflating) => inflating,
+            Err(error) => return way.done(codec, plain, Err(error)),
+        };
         if !is_large && let Some(result) = codec.go_on(&mut inflating, most_here) {
             return way.done(codec, plain, result);
         }
         way.elsewhere(codec, plain, move |codec| codec.finish(&mut inflating))
     }
 
-    fn encode(&mut self, frame: FilterFrame, payload: Vec<u8>) -> Filtered {
+    fn encode(&mut self, frame: FilterFrame, payload: &[u8]) -> Filtered {
         if frame.opcode != Opcode::Continuation {
             let is_small = frame.fin && payload.len() < self.tuning.threshold;
             self.sending.is_compressed = frame.compress.unwrap_or(!is_small);
         }
         if !self.sending.is_compressed {
-            return Filtered::Ready(frame, payload);
+            return Filtered::Same(frame);
         }
         self.sending.is_used = true;
         let rsv = if frame.opcode == Opcode::Continuation { frame.rsv } else { frame.rsv | RSV1 };
@@ -129,10 +133,15 @@ impl FrameFilter for PerMessageDeflate {
         let way = &mut self.sending;
         let mut codec = way.codec.take().unwrap_or_else(|| Deflater::new(way.window_bits, &self.tuning));
         if is_large {
+            let payload = payload.to_vec();
             return way.elsewhere(codec, marked, move |codec| codec.run(&payload, marked.fin));
         }
-        let result = codec.run(&payload, marked.fin);
+        let result = codec.run(payload, marked.fin);
         way.done(codec, marked, result)
+    }
+
+    fn passes_plain(&self) -> bool {
+        true
     }
 
     fn restore(&mut self, direction: Direction, state: Box<dyn Any + Send>) {
@@ -172,12 +181,22 @@ mod tests {
         FilterFrame { opcode, rsv, fin, compress: None }
     }
 
-    fn ready(filtered: Filtered) -> (FilterFrame, Vec<u8>) {
+    /// What became of a payload, at once.
+    fn ready(filtered: Filtered, payload: &[u8]) -> (FilterFrame, Vec<u8>) {
         match filtered {
-            Filtered::Ready(frame, payload) => (frame, payload),
+            Filtered::Same(frame) => (frame, payload.to_vec()),
+            Filtered::Made(frame, payload) => (frame, payload.into_vec()),
             Filtered::Failed(error) => panic!("{error}"),
             Filtered::Work(_) => panic!("work"),
         }
+    }
+
+    fn encoded(end: &mut PerMessageDeflate, frame: FilterFrame, payload: &[u8]) -> (FilterFrame, Vec<u8>) {
+        ready(end.encode(frame, payload), payload)
+    }
+
+    fn decoded(end: &mut PerMessageDeflate, frame: FilterFrame, payload: &[u8]) -> (FilterFrame, Vec<u8>) {
+        ready(end.decode(frame, payload, 100), payload)
     }
 
     const ALL: Tuning = Tuning { level: 6, memory_level: 5, threshold: 0, max_ratio: 1032, offload: usize::MAX };
@@ -196,10 +215,10 @@ mod tests {
                     let (mut client, mut server) = pair(terms, ALL);
                     let mut sizes = Vec::new();
                     for _ in 0..3 {
-                        let (head, wire) = ready(client.encode(frame(Opcode::Text, 0, true), b"price price".to_vec()));
+                        let (head, wire) = encoded(&mut client, frame(Opcode::Text, 0, true), b"price price");
                         assert_eq!(head.rsv, RSV1);
                         sizes.push(wire.len());
-                        let (head, back) = ready(server.decode(head, wire, 100));
+                        let (head, back) = decoded(&mut server, head, &wire);
                         assert_eq!((head.rsv, back.as_slice()), (0, &b"price price"[..]));
                     }
                     assert_eq!(sizes[1] < sizes[0], !client_no_context_takeover);
@@ -221,13 +240,13 @@ mod tests {
             (frame(Opcode::Continuation, 0, true), &b"lo"[..], 0),
         ];
         for (plain, payload, rsv) in frames {
-            let (head, wire) = ready(client.encode(plain, payload.to_vec()));
+            let (head, wire) = encoded(&mut client, plain, payload);
             assert_eq!(head.rsv, rsv);
-            let (head, back) = ready(server.decode(head, wire, 100));
+            let (head, back) = decoded(&mut server, head, &wire);
             assert_eq!((head, back.as_slice()), (plain, payload));
         }
-        ready(server.decode(frame(Opcode::Text, 0, false), b"a".to_vec(), 100));
-        let Filtered::Failed(error) = server.decode(frame(Opcode::Continuation, RSV1, true), b"b".to_vec(), 100) else {
+        decoded(&mut server, frame(Opcode::Text, 0, false), b"a");
+        let Filtered::Failed(error) = server.decode(frame(Opcode::Continuation, RSV1, true), b"b", 100) else {
             panic!()
         };
         assert_eq!(error, Violation::ReservedBits(RSV1).into());
@@ -237,24 +256,24 @@ mod tests {
     fn the_fragments_of_rfc_7692_are_inflated() {
         // §7.2.3.1
         let (mut client, _) = pair(Terms::default(), ALL);
-        let first = ready(client.decode(frame(Opcode::Text, RSV1, false), vec![0xf2, 0x48, 0xcd], 100)).1;
-        let second = ready(client.decode(frame(Opcode::Continuation, 0, true), vec![0xc9, 0xc9, 0x07, 0x00], 100)).1;
+        let first = decoded(&mut client, frame(Opcode::Text, RSV1, false), &[0xf2, 0x48, 0xcd]).1;
+        let second = decoded(&mut client, frame(Opcode::Continuation, 0, true), &[0xc9, 0xc9, 0x07, 0x00]).1;
         assert_eq!([first, second].concat(), b"Hello");
     }
 
     #[test]
     fn small_messages_are_sent_as_they_are_and_need_no_memory() {
         let (mut client, mut server) = pair(Terms::default(), Tuning { threshold: 10, ..ALL });
-        let (head, wire) = ready(client.encode(frame(Opcode::Text, 0, true), b"123456789".to_vec()));
+        let (head, wire) = encoded(&mut client, frame(Opcode::Text, 0, true), b"123456789");
         assert_eq!((head.rsv, wire.as_slice()), (0, &b"123456789"[..]));
-        ready(server.decode(head, wire, 100));
+        decoded(&mut server, head, &wire);
         assert!(client.sending.codec.is_none() && server.receiving.codec.is_none());
-        assert_eq!(ready(client.encode(frame(Opcode::Text, 0, true), b"1234567890".to_vec())).0.rsv, RSV1);
+        assert_eq!(encoded(&mut client, frame(Opcode::Text, 0, true), b"1234567890").0.rsv, RSV1);
         let said = |compress| FilterFrame { compress, ..frame(Opcode::Text, 0, true) };
-        assert_eq!(ready(client.encode(said(Some(false)), b"1234567890".to_vec())).0.rsv, 0);
-        assert_eq!(ready(client.encode(said(Some(true)), b"1".to_vec())).0.rsv, RSV1);
+        assert_eq!(encoded(&mut client, said(Some(false)), b"1234567890").0.rsv, 0);
+        assert_eq!(encoded(&mut client, said(Some(true)), b"1").0.rsv, RSV1);
         // How long a message in fragments becomes is not known at the first.
-        assert_eq!(ready(client.encode(frame(Opcode::Text, 0, false), b"1".to_vec())).0.rsv, RSV1);
+        assert_eq!(encoded(&mut client, frame(Opcode::Text, 0, false), b"1").0.rsv, RSV1);
     }
 
     #[test]
@@ -262,9 +281,9 @@ mod tests {
         let (mut client, mut server) = pair(Terms::default(), ALL);
         let mut sizes = Vec::new();
         for turn in 0..4 {
-            let (head, wire) = ready(client.encode(frame(Opcode::Text, 0, true), b"price price".to_vec()));
+            let (head, wire) = encoded(&mut client, frame(Opcode::Text, 0, true), b"price price");
             sizes.push(wire.len());
-            assert_eq!(ready(server.decode(head, wire, 100)).1, b"price price");
+            assert_eq!(decoded(&mut server, head, &wire).1, b"price price");
             client.rest();
             assert!(client.may_rest(), "it was just used");
             if turn == 1 {
@@ -280,8 +299,8 @@ mod tests {
     fn a_decompressor_that_was_not_used_gives_its_memory_back_and_keeps_its_window() {
         let (mut client, mut server) = pair(Terms::default(), ALL);
         for turn in 0..4 {
-            let (head, wire) = ready(client.encode(frame(Opcode::Text, 0, true), b"price price".to_vec()));
-            assert_eq!(ready(server.decode(head, wire, 100)).1, b"price price");
+            let (head, wire) = encoded(&mut client, frame(Opcode::Text, 0, true), b"price price");
+            assert_eq!(decoded(&mut server, head, &wire).1, b"price price");
             server.rest();
             if turn == 1 {
                 assert!(server.may_rest(), "it was just used");
@@ -296,12 +315,13 @@ mod tests {
         let (mut client, mut server) = pair(Terms::default(), Tuning { offload: 1000, ..ALL });
         let data: Vec<u8> = (0..4000u32).map(|n| ((n * n) >> 5) as u8).collect();
         for _ in 0..2 {
-            let Filtered::Work(work) = client.encode(frame(Opcode::Binary, 0, true), data.clone()) else { panic!() };
+            let Filtered::Work(work) = client.encode(frame(Opcode::Binary, 0, true), &data) else { panic!() };
             let done = work();
             client.restore(Direction::Send, done.state.unwrap());
             let (head, wire) = done.result.unwrap();
-            match server.decode(head, wire, 10_000) {
-                Filtered::Ready(_, back) => assert_eq!(back, data),
+            match server.decode(head, &wire, 10_000) {
+                Filtered::Same(_) => panic!("as it was"),
+                Filtered::Made(_, back) => assert_eq!(*back, data),
                 Filtered::Failed(error) => panic!("{error}"),
                 Filtered::Work(work) => {
                     let done = work();
@@ -322,9 +342,9 @@ mod tests {
             let (_, mut server) = pair(terms, tuning);
             for (size, is_large) in [(100, false), (3000, false), (1 << 20, true), (100, false)] {
                 let text = vec![b'a'; size];
-                let (head, wire) = ready(client.encode(frame(Opcode::Text, 0, true), text.clone()));
+                let (head, wire) = encoded(&mut client, frame(Opcode::Text, 0, true), &text);
                 assert!(wire.len() < tuning.offload);
-                let payload = match server.decode(head, wire, 1 << 20) {
+                let payload = match server.decode(head, &wire, 1 << 20) {
                     Filtered::Work(run) if is_large => {
                         let done = run();
                         assert_eq!(done.state.is_none(), forgets);
@@ -333,7 +353,7 @@ mod tests {
                         }
                         done.result.unwrap().1
                     }
-                    filtered if !is_large => ready(filtered).1,
+                    filtered if !is_large => ready(filtered, &wire).1,
                     _ => panic!("inflated here"),
                 };
                 assert_eq!(payload, text);

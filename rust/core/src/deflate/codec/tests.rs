@@ -10,8 +10,14 @@ fn deflater(window_bits: u8) -> Deflater {
 
 impl Inflater {
     fn run(&mut self, input: Vec<u8>, fin: bool, limit: usize, max_ratio: usize) -> Result<Vec<u8>, Error> {
-        let mut frame = self.begin(input, fin, limit, max_ratio);
-        self.finish(&mut frame)
+        let mut frame = self.begin(&input, fin, limit, max_ratio)?;
+        self.finish(&mut frame).map(Scratch::into_vec)
+    }
+}
+
+impl Deflater {
+    fn made(&mut self, input: &[u8], fin: bool) -> Result<Vec<u8>, Error> {
+        self.run(input, fin).map(Scratch::into_vec)
     }
 }
 
@@ -50,10 +56,10 @@ fn the_examples_of_rfc_7692_are_inflated() {
 #[test]
 fn messages_are_what_rfc_7692_shows() {
     let mut deflater = deflater(15);
-    assert_eq!(deflater.run(b"Hello", true).unwrap(), [0xf2, 0x48, 0xcd, 0xc9, 0xc9, 0x07, 0x00]);
-    assert_eq!(deflater.run(b"Hello", true).unwrap().len(), 5);
+    assert_eq!(deflater.made(b"Hello", true).unwrap(), [0xf2, 0x48, 0xcd, 0xc9, 0xc9, 0x07, 0x00]);
+    assert_eq!(deflater.made(b"Hello", true).unwrap().len(), 5);
     for _ in 0..3 {
-        let empty = deflater.run(b"", true).unwrap();
+        let empty = deflater.made(b"", true).unwrap();
         assert!(!empty.is_empty());
         assert_eq!(inflate(&mut Inflater::new(15), &empty).unwrap(), b"");
     }
@@ -73,8 +79,8 @@ fn a_parked_codec_holds_its_window_alone_and_goes_on_as_if_nothing_had_been() {
     let (mut steady, mut deflater) = (deflater(12), deflater(12));
     let mut inflater = Inflater::new(12);
     for turn in 0..100 {
-        let wire = deflater.run(message(turn), true).unwrap();
-        let usual = steady.run(message(turn), true).unwrap().len();
+        let wire = deflater.made(message(turn), true).unwrap();
+        let usual = steady.made(message(turn), true).unwrap().len();
         assert!(wire.len() <= usual + 16, "{} bytes where {usual} are usual", wire.len());
         assert_eq!(inflate(&mut inflater, &wire).unwrap(), message(turn));
         deflater.park();
@@ -96,11 +102,11 @@ fn what_refers_to_messages_before_a_final_block_is_inflated() {
     let long = &noise()[..500];
     let mut inflater = Inflater::new(15);
     let mut deflater = deflater(15);
-    let first = deflater.run(long, true).unwrap();
+    let first = deflater.made(long, true).unwrap();
     assert_eq!(inflate(&mut inflater, &first).unwrap(), long);
     assert_eq!(inflate(&mut inflater, &[0xf3, 0x48, 0xcd, 0xc9, 0xc9, 0x07, 0x00, 0x00]).unwrap(), b"Hello");
-    deflater.run(b"Hello", true).unwrap();
-    let again = deflater.run(long, true).unwrap();
+    deflater.made(b"Hello", true).unwrap();
+    let again = deflater.made(long, true).unwrap();
     assert!(again.len() < 20);
     assert_eq!(inflate(&mut inflater, &again).unwrap(), long);
 }
@@ -117,11 +123,11 @@ fn what_is_before_a_final_block_is_shown_to_the_stream_behind_it_and_no_more_tha
     let long = &before[..3000];
     for finals in [0, 1, MOST_FINAL] {
         let (mut inflater, mut deflater) = (Inflater::new(13), deflater(13));
-        let first = deflater.run(long, true).unwrap();
-        let wire = [deflater.run(&long[..2000], false).unwrap(), [0x03, 0x00].repeat(finals), vec![0]].concat();
+        let first = deflater.made(long, true).unwrap();
+        let wire = [deflater.made(&long[..2000], false).unwrap(), [0x03, 0x00].repeat(finals), vec![0]].concat();
         assert_eq!(inflate(&mut inflater, &first).unwrap(), long);
         assert_eq!(inflate(&mut inflater, &wire).unwrap(), &long[..2000]);
-        let again = deflater.run(&long[1000..], true).unwrap();
+        let again = deflater.made(&long[1000..], true).unwrap();
         assert!(again.len() < 50);
         assert_eq!(inflate(&mut inflater, &again).unwrap(), &long[1000..]);
     }
@@ -130,7 +136,7 @@ fn what_is_before_a_final_block_is_shown_to_the_stream_behind_it_and_no_more_tha
 #[test]
 fn final_blocks_are_bounded_by_the_frame() {
     let (mut inflater, mut deflater) = (Inflater::new(15), deflater(15));
-    let large = deflater.run(&vec![0; 1 << 20], false).unwrap();
+    let large = deflater.made(&vec![0; 1 << 20], false).unwrap();
     let finals = |count| [&large[..], &[0x03, 0x00].repeat(count)].concat();
     let outcome = inflater.run(finals(120_000), true, usize::MAX - 1, usize::MAX);
     let error = outcome.unwrap_err();
@@ -146,7 +152,7 @@ fn final_blocks_are_bounded_by_the_frame() {
 
 #[test]
 fn a_message_is_bounded_and_so_is_what_it_may_grow_by() {
-    let bomb = deflater(15).run(&vec![b'a'; 8 << 20], true).unwrap();
+    let bomb = deflater(15).made(&vec![b'a'; 8 << 20], true).unwrap();
     assert!(bomb.len() < 10_000);
     let outcome = |limit, ratio| Inflater::new(15).run(bomb.clone(), true, limit, ratio);
     assert_eq!(outcome(8 << 20, usize::MAX).unwrap().len(), 8 << 20);
@@ -162,7 +168,7 @@ fn a_message_is_bounded_and_so_is_what_it_may_grow_by() {
 fn a_ratio_is_one_of_the_whole_message_however_it_is_cut() {
     let mut deflater = deflater(15);
     let pieces =
-        [deflater.run(&vec![b'a'; 1 << 20], false).unwrap(), deflater.run(&vec![b'a'; 1 << 20], true).unwrap()];
+        [deflater.made(&vec![b'a'; 1 << 20], false).unwrap(), deflater.made(&vec![b'a'; 1 << 20], true).unwrap()];
     let mut inflater = Inflater::new(15);
     assert_eq!(inflater.run(pieces[0].clone(), false, usize::MAX - 1, 10).unwrap().len(), 1 << 20);
     assert!(matches!(
@@ -185,7 +191,7 @@ fn the_smallest_window_is_kept() {
     let mut before: Vec<u8> = Vec::new();
     for turn in 0..200usize {
         let message = &text[turn % 100..turn % 100 + 20];
-        let wire = deflater.run(message, true).unwrap();
+        let wire = deflater.made(message, true).unwrap();
         let mut inflater = Inflater::new(15);
         let window = &before[before.len() - before.len().min(256)..];
         inflater.window.push(window, false);
@@ -211,7 +217,7 @@ proptest! {
         for fragments in messages {
             let last = fragments.len() - 1;
             for (number, fragment) in fragments.iter().enumerate() {
-                let wire = deflater.run(fragment, number == last).unwrap();
+                let wire = deflater.made(fragment, number == last).unwrap();
                 let back = inflater.run(wire, number == last, usize::MAX - 1, usize::MAX).unwrap();
                 prop_assert_eq!(&back, fragment);
                 if parks.0 {
