@@ -274,11 +274,12 @@ impl Conn {
         while let Some(work) = this.next_work() {
             Self::run_work(slf, work);
         }
-        let (ended, again) = {
+        let (ended, again, tidies) = {
             let inner = &mut *this.inner.borrow_mut();
+            let mut tidies = false;
             if inner.tear_down() {
                 if let Some(token) = inner.token.take() {
-                    hub.deregister(py, token);
+                    tidies = hub.deregister(py, token);
                 }
                 inner.finish();
             }
@@ -286,7 +287,7 @@ impl Conn {
                 let interest = inner.wanted();
                 if interest != inner.interest {
                     inner.interest = interest;
-                    hub.set_interest(token, interest);
+                    tidies = hub.set_interest(token, interest);
                 }
                 let strong = inner.wants_strong(this.listener.get().is_some());
                 if strong != inner.strong {
@@ -306,8 +307,11 @@ impl Conn {
             }
             let ended = inner.fd < 0 && inner.phase != Phase::New && !std::mem::replace(&mut inner.ended, true);
             let is_owed = inner.broken.is_some() || inner.has_failed_in_python();
-            (ended, inner.token.filter(|_| is_owed && inner.paused.is_none()))
+            (ended, inner.token.filter(|_| is_owed && inner.paused.is_none()), tidies)
         };
+        if tidies {
+            Hub::tidy(this.hub.bind(py));
+        }
         // Half of it may have been closed meanwhile, and its moment set.
         let outcome = if outside { Self::sync_outside(slf, ended) } else { Ok(()) };
         if let Some(token) = again {

@@ -5,14 +5,13 @@
 //! connection. All of it runs on the loop's thread, but for [`Hub::post`] and the end of a registration.
 
 mod busy;
+mod direct;
 mod look;
 mod registry;
 mod turns;
 
 use std::cell::{Cell, OnceCell, RefCell};
-use std::os::fd::RawFd;
 
-use fastws_core::Nanos;
 use pyo3::exceptions::PyRuntimeError;
 use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::prelude::*;
@@ -23,13 +22,12 @@ use crate::clock;
 use crate::conn::Conn;
 use crate::errors::ends_program;
 use crate::fork;
-use crate::poller::Interest;
 use crate::waiter;
 
 pub use busy::BusyPoll;
 use busy::Verdict;
 use look::DISPATCH_BUDGET;
-use registry::{Entry, State};
+use registry::State;
 pub use registry::{Mail, Token};
 use turns::Lone;
 
@@ -188,136 +186,6 @@ impl Hub {
         self.depth.get() == 1 && token.is_some() && self.current.get() == token
     }
 
-    /// Registers a connection's descriptor, strongly; -1 is one whose transport tells by itself what happens.
-    pub fn register(slf: &Bound<'_, Self>, conn: &Bound<'_, Conn>, fd: RawFd, interest: Interest) -> PyResult<Token> {
-        let this = slf.get();
-        let weak = PyWeakrefReference::new(conn)?.unbind();
-        let (token, watch) = {
-            let mut state = this.state.borrow_mut();
-            let index = state.free.pop().unwrap_or_else(|| {
-                state.entries.push(Entry::default());
-                state.entries.len() as u32 - 1
-            });
-            let generation = state.entries[index as usize].generation;
-            let token = Token { index, generation };
-            if fd >= 0
-                && let Err(error) = state.poller.add(fd, token.key(), interest)
-            {
-                state.free.push(index);
-                return Err(error.into());
-            }
-            let entry = &mut state.entries[index as usize];
-            *entry = Entry {
-                generation,
-                fd,
-                weak: Some(weak),
-                strong: Some(conn.clone().unbind()),
-                interest,
-                ..Entry::default()
-            };
-            state.live += 1;
-            let watch = (fd >= 0 && !std::mem::replace(&mut state.watching, true)).then(|| state.poller.fd());
-            if watch.is_some() {
-                // Moments that the loop's own timer was to tell.
-                state.armed = None;
-                state.arm();
-            }
-            (token, watch)
-        };
-        if let Some(fd) = watch {
-            let outcome = this.event_loop.bind(slf.py()).call_method1("add_reader", (fd, slf.getattr("_on_ready")?));
-            if let Err(error) = outcome {
-                this.state.borrow_mut().watching = false;
-                this.deregister(slf.py(), token);
-                return Err(error);
-            }
-        }
-        Ok(token)
-    }
-
-    /// Ends a registration, from any thread; the descriptor is still open, and is to be closed only afterwards.
-    pub fn deregister(&self, py: Python<'_>, token: Token) {
-        let gone = {
-            let mut state = self.state.borrow_mut();
-            let Some(entry) = state.entry(token) else { return };
-            let entry = std::mem::replace(
-                entry,
-                Entry { generation: token.generation.wrapping_add(1) & 0x7fff_ffff, ..Entry::default() },
-            );
-            // A forked child shares the set with its parent: it must not touch it.
-            if !self.is_forked() && entry.fd >= 0 {
-                state.poller.remove(entry.fd);
-            }
-            if let Some(deadline) = entry.deadline {
-                state.timers.remove(&(deadline, token.index));
-            }
-            state.free.push(token.index);
-            state.live -= 1;
-            let turn_end = if state.live == 0 { self.turn_end.take() } else { None };
-            if state.live == 0 && state.watching && self.depth.get() == 0 && !self.is_forked() {
-                // The loop is left in its next turn, on its own thread. A dispatch looks by itself.
-                state.poller.wake();
-            }
-            (entry.strong, entry.weak, turn_end)
-        };
-        let (strong, weak, turn_end) = gone;
-        if let Some(turn_end) = turn_end {
-            turn_end.drop_ref(py);
-        }
-        if let Some(strong) = strong {
-            strong.drop_ref(py);
-        }
-        if let Some(weak) = weak {
-            weak.drop_ref(py);
-        }
-    }
-
-    /// Watches the connection's descriptor for this.
-    pub fn set_interest(&self, token: Token, interest: Interest) {
-        let mut state = self.state.borrow_mut();
-        let Some(entry) = state.entry(token) else { return };
-        if entry.interest == interest {
-            return;
-        }
-        entry.interest = interest;
-        let fd = entry.fd;
-        if fd < 0 {
-            return;
-        }
-        // A failure means that somebody closed the descriptor: the next read or write will say so.
-        let _ = state.poller.modify(fd, token.key(), interest);
-    }
-
-    /// Holds the connection strongly or not.
-    pub fn set_strong(&self, py: Python<'_>, token: Token, conn: Option<&Bound<'_, Conn>>) {
-        let old = {
-            let mut state = self.state.borrow_mut();
-            let Some(entry) = state.entry(token) else { return };
-            std::mem::replace(&mut entry.strong, conn.map(|conn| conn.clone().unbind()))
-        };
-        // A slot of a raw type is no frame of PyO3's: there, a plain drop would be put off.
-        if let Some(old) = old {
-            old.drop_ref(py);
-        }
-    }
-
-    /// Wants the connection's `on_timer` at this moment. An earlier moment that is set already stays: the connection
-    /// will find that nothing is due and set the next one.
-    pub fn set_deadline(&self, token: Token, deadline: Option<Nanos>) {
-        let Some(deadline) = deadline else { return };
-        let mut state = self.state.borrow_mut();
-        let Some(entry) = state.entry(token) else { return };
-        if entry.deadline.is_some_and(|set| set <= deadline) {
-            return;
-        }
-        let old = entry.deadline.replace(deadline);
-        if let Some(old) = old {
-            state.timers.remove(&(old, token.index));
-        }
-        state.timers.insert((deadline, token.index));
-        state.arm();
-    }
-
     /// Brings something from another thread.
     pub fn post(slf: &Bound<'_, Self>, mail: Mail) {
         let watching = {
@@ -375,16 +243,19 @@ impl Hub {
         this.event_loop.bind(slf.py()).call_method1("call_soon", (raise, error.value(slf.py()))).map(|_| ())
     }
 
-    fn dispatch(slf: &Bound<'_, Self>) -> PyResult<()> {
+    fn dispatch(slf: &Bound<'_, Self>, direct: Option<Token>) -> PyResult<()> {
         let this = slf.get();
         let start = clock::monotonic();
         this.owes_turn.set(false);
         this.verdict.set(Verdict::Silent);
-        let mut outcome = Self::look(slf, start, false).map(|_| ());
+        let mut outcome = match direct {
+            Some(token) => Self::look_at_one(slf, token, start),
+            None => Self::look(slf, start, false).map(|_| ()),
+        };
         if outcome.is_ok() && this.verdict.get() != Verdict::Silent && this.may_step() {
             outcome = Self::spin(slf, start);
         }
-        outcome.and(Self::leave_soon(slf))
+        outcome.and(Self::leave_soon(slf)).and(Self::go_direct(slf))
     }
 
     /// Lets a connection work. A panic, which would be a fault of ours, costs that connection and nothing else.
@@ -510,7 +381,14 @@ impl Hub {
             return Err(PyRuntimeError::new_err("this event loop belongs to the parent process"));
         }
         let _deeper = Deeper::new(&this.depth);
-        Self::dispatch(slf)
+        Self::dispatch(slf, None)
+    }
+
+    fn _on_direct(slf: &Bound<'_, Self>) -> PyResult<()> {
+        if slf.get().is_forked() {
+            return Err(PyRuntimeError::new_err("this event loop belongs to the parent process"));
+        }
+        Self::on_direct(slf)
     }
 
     // A forked child that goes on in its parent's loop shares the sockets and the set with it: it touches neither.

@@ -1,6 +1,7 @@
 //! recv(2), recvmsg(2) and send(2).
 
 use std::io;
+use std::os::fd::RawFd;
 
 use fastws_core::Nanos;
 
@@ -52,6 +53,25 @@ pub unsafe fn receive_stamped(fd: i32, buffer: *mut u8, size: usize) -> io::Resu
 pub unsafe fn receive_stamped(fd: i32, buffer: *mut u8, size: usize) -> io::Result<(usize, Option<Nanos>)> {
     // SAFETY: the caller's promise.
     unsafe { receive_raw(fd, buffer, size) }.map(|got| (got, None))
+}
+
+/// Another descriptor of the same socket; none: there are too many.
+pub fn duplicate(fd: RawFd) -> Option<RawFd> {
+    // SAFETY: a plain system call.
+    let double = unsafe { libc::fcntl(fd, libc::F_DUPFD_CLOEXEC, 0) };
+    (double >= 0).then_some(double)
+}
+
+/// Nothing goes either way any more.
+pub fn shutdown(fd: RawFd) {
+    // SAFETY: a plain system call; one that is not connected is none the worse.
+    unsafe { libc::shutdown(fd, libc::SHUT_RDWR) };
+}
+
+/// Closes a descriptor that is the caller's.
+pub fn close(fd: RawFd) {
+    // SAFETY: a plain system call; the caller has it no more.
+    unsafe { libc::close(fd) };
 }
 
 /// TCP acknowledges what was read at once, and what comes next.

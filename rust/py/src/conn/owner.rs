@@ -6,7 +6,7 @@ use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 
 use super::{Conn, Inner};
-use crate::{errors, fork};
+use crate::{errors, fork, syscall};
 
 static RUNNING_LOOP: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
 
@@ -66,14 +66,16 @@ impl Conn {
         let token = inner.token.take();
         let wire = inner.extras.as_mut().and_then(|extras| extras.take_wire());
         drop(inner);
-        if let Some(token) = token {
-            self.hub.bind(py).get().deregister(py, token);
-        }
+        let doubled = token.is_some_and(|token| self.hub.bind(py).get().deregister(py, token));
         if self.is_forked() && wire.is_some() {
             // The transport is the parent's.
         } else if let Some(wire) = wire {
             wire.abandon(py, self.hub.bind(py).get().event_loop(py));
         } else if fd >= 0 {
+            if doubled && !self.is_forked() {
+                // The peer is told at once, and so is the loop, which lets the duplicate go.
+                syscall::shutdown(fd);
+            }
             // SAFETY: the descriptor is ours and closed once.
             unsafe { libc::close(fd) };
         }

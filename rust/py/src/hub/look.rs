@@ -16,7 +16,10 @@ impl Hub {
     /// Lets those connections work that are ready, and writes what they sent. True: there was one, or a timer. With
     /// `again` this is one look of many: the poller is asked only where it would tell more than reading does.
     pub(super) fn look(slf: &Bound<'_, Self>, now: Nanos, again: bool) -> PyResult<bool> {
-        let found = match Self::read_alone(slf, now) {
+        // What the loop watches by itself is not why it woke us.
+        let alone =
+            if again || slf.get().state.borrow().direct().is_none() { Self::read_alone(slf, now) } else { Ok(None) };
+        let found = match alone {
             Ok(Some(found)) if found || again => Ok(found),
             Ok(_) => Self::look_at_all(slf, now),
             Err(error) => Err(error),
@@ -24,6 +27,14 @@ impl Hub {
         // Also with what ends the program on its way: what was sent leaves.
         let flushed = if matches!(found, Ok(false)) && again { Ok(()) } else { Self::flush(slf) };
         found.and_then(|found| flushed.map(|()| found))
+    }
+
+    /// The same where the loop itself says which one is ready.
+    pub(super) fn look_at_one(slf: &Bound<'_, Self>, token: Token, now: Nanos) -> PyResult<()> {
+        let event = Ready { token: token.key(), read: true, write: false, hangup: false };
+        let found = Self::run_one(slf, event, now);
+        let flushed = Self::flush(slf);
+        found.and(flushed)
     }
 
     fn look_at_all(slf: &Bound<'_, Self>, start: Nanos) -> PyResult<bool> {

@@ -9,6 +9,8 @@ use fastws_core::filter::{Direction, WorkDone};
 use pyo3::prelude::*;
 use pyo3::types::PyWeakrefReference;
 
+use super::Hub;
+use super::direct::Direct;
 use crate::conn::Conn;
 use crate::poller::{Interest, Poller, Ready, TIMER, WAKE};
 
@@ -34,6 +36,10 @@ pub(super) struct State {
     /// The connection that was last ready alone, and how often in a row it was read without asking the poller.
     pub alone: Option<Token>,
     pub guesses: u32,
+    /// How often in a row it was.
+    pub streak: i32,
+    /// What the loop watches besides the poller.
+    pub direct: Option<Direct>,
     /// The first of those that were put off to the next turn.
     pub first: Option<u64>,
 }
@@ -87,6 +93,8 @@ impl State {
             ready: Vec::new(),
             alone: None,
             guesses: 0,
+            streak: 0,
+            direct: None,
             first: None,
         })
     }
@@ -135,8 +143,14 @@ impl State {
         self.alone = match ready[..] {
             // Nothing: what was likely still is.
             [] => self.alone,
-            [event] if self.live == 1 && !matches!(event.token, TIMER | WAKE) => Some(Token::from_key(event.token)),
-            _ => None,
+            [event] if self.live == 1 && !matches!(event.token, TIMER | WAKE) => {
+                self.streak = self.streak.saturating_add(1);
+                Some(Token::from_key(event.token))
+            }
+            _ => {
+                self.streak = self.streak.min(0);
+                None
+            }
         };
         Ok(ready)
     }
@@ -168,12 +182,13 @@ impl State {
 
     /// The connection that is ready in all likelihood, if no timer is due and the poller was asked lately.
     pub fn guess(&mut self, now: Nanos) -> Option<Token> {
-        let token = self.alone?;
+        let token = self.direct().or(self.alone)?;
         if self.live != 1 || self.guesses == MAX_GUESSES || self.armed.is_some_and(|at| at <= now) {
             return None;
         }
         self.entry(token).filter(|entry| entry.interest == Interest { read: true, write: false })?;
         self.guesses += 1;
+        self.streak = self.streak.saturating_add(1);
         Some(token)
     }
 
@@ -191,6 +206,155 @@ impl State {
             // It fails only for a bad descriptor, and this one is ours.
             let _ = self.poller.set_timer(first);
         }
+    }
+}
+
+impl Hub {
+    /// Registers a connection's descriptor, strongly; -1 is one whose transport tells by itself what happens.
+    pub fn register(slf: &Bound<'_, Self>, conn: &Bound<'_, Conn>, fd: RawFd, interest: Interest) -> PyResult<Token> {
+        let this = slf.get();
+        let weak = PyWeakrefReference::new(conn)?.unbind();
+        let (token, watch, tidies) = {
+            let mut state = this.state.borrow_mut();
+            let state = &mut *state;
+            let index = state.free.pop().unwrap_or_else(|| {
+                state.entries.push(Entry::default());
+                state.entries.len() as u32 - 1
+            });
+            let generation = state.entries[index as usize].generation;
+            let token = Token { index, generation };
+            if fd >= 0
+                && let Err(error) = state.poller.add(fd, token.key(), interest)
+            {
+                state.free.push(index);
+                return Err(error.into());
+            }
+            let entry = &mut state.entries[index as usize];
+            *entry = Entry {
+                generation,
+                fd,
+                weak: Some(weak),
+                strong: Some(conn.clone().unbind()),
+                interest,
+                ..Entry::default()
+            };
+            state.live += 1;
+            let watch = (fd >= 0 && !std::mem::replace(&mut state.watching, true)).then(|| state.poller.fd());
+            if watch.is_some() {
+                // Moments that the loop's own timer was to tell.
+                state.armed = None;
+                state.arm();
+            }
+            // It is alone no more.
+            let tidies = state.direct().is_some_and(|other| {
+                if let Some(entry) = state.entry(other) {
+                    let (fd, interest) = (entry.fd, entry.interest);
+                    let _ = state.poller.modify(fd, other.key(), interest);
+                }
+                state.leave_direct(other)
+            });
+            (token, watch, tidies)
+        };
+        if tidies {
+            Self::tidy(slf);
+        }
+        if let Some(fd) = watch {
+            let outcome = this.event_loop.bind(slf.py()).call_method1("add_reader", (fd, slf.getattr("_on_ready")?));
+            if let Err(error) = outcome {
+                this.state.borrow_mut().watching = false;
+                this.deregister(slf.py(), token);
+                return Err(error);
+            }
+        }
+        Ok(token)
+    }
+
+    /// Ends a registration, from any thread; the descriptor is still open, and is to be closed only afterwards. True: the hub
+    /// has a duplicate of it, until [`Hub::tidy`] or the loop's next turn behind `shutdown(2)`.
+    pub fn deregister(&self, py: Python<'_>, token: Token) -> bool {
+        let gone = {
+            let mut state = self.state.borrow_mut();
+            let Some(entry) = state.entry(token) else { return false };
+            let entry = std::mem::replace(
+                entry,
+                Entry { generation: token.generation.wrapping_add(1) & 0x7fff_ffff, ..Entry::default() },
+            );
+            // A forked child shares the set with its parent: it must not touch it.
+            if !self.is_forked() && entry.fd >= 0 {
+                state.poller.remove(entry.fd);
+            }
+            if let Some(deadline) = entry.deadline {
+                state.timers.remove(&(deadline, token.index));
+            }
+            state.free.push(token.index);
+            state.live -= 1;
+            let doubled = state.leave_direct(token);
+            let turn_end = if state.live == 0 { self.turn_end.take() } else { None };
+            if state.live == 0 && state.watching && self.depth.get() == 0 && !self.is_forked() {
+                // The loop is left in its next turn, on its own thread. A dispatch looks by itself.
+                state.poller.wake();
+            }
+            (entry.strong, entry.weak, turn_end, doubled)
+        };
+        let (strong, weak, turn_end, doubled) = gone;
+        if let Some(turn_end) = turn_end {
+            turn_end.drop_ref(py);
+        }
+        if let Some(strong) = strong {
+            strong.drop_ref(py);
+        }
+        if let Some(weak) = weak {
+            weak.drop_ref(py);
+        }
+        doubled
+    }
+
+    /// Watches the connection's descriptor for this. True: there is something to tidy; the loop's next turn does so if
+    /// nobody does before.
+    pub fn set_interest(&self, token: Token, interest: Interest) -> bool {
+        let mut state = self.state.borrow_mut();
+        let Some(entry) = state.entry(token) else { return false };
+        if entry.interest == interest {
+            return false;
+        }
+        entry.interest = interest;
+        let fd = entry.fd;
+        if fd < 0 {
+            return false;
+        }
+        // A failure means that somebody closed the descriptor: the next read or write will say so.
+        let _ = state.poller.modify(fd, token.key(), interest);
+        state.leave_direct(token)
+    }
+
+    /// Holds the connection strongly or not.
+    pub fn set_strong(&self, py: Python<'_>, token: Token, conn: Option<&Bound<'_, Conn>>) {
+        let old = {
+            let mut state = self.state.borrow_mut();
+            let Some(entry) = state.entry(token) else { return };
+            std::mem::replace(&mut entry.strong, conn.map(|conn| conn.clone().unbind()))
+        };
+        // A slot of a raw type is no frame of PyO3's: there, a plain drop would be put off.
+        if let Some(old) = old {
+            old.drop_ref(py);
+        }
+    }
+
+    /// Wants the connection's `on_timer` at this moment. An earlier moment that is set already stays: the connection
+    /// will find that nothing is due and set the next one.
+    pub fn set_deadline(&self, token: Token, deadline: Option<Nanos>) {
+        let Some(deadline) = deadline else { return };
+        let mut state = self.state.borrow_mut();
+        let Some(entry) = state.entry(token) else { return };
+        if entry.deadline.is_some_and(|set| set <= deadline) {
+            return;
+        }
+        let old = entry.deadline.replace(deadline);
+        if let Some(old) = old {
+            state.timers.remove(&(old, token.index));
+        }
+        state.timers.insert((deadline, token.index));
+        state.arm();
     }
 }
 
