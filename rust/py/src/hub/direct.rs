@@ -15,8 +15,8 @@ use crate::errors::ends_program;
 use crate::poller::Interest;
 use crate::syscall;
 
-/// So many messages in a row of the only connection, and the loop watches it. Builds for tests do at once.
-const STREAK: i32 = if cfg!(debug_assertions) { 1 } else { 64 };
+/// So many wake-ups in a row for the only connection, and the loop watches it. Builds for tests do so soon.
+const STREAK: i32 = if cfg!(debug_assertions) { 3 } else { 64 };
 
 /// What the loop watches.
 pub(super) struct Direct {
