@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import functools
 import logging
-from collections.abc import Awaitable, Coroutine, Iterable
+from collections.abc import Awaitable, Callable, Coroutine, Iterable
+from inspect import CORO_CREATED, getcoroutinestate
 from types import TracebackType
 from typing import Any, Final, TypeVar
 
@@ -12,12 +15,14 @@ __all__ = [
     "InnerCancellation",
     "Interrupt",
     "Interrupted",
+    "apart",
     "cut",
     "ended",
     "in_a_moment",
     "leave",
     "tell",
     "users_code",
+    "whose_turn",
 ]
 
 T = TypeVar("T")
@@ -117,6 +122,58 @@ def tell(waiters: Iterable[asyncio.Future[None]], error: BaseException | None = 
             future.set_exception(error)
 
 
+async def apart(users: Awaitable[T], *, late: Callable[[T], object] | None = None) -> T:
+    """The result of ``users``, which users wrote, in a task of its own: what ends this wait need not wait for that.
+
+    It is cancelled then, after its first step at the earliest, and left to itself if it does not end.
+
+    Args:
+        users: What is awaited, as in ``users_code``.
+        late: Gets a result that nobody waits for any more.
+    """
+    work = _awaited(users)
+    task = asyncio.get_running_loop().create_task(work)
+    me = asyncio.current_task()
+    assert me is not None, "it is awaited in a task"
+    _APART[task] = me
+    try:
+        await asyncio.wait([task])
+    except asyncio.CancelledError:
+        while getcoroutinestate(work) == CORO_CREATED:
+            with contextlib.suppress(asyncio.CancelledError):  # one is on its way already
+                await asyncio.sleep(0)
+        try:
+            await cut([task])
+        finally:
+            if late is not None:
+                _give(late, task)
+        raise
+    finally:
+        del _APART[task]
+    with users_code:  # it may have cancelled itself
+        return task.result()
+
+
+async def _awaited(users: Awaitable[T]) -> T:
+    with users_code:
+        return await users
+
+
+def _give(late: Callable[[T], object], task: asyncio.Task[T]) -> None:
+    if not task.done():
+        task.add_done_callback(functools.partial(_give, late))
+    elif not task.cancelled() and task.exception() is None:
+        late(task.result())
+
+
+def whose_turn() -> asyncio.Task[Any] | None:
+    """The task that runs; or, where that is users' code ``apart``, the one that waits for it."""
+    task = asyncio.current_task()
+    while task in _APART:
+        task = _APART[task]
+    return task
+
+
 async def ended(tasks: Iterable[asyncio.Task[None]]) -> None:
     """Waits for tasks. To be cancelled meanwhile cancels them, and they are waited for all the same."""
     pending = {task for task in tasks if not task.done()}
@@ -170,7 +227,8 @@ async def cut(tasks: Iterable[asyncio.Task[Any]]) -> None:
 
 def leave(task: asyncio.Task[Any]) -> None:
     """A task does not end, though it was cancelled: it is left to itself, and what it waits for is named in the log."""
-    log.warning("%s does not end, though it was cancelled, and is left to itself", _users_part(task))
+    if task not in _APART.values():  # else it ends with its own wait for what does not
+        log.warning("%s does not end, though it was cancelled, and is left to itself", _users_part(task))
     _LEFT.add(task)  # an event loop holds it weakly
     task.add_done_callback(_LEFT.discard)
 
@@ -185,5 +243,8 @@ def _users_part(task: asyncio.Task[Any]) -> str:
         inner = getattr(inner, "cr_await", None)
     return task.get_name()
 
+
+_APART: Final[dict[asyncio.Task[Any], asyncio.Task[Any]]] = {}
+"""Users' code that runs in a task of its own, and the task that waits for it."""
 
 _LEFT: Final[set[asyncio.Task[Any]]] = set()

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from . import _arguments, _core, _policy
-from ._interrupt import cut, tell, users_code
+from ._interrupt import cut, tell, users_code, whose_turn
 from ._keywords import explains_unknown_keywords
 from ._parts import End, MessageKey, Parts
 from ._tap import Tap, Tapping
@@ -378,8 +378,10 @@ class WebSocketClient(Running, Requesting, Receiving):
         self._tell_unsent(error)
         self._ring._end(None if error is None or isinstance(error, asyncio.CancelledError) else error)
         try:
-            await self.subscriptions.aclose(error if isinstance(error, Exception) else None)
-            await self._host.notify_shutdown()
+            try:
+                await self.subscriptions.aclose(error if isinstance(error, Exception) else None)
+            finally:
+                await self._host.notify_shutdown()
         finally:
             self._is_running = False
             self._task = None
@@ -433,7 +435,7 @@ class WebSocketClient(Running, Requesting, Receiving):
         self._supervisor.shutdown()
         self._outbox.stop()
         session = self._session
-        if asyncio.current_task() is self._task or (session is not None and session.intake.is_own_task()):
+        if whose_turn() is self._task or (session is not None and session.intake.is_own_task()):
             return  # a callback of ours: run() goes on when it returns
         await self._until_over()
         unsent = self._unsent

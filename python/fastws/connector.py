@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from contextlib import AbstractAsyncContextManager
 from typing import Any, Protocol, Self, runtime_checkable
 
-from ._interrupt import users_code
+from ._interrupt import apart, users_code
 from .connect import connect
 from .connection import Connection
 from .errors import CloseInfo
@@ -119,8 +119,11 @@ async def close_wire(wire: Wire, code: int, reason: str, limit: AbstractAsyncCon
     """Closes a connection politely; by force when that takes longer than ``limit``, fails, or is cancelled."""
     try:
         async with limit:
-            with users_code:
+            if isinstance(wire, Connection):
                 await wire.close(code, reason)
+            else:
+                with users_code:
+                    await apart(wire.close(code, reason))
     except TimeoutError:
         abort_wire(wire, "the closing handshake took too long")
     except Exception:

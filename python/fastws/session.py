@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from ._account import Left
 from ._intake import Intake
-from ._interrupt import Interrupt, Interrupted, ended, tell, users_code
+from ._interrupt import Interrupt, Interrupted, apart, ended, tell
 from ._parts import End, Over, Parts
 from ._policy import OK_CODES, closed_by
 from ._watch import Watch
@@ -262,8 +262,9 @@ class Session:
         await self._shake_hands(channel, context)
         channel.tap = parts.tap
         if len(parts.subscriptions):
-            with users_code:  # the wire may be a connector's own
-                self._restored = await parts.subscriptions.restore(channel, parts.config.restore_timeout)
+            restoring = parts.subscriptions.restore(channel, parts.config.restore_timeout)
+            # The wire may be a connector's own.
+            self._restored = await (restoring if self._native is not None else apart(restoring))
         return channel.unclaimed
 
     async def _shake_hands(self, channel: HandshakeChannel, context: ConnectionContext) -> None:

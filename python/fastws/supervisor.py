@@ -13,9 +13,9 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from ._arguments import check_upgrade
-from ._interrupt import Interrupt, Interrupted, users_code
+from ._interrupt import Interrupt, Interrupted, apart, users_code
 from .config import ClientConfig
-from .connector import Connector, DefaultConnector, Wire, close_wire
+from .connector import Connector, DefaultConnector, Wire, abort_wire, close_wire
 from .errors import ClientStopped, ConfigError, OpenTimeout
 from .events import (
     Connected,
@@ -360,16 +360,16 @@ class ConnectionSupervisor:
             options["additional_headers"] = headers
         if limit is None:
             options["open_timeout"] = None
-            return await self._connector.connect(uri, options)
+            return await self._connect(uri, options)
         left = max(limit - (asyncio.get_running_loop().time() - began), 0.001)
         options["open_timeout"] = left
         if isinstance(self._connector, DefaultConnector):
             # It keeps the time itself, and says what took it.
-            return await self._connector.connect(uri, options)
+            return await self._connect(uri, options)
         scope = asyncio.timeout(left)
         try:
             async with scope:
-                return await self._connector.connect(uri, options)
+                return await self._connect(uri, options)
         except TimeoutError as error:
             if not scope.expired():
                 raise
@@ -378,6 +378,11 @@ class ConnectionSupervisor:
                 uri=self._shown,
                 phase="tcp",
             ) from error
+
+    async def _connect(self, uri: str, options: Mapping[str, Any]) -> Wire:
+        if type(self._connector) is DefaultConnector:
+            return await self._connector.connect(uri, options)
+        return await apart(self._connector.connect(uri, options), late=_not_wanted)
 
     def _masked(self, uri: str) -> str:
         return redact_uri(uri) if self._redactor is None else self._redactor.uri(uri)
@@ -390,6 +395,10 @@ class ConnectionSupervisor:
         return ClientStopped(f"{self._shown}: the client was shut down")
 
 
+def _not_wanted(wire: Wire) -> None:
+    abort_wire(wire, "it was opened when nobody waited for it any more")
+
+
 async def _asked(source: Any, name: str, kind: type | None) -> Any:
     """What ``source`` is, or says if it is a callable."""
     if not callable(source):
@@ -398,7 +407,7 @@ async def _asked(source: Any, name: str, kind: type | None) -> Any:
         with users_code:
             value = source()
             if inspect.isawaitable(value):
-                value = await value
+                value = await apart(value)
     except (OSError, TimeoutError):
         raise
     except Exception as error:

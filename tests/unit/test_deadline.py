@@ -1,14 +1,16 @@
 """Everything ends by the deadline of a shutdown (_deadline.py), whatever is under way."""
 
 import asyncio
+import contextlib
 
 import pytest
 
 import fastws
 from fastws._deadline import Deadline
 from fastws.extensions import Extension
+from fastws.handshakes import Handshaker
 from virtual_time import run_virtual
-from wires import MemoryConnector, client_of
+from wires import URI, MemoryConnector, MemoryWire, client_of
 
 CONFIG = fastws.ClientConfig(receive_timeout=None, ping_interval=None, extension_timeout=60, close_timeout=60)
 
@@ -164,6 +166,24 @@ def test_a_cancelled_client_is_done_within_its_shutdown_timeout():
     run_virtual(main())
 
 
+@pytest.mark.parametrize("times", [2, 3])
+def test_a_cancellation_of_the_end_ends_the_hook_that_is_under_way_and_the_others_are_called(times):
+    async def main():
+        connector, others = MemoryConnector(), [Hanging(None), Hanging2("on_shutdown"), Hanging3("on_shutdown")]
+        client = client_of(connector, config=CONFIG.replace(shutdown_timeout=60), extensions=others)
+        running = asyncio.create_task(client.run())
+        await connector.wire(1)
+        await asyncio.sleep(1)
+        for _ in range(times):
+            running.cancel()
+            await asyncio.sleep(1)
+        await asyncio.wait([running], timeout=100)
+        assert running.cancelled()
+        assert [each.calls.count("on_shutdown") for each in others] == [1, 1, 1]
+
+    run_virtual(main())
+
+
 def test_tasks_are_waited_for_to_the_deadline_at_most():
     async def main():
         deadline, loop = Deadline(), asyncio.get_running_loop()
@@ -183,3 +203,148 @@ def test_tasks_are_waited_for_to_the_deadline_at_most():
 
 class Hanging2(Hanging):
     name = "hanging too"
+
+
+class Hanging3(Hanging):
+    name = "hanging as well"
+
+
+# What does not let itself be cancelled.
+
+
+class Stubborn(Hanging):
+    """One of its hooks does not return before the gate opens, whoever cancels it."""
+
+    def __init__(self, hook, gate):
+        super().__init__(hook)
+        self.gate = gate
+
+    async def _may_hang(self, hook):
+        self.calls.append(hook)
+        if hook == self.hook:
+            await insist(self.gate)
+
+
+async def insist(gate):
+    while not gate.done():
+        with contextlib.suppress(asyncio.CancelledError):
+            await asyncio.shield(gate)
+
+
+async def open_again(gate):
+    """Lets those go who were left behind."""
+    gate.set_result(None)
+    await asyncio.sleep(0.1)
+
+
+@pytest.mark.parametrize("hook", HOOKS)
+@pytest.mark.parametrize("end", ["shutdown", "cancel"])
+def test_a_hook_that_cannot_be_cancelled_does_not_hold_up_the_end_and_is_named(hook, end, caplog):
+    async def main():
+        loop = asyncio.get_running_loop()
+        gate, connector, last = loop.create_future(), MemoryConnector(), Hanging2(None)
+        config = CONFIG.replace(extension_timeout=None, shutdown_timeout=0.5)
+        client = client_of(connector, config=config, extensions=[last, Stubborn(hook, gate)])
+        running = asyncio.create_task(client.run())
+        await asyncio.sleep(0.5)
+        for wire in connector.wires:
+            wire.deliver("message")
+        await asyncio.sleep(0.5)
+        began = loop.time()
+        if end == "shutdown":
+            await client.shutdown()
+        else:
+            running.cancel()
+        await asyncio.wait([running])
+        assert loop.time() - began <= 1.6
+        assert not any(wire.is_open for wire in connector.wires)
+        assert ("on_shutdown" in last.calls) is (hook != "on_init")
+        assert f"Hanging.{hook if hook in vars(Hanging) else 'on_event'} does not end" in caplog.text
+        assert caplog.text.count("does not end") == 1
+        await open_again(gate)
+
+    run_virtual(main())
+
+
+@pytest.mark.parametrize("hook", ["on_connect", "on_disconnect", "Disconnected"])
+def test_a_hook_that_cannot_be_cancelled_has_its_time_limit_and_the_client_goes_on(hook, caplog):
+    async def main():
+        loop = asyncio.get_running_loop()
+        gate, connector = loop.create_future(), MemoryConnector()
+        stubborn = Stubborn(hook, gate)
+        client = client_of(connector, config=CONFIG.replace(extension_timeout=3), extensions=[stubborn])
+        async with client:
+            connector.wires[0].reset()
+            await asyncio.sleep(10)
+            assert len(connector.wires) == 2
+            assert client.is_ready
+            assert f"the extension 'hanging', {hook if hook in vars(Hanging) else 'on_event'}: it took" in caplog.text
+            stubborn.hook = None
+            await asyncio.sleep(10)
+            assert stubborn.calls[-1] == "Ready"  # nobody waits behind it
+        await open_again(gate)
+
+    run_virtual(main())
+
+
+@pytest.mark.parametrize("end", ["shutdown", "cancel"])
+@pytest.mark.parametrize("who", ["uri", "headers", "connect", "handshake", "send", "close"])
+def test_no_code_of_the_users_that_cannot_be_cancelled_holds_up_the_end(who, end, caplog):
+    class Wire(MemoryWire):
+        async def send(self, message, text=None):
+            if who == "send":
+                await insist(gate)
+            await super().send(message, text)
+
+        async def close(self, code=1000, reason=""):
+            if who == "close":
+                await insist(gate)
+            await super().close(code, reason)
+
+    class Connector(MemoryConnector):
+        make = Wire
+
+        async def connect(self, uri, options):
+            if who == "connect":
+                await insist(gate)
+            return await super().connect(uri, options)
+
+    class Shakes(Handshaker):
+        name = "shakes"
+
+        async def handshake(self, channel, context):
+            if who == "handshake":
+                await insist(gate)
+
+    async def uri():
+        if who == "uri":
+            await insist(gate)
+        return URI
+
+    async def headers():
+        if who == "headers":
+            await insist(gate)
+        return {}
+
+    async def main():
+        nonlocal gate
+        loop = asyncio.get_running_loop()
+        gate, connector = loop.create_future(), Connector()
+        config = CONFIG.replace(shutdown_timeout=0.5, handshake_timeout=60, open_timeout=60)
+        client = fastws.WebSocketClient(uri, connector=connector, headers=headers, handshake=Shakes(), config=config)
+        client.subscriptions.add("key", message="subscribe")
+        running = asyncio.create_task(client.run())
+        await asyncio.sleep(1)
+        began = loop.time()
+        if end == "shutdown":
+            await client.shutdown()
+        else:
+            running.cancel()
+        await asyncio.wait([running])
+        assert loop.time() - began <= 1.6
+        assert caplog.text.count("does not end") == 1
+        await open_again(gate)
+        assert not any(wire.is_open for wire in connector.wires)  # not even one that came too late
+
+    gate = None
+    run_virtual(main())

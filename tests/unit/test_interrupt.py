@@ -5,7 +5,17 @@ import contextlib
 
 import pytest
 
-from fastws._interrupt import MOMENT, InnerCancellation, Interrupt, Interrupted, cut, in_a_moment, users_code
+from fastws._interrupt import (
+    MOMENT,
+    InnerCancellation,
+    Interrupt,
+    Interrupted,
+    apart,
+    cut,
+    in_a_moment,
+    users_code,
+    whose_turn,
+)
 from virtual_time import run_virtual
 from wires import cancelled_inside
 
@@ -132,5 +142,95 @@ def test_a_moment_is_given_whatever_cancels_it():
         assert loop.time() == pytest.approx(MOMENT)
         gate.set_result(None)
         await slow
+
+    run_virtual(main())
+
+
+# Apart.
+
+
+def test_what_runs_apart_gives_its_result_and_raises_what_it_raises():
+    async def raises():
+        raise KeyError("mine")
+
+    async def cancels_itself():
+        asyncio.current_task().cancel()
+        await asyncio.sleep(1)
+
+    async def main():
+        assert await apart(asyncio.sleep(1, "done")) == "done"
+        with pytest.raises(KeyError, match="mine"):
+            await apart(raises())
+        for cancelled in (cancels_itself(), cancelled_inside()):
+            with pytest.raises(InnerCancellation):
+                await apart(cancelled)
+
+    run_virtual(main())
+
+
+def test_what_runs_apart_knows_in_whose_place_it_runs():
+    async def asks():
+        return whose_turn(), await apart(deeper())
+
+    async def deeper():
+        return whose_turn(), await asyncio.create_task(another())
+
+    async def another():
+        return whose_turn() is asyncio.current_task()
+
+    async def main():
+        me = asyncio.current_task()
+        assert whose_turn() is me
+        assert await apart(asks()) == (me, (me, True))
+
+    run_virtual(main())
+
+
+def test_who_is_cancelled_already_lets_what_runs_apart_begin():
+    async def users():
+        try:
+            begun.append(1)
+            await asyncio.sleep(60)
+        finally:
+            begun.append(2)
+
+    async def main():
+        for times in (1, 2):
+            begun.clear()
+            for _ in range(times):
+                asyncio.current_task().cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await apart(users())
+            assert begun == [1, 2]
+            for _ in range(times):
+                asyncio.current_task().uncancel()
+
+    begun = []
+    run_virtual(main())
+
+
+def test_what_does_not_end_is_left_behind_and_its_result_is_given_back(caplog):
+    async def nested(gate):
+        return await apart(stubborn(gate))
+
+    async def main():
+        loop, late = asyncio.get_running_loop(), []
+        for users, times in ((stubborn, 1), (stubborn, 2), (nested, 1)):
+            caplog.clear()
+            began, gate = loop.time(), loop.create_future()
+            waiting = asyncio.create_task(apart(users(gate), late=late.append))
+            await asyncio.sleep(1)
+            for _ in range(times):
+                waiting.cancel()
+                await asyncio.sleep(0.01)
+            with pytest.raises(asyncio.CancelledError):
+                await waiting
+            assert loop.time() - began == pytest.approx(1 + MOMENT)
+            await asyncio.sleep(0.1)
+            gate.set_result(None)
+            await asyncio.sleep(0.1)
+            assert caplog.text.count("stubborn does not end") == 1
+            assert len(caplog.records) == 1
+        assert late == [None, None]  # what was cancelled as well as it could be has none
 
     run_virtual(main())

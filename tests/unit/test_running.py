@@ -137,6 +137,7 @@ def test_a_run_that_begins_while_callbacks_still_hear_of_the_last_ones_end_is_to
             running = asyncio.create_task(client.run())
             await client.wait_ready()
             await client.shutdown()
+            await asyncio.sleep(0.01)
             assert hears.events[:3] == ["Connecting", "Connected", "Ready"]
             assert len(hears.events) == len(set(hears.events))
         await running

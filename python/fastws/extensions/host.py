@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, get_args
 
 from fastws._checks import choice, optional_duration
 from fastws._deadline import Deadline
-from fastws._interrupt import InnerCancellation, users_code
+from fastws._interrupt import InnerCancellation, apart, users_code
 from fastws.context import ConnectionContext
 from fastws.errors import ConfigError, ExtensionError
 
@@ -43,6 +43,9 @@ class ExtensionHost:
     Three cases do not depend on the policy. ``on_init``: it is raised. ``on_send``: it is raised to the sender and
     nothing is sent, since an extension that checks orders must not be passed by. ``on_disconnect`` and ``on_shutdown``:
     it is logged, since the session or the client ends anyway, and the other extensions get their call.
+
+    An async hook is cancelled when its time is over; one that does not end even so is named in the log and left to
+    itself, but for those of messages.
 
     A plain hook cannot be interrupted; one that blocks the event loop for longer than ``timeout`` is named in the log,
     once.
@@ -215,20 +218,23 @@ class ExtensionHost:
         for extension in reversed(self._extensions):
             if extension.name in self._connected:
                 self._connected -= {extension.name}
-                try:
-                    await self._quietly(extension, "on_disconnect", context, reason)
-                except asyncio.CancelledError as error:
-                    cancelled = error
+                cancelled = await self._at_the_end(extension, "on_disconnect", context, reason) or cancelled
         if cancelled is not None:
             raise cancelled
 
     async def notify_shutdown(self, context: ConnectionContext | None = None) -> None:
-        """The run is over: ``on_shutdown`` of all that have not had it since ``start``."""
+        """The run is over: ``on_shutdown`` of all that have not had it since ``start``.
+
+        A cancellation ends the call that is under way; the others are made.
+        """
         self._running = False
+        cancelled: asyncio.CancelledError | None = None
         for extension in reversed(self._extensions):
             if extension.name in self._to_shut_down:
                 self._to_shut_down -= {extension.name}
-                await self._quietly(extension, "on_shutdown", context or self.context)
+                cancelled = await self._at_the_end(extension, "on_shutdown", context or self.context) or cancelled
+        if cancelled is not None:
+            raise cancelled
 
     async def notify_event(self, event: Event, context: ConnectionContext | None = None) -> None:
         """Something happened.
@@ -327,6 +333,14 @@ class ExtensionHost:
                 raise failure from error
             _log(failure, error)
 
+    async def _at_the_end(self, extension: Extension, hook: str, *arguments: object) -> asyncio.CancelledError | None:
+        """As ``_quietly``; what cancels the call is returned, to be raised when the others have had theirs."""
+        try:
+            await self._quietly(extension, hook, *arguments)
+        except asyncio.CancelledError as error:
+            return error
+        return None
+
     async def _quietly(self, extension: Extension, hook: str, *arguments: object) -> None:
         try:
             await self._call(extension, hook, *arguments)
@@ -338,7 +352,7 @@ class ExtensionHost:
         with users_code:
             result = getattr(extension, hook)(*arguments)
         self._watch(extension, hook, started)
-        return await self._awaited(result) if isawaitable(result) else result
+        return await self._awaited(apart(result)) if isawaitable(result) else result
 
     async def _message_of(
         self,

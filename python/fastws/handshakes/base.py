@@ -12,7 +12,7 @@ from typing import Any, Final, Protocol, Self, TypeVar, runtime_checkable
 import orjson
 
 from fastws._checks import is_async, optional_duration
-from fastws._interrupt import InnerCancellation, users_code
+from fastws._interrupt import InnerCancellation, apart, users_code
 from fastws.context import ConnectionContext
 from fastws.errors import ConnectionClosed, HandshakeError, HandshakeTimeout, is_retryable
 from fastws.redact import Redactor, printable
@@ -253,11 +253,13 @@ async def perform(handshaker: SupportsHandshake, channel: HandshakeChannel, cont
             Whatever else it raised is the cause; it is retryable if ``fastws.errors.is_retryable`` says so.
     """
     channel.predicate_error = None
+    if type(handshaker) is NoOpHandshaker:
+        return  # as for most clients: a connection is ready in the turn in which it is open
     deadline = channel.limit(handshaker.timeout)
     try:
         async with deadline:
             with users_code:
-                await handshaker.handshake(channel, context)
+                await apart(handshaker.handshake(channel, context))
     except HandshakeError as error:
         _judged(handshaker, error)
         raise

@@ -88,3 +88,27 @@ def test_an_extension_may_ask_for_the_end_at_a_message():
 
     client = None
     run_virtual(main())
+
+
+@pytest.mark.parametrize("hook", ["on_init", "on_connect", "on_disconnect", "on_shutdown"])
+def test_an_extension_may_ask_for_the_end_in_a_hook_that_the_client_waits_for(hook):
+    async def ends(self, *arguments):
+        await client.shutdown()
+
+    async def main():
+        nonlocal client
+        last = type("Last", (fastws.Extension,), {"name": "last", hook: ends})()
+        connector = MemoryConnector()
+        client = client_of(connector, extensions=[last])
+        running = asyncio.create_task(client.run())
+        await asyncio.sleep(1)
+        if hook in ("on_disconnect", "on_shutdown"):
+            client.reconnect()
+            await asyncio.sleep(1)
+            await client.shutdown()
+        await running
+        assert asyncio.get_running_loop().time() < 3
+        assert not any(wire.is_open for wire in connector.wires)
+
+    client = None
+    run_virtual(main())
