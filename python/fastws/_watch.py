@@ -245,13 +245,18 @@ class _SlowStreams:
         return None
 
 
-async def room_for_a_session(parts: Parts) -> None:
+async def room_for_a_session(parts: Parts, *, is_watched: bool = False) -> None:
     """Waits while streams are so far behind that another session must not add to it, and says who keeps it waiting.
 
     A stream that is merely full keeps nobody waiting: its reader may need a session to send something before it reads
     on.
+
+    Args:
+        parts: Of the client.
+        is_watched: Whether there is a session that says who keeps it waiting, as it waits for the same.
     """
     loop, slow = asyncio.get_running_loop(), _SlowStreams(parts)
     while parts.ring.is_overfull:
-        slow.look(loop.time())
+        if not is_watched:
+            slow.look(loop.time())
         await asyncio.sleep(ROOM_EVERY)

@@ -58,7 +58,8 @@ class ClientConfig:
         extension_timeout: That one hook of an extension may take. 5; None for no limit.
         shutdown_timeout: That ``shutdown()`` may take, unless it is told. 10.
         stable_after: That a session must be Ready to count as stable: then attempts are counted anew. 10.
-        max_connection_age: After which a connection is replaced by a new one, which overlaps it. None: never.
+        max_connection_age: After which a connection is replaced by a new one, which overlaps it; or later, when streams
+            that are far behind have been read. None: never.
         rotation_overlap: That both connections may be open while a message is awaited that comes on both. 5.
         exit_on_first_failure: Give up if the first connection fails, for any cause. False.
         final_close_codes: Close codes after which a client does not come again. ``fastws.FINAL_CLOSE_CODES``; to add

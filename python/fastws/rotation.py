@@ -15,6 +15,7 @@ from collections.abc import Callable, Hashable
 from typing import TYPE_CHECKING, Any
 
 from ._parts import End, Parts
+from ._watch import room_for_a_session
 from .dedupe import Deduplicator
 from .errors import ClientStopped, ConnectionClosedOK, ExtensionError, FastwsError
 from .events import Connected, DisconnectReason
@@ -121,6 +122,7 @@ class Rotation:
         supervisor, old = self._parts.supervisor, self._old
         attempt = 0
         while True:
+            await self._room()
             attempt += 1
             new: Session | None = None
             self._remember_old()
@@ -155,6 +157,17 @@ class Rotation:
             else:
                 return new, unclaimed, proven
             await asyncio.sleep(delay)
+
+    async def _room(self) -> None:
+        """Waits as a reconnect does: each line brings some of which nobody asks whether there is room.
+
+        The old one lives meanwhile. Should the venue end it, another could not be read either.
+        """
+        parts = self._parts
+        if parts.ring.is_overfull:
+            uri, age = parts.supervisor.uri, parts.config.max_connection_age
+            log.warning("%s: the connection has reached its age of %g s and stays until streams are read", uri, age)
+            await room_for_a_session(parts, is_watched=True)
 
     def _remember_old(self) -> None:
         """From here on what the old line brings is known: the new one may bring it too, as soon as it is open."""

@@ -197,6 +197,68 @@ def test_who_keeps_a_connection_from_being_dialled_is_named(caplog):
     run_virtual(main(), look_ns=1)
 
 
+@pytest.mark.parametrize("message_key", [None, str])
+def test_nor_is_one_to_replace_another_which_stays_until_there_is_room(message_key, caplog):
+    async def main():
+        connector = MemoryConnector()
+        config = QUIET.replace(queue_messages=4, max_connection_age=60)
+        client = client_of(connector, config=config, message_key=message_key)
+        async with client:
+            stream, told = client.stream(), []
+            client.on(Disconnected, told.append)
+            fill(connector.wires[0])
+            while not client._ring.is_overfull:  # a stream that is merely full keeps no connection from being replaced
+                await asyncio.sleep(1)
+            now = len(connector.wires)
+            assert now >= 2
+            fill(connector.wires[-1])
+            last = connector.wires[-1]
+            await asyncio.sleep(600)
+            assert len(connector.wires) == now
+            assert last.is_open
+            assert caplog.text.count("stays until streams are read") == 1
+            assert {event.reason.kind for event in told} == {"rotation"}
+            assert await take(stream, 40 if message_key is None else 20) == [str(number) for number in range(20)] * (
+                2 if message_key is None else 1
+            )
+            await connector.wire(now + 1)
+            await asyncio.sleep(61)
+            assert not last.is_open
+            assert client.is_ready
+
+    run_virtual(main())
+
+
+@pytest.mark.parametrize("end", ["reset", "reconnect", "shutdown"])
+def test_a_session_that_waits_to_be_replaced_ends_as_any_other(end):
+    async def main():
+        connector = MemoryConnector()
+        client = client_of(connector, config=QUIET.replace(queue_messages=4, max_connection_age=60))
+        async with client:
+            stream = client.stream()
+            fill(connector.wires[0])
+            await asyncio.sleep(100)
+            fill(connector.wires[1])
+            await asyncio.sleep(100)
+            before = asyncio.get_running_loop().time()
+            match end:
+                case "reset":
+                    connector.wires[1].reset()
+                case "reconnect":
+                    client.reconnect()
+                case "shutdown":
+                    await client.shutdown()
+                    assert asyncio.get_running_loop().time() - before < 1
+                    return
+            await asyncio.sleep(1)
+            assert len(connector.wires) == 2
+            assert len(await take(stream, 40)) == 40
+            await connector.wire(3)
+            await client.wait_ready()
+
+    run_virtual(main())
+
+
 def test_who_waits_for_a_session_before_reading_on_gets_one_though_the_stream_is_full():
     async def main():
         connector = MemoryConnector()
