@@ -14,6 +14,7 @@ import logging
 from collections.abc import Callable, Hashable
 from typing import TYPE_CHECKING, Any
 
+from ._former import Former
 from ._parts import End, Parts
 from ._watch import room_for_a_session
 from .dedupe import Deduplicator
@@ -58,6 +59,7 @@ class Rotation:
         "_ahead",
         "_changed",
         "_dedupe",
+        "_former",
         "_full",
         "_held",
         "_held_bytes",
@@ -86,6 +88,7 @@ class Rotation:
         self._full: asyncio.Future[None]
         self._ahead: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._dedupe: Deduplicator | None = None
+        self._former: Former | None = None
 
     async def run(self) -> None:
         """Lets another session take over, if the old one does not end before. Ends when the old one is wholly gone."""
@@ -283,8 +286,7 @@ class Rotation:
 
     def _take_over(self, new: Session, unclaimed: list[HandshakeMessage], *, proven: bool) -> None:
         parts, old = self._parts, self._old
-        old.account = parts.outbox.detach()
-        old.unanswered = tuple(each for each in parts.requests.under_way_now if not parts.outbox.holds(each[1]))
+        former = self._former = Former(parts)
         generation = parts.supervisor.mark_replaced(new.connection_id)
         new.take_place(generation)
         held, self._held = self._held if self._dedupe is not None else unclaimed, []
@@ -301,7 +303,8 @@ class Rotation:
         else:
             new.intake.open(held)
         self._changed(new)
-        old.end(End(REASON, ConnectionClosedOK(NO_INFO), successor=new))
+        new.follow(former)
+        former.begin(old, End(REASON, ConnectionClosedOK(NO_INFO), successor=new))
         new.go_live()
 
     async def _tell_extensions(self, new: Session) -> None:
@@ -315,9 +318,10 @@ class Rotation:
     def _not_again(self, data: str | bytes, _received_ns: int, _mono_ns: int, _kernel_ns: int | None) -> bool:
         """Whether the old line has not brought a message of the new one; the venue's answers count in any case."""
         assert self._dedupe is not None
+        assert self._former is not None, "it has taken over"
         key = self._dedupe.key(data)
         if self._dedupe.is_new_key(key):
-            if key is not None and self._old.retired().done() and not self._ahead.done():
+            if key is not None and self._former.gone.done() and not self._ahead.done():
                 self._ahead.set_result(None)
             return True
         self._parts.subscriptions.saw(data)
@@ -332,7 +336,8 @@ class Rotation:
         """Waits until the old line is gone for so long that nothing of it can come again."""
         if new.intake.gate is None:
             return
-        await self._old.retired()
+        assert self._former is not None, "it has taken over"
+        await self._former.gone
         await self._while_heard(new)
         if new.intake.is_carrying:
             # It has waited for streams all the time. What comes behind a message that the old one had not is new.

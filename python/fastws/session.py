@@ -9,9 +9,8 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Literal
 
-from ._account import Left
 from ._intake import Intake
-from ._interrupt import Interrupt, Interrupted, apart, ended, tell
+from ._interrupt import apart
 from ._parts import End, Over, Parts
 from ._policy import OK_CODES, closed_by
 from ._watch import Watch
@@ -29,15 +28,15 @@ from .errors import (
     NotConnected,
     ReceiveTimeout,
 )
-from .events import Disconnected, DisconnectReason
+from .events import DisconnectReason
 from .handshakes import HandshakeChannel, HandshakeMessage, perform
 from .markers import Down, Outage
 from .rate import Pacer, Priority
 
 if TYPE_CHECKING:
     from ._deadline import Limit
+    from ._former import Former
     from .connector import Wire
-    from .requesting import Request
     from .subscriptions import Restored
 
 __all__ = ["NO_INFO", "Session"]
@@ -56,12 +55,9 @@ class Session:
         "_pacer",
         "_parts",
         "_restored",
-        "_retired",
         "_watch",
-        "account",
         "intake",
         "is_finishing",
-        "unanswered",
         "wire",
     )
 
@@ -82,10 +78,7 @@ class Session:
         self._watch = Watch(parts, wire, self.intake, self.silent)
         self._restored: Restored = {}
         self.is_finishing = False
-        self._retired: asyncio.Future[None] | None = None
-        self._former: tuple[asyncio.Task[None], Interrupt] | None = None
-        self.account: Left | None = None
-        self.unanswered: tuple[Request, ...] = ()
+        self._former: Former | None = None
 
     # ---- the whole of it -------------------------------------------------------------------------------------------
 
@@ -185,22 +178,16 @@ class Session:
             raise NotConnected("this connection sends no pings")
         await (await self._native.ping())
 
-    def retired(self) -> asyncio.Future[None]:
-        """A future that is done when a session that another one has replaced is closed."""
-        if self._retired is None:
-            self._retired = asyncio.get_running_loop().create_future()
-        return self._retired
-
     async def give_up(self, *, at_once: bool = False) -> None:
         """Closes a connection that never became the client's; by force if there is no time for it."""
         try:
             await self.intake.stop_carrying()
             if at_once:
-                self._abort("it never became the client's")
+                self.abort("it never became the client's")
             else:
                 await self._close(1001, "", 1)
         except BaseException:
-            self._abort("it never became the client's")
+            self.abort("it never became the client's")
             raise
         finally:
             if self._native is not None:
@@ -209,7 +196,7 @@ class Session:
     async def finish(self, reason: DisconnectReason) -> None:
         """Receives what is on the way, and marks the end: another session takes over, but not seamlessly."""
         self.is_finishing = True
-        await self._close(1000, "", self._politeness)
+        await self.close_politely()
         await self.intake.close()
         self._mark_down(reason)
 
@@ -332,14 +319,13 @@ class Session:
             await self._shut_down(stop)
             raise
         if end.successor is not None:
-            end.successor._follow(self, end)
             return Over(None, successor=end.successor)
         try:
             if end.reason.kind in ("requested", "rotation") or end.final:
                 # The peer lives: what it has on the way is still received.
-                await self._close(1000, "", self._politeness)
+                await self.close_politely()
             else:
-                self._abort(str(end.cause))
+                self.abort(str(end.cause))
         finally:
             await self._account_for(end)
         seconds = loop.time() - self._watch.began
@@ -350,7 +336,6 @@ class Session:
         """Sends what is queued, then Close, by the deadline."""
         self._parts.hurry()
         if self.is_ending and not self._end.cancelled() and (end := self._end.result()).successor is not None:
-            end.successor._follow(self, end)
             await end.successor._shut_down(stop)
             return
         try:
@@ -360,7 +345,7 @@ class Session:
             await self._close(1001 if isinstance(stop, asyncio.CancelledError) else 1000, "")
             await self.let_former_go()
         except BaseException:
-            self._abort("the client was cancelled once more")
+            self.abort("the client was cancelled once more")
             raise
         finally:
             await self._account_for(End(_reason("shutdown", self.wire.close_info, stop), stop))
@@ -388,12 +373,16 @@ class Session:
         self._mark_down(end.reason)
         unsent, earlier = parts.outbox.end()
         parts.unsent = (*unsent, *earlier)
-        if self._pacer is not None:
-            self._pacer.close(end.cause)
+        self.release(end.cause)
         parts.subscriptions.session_ended()
-        if self._native is not None:
-            parts.settle(self._native)
         parts.supervisor.mark_disconnected(end.reason, parts.unsent)
+
+    def release(self, cause: BaseException) -> None:
+        """Nobody waits for a token of it any more, and what it counted is added up."""
+        if self._pacer is not None:
+            self._pacer.close(cause)
+        if self._native is not None:
+            self._parts.settle(self._native)
 
     def _masked(self, info: CloseInfo | None) -> CloseInfo | None:
         """How a connection ended, without the secrets that the client was told of."""
@@ -414,63 +403,34 @@ class Session:
         parts.ring._mark(down)
         parts.down, parts.dials_at_down = down, parts.supervisor.state.total_attempts
 
-    def _follow(self, former: Session, end: End) -> None:
+    # ---- where one session replaces another ------------------------------------------------------------------------
+
+    def follow(self, former: Former) -> None:
         """It has taken over from another one, which closes while this one runs."""
-        patience = Interrupt()
-        closing = asyncio.get_running_loop().create_task(former._retire(end, patience), name="fastws closing")
-        self._former = closing, patience
+        self._former = former
 
     async def let_former_go(self, *, at_once: bool = False) -> None:
-        """Waits until the one that it took over from is closed: nothing of that is to come behind the end of this."""
+        """Waits until the one that it took over from is closed, if there is one."""
         former, self._former = self._former, None
-        if former is None:
-            return
-        closing, patience = former
-        if at_once:
-            patience.request()
-        await ended([closing])
-        closing.result()
+        if former is not None:
+            await former.let_go(at_once=at_once)
 
-    async def _retire(self, end: End, patience: Interrupt) -> None:
-        """Another session has taken over: this one closes, and nobody misses it."""
+    def stop_watching(self) -> None:
+        """Its timers are nobody's concern any more."""
         self._watch.stop()
-        try:
-            try:
-                await patience.wait(self._close(1000, "", self._politeness))
-            except Interrupted:
-                self._abort("the connection that replaced it has ended")
-            await self.let_former_go(at_once=True)
-        finally:
-            await self._retired_for(end)
 
-    async def _retired_for(self, end: End) -> None:
-        """The account of a session that another one has replaced."""
-        parts = self._parts
-        # Only now it is known: what was queued on the old connection left with its Close, or did not.
-        assert self.account is not None, "another session has taken over"
-        unsent = tuple(parts.outbox.settle(self.account))
-        unanswered = tuple(each for each in self.unanswered if not parts.outbox.holds(each[1]))
-        try:
-            await self.intake.close()
-        finally:
-            if self._native is not None:
-                parts.settle(self._native)
-            if self._pacer is not None:
-                self._pacer.close(end.cause)
-            parts.requests.give_up(unanswered, parts.outbox)
-            parts.supervisor.hub.publish(Disconnected(end.reason, unsent), is_state=False)
-            tell((self.retired(),))
+    # ---- its end ---------------------------------------------------------------------------------------------------
 
-    @property
-    def _politeness(self) -> float:
-        """Seconds for a closing handshake that nobody but us wants."""
-        return min(self._parts.config.close_timeout, 2)
+    async def close_politely(self) -> None:
+        """Closes the connection by a closing handshake that nobody but us wants."""
+        await self._close(1000, "", min(self._parts.config.close_timeout, 2))
 
     async def _close(self, code: int, reason: str, seconds: float | None = None) -> None:
         """Closes the connection politely, and by force when that takes longer than ``seconds`` or the deadline."""
         await close_wire(self.wire, code, reason, self._parts.deadline.limit(seconds))
 
-    def _abort(self, why: str) -> None:
+    def abort(self, why: str) -> None:
+        """Ends the connection at once."""
         abort_wire(self.wire, why)
 
     def _over(self, error: BaseException | None) -> None:
