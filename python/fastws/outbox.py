@@ -10,15 +10,15 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import time
-from collections import deque
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Literal
 
 from ._account import Account, Item, Left, Receipt, fail, succeed
-from ._interrupt import tell, users_code
+from ._direct import CUT, GIVEN_UP, Direct
+from ._interrupt import tell
 from ._sendable import check, plain
 from ._turns import Turns
+from ._waiting import Waiting
 from .connection import BytesLike, Connection
 from .errors import (
     ConnectionClosed,
@@ -26,7 +26,6 @@ from .errors import (
     MaybeSent,
     NotConnected,
     NotSent,
-    Outcome,
     SendQueueFull,
     Unsent,
 )
@@ -37,31 +36,9 @@ if TYPE_CHECKING:
     from .config import ClientConfig
     from .connector import Wire
 
-__all__ = ["Outbox", "Receipt", "loop_time", "may_be_sent"]
-
-_NONE: deque[Any] = deque(maxlen=0)
-"""Nothing waits, for the many of whom that is true; nothing is put into it."""
-
-_CUT = "the connection ended while it was sending it"
-"""What is said of a message that a connector's own connection waited for room with."""
-
-_GIVEN_UP = "given up while the connector's connection was sending it: it was maybe sent"
-"""What the cancellation says of a message that such a connection had."""
+__all__ = ["Outbox", "Receipt"]
 
 log = logging.getLogger("fastws.client")
-
-
-def loop_time() -> float:
-    """The time by the event loop's clock; where none runs, by the monotonic one, which is what loops go by."""
-    try:
-        return asyncio.get_running_loop().time()
-    except RuntimeError:
-        return time.monotonic()
-
-
-def may_be_sent(error: TimeoutError) -> bool:
-    """Whether who gave up waiting, by ``asyncio.timeout``, had left the message to a connector's own connection."""
-    return error.__context__ is not None and error.__context__.args == (_GIVEN_UP,)
 
 
 class Outbox:
@@ -83,23 +60,18 @@ class Outbox:
         "_direct",
         "_draining",
         "_followed",
-        "_in_hand",
         "_is_pacing",
         "_is_stopped",
         "_keep_limit",
-        "_left",
-        "_lost",
         "_max_bytes",
         "_native",
         "_pacer",
         "_policy",
         "_room",
         "_tap",
-        "_timer",
         "_waiting",
         "_wire",
         "dropped",
-        "expired",
         "failed",
         "sent_otherwise",
         "unsent",
@@ -121,23 +93,17 @@ class Outbox:
         self._tap = tap
         self._wire: Wire | None = None
         self._native: Connection | None = None
-        # An empty deque takes 760 bytes, and most clients wait for nothing: each is made when it is needed.
-        self._waiting: deque[Item] = _NONE
+        self._waiting = Waiting(config.keep_limit, self._offer_room)
         self._account: Account | None = None
         self._ahead: tuple[Left, ...] = ()
         self._followed: asyncio.Future[None] | None = None
-        self._lost: deque[Unsent] = _NONE
         self._room = Turns()
         self._is_stopped = False
         self._draining: asyncio.Task[None] | None = None
-        self._in_hand: Item | None = None
         self._cut: tuple[Unsent, ...] = ()
-        self._direct: frozenset[asyncio.Task[bool]] = frozenset()
-        self._timer: asyncio.TimerHandle | None = None
-        self._left: asyncio.Future[None] | None = None
+        self._direct = Direct(self._waiting, self._accepted)
         self._is_pacing = False
         self.dropped = 0
-        self.expired = 0
         self.failed = 0
         self.sent_otherwise = 0
         self.unsent = 0
@@ -157,10 +123,10 @@ class Outbox:
         """Accepts a message or raises at once: see ``WebSocketClient.send_nowait``."""
         if self._is_stopped:
             self._check_over()
-        if expires is not None and self._has_expired(Item(plain(message), text, expires, receipt)):
+        if expires is not None and self._waiting.has_expired(Item(plain(message), text, expires, receipt)):
             return  # it waited for room until then
         wire = self._wire
-        may_go = wire is not None and not self._waiting and (urgent or not self._ahead)
+        may_go = wire is not None and not self._waiting.items and (urgent or not self._ahead)
         if wire is not None and may_go and (self._pacer is None or self._pacer.try_acquire(key)):
             try:
                 self._hand_over(wire, message, text)
@@ -216,7 +182,7 @@ class Outbox:
                 try:
                     self.send_nowait(message, text, urgent=urgent, expires=expires, key=key, receipt=receipt)
                 except SendQueueFull:
-                    if self._native is not None or self._wire is None or self._waiting:
+                    if self._native is not None or self._wire is None or self._waiting.items:
                         again, has_waited = has_waited, True
                         await self._until_room(urgent=urgent, again=again)
                     else:
@@ -241,7 +207,7 @@ class Outbox:
         if pacer is not None and not pacer.try_acquire(item.key):
             return False
         try:
-            if await self._while_there(self._until_sent(wire, item), item):
+            if await self._direct.while_there(self._direct.until_sent(wire, item), item):
                 succeed(item.receipt)
                 return True
         except NotConnected:
@@ -252,7 +218,7 @@ class Outbox:
             fail(item.receipt, error)
             raise
         except asyncio.CancelledError as error:
-            error.args = (_GIVEN_UP,)
+            error.args = (GIVEN_UP,)
             raise
         except BaseException:
             if pacer is not None:
@@ -265,7 +231,7 @@ class Outbox:
     async def _until_room(self, *, urgent: bool, again: bool = False) -> None:
         """Waits until something was sent or a session ended, and it is the turn of this message."""
         native = self._native
-        if native is not None and not self._waiting:
+        if native is not None and not self._waiting.items:
             drained = native._drain_future(again=True)
             drained.add_done_callback(self._offer_room)
         await self._room.wait(urgent=urgent, again=again)
@@ -298,21 +264,14 @@ class Outbox:
             why = "the connection that was replaced has not sent what it accepted"
         if self._wire is None:
             limit, name, why = self._keep_limit, "keep_limit", "there is no connection"
-        if len(self._waiting) >= limit:
-            self._let_expire()
-        if len(self._waiting) >= limit:
-            raise SendQueueFull(f"{len(self._waiting)} messages wait already ({name}), as {why}", message=item.message)
-        if self._waiting is _NONE:
-            self._waiting = deque()
-        if item.urgent:
-            self._waiting.insert(sum(1 for each in self._waiting if each.urgent), item)
-            if self._is_pacing and self._draining is not None:
-                self._draining.cancel()  # it waits for the token of another one, maybe of another key
-                self._draining = None
-        else:
-            self._waiting.append(item)
-        if item.expires is not None:
-            self._look_at(item.expires)
+        if self.waits >= limit:
+            self._waiting.let_expire()
+        if self.waits >= limit:
+            raise SendQueueFull(f"{self.waits} messages wait already ({name}), as {why}", message=item.message)
+        self._waiting.put(item)
+        if item.urgent and self._is_pacing and self._draining is not None:
+            self._draining.cancel()  # it waits for the token of another one, maybe of another key
+            self._draining = None
         self._drain()
 
     def _hand_over(self, wire: Wire, message: str | BytesLike, text: bool | None) -> None:
@@ -328,6 +287,12 @@ class Outbox:
             raise NotConnected(f"nothing was sent: {error}", message=plain(message)) from error
         if self._tap is not None:
             self._tap.sent(plain(message), text)
+
+    def _accepted(self, item: Item) -> None:
+        """A connector's own connection has sent it."""
+        self.sent_otherwise += 1
+        if self._tap is not None:
+            self._tap.sent(item.message, item.text)
 
     def _all_left(self) -> bool:
         """Whether the kernel has taken everything that the connection accepted."""
@@ -369,16 +334,17 @@ class Outbox:
     @property
     def _has_due(self) -> bool:
         """Whether something waits that is not to be behind what a connection before this one has still to send."""
-        return self._wire is not None and bool(self._waiting) and (not self._ahead or self._waiting[0].urgent)
+        items = self._waiting.items
+        return self._wire is not None and bool(items) and (not self._ahead or items[0].urgent)
 
     async def _send_waiting(self) -> None:
         pacer = self._pacer
         paid: tuple[str | None] | None = None  # the token that was taken, for this key, and not used yet
         try:
             while self._has_due and self._wire is not None:
-                item = self._waiting[0]
-                if self._has_expired(item):
-                    self._waiting.popleft()
+                item = self._waiting.items[0]
+                if self._waiting.has_expired(item):
+                    self._waiting.take_out(item)
                     continue
                 if pacer is not None and paid != (item.key,):
                     if paid is not None:
@@ -395,7 +361,7 @@ class Outbox:
                     return
                 except Exception as error:  # noqa: BLE001 - a message that cannot be sent must not hold up the others
                     self.failed += 1
-                    self._lose(item, "failed", str(error), error)
+                    self._waiting.lose(item, "failed", str(error), error)
                     log.warning("a message that waited was not sent: %s", error)
                 else:
                     paid = None
@@ -403,7 +369,7 @@ class Outbox:
                         succeed(item.receipt)
                     else:
                         self._remember(item)
-                self._take_out(item)
+                self._waiting.take_out(item)
                 self._offer_room()
         finally:
             if pacer is not None and paid is not None:
@@ -427,122 +393,21 @@ class Outbox:
                 except ConnectionClosed as error:
                     raise NotConnected(f"nothing was sent: {error}", message=item.message) from error
                 return False
-            self._in_hand = item
+            self._waiting.in_hand = item
             try:
-                return await self._until_sent(wire, item)
+                return await self._direct.until_sent(wire, item)
             except MaybeSent:
                 self._cut_off(item)
             finally:
-                if self._in_hand is item:
-                    self._in_hand = None
+                if self._waiting.in_hand is item:
+                    self._waiting.in_hand = None
         return True
-
-    async def _until_sent(self, wire: Wire, item: Item) -> bool:
-        """A connector's own connection has no room: it waits by itself, and has sent it then.
-
-        Raises:
-            NotConnected: It had ended already.
-            MaybeSent: It ended meanwhile: it does not say whether before or behind the message.
-        """
-        if wire.close_info is not None:
-            raise NotConnected("nothing was sent: the connection had ended", message=item.message)
-        limit = asyncio.timeout_at(item.expires)
-        try:
-            async with limit:
-                with users_code:  # the wire may be a connector's own
-                    await wire.send(item.message, item.text)
-        except TimeoutError:
-            if not limit.expired():
-                raise
-            self.expired += 1
-            self._lose(item, "maybe_sent", "it expired while the connection was sending it")
-        except ConnectionClosed as error:
-            raise MaybeSent(_CUT, message=item.message) from error
-        else:
-            self.sent_otherwise += 1
-            if self._tap is not None:
-                self._tap.sent(item.message, item.text)
-        return True
-
-    async def _while_there(self, sending: Coroutine[Any, Any, bool], item: Item) -> bool:
-        """What ``sending`` returns. A connector's own connection may not know that the session is over.
-
-        Raises:
-            MaybeSent: It is over.
-        """
-        loop = asyncio.get_running_loop()
-        if self._left is None:
-            self._left = loop.create_future()
-        left, task = self._left, loop.create_task(sending, name="fastws send")
-        self._direct |= {task}
-        try:
-            waits: list[asyncio.Future[Any]] = [left, task]
-            await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            self._direct -= {task}
-            if not task.done():
-                task.cancel()
-                await asyncio.wait([task], timeout=0)
-        if task.done() and not task.cancelled():
-            return task.result()
-        raise MaybeSent(_CUT, message=item.message)
-
-    def _take_out(self, item: Item) -> None:
-        """It waits no more; something urgent may have come before it while it was sent."""
-        for place, waiting in enumerate(self._waiting):
-            if waiting is item:
-                del self._waiting[place]
-                return
-
-    def _has_expired(self, item: Item) -> bool:
-        if item.expires is None or item.expires > loop_time():
-            return False
-        self.expired += 1
-        self._lose(item, "failed", "it expired while it waited")
-        return True
-
-    def _let_expire(self) -> None:
-        """Gives up what waits and has expired, wherever it stands."""
-        count = len(self._waiting)
-        self._waiting = deque(item for item in self._waiting if item is self._in_hand or not self._has_expired(item))
-        if len(self._waiting) < count:  # who waits for room asks for this: to be told of none would wake each other
-            self._offer_room()
-
-    def _look_at(self, when: float) -> None:
-        """Something expires then. Where no loop runs yet, it is looked at when the next session begins."""
-        try:
-            loop = asyncio.get_running_loop()
-        except RuntimeError:
-            return
-        if self._timer is not None:
-            if self._timer.when() <= when:
-                return
-            self._timer.cancel()
-        self._timer = loop.call_at(when, self._on_timer)
-
-    def _on_timer(self) -> None:
-        self._timer = None
-        if not self._waiting:
-            return
-        self._let_expire()
-        dues = [item.expires for item in self._waiting if item.expires is not None and item is not self._in_hand]
-        if dues:
-            self._look_at(min(dues))
 
     def _cut_off(self, item: Item) -> None:
         """A connector's own connection ended while it was sending this."""
         self.unsent += 1
-        fail(item.receipt, MaybeSent(_CUT, message=item.message))
-        self._cut += (Unsent(item.message, "maybe_sent", _CUT),)
-
-    def _lose(self, item: Item, outcome: Outcome, why: str, cause: BaseException | None = None) -> None:
-        """It will not be sent again: who has its receipt hears so now, the others at the end of the session."""
-        error = (MaybeSent if outcome == "maybe_sent" else NotSent)(why, message=item.message)
-        error.__cause__ = cause
-        fail(item.receipt, error)
-        if self._lost is _NONE:
-            self._lost = deque(maxlen=self._keep_limit)
-        self._lost.append(Unsent(item.message, outcome, why))
+        fail(item.receipt, MaybeSent(CUT, message=item.message))
+        self._cut += (Unsent(item.message, "maybe_sent", CUT),)
 
     # ---- sessions --------------------------------------------------------------------------------------------------
 
@@ -553,7 +418,7 @@ class Outbox:
 
     def holds(self, receipt: Receipt | None) -> bool:
         """Whether the message that the receipt is for still waits here: no connection has it."""
-        return receipt is not None and any(item.receipt is receipt for item in self._waiting)
+        return receipt is not None and self._waiting.holds(receipt)
 
     @property
     def over(self) -> BaseException | None:
@@ -563,7 +428,12 @@ class Outbox:
     @property
     def waits(self) -> int:
         """Messages that wait for a connection or for the rate limit."""
-        return len(self._waiting)
+        return len(self._waiting.items)
+
+    @property
+    def expired(self) -> int:
+        """Messages that were given up, as their time was over."""
+        return self._waiting.expired
 
     def begin(self, wire: Wire, pacer: Pacer | None = None) -> None:
         """A session is ready; ``pacer`` has its rate limits."""
@@ -571,8 +441,7 @@ class Outbox:
         self._pacer = pacer
         self._native = wire if isinstance(wire, Connection) else None
         self._drain()
-        if self._timer is None:
-            self._on_timer()
+        self._waiting.look()
         self._offer_room()
 
     def stop(self) -> None:
@@ -583,12 +452,12 @@ class Outbox:
         """The session is over: what of it was not sent, and what was given up meanwhile."""
         lost = self.settle(self._detach())
         if self._policy != "keep":
-            waited = self._give_up("the connection ended")
+            waited = self._waiting.give_up("the connection ended")
             self.unsent += len(waited)
             lost += waited
-        earlier, self._lost = self._lost, _NONE
+        earlier = self._waiting.take_lost()
         self._offer_room()
-        return tuple(lost), tuple(earlier)
+        return tuple(lost), earlier
 
     def detach(self) -> Left:
         """Nothing goes to this connection any more: another takes over. Returns what is still to be known of it.
@@ -621,15 +490,13 @@ class Outbox:
         account, self._account = self._account, None
         self._wire = self._native = self._pacer = None
         self._tell_followers()
-        if self._left is not None:
-            tell((self._left,))
-            self._left = None
+        self._direct.end()
         if self._draining is not None:
             self._draining.cancel()
             self._draining = None
-        if self._in_hand is not None:
-            item, self._in_hand = self._in_hand, None
-            self._take_out(item)
+        if self._waiting.in_hand is not None:
+            item, self._waiting.in_hand = self._waiting.in_hand, None
+            self._waiting.take_out(item)
             self._cut_off(item)
         cut, self._cut = self._cut, ()
         return Left(account, cut)
@@ -641,51 +508,33 @@ class Outbox:
         lost, kept = left.account.close(keeps=self._policy == "keep")
         self.unsent += len(lost)
         if kept:
-            self._waiting = deque((*kept, *self._waiting))
-            for item in kept:
-                if item.expires is not None:
-                    self._look_at(item.expires)
+            self._waiting.put_back(kept)
         self._let_follow(left)
         self._drain()
         return [*left.cut, *lost]
 
     def withdraw(self, receipt: Receipt) -> bool:
         """Takes out the message that the receipt is for, if no connection has it."""
-        for item in self._waiting:
-            if item.receipt is receipt and item is not self._in_hand:
-                self._take_out(item)
-                fail(receipt, NotSent("it was withdrawn", message=item.message))
-                self._offer_room()
-                return True
-        return False
-
-    def _give_up(self, why: str) -> list[Unsent]:
-        lost = [Unsent(item.message, "not_sent", why) for item in self._waiting]
-        for item in self._waiting:
-            fail(item.receipt, NotSent(why, message=item.message))
-        self._waiting.clear()
-        return lost
+        return self._waiting.withdraw(receipt)
 
     def close(self) -> tuple[Unsent, ...]:
         """The client is over: what waits is not sent. Returns what nobody has told of yet."""
         self._is_stopped = False  # there is nothing to accept it, until the client runs again
         early = [each for left in self._ahead for each in self.settle(left)]
         lost, failed = self.end()
-        waited = self._give_up("the client has ended")
+        waited = self._waiting.give_up("the client has ended")
         self.unsent += len(waited)
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
+        self._waiting.stop_looking()
         self._offer_room()
         return (*early, *lost, *waited, *failed)
 
     async def flushed(self) -> None:
         """Waits until nothing waits any more and the kernel has taken everything. Ends with the session."""
         while True:
-            under_way: list[asyncio.Future[Any]] = [*self._direct]
-            if self._waiting and self._draining is not None and not self._draining.done():
+            under_way: list[asyncio.Future[Any]] = [*self._direct.tasks]
+            if self.waits and self._draining is not None and not self._draining.done():
                 under_way.append(self._draining)
-            if self._waiting and self._ahead and self._wire is not None:
+            if self.waits and self._ahead and self._wire is not None:
                 # A connection before this one has still to send, or to say that it did not.
                 if self._followed is None:
                     self._followed = asyncio.get_running_loop().create_future()

@@ -11,12 +11,13 @@ import orjson
 
 from . import _core
 from ._checks import is_async
+from ._direct import may_be_sent
 from ._sendable import plain
 from .connection import BytesLike
 from .errors import ConnectionLost, DecodeError, MaybeSent, NotSent, RequestTimeout
 from .handshakes.channel import MISSHAPEN
 from .markers import Down
-from .outbox import Receipt, may_be_sent
+from .outbox import Receipt
 from .sender import Sending
 from .streams import Stream
 

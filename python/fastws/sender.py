@@ -11,10 +11,12 @@ import orjson
 
 from . import _core
 from ._account import fail
+from ._direct import may_be_sent
 from ._sendable import plain
+from ._waiting import loop_time
 from .connection import BytesLike, check_many
 from .errors import NotSent
-from .outbox import Receipt, loop_time, may_be_sent
+from .outbox import Receipt
 
 if TYPE_CHECKING:
     from ._options import Seconds
