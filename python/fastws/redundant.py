@@ -22,7 +22,7 @@ from .events import Event, Ready, Shutdown
 from .markers import Down, Outage
 from .receiving import Receiving
 from .running import Running
-from .subscriptions import SubscriptionState
+from .subscription import SubscriptionState
 
 if TYPE_CHECKING:
     from ._options import Seconds

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from ._deadline import Limit
     from ._former import Former
     from .connector import Wire
-    from .subscriptions import Restored
+    from .subscription import Restored
 
 __all__ = ["NO_INFO", "Session"]
 

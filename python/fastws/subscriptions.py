@@ -7,23 +7,37 @@ from __future__ import annotations
 
 import asyncio
 import functools
-import itertools
 import logging
-from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import AsyncGenerator, Iterator
 from datetime import timedelta
-from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Protocol
 
 import orjson
 
 from . import _checks
 from ._interrupt import Interrupt, Interrupted, cut, tell, users_code
-from ._predicates import is_same
-from .errors import ClientError, ConfigError, HandshakeError
+from .errors import ConfigError, HandshakeError
 from .handshakes import HandshakeMessage
 from .handshakes.base import masked
-from .handshakes.channel import MISSHAPEN
+from .subscription import (
+    Message,
+    Payload,
+    Predicate,
+    Restored,
+    Standing,
+    Subscription,
+    SubscriptionError,
+    SubscriptionState,
+    UnknownSubscription,
+    as_payload,
+    note_failed,
+    note_sent,
+    says,
+    says_first,
+    stale_at,
+    unconfirmed,
+    unsettled,
+)
 
 if TYPE_CHECKING:
     from .handshakes import HandshakeChannel
@@ -34,42 +48,6 @@ __all__ = ["Subscription", "SubscriptionError", "SubscriptionState", "Subscripti
 log = logging.getLogger("fastws.client")
 
 _NONE: frozenset[Any] = frozenset()
-
-_MOST_SHOWN = 10
-"""Keys that an error names."""
-
-Message = str | bytes
-Payload = Message | Mapping[str, Any] | list[Any]
-Predicate = Callable[[Any], Any]
-
-
-class SubscriptionState(StrEnum):
-    """How far a subscription has come."""
-
-    PENDING = "pending"
-    """Not sent in this session, or sent and not confirmed yet."""
-    CONFIRMED = "confirmed"
-    """The venue confirmed it; or it was sent, and there is no ``ack`` to wait for."""
-    STALE = "stale"
-    """Confirmed, but nothing of it came for ``data_timeout``."""
-    FAILED = "failed"
-    """The venue refused it (``nack``), or did not confirm it within ``ack_timeout``."""
-
-
-class SubscriptionError(ClientError):
-    """A subscription was refused, was not confirmed in time, or is not known."""
-
-
-class UnknownSubscription(SubscriptionError, KeyError):
-    """No subscription has this key. ``key`` is it."""
-
-    def __init__(self, key: object, known: Iterable[str] = ()) -> None:
-        shown = ", ".join(repr(each) for each in itertools.islice(known, _MOST_SHOWN))
-        super().__init__(f"no subscription has the key {key!r}; there are: {shown or 'none'}")
-        self.key = key
-
-    def __str__(self) -> str:
-        return Exception.__str__(self)  # KeyError shows the repr of it
 
 
 class _Client(Protocol):
@@ -90,65 +68,6 @@ class _Client(Protocol):
     def _observe(self) -> AsyncGenerator[Any] | Stream[Any]: ...
 
     def _stayed_silent(self, key: str, seconds: float) -> None: ...
-
-
-@dataclass(slots=True)
-class _Standing:
-    """How a subscription stands on one connection."""
-
-    state: SubscriptionState = SubscriptionState.PENDING
-    error: str | None = None
-    sent_at: float | None = None
-    last_data: float | None = None
-    is_begun: bool = False
-    """It is sent, or about to be."""
-
-
-@dataclass(slots=True, eq=False)
-class Subscription:
-    """A subscription and its state. Read it; the registry changes it."""
-
-    key: str
-    message: Message
-    unsubscribe: Message | None
-    ack: Predicate | None
-    nack: Predicate | None
-    ack_timeout: float
-    match: Predicate | None
-    data_timeout: float | None
-    references: int = 1
-    _standing: _Standing = field(default_factory=_Standing)
-    _waiters: list[asyncio.Future[None]] | None = None
-    _misjudged: str = ""
-    """What a predicate raised last, for an error."""
-    _has_complained: bool = False
-
-    @property
-    def state(self) -> SubscriptionState:
-        """How far it has come in the present session."""
-        return self._standing.state
-
-    @property
-    def error(self) -> str | None:
-        """Why it failed; None if it did not."""
-        return self._standing.error
-
-    @property
-    def sent_at(self) -> float | None:
-        """When it was sent in the present session, on the loop's clock; None if it was not yet."""
-        return self._standing.sent_at
-
-    @property
-    def last_data(self) -> float | None:
-        """When a message of it came last, or it was sent or confirmed, on the loop's clock."""
-        return self._standing.last_data
-
-    def __repr__(self) -> str:
-        return f"<Subscription {self.key!r} {self.state}, {self.references} references>"
-
-
-Restored = dict[Subscription, _Standing]
-"""What a connection was subscribed to before it was ready, and how that stands on it."""
 
 
 class Subscriptions:
@@ -211,12 +130,12 @@ class Subscriptions:
         for name, predicate in (("ack", ack), ("nack", nack), ("match", match)):
             if predicate is not None:
                 _checks.plain_function(name, predicate, "gets a decoded message")
-        wire = _payload(message, "message")
+        wire = as_payload(message, "message")
         known = self._items.get(key)
         if known is not None:
             for name, given in (
                 ("message", wire),
-                ("unsubscribe", None if unsubscribe is None else _payload(unsubscribe, "unsubscribe")),
+                ("unsubscribe", None if unsubscribe is None else as_payload(unsubscribe, "unsubscribe")),
                 ("ack_timeout", ack_timeout),
                 ("data_timeout", data_timeout),
             ):
@@ -227,7 +146,7 @@ class Subscriptions:
         item = Subscription(
             key=key,
             message=wire,
-            unsubscribe=None if unsubscribe is None else _payload(unsubscribe, "unsubscribe"),
+            unsubscribe=None if unsubscribe is None else as_payload(unsubscribe, "unsubscribe"),
             ack=ack,
             nack=nack,
             ack_timeout=ack_timeout,
@@ -308,7 +227,7 @@ class Subscriptions:
         ``timeout`` seconds at most: what is not sent by then ``session_began`` sends, and later confirmations are seen
         as they come. What the venue says meanwhile is read, so that no queue fills.
         """
-        restored: Restored = {item: _Standing() for item in self._items.values()}
+        restored: Restored = {item: Standing() for item in self._items.values()}
         failed = Interrupt()
         hearing = asyncio.get_running_loop().create_task(self._hear(channel, restored), name="fastws subscriptions")
         hearing.add_done_callback(functools.partial(_interrupt_if_failed, failed))
@@ -316,12 +235,12 @@ class Subscriptions:
         try:
             async with limit:
                 await failed.wait(_send_all(channel, restored))
-                if any(_unsettled(restored)):
+                if any(unsettled(restored)):
                     await asyncio.wait([hearing])
         except TimeoutError:
             if not limit.expired():
                 raise
-            log.info("not confirmed within %g s: %s", timeout, ", ".join(item.key for item in _unsettled(restored)))
+            log.info("not confirmed within %g s: %s", timeout, ", ".join(item.key for item in unsettled(restored)))
         except Interrupted:
             pass  # its error is raised below
         finally:
@@ -335,8 +254,8 @@ class Subscriptions:
     async def _hear(self, channel: HandshakeChannel, restored: Restored) -> None:
         """Notes what the venue confirms and refuses, until that is everything."""
         with users_code:  # the wire may be a connector's own
-            while any(_unsettled(restored)):
-                await channel.expect(lambda message: self._looks_at(message, _pending(restored)))
+            while any(unsettled(restored)):
+                await channel.expect(lambda message: self._looks_at(message, unconfirmed(restored)))
 
     def begin(self, restored: Restored) -> None:
         """The connection that this was restored on is the client's from now on."""
@@ -375,7 +294,7 @@ class Subscriptions:
         for task in self._sending:
             task.cancel()
         for item in self._items.values():
-            item._standing = _Standing()
+            item._standing = Standing()
 
     async def aclose(self, error: BaseException | None) -> None:
         """The client is over: whoever waits is told."""
@@ -409,7 +328,7 @@ class Subscriptions:
         if item.ack is not None or item.match is not None:
             self._observe_if_needed()
         await self._client._send_replay(item.message)
-        _sent(item, item._standing)
+        note_sent(item, item._standing)
         self._resolve_if_known(item)
         self._observe_if_needed()
 
@@ -432,17 +351,17 @@ class Subscriptions:
         """
         held: list[Predicate] = []
         for item, standing in pending.items():
-            if _says_first(item, item.ack, message, held):
+            if says_first(item, item.ack, message, held):
                 standing.state, standing.error = SubscriptionState.CONFIRMED, None
                 standing.last_data = asyncio.get_running_loop().time()
-            elif _says_first(item, item.nack, message, held):
+            elif says_first(item, item.nack, message, held):
                 text = message if isinstance(message, str) else orjson.dumps(message, default=str).decode()
-                _failed(item, standing, f"refused: {masked(text)}")
+                note_failed(item, standing, f"refused: {masked(text)}")
         return bool(held)
 
     def _watched(self) -> tuple[Restored, list[Subscription]]:
         """What is still to be confirmed, and what is not to fall silent: nothing comes of what was refused."""
-        pending = _pending({item: item._standing for item in self._items.values()})
+        pending = unconfirmed({item: item._standing for item in self._items.values()})
         timed = [item for item in self._items.values() if item.data_timeout is not None]
         return pending, [item for item in timed if item.state is not SubscriptionState.FAILED]
 
@@ -479,7 +398,7 @@ class Subscriptions:
             self._schedule()
         now = asyncio.get_running_loop().time()
         for item in timed:
-            if _says(item, item.match, value):
+            if says(item, item.match, value):
                 item._standing.last_data = now
                 if item.state is SubscriptionState.STALE:
                     item._standing.state = SubscriptionState.CONFIRMED
@@ -491,7 +410,7 @@ class Subscriptions:
             self._timer = None
         pending, timed = self._watched()
         dues = [item.sent_at + item.ack_timeout for item in pending if item.sent_at is not None]
-        dues += [due for item in timed if (due := _stale_at(item)) is not None]
+        dues += [due for item in timed if (due := stale_at(item)) is not None]
         if dues:
             self._timer = asyncio.get_running_loop().call_at(min(dues), self._look_at_the_time)
 
@@ -510,10 +429,10 @@ class Subscriptions:
         for item in pending:
             if item.sent_at is not None and now >= item.sent_at + item.ack_timeout:
                 raised = f"; a predicate raised {item._misjudged} on a message" if item._misjudged else ""
-                _failed(item, item._standing, f"not confirmed within {item.ack_timeout:g} s{raised}")
+                note_failed(item, item._standing, f"not confirmed within {item.ack_timeout:g} s{raised}")
                 self._resolve_if_known(item)
         for item in timed:
-            due = _stale_at(item)
+            due = stale_at(item)
             if due is None or item.data_timeout is None or now < due:
                 continue
             if item.state is SubscriptionState.STALE:
@@ -536,80 +455,9 @@ async def _send_all(channel: HandshakeChannel, restored: Restored) -> None:
         except BaseException:
             standing.is_begun = standing.state is not SubscriptionState.PENDING
             raise
-        _sent(item, standing)
+        note_sent(item, standing)
 
 
 def _interrupt_if_failed(interrupt: Interrupt, task: asyncio.Task[None]) -> None:
     if not task.cancelled() and task.exception() is not None:
         interrupt.request()
-
-
-def _sent(item: Subscription, standing: _Standing) -> None:
-    """It was sent just now."""
-    standing.sent_at = standing.last_data = asyncio.get_running_loop().time()
-    if item.ack is None:
-        standing.state = SubscriptionState.CONFIRMED
-
-
-def _stale_at(item: Subscription) -> float | None:
-    """When silence is too long, if it goes on; None for what is not confirmed: that is for ``ack_timeout``."""
-    if item.data_timeout is None or item.last_data is None:
-        return None
-    if item.state in (SubscriptionState.PENDING, SubscriptionState.FAILED):
-        return None
-    return item.last_data + item.data_timeout
-
-
-def _failed(item: Subscription, standing: _Standing, why: str) -> None:
-    standing.state, standing.error = SubscriptionState.FAILED, why
-    log.warning("the subscription %r failed: %s", item.key, why)
-
-
-def _pending(standings: Restored) -> Restored:
-    """Those that were sent, or are about to be, and that the venue has still to confirm."""
-    return {
-        item: standing
-        for item, standing in standings.items()
-        if item.ack is not None and standing.is_begun and standing.state is SubscriptionState.PENDING
-    }
-
-
-def _unsettled(standings: Restored) -> list[Subscription]:
-    """Those that are still to be sent, or to be confirmed."""
-    return [item for item, standing in standings.items() if standing.state is SubscriptionState.PENDING]
-
-
-def _payload(value: Payload, name: str) -> Message:
-    match value:
-        case str() | bytes():
-            return value
-        case bytearray() | memoryview():
-            return bytes(value)
-        case Mapping() | list() | tuple():
-            return orjson.dumps(value).decode()
-    raise TypeError(f"{name} is str, bytes, or a dict or list (sent as JSON), not {type(value).__name__}")
-
-
-def _says_first(item: Subscription, predicate: Predicate | None, message: Any, held: list[Predicate]) -> bool:
-    """Whether a predicate holds that is none of those which ``held`` for this message already; then it is one."""
-    if predicate is None or any(is_same(predicate, other) for other in held) or not _says(item, predicate, message):
-        return False
-    held.append(predicate)
-    return True
-
-
-def _says(item: Subscription, predicate: Predicate | None, message: Any) -> bool:
-    """Whether a predicate of the user's holds; one that fails on a message of another shape does not."""
-    if predicate is None:
-        return False
-    try:
-        return bool(predicate(message))
-    except MISSHAPEN as error:
-        item._misjudged = type(error).__name__
-        return False
-    except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 - a mistake in it must not end the watch over the others
-        item._misjudged = type(error).__name__
-        if not item._has_complained:
-            item._has_complained = True
-            log.warning("a predicate of the subscription %r raised %r; that counts as no", item.key, error)
-        return False

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from datetime import timedelta
 
-from fastws.subscriptions import Payload, Predicate, Subscription, SubscriptionState
+from fastws.subscription import Payload, Predicate, Subscription, SubscriptionState
 
 from ._thread import ClientThread
 from .connection import Seconds
