@@ -7,7 +7,7 @@ from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any
 
 from ._account import Item
-from ._interrupt import tell, users_code
+from ._interrupt import cut, tell, users_code
 from .errors import ConnectionClosed, MaybeSent, NotConnected
 
 if TYPE_CHECKING:
@@ -70,6 +70,8 @@ class Direct:
             raise MaybeSent(CUT, message=item.message) from error
         else:
             self._accepted(item)
+        finally:
+            _go_on_ending()
         return True
 
     async def while_there(self, sending: Coroutine[Any, Any, bool], item: Item) -> bool:
@@ -88,9 +90,7 @@ class Direct:
             await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
         finally:
             self.tasks -= {task}
-            if not task.done():
-                task.cancel()
-                await asyncio.wait([task], timeout=0)
+            await cut([task])
         if task.done() and not task.cancelled():
             return task.result()
         raise MaybeSent(CUT, message=item.message)
@@ -100,3 +100,10 @@ class Direct:
         if self._left is not None:
             tell((self._left,))
             self._left = None
+
+
+def _go_on_ending() -> None:
+    """A cancellation that users' code has swallowed counts all the same: what waits is another session's by now."""
+    task = asyncio.current_task()
+    if task is not None and task.cancelling():
+        raise asyncio.CancelledError

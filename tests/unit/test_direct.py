@@ -1,6 +1,7 @@
 """What a connector's own connection sends by itself, as it has no room (_direct.py)."""
 
 import asyncio
+import contextlib
 
 import pytest
 
@@ -258,5 +259,57 @@ def test_what_is_cancelled_inside_of_a_connectors_own_connection_fails_one_messa
             await receipt
         (unsent,) = told(box)
         assert (unsent.message, unsent.outcome) == ("first", "failed")
+
+    run_virtual(main())
+
+
+class Stubborn(FullWire):
+    """Its send() lets nobody cancel it before there is room."""
+
+    async def send(self, message, text=None):
+        while not self.room.is_set():
+            with contextlib.suppress(asyncio.CancelledError):
+                await self.room.wait()
+
+
+def test_what_such_a_connection_does_not_let_go_of_has_no_part_in_the_next_session():
+    async def main():
+        box, wire, again = outbox("keep"), Stubborn(), FullWire()
+        for message in ("one", "two", "three"):
+            box.send_nowait(message)
+        box.begin(wire)
+        await asyncio.sleep(1)
+        assert [(each.message, each.outcome) for each in told(box)] == [("one", "maybe_sent")]
+        box.begin(again)
+        await asyncio.sleep(1)
+        wire.room.set()
+        await asyncio.sleep(1)
+        again.room.set()
+        await box.flushed()
+        assert again.sent == ["two", "three"]
+        box.close()
+
+    run_virtual(main())
+
+
+@pytest.mark.parametrize("why", ["end", "timeout"])
+def test_who_sends_by_such_a_connection_is_not_held_up_by_it(why, caplog):
+    async def main():
+        loop = asyncio.get_running_loop()
+        box, wire = outbox(), Stubborn()
+        box.begin(wire)
+        sending = asyncio.create_task(box.send("order"))
+        await asyncio.sleep(1)
+        if why == "end":
+            box.end()
+        else:
+            sending.cancel()
+        await asyncio.wait([sending])
+        assert loop.time() < 2
+        assert "Stubborn.send does not end" in caplog.text
+        assert sending.cancelled() or isinstance(sending.exception(), MaybeSent)
+        wire.room.set()
+        await asyncio.sleep(0.1)
+        box.close()
 
     run_virtual(main())
