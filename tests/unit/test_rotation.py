@@ -470,3 +470,32 @@ def test_a_connector_that_cannot_be_cancelled_does_not_keep_a_shutdown_waiting(c
 
     gate = None
     run_virtual(main())
+
+
+def test_a_connector_that_cannot_be_cancelled_does_not_keep_a_reconnect_waiting():
+    class Stubborn(MemoryConnector):
+        dials = 0
+
+        async def connect(self, uri, options):
+            self.dials += 1
+            while self.dials == 2 and not gate.done():
+                with contextlib.suppress(asyncio.CancelledError):
+                    await asyncio.shield(gate)
+            return await super().connect(uri, options)
+
+    async def main():
+        nonlocal gate
+        gate, connector = asyncio.get_running_loop().create_future(), Stubborn()
+        client = client_of(connector, config=CONFIG.replace(open_timeout=None))
+        async with client:
+            await asyncio.sleep(AGE + 1)
+            connector.wires[0].reset()
+            await asyncio.sleep(2)
+            assert connector.dials == 3
+            assert client.is_ready
+            gate.set_result(None)
+            await asyncio.sleep(1)
+            assert [wire.is_open for wire in connector.wires] == [False, True, False]  # one came too late
+
+    gate = None
+    run_virtual(main())

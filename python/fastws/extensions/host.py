@@ -375,6 +375,9 @@ class ExtensionHost:
         return _message(result)
 
     async def _awaited(self, result: Awaitable[Any]) -> Any:
+        if asyncio.current_task() is None:  # `send_nowait` in a callback, for which nothing can wait
+            with users_code:
+                return await result
         limit = self.deadline.limit(self.timeout)
         try:
             async with limit:

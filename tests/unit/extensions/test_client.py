@@ -112,3 +112,40 @@ def test_an_extension_may_ask_for_the_end_in_a_hook_that_the_client_waits_for(ho
 
     client = None
     run_virtual(main())
+
+
+@pytest.mark.parametrize("waits", [False, True])
+def test_an_async_on_send_that_does_not_wait_serves_send_nowait_in_a_callback_too(waits):
+    class Stamps(fastws.Extension):
+        name = "stamps"
+        handles_outgoing = True
+
+        async def on_send(self, message, context):
+            if waits:
+                await asyncio.sleep(0)
+            return f"{message}!"
+
+    def send(told):
+        try:
+            client.send_nowait("order")
+        except Exception as error:
+            told.set_exception(error)
+        else:
+            told.set_result(None)
+
+    async def main():
+        nonlocal client
+        loop, connector = asyncio.get_running_loop(), MemoryConnector()
+        client = client_of(connector, extensions=[Stamps()])
+        async with client:
+            told = loop.create_future()
+            loop.call_soon(send, told)
+            if waits:
+                with pytest.raises(TypeError, match="async on_send"):
+                    await told
+            else:
+                await told
+                assert connector.wires[0].sent == ["order!"]
+
+    client = None
+    run_virtual(main())
