@@ -18,7 +18,7 @@ from typing import Any, Final, Literal, NamedTuple
 
 from ._checks import choice, count, optional_duration
 from ._core import Cursor, Message
-from ._interrupt import users_code
+from ._interrupt import in_a_moment, leave, users_code
 from .markers import Down, Gap, Marker
 
 __all__ = [
@@ -406,9 +406,17 @@ class SequenceTracker:
         coming = self._coming
         if coming is not None:
             coming.cancel()
-        await asyncio.gather(*self._ending, *([coming] if coming is not None else []), return_exceptions=True)
-        if coming is not None and coming.cancelled():
-            self._coming = None
+        ending = [*self._ending]
+        if not await in_a_moment(ending):
+            for task in ending:
+                if not task.done():
+                    leave(task)
+        if coming is not None:
+            await asyncio.wait([coming])
+            if coming.cancelled():
+                self._coming = None
+            else:
+                coming.exception()  # whoever tracks again has it
 
     def _fed(self, item: Any, source: AsyncIterable[Any]) -> list[Any]:
         if isinstance(item, Marker):

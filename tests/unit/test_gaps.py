@@ -374,6 +374,28 @@ def test_leaving_cancels_what_is_under_way():
     assert cancelled == ["a"]
 
 
+def test_a_resynchronisation_that_cannot_be_cancelled_does_not_keep_who_leaves_waiting(caplog):
+    async def stubborn(key, expected, got):
+        while not gate.done():
+            with contextlib.suppress(asyncio.CancelledError):
+                await asyncio.shield(gate)
+
+    async def main():
+        nonlocal gate
+        gate, tracker = asyncio.get_running_loop().create_future(), SequenceTracker(extract, resync=stubborn)
+        items = tracker.track(timed(("a", 1), ("a", 5), 1, ("b", 1), 1000))
+        while await anext(items) != ("b", 1):
+            pass
+        async with asyncio.timeout(1):
+            await items.aclose()
+        assert "stubborn does not end" in caplog.text
+        gate.set_result(None)
+        await asyncio.sleep(0.1)
+
+    gate = None
+    run_virtual(main())
+
+
 def test_an_exception_of_the_stream_is_raised():
     async def resync(key, expected, got):
         await asyncio.sleep(10)
