@@ -383,8 +383,7 @@ class WebSocketClient(Running, Requesting, Receiving):
             finally:
                 await self._host.notify_shutdown()
         finally:
-            self._is_running = False
-            self._task = None
+            self._is_running, self._task = False, None
             self._supervisor.ended(untold)
             limit = self._parts.deadline.limit(self.config.extension_timeout)
             self._parts.deadline.clear()
@@ -493,9 +492,8 @@ class WebSocketClient(Running, Requesting, Receiving):
             pass
         except Exception as error:  # noqa: BLE001 - the old connection lives on
             if session is self._session and not session.is_ending:
-                seconds = session.replace_later()
                 text = "%s: the connection could not be replaced, and stays: %s; trying again in %.3g s"
-                log.warning(text, self.uri, error, seconds)
+                log.warning(text, self.uri, error, session.replace_later())
 
     async def _stop_rotating(self) -> None:
         task, self._rotating = self._rotating, None

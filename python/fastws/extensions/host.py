@@ -201,6 +201,8 @@ class ExtensionHost:
         self._ready = True
         failure: ExtensionError | None = None
         for extension in self._extensions:
+            if not self._ready:
+                break  # it is over already: the others have nothing of it
             try:
                 await self._connect(extension)
             except ExtensionError as error:

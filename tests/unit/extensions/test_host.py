@@ -197,6 +197,32 @@ def test_a_cancellation_ends_one_call_of_on_disconnect_and_the_others_get_theirs
     assert log[2:] == [("a", "connect", 1), ("b", "connect", 1), *ends] * 2
 
 
+def test_a_session_that_ends_while_it_is_told_of_is_nobodys_any_more():
+    """As that of a connection that has just replaced another."""
+    log = []
+
+    class Slow(Logs):
+        async def on_connect(self, context):
+            self.note("connect", context.connection_id)
+            await asyncio.sleep(1)
+
+        async def on_disconnect(self, context, reason):
+            self.note("disconnect")
+            await asyncio.sleep(2)
+
+    async def main():
+        host = ExtensionHost([Slow("a", log), Logs("b", log)])
+        await host.start()
+        connecting = asyncio.create_task(host.notify_connect(context(1)))
+        await asyncio.sleep(0.5)
+        await host.notify_disconnect(context(1), REASON)
+        await connecting
+        await host.notify_connect(context(2))
+
+    run_virtual(main())
+    assert log[2:] == [("a", "connect", 1), ("a", "disconnect"), ("a", "connect", 2), ("b", "connect", 2)]
+
+
 def test_a_run_begins_without_a_session():
     async def main():
         log = []
