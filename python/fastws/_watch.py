@@ -229,7 +229,7 @@ class _SlowStreams:
         ring = self._parts.ring
         if not ring.is_full:
             self._full_since = None
-            return None
+            return BLOCKED_FOR if self._parts.config.receive else None  # else nothing is kept for one
         if self._full_since is None:
             self._full_since = now  # a first stream may be about to be made
         if now < self._full_since + BLOCKED_FOR:

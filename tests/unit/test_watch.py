@@ -128,6 +128,19 @@ def test_a_stream_is_named_as_soon_as_it_was_not_read_for_five_seconds(full_at, 
     run_virtual(main(), look_ns=1)
 
 
+def test_who_waits_for_a_first_stream_is_named_however_late_it_is_full(caplog):
+    async def main():
+        connector = MemoryConnector()
+        client = client_of(connector, config=QUIET.replace(queue_messages=4))
+        async with client:
+            await asyncio.sleep(600)
+            connector.wires[0].deliver(*"abcdefgh")
+            await asyncio.sleep(11)
+            assert caplog.text.count("messages wait for a first client.stream()") == 1
+
+    run_virtual(main())
+
+
 def fill(wire):
     wire.deliver(*map(str, range(20)))
 
