@@ -157,6 +157,16 @@ async def test_a_bound_method_is_the_same_callable_each_time():
     assert book.calls == 2
 
 
+async def test_a_method_of_a_builtin_is_the_same_callable_each_time():
+    messages, seen, others = ring(), [], []
+    streams = [Stream(messages, decode=seen.append) for _ in range(2)]
+    streams.append(Stream(messages, decode=others.append))
+    push(messages, "a", "b")
+    for stream in streams:
+        assert await take(stream, 2) == [None, None]
+    assert seen == others == [b"a", b"b"]
+
+
 async def test_a_stream_behind_finds_what_others_decoded_and_the_ring_lets_it_go():
     messages = ring()
     made = []

@@ -4,9 +4,11 @@
 use std::collections::VecDeque;
 use std::rc::Rc;
 
+use pyo3::exceptions::{PyBaseException, PyException};
+use pyo3::ffi;
 use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::prelude::*;
-use pyo3::types::PyDict;
+use pyo3::types::{PyCFunction, PyDict};
 
 use super::cursor::Cursor;
 use super::message::Message;
@@ -28,7 +30,7 @@ pub(crate) struct Calls {
 /// What a decoder made of a message.
 pub(crate) enum Value {
     Made(Py<PyAny>),
-    Failed(Py<PyAny>),
+    Failed(Py<PyBaseException>),
 }
 
 /// What decoders made of messages that others of their cursors have still to come to.
@@ -51,6 +53,12 @@ pub(crate) fn identity(decode: &Bound<'_, PyAny>) -> PyResult<(usize, usize)> {
     if decode.get_type().is(&method) {
         let (function, owner) = (decode.getattr("__func__")?, decode.getattr("__self__")?);
         return Ok((function.as_ptr() as usize, owner.as_ptr() as usize));
+    }
+    if decode.is_instance_of::<PyCFunction>() {
+        // SAFETY: attached; the object is a function of C's, which says what it calls and with whom.
+        let (function, owner) =
+            unsafe { (ffi::PyCFunction_GetFunction(decode.as_ptr()), ffi::PyCFunction_GetSelf(decode.as_ptr())) };
+        return Ok((function.map_or(0, |function| function as usize), owner as usize));
     }
     Ok((decode.as_ptr() as usize, 0))
 }
@@ -113,8 +121,10 @@ impl Shared {
 
     pub fn traverse(&self, visit: &PyVisit<'_>) -> Result<(), PyTraverseError> {
         for value in self.decoders.iter().flat_map(|decoder| &decoder.values).flatten() {
-            let (Value::Made(object) | Value::Failed(object)) = value;
-            visit.call(object)?;
+            match value {
+                Value::Made(object) => visit.call(object)?,
+                Value::Failed(error) => visit.call(error)?,
+            }
         }
         Ok(())
     }
@@ -126,14 +136,16 @@ impl Shared {
 
 impl Value {
     pub fn into_object(self) -> Py<PyAny> {
-        let (Self::Made(object) | Self::Failed(object)) = self;
-        object
+        match self {
+            Self::Made(object) => object,
+            Self::Failed(error) => error.into_any(),
+        }
     }
 
     fn clone_ref(&self, py: Python<'_>) -> Self {
         match self {
             Self::Made(object) => Self::Made(object.clone_ref(py)),
-            Self::Failed(object) => Self::Failed(object.clone_ref(py)),
+            Self::Failed(error) => Self::Failed(error.clone_ref(py)),
         }
     }
 }
@@ -142,71 +154,72 @@ impl Cursor {
     /// A message as its consumer gets it; none: it is left out.
     pub(super) fn finish(slf: &Bound<'_, Self>, got: Got) -> PyResult<Option<Py<PyAny>>> {
         let (py, seq, stamp) = (slf.py(), got.seq, Rc::clone(&got.stamp));
-        let Some(data) = Self::bare(slf, got)? else { return Ok(None) };
-        let mut markers = false;
-        slf.get().with_state(py, |state| markers = state.markers);
-        if markers { Message::of(py, data, seq, &stamp).map(Some) } else { Ok(Some(data)) }
+        match Self::bare(slf, got)? {
+            Some((data, true)) => Message::of(py, data, seq, &stamp).map(Some),
+            bare => Ok(bare.map(|(data, _)| data)),
+        }
     }
 
-    /// A message without what is known of it; none: it is left out.
-    pub(super) fn bare(slf: &Bound<'_, Self>, got: Got) -> PyResult<Option<Py<PyAny>>> {
+    /// A message without what is known of it, and whether that is wanted; none: it is left out.
+    pub(super) fn bare(slf: &Bound<'_, Self>, got: Got) -> PyResult<Option<(Py<PyAny>, bool)>> {
         let (py, this) = (slf.py(), slf.get());
         let (filter, decode, skips) = {
             let calls = this.calls.borrow();
-            let clone = |call: &Option<Py<PyAny>>| call.as_ref().map(|call| call.clone_ref(py));
-            (clone(&calls.filter), clone(&calls.decode), calls.skips)
+            let bound = |call: &Option<Py<PyAny>>| call.as_ref().map(|call| call.bind(py).clone());
+            (bound(&calls.filter), bound(&calls.decode), calls.skips)
         };
         if let Some(filter) = filter.filter(|_| !got.passed)
-            && !filter.bind(py).call1((&got.object,))?.is_truthy()?
+            && !filter.call1((&got.object,))?.is_truthy()?
         {
             return Ok(None);
         }
         let Got { object, text, position, seq, stamp, made, .. } = got;
+        let object = object.into_bound(py);
         let outcome = match (decode, made) {
-            (None, _) => None,
-            (_, Some(Value::Made(object))) => Some(Ok(object)),
-            (_, Some(Value::Failed(error))) => Some(Err(PyErr::from_value(error.into_bound(py)))),
-            (Some(decode), None) => Some(this.decoded(py, decode.bind(py), object.bind(py), position)),
-        };
-        let data = match outcome {
-            None => as_kind(object, py, text)?,
-            Some(outcome) => match outcome {
-                Ok(data) => data,
+            (None, _) => Ok(as_kind(object.unbind(), py, text)?),
+            (_, Some(Value::Made(data))) => Ok(data),
+            (_, Some(Value::Failed(error))) => Err((error, object)),
+            (Some(decode), None) => match decode.call1((&object,)) {
+                Ok(data) => {
+                    this.keep(py, position, || Value::Made(data.clone().unbind()));
+                    Ok(data.unbind())
+                }
                 Err(error) => {
                     let error = error.into_value(py);
-                    if skips && error.bind(py).is_instance_of::<pyo3::exceptions::PyException>() {
-                        this.with_state(py, |state| state.skipped += 1);
-                        return Ok(None);
-                    }
-                    this.with_state(py, |state| (state.seq, state.last) = (seq, Some(stamp.clone())));
-                    let args = (error, object, stamp.origin.generation, stamp.realtime);
-                    return Err(this.ring.get().error(py, "decode_error", args));
+                    this.keep(py, position, || Value::Failed(error.clone_ref(py)));
+                    Err((error, object))
                 }
             },
         };
-        this.with_state(py, |state| (state.seq, state.last) = (seq, Some(stamp)));
-        Ok(Some(data))
+        // What ends the program is not left out.
+        let may_skip = |error: &Py<PyBaseException>| skips && error.bind(py).is_instance_of::<PyException>();
+        let is_skipped = outcome.as_ref().is_err_and(|(error, _)| may_skip(error));
+        let mut markers = false;
+        this.with_state(py, |state| {
+            markers = state.markers;
+            if is_skipped {
+                state.skipped += 1;
+            } else {
+                (state.seq, state.last) = (seq, Some(Rc::clone(&stamp)));
+            }
+        });
+        match outcome {
+            Ok(data) => Ok(Some((data, markers))),
+            Err(_) if is_skipped => Ok(None),
+            Err((error, object)) => {
+                let args = (error, object, stamp.origin.generation, stamp.realtime);
+                Err(this.ring.get().error(py, "decode_error", args))
+            }
+        }
     }
 
-    /// What the decoder makes of a payload, which others will find.
-    fn decoded(
-        &self,
-        py: Python<'_>,
-        decode: &Bound<'_, PyAny>,
-        payload: &Bound<'_, PyAny>,
-        position: u64,
-    ) -> PyResult<Py<PyAny>> {
-        let made = decode.call1((payload,));
-        let value = match &made {
-            Ok(object) => Value::Made(object.clone().unbind()),
-            Err(error) => Value::Failed(error.value(py).clone().into_any().unbind()),
-        };
+    /// Keeps what a decoder made for others who will come to the message, if there are any.
+    fn keep(&self, py: Python<'_>, position: u64, value: impl FnOnce() -> Value) {
         let trash = {
             let mut store = self.ring.get().store.borrow_mut();
             store.keep_decoded(self.index.get(), position, value);
             store.take_trash()
         };
         super::release(py, trash);
-        made.map(Bound::unbind)
     }
 }

@@ -245,7 +245,7 @@ impl Cursor {
             let taken = match step {
                 Step::Got(got) => {
                     let (seq, stamp) = (got.seq, std::rc::Rc::clone(&got.stamp));
-                    Self::bare(slf, got).map(|object| object.map(|object| (object, seq, stamp)))
+                    Self::bare(slf, got).map(|bare| bare.map(|(object, _)| (object, seq, stamp)))
                 }
                 step => match this.give(slf, step) {
                     Ok(Some(object)) => {

@@ -256,12 +256,11 @@ impl Store {
     }
 
     /// Keeps what a decoder made, for those who have still to come to the message.
-    pub fn keep_decoded(&mut self, index: usize, position: u64, value: Value) {
-        let id = self.state(index).and_then(|state| state.decoder);
-        let is_wanted = |state: &State| state.decoder == id && state.next <= position;
-        match id.filter(|_| position >= self.base && self.states().any(is_wanted)) {
-            Some(id) => self.shared.keep(id, position, value, &mut self.trash),
-            None => self.trash.push(value.into_object()),
+    pub fn keep_decoded(&mut self, index: usize, position: u64, value: impl FnOnce() -> Value) {
+        let Some(id) = self.state(index).and_then(|state| state.decoder) else { return };
+        let is_wanted = |state: &State| state.decoder == Some(id) && state.next <= position;
+        if position >= self.base && self.states().any(is_wanted) {
+            self.shared.keep(id, position, value(), &mut self.trash);
         }
     }
 
