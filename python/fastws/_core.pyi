@@ -215,7 +215,8 @@ class Connection(_Native):
         """The same moment on CLOCK_MONOTONIC, nanoseconds."""
     @property
     def kernel_ns(self) -> int | None:
-        """When the kernel received the message last taken: CLOCK_REALTIME, nanoseconds; the last segment of its read.
+        """When the kernel received the message last taken: CLOCK_REALTIME, nanoseconds; the last segment of its
+        read.
 
         None without ``kernel_timestamps=True``, before the first message, and where the kernel gave none.
         """
@@ -360,7 +361,8 @@ class SyncConnection(_Native):
         """The same moment on CLOCK_MONOTONIC, nanoseconds."""
     @property
     def kernel_ns(self) -> int | None:
-        """When the kernel received the message last taken: CLOCK_REALTIME, nanoseconds; the last segment of its read.
+        """When the kernel received the message last taken: CLOCK_REALTIME, nanoseconds; the last segment of its
+        read.
 
         None without ``kernel_timestamps=True``, before the first message, and where the kernel gave none.
         """

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use pyo3::exceptions::PyTimeoutError;
 use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyString, PyTuple};
+use pyo3::types::PyString;
 
 mod bell;
 mod calls;
@@ -21,14 +21,14 @@ pub(crate) mod helper;
 mod sleep;
 
 use crate::address::Address;
-use crate::conn::{Beginning, Inner};
+use crate::conn::{Beginning, Inner, described};
 use crate::driver::Phase;
 use crate::queue::Decode;
 use crate::request::Request;
 use crate::settings::{Settings, Shared};
 use crate::tls::Tls;
 use crate::transfer::Fragment;
-use crate::{arguments, clock, fork, gc, payload};
+use crate::{arguments, clock, fork};
 
 use bell::Bell;
 use calls::deadline;
@@ -431,135 +431,11 @@ impl Blocking {
         Self::settle_state(slf)
     }
 
-    /// The terms of compression that were agreed on, see `Connection._compression`.
-    #[getter]
-    fn _compression(&self) -> Option<(bool, bool, u8, u8)> {
-        payload::terms(&self.inner.borrow())
-    }
-
-    /// How far it has come: "new", "tcp", "tls", "upgrade", "open" or "closed".
-    #[getter]
-    fn _phase(&self) -> &'static str {
-        self.inner.borrow().phase.name()
-    }
-
-    /// "connecting", "open", "closing" or "closed".
-    #[getter]
-    fn _state(&self) -> String {
-        self.inner.borrow().state().to_string()
-    }
-
-    /// How it ended, see `Connection._close_info`.
-    #[getter]
-    fn _close_info<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyTuple>> {
-        let _paused = gc::pause(py);
-        payload::close_info(py, self.inner.borrow().core.close_info())
-    }
-
-    /// The limit that ended it, see `Connection._limit`.
-    #[getter]
-    fn _limit(&self) -> Option<(&'static str, Option<u64>, usize)> {
-        payload::limit(self.inner.borrow().core.close_info())
-    }
-
-    /// There is no listener.
-    #[getter]
-    #[allow(clippy::unused_self, reason = "an attribute of the object's, for Python")]
-    fn _listener_error(&self) -> Option<Py<PyAny>> {
-        None
-    }
-
-    /// The response: (status, reason, headers, body), or none.
-    #[getter]
-    fn _response<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyTuple>>> {
-        let _paused = gc::pause(py);
-        let packed = self.inner.borrow().response.clone();
-        packed.map(|packed| payload::unpack_response(py, &packed)).transpose()
-    }
-
-    /// The request as it was sent, or none.
-    #[getter]
-    fn _request(&self) -> Option<Vec<u8>> {
-        self.inner.borrow().request.as_deref().map(<[u8]>::to_vec)
-    }
-
-    /// The URI, with userinfo and query masked.
-    #[getter]
-    fn uri<'py>(&self, py: Python<'py>) -> Bound<'py, PyString> {
-        let uri = self.inner.borrow().uri.as_ref().map(|uri| uri.bind(py).clone());
-        uri.unwrap_or_else(|| PyString::intern(py, ""))
-    }
-
-    /// The socket's own address, as ``socket.getsockname()`` gives it; None before it is connected.
-    #[getter]
-    fn local_address<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
-        let address = self.inner.borrow().local.clone();
-        address.to_python(py)
-    }
-
-    /// The peer's address, as ``socket.getpeername()`` gives it; None before it is connected.
-    #[getter]
-    fn remote_address<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
-        let address = self.inner.borrow().remote.clone();
-        address.to_python(py)
-    }
-
     /// Who moves its bytes: ``"blocking"``, the thread that calls.
     #[getter]
     #[allow(clippy::unused_self, reason = "an attribute of the object's, for Python")]
     fn driver(&self) -> &'static str {
         "blocking"
-    }
-
-    /// The socket's descriptor, or -1 when it is closed. Do not read, write or close it.
-    fn fileno(&self) -> PyResult<RawFd> {
-        self.check()?;
-        Ok(self.inner.borrow().fd)
-    }
-
-    /// When the message last taken was received: CLOCK_REALTIME, nanoseconds; 0 before the first.
-    #[getter]
-    fn received_ns(&self) -> u64 {
-        self.inner.borrow_mut().queue.stamp().map_or(0, |(realtime, _)| realtime)
-    }
-
-    /// The same moment on CLOCK_MONOTONIC, nanoseconds.
-    #[getter]
-    fn received_mono_ns(&self) -> u64 {
-        self.inner.borrow_mut().queue.stamp().map_or(0, |(_, monotonic)| monotonic)
-    }
-
-    /// When the kernel received the message last taken: CLOCK_REALTIME, nanoseconds; the last segment of its read.
-    ///
-    /// None without ``kernel_timestamps=True``, before the first message, and where the kernel gave none.
-    #[getter]
-    fn kernel_ns(&self) -> Option<u64> {
-        self.inner.borrow_mut().kernel_stamp()
-    }
-
-    /// Number of the message last taken, from 1; 0 before the first.
-    #[getter]
-    fn seq(&self) -> u64 {
-        self.inner.borrow().queue.taken()
-    }
-
-    /// Round-trip time of the last ping that was answered, in seconds; 0 before the first.
-    #[getter]
-    fn latency(&self) -> f64 {
-        self.inner.borrow().core.latency().map_or(0.0, clock::to_seconds)
-    }
-
-    /// Counters, by name.
-    fn _stats<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
-        self.check()?;
-        let _paused = gc::pause(py);
-        payload::stats(py, &self.inner.borrow())
-    }
-
-    /// Whether it should have been closed: it is the last reference that goes.
-    #[getter]
-    fn _is_live(&self) -> bool {
-        self.inner.try_borrow().is_ok_and(|inner| inner.fd >= 0) && !self.is_forked()
     }
 
     /// Closes the socket: nobody refers to the connection any more.
@@ -580,6 +456,8 @@ impl Blocking {
         drop(gone);
     }
 }
+
+described!(Blocking);
 
 impl Drop for Blocking {
     fn drop(&mut self) {
