@@ -15,6 +15,7 @@ use pyo3::types::PyString;
 mod described;
 mod inner;
 mod owner;
+mod registered;
 mod sending;
 mod waiting;
 
@@ -127,9 +128,7 @@ impl Conn {
         inner.fd = fd;
         inner.tls = tls;
         inner.phase = Phase::Tcp;
-        inner.token = Some(token);
-        inner.strong = true;
-        inner.interest = interest;
+        inner.registered(token, interest);
         inner.rare.opening = Some(future.clone().unbind());
         inner.uri = Some(uri);
         if has_wire {

@@ -284,16 +284,9 @@ impl Conn {
                 inner.finish();
             }
             if let Some(token) = inner.token {
-                let interest = inner.wanted();
-                if interest != inner.interest {
-                    inner.interest = interest;
-                    tidies = hub.set_interest(token, interest);
-                }
+                tidies = inner.watch(hub);
                 let strong = inner.wants_strong(this.listener.get().is_some());
-                if strong != inner.strong {
-                    inner.strong = strong;
-                    hub.set_strong(py, token, strong.then_some(slf));
-                }
+                inner.hold(slf, strong);
                 let deadline = match (inner.core.deadline(), inner.batch_deadline()) {
                     (Some(a), Some(b)) => Some(a.min(b)),
                     (a, b) => a.or(b),
@@ -445,7 +438,7 @@ impl Conn {
         // What the loop is asked for runs Python: after the borrow.
         let (above_limit, first, later, broken, work, outside) = {
             let inner = &mut *this.inner.borrow_mut();
-            let (mut first, mut later, mut broken, mut flushed) = (false, None, None, false);
+            let (mut first, mut later, mut flushed) = (false, None, false);
             if !inner.blocked {
                 let queued = inner.core.queued_bytes();
                 if inner.sent_turn != turn && inner.corks == 0 {
@@ -463,9 +456,7 @@ impl Conn {
                     inner.flush_listed = later.is_some();
                 }
             }
-            if inner.blocked || inner.broken.is_some() || !inner.strong && inner.core.wants_write() {
-                broken = inner.keep_for_writing(slf, hub.get());
-            }
+            let broken = inner.keep_for_writing(slf);
             let outside = flushed && inner.works_outside();
             let above_limit = inner.core.queued_bytes() > inner.settings.write_high;
             (above_limit, first, later, broken, inner.core.take_work(), outside)
@@ -506,9 +497,7 @@ impl Conn {
             // What is queued is listed for the turn's end already, so the turn is counted.
             inner.sent_turn = hub.get().turn();
             inner.flush();
-            let is_kept = inner.blocked || inner.broken.is_some() || !inner.strong && inner.core.wants_write();
-            let broken = if is_kept { inner.keep_for_writing(slf, hub.get()) } else { None };
-            (broken, inner.works_outside())
+            (inner.keep_for_writing(slf), inner.works_outside())
         };
         if outside {
             Self::send_outside(slf)?;

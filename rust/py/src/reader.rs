@@ -177,10 +177,7 @@ impl Conn {
         let Some(token) = inner.token else { return Ok(Polled::Wait(waiter)) };
         let due = inner.batch.as_ref().and_then(|batch| batch.due);
         hub.get().set_deadline(token, due);
-        if !inner.strong {
-            inner.strong = true;
-            hub.get().set_strong(py, token, Some(slf));
-        }
+        inner.hold(slf, true);
         drop(inner);
         if due.is_some() {
             Hub::settle_timer(hub).inspect_err(|_| Self::reader_left(slf, &waiter, true))?;
@@ -188,48 +185,14 @@ impl Conn {
         Ok(Polled::Wait(waiter))
     }
 
-    /// Somebody waits for what happens to the connection: the hub holds it strongly.
-    pub(crate) fn hold(slf: &Bound<'_, Self>) {
-        let this = slf.get();
-        let token = {
-            let mut inner = this.inner.borrow_mut();
-            if inner.strong || inner.token.is_none() {
-                return;
-            }
-            inner.strong = true;
-            inner.token
-        };
-        if let Some(token) = token {
-            this.hub.get().set_strong(slf.py(), token, Some(slf));
-        }
-    }
-
-    /// Nobody reads any more: the hub holds the connection weakly again, unless something else keeps it.
-    pub(crate) fn let_go(slf: &Bound<'_, Self>) {
-        let this = slf.get();
-        let token = {
-            let mut inner = this.inner.borrow_mut();
-            if !inner.strong || inner.wants_strong(this.listener.get().is_some()) {
-                return;
-            }
-            inner.strong = false;
-            inner.token
-        };
-        if let Some(token) = token {
-            this.hub.get().set_strong(slf.py(), token, None);
-        }
-    }
-
     /// Reading goes on after a pause.
     pub(crate) fn resume(slf: &Bound<'_, Self>, mut inner: std::cell::RefMut<'_, Inner>) -> PyResult<()> {
         let this = slf.get();
         inner.resume_reading();
         let Some(token) = inner.token else { return Ok(()) };
+        inner.watch(this.hub.get());
         let left = inner.has_input() || inner.broken.is_some() || inner.has_wire();
-        let interest = inner.wanted();
-        inner.interest = interest;
         drop(inner);
-        this.hub.get().set_interest(token, interest);
         if left { Hub::run_soon(this.hub.bind(slf.py()), token) } else { Ok(()) }
     }
 

@@ -156,9 +156,8 @@ impl Conn {
         let hub = slf.get().hub.bind(slf.py());
         let again = {
             let inner = &mut *slf.get().inner.borrow_mut();
-            let is_kept = inner.blocked || inner.broken.is_some() || !inner.strong && inner.core.wants_write();
             let failed = inner.has_failed_in_python();
-            let token = if is_kept { inner.keep_for_writing(slf, hub.get()) } else { None };
+            let token = inner.keep_for_writing(slf);
             token.or(inner.token.filter(|_| failed))
         };
         again.map_or(Ok(()), |token| Hub::run_soon(hub, token))

@@ -1,6 +1,8 @@
 //! Bytes between the socket and the core: one receive path and one send path, for plain and TLS streams.
 
 mod ending;
+mod sending;
+mod settling;
 
 use std::collections::VecDeque;
 use std::io;
@@ -8,21 +10,19 @@ use std::io;
 use fastws_core::connection::StreamEnd;
 use fastws_core::filter::{Direction, WorkDone};
 use fastws_core::handshake::Response;
-use fastws_core::{Misuse, Nanos, Opcode, PayloadBuf, State};
+use fastws_core::{Nanos, PayloadBuf, State};
 use pyo3::prelude::*;
 
 use crate::address::Address;
-use crate::conn::{Conn, Inner};
+use crate::conn::Inner;
 use crate::driver::Phase;
-use crate::extras::{receive, receive_raw, send};
-use crate::hub::{Hub, Token};
-use crate::poller::Interest;
+use crate::extras::{receive, receive_raw};
 use crate::sink::QueueSink;
-use crate::syscall::send_two;
 use crate::tap::{self, Way};
 use crate::tls::Tls;
-use crate::view::PinnedBuffer;
 use crate::{buffers, clock, fault, payload};
+
+pub(crate) use sending::{Fragment, TLS_CHUNK};
 
 /// A read buffer that is lent to the connection, and what of it is not parsed.
 pub(crate) struct Input {
@@ -43,15 +43,6 @@ impl Input {
     }
 }
 
-/// Where a fragment stands in its message.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Fragment {
-    /// It is the first, as its sender says; false leaves that to the core.
-    pub begins: bool,
-    /// It is the last.
-    pub fin: bool,
-}
-
 /// What a read brought.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Read {
@@ -69,9 +60,6 @@ const LANDING_MIN: usize = 16 << 10;
 /// What the last compressed messages of a peer that is gone may become while nobody takes them, above what the queue is
 /// to hold: as much as a kernel holds of plain ones.
 const ENDING_BYTES: usize = 8 << 20;
-
-/// Plaintext given to TLS at once: four records.
-pub(crate) const TLS_CHUNK: usize = 64 << 10;
 
 impl Inner {
     /// The socket is connected to `remote`.
@@ -100,166 +88,6 @@ impl Inner {
             Some(remote) => self.connected_to(remote),
             None => self.core.abort("the socket is not connected"),
         }
-    }
-
-    /// Queues a message, in storage of the thread's.
-    #[inline]
-    pub(crate) fn accept(&mut self, opcode: Opcode, payload: &[u8], compress: Option<bool>) -> Result<(), Misuse> {
-        self.lend_for_sending(payload.len());
-        let outcome = self.core.send_as(opcode, payload, compress);
-        if outcome.is_err() {
-            self.take_back_storage();
-        }
-        outcome
-    }
-
-    /// Queues a fragment of a message.
-    pub(crate) fn accept_fragment(
-        &mut self,
-        opcode: Opcode,
-        payload: &[u8],
-        Fragment { begins, fin }: Fragment,
-    ) -> Result<(), Misuse> {
-        self.lend_for_sending(payload.len());
-        let outcome = if begins {
-            self.core.begin_fragments(opcode, payload, fin)
-        } else {
-            self.core.send_fragment(opcode, payload, fin)
-        };
-        if outcome.is_err() {
-            self.take_back_storage();
-        }
-        outcome
-    }
-
-    /// Gives the send queue storage, if it has none: it is about to take a message of so many bytes.
-    #[inline]
-    pub(crate) fn lend_for_sending(&mut self, size: usize) {
-        let queue = self.core.queue_mut();
-        if !queue.has_storage() {
-            let storage = buffers::take_send(size);
-            if !storage.is_empty() {
-                queue.lend_storage(storage);
-            }
-        }
-    }
-
-    /// Takes the storage of an empty send queue back: an idle connection has none.
-    pub(crate) fn take_back_storage(&mut self) {
-        if let Some(storage) = self.core.queue_mut().take_storage() {
-            buffers::give_send(storage);
-        }
-    }
-
-    /// Whether what is sent is the first of this turn, as far as is known, and nobody collects.
-    #[inline]
-    pub(crate) fn leaves_at_once(&self, turn: u64) -> bool {
-        self.sent_turn != turn && self.corks == 0 && !self.blocked
-    }
-
-    /// Sends a small message to a plain socket without queueing it, if nothing is in its way. True: the kernel took it;
-    /// false: what it did not take is queued; none: nothing was done.
-    #[inline]
-    pub(crate) fn send_past_queue(&mut self, opcode: Opcode, payload: &[u8]) -> Option<bool> {
-        let is_plain = self.tls.is_none() && self.extras.as_ref().is_none_or(|extras| extras.is_direct());
-        if !is_plain || self.broken.is_some() || self.fd < 0 {
-            return None;
-        }
-        let (fd, mut whole) = (self.fd, false);
-        let write = |frame: &[u8]| {
-            // An error strikes again where what is queued is written.
-            let sent = send_two(fd, frame, &[]).unwrap_or(0);
-            whole = sent == frame.len();
-            sent
-        };
-        let done = self.core.send_past_queue(opcode, payload, write);
-        // What is refused is refused again.
-        if !matches!(done, Ok(true)) {
-            return None;
-        }
-        self.writes += 1;
-        Some(whole)
-    }
-
-    /// Writes what is to be written, as far as the kernel takes it.
-    #[inline]
-    pub(crate) fn flush(&mut self) {
-        // TLS has what the core does not know of.
-        if self.core.wants_write() || self.tls.is_some() || self.core.queue_mut().has_storage() {
-            self.write_out();
-        }
-    }
-
-    fn write_out(&mut self) {
-        if self.blocked || self.broken.is_some() || self.fd < 0 || matches!(self.phase, Phase::New | Phase::Tcp) {
-            return;
-        }
-        let outcome = if self.tls.is_some() { self.flush_tls() } else { self.flush_plain() };
-        self.take_back_storage();
-        if let Err(error) = outcome {
-            if error.kind() == io::ErrorKind::WouldBlock {
-                self.blocked = true;
-            } else {
-                self.broken = Some(error.to_string().into());
-                if self.core.has_stream_ended() {
-                    // Nothing more comes and nothing more leaves.
-                    self.core.stream_closed();
-                }
-            }
-        }
-    }
-
-    fn flush_plain(&mut self) -> io::Result<()> {
-        loop {
-            let (first, second) = self.core.output();
-            if first.is_empty() {
-                return Ok(());
-            }
-            let (sent, total) = (send(self.fd, &mut self.extras, first, second)?, first.len() + second.len());
-            self.writes += 1;
-            tap::note_sent(&mut self.extras, first, second, sent);
-            self.core.wrote(sent);
-            if sent < total {
-                return Err(io::ErrorKind::WouldBlock.into());
-            }
-        }
-    }
-
-    fn flush_tls(&mut self) -> io::Result<()> {
-        let Some(tls) = &mut self.tls else { return Ok(()) };
-        loop {
-            while !tls.output().is_empty() {
-                let sent = send(self.fd, &mut self.extras, tls.output(), &[])?;
-                self.writes += 1;
-                tls.wrote(sent);
-            }
-            let Tls::Rustls(tls) = tls else { return Ok(()) };
-            if !tls.is_established() {
-                return Ok(());
-            }
-            let (first, _) = self.core.output();
-            if first.is_empty() {
-                return Ok(());
-            }
-            let chunk = &first[..first.len().min(TLS_CHUNK)];
-            let (accepted, unsent) = self.core.accepted_messages();
-            tls.left_messages = accepted.saturating_sub((unsent.not_begun + unsent.begun) as u64);
-            tls.send(chunk).map_err(io::Error::other)?;
-            let count = chunk.len();
-            tap::note(&mut self.extras, Way::Out, chunk, &[]);
-            self.core.wrote(count);
-        }
-    }
-
-    /// Whether something can be taken in.
-    #[inline]
-    pub(crate) fn may_read(&self) -> bool {
-        self.fd >= 0
-            && self.paused.is_none()
-            && !self.held
-            && !self.core.is_parked()
-            && !self.core.has_stream_ended()
-            && self.phase != Phase::Tcp
     }
 
     /// Parses what was read before; reads, if there is nothing.
@@ -538,77 +366,6 @@ impl Inner {
         full
     }
 
-    /// The wake-up ends, or the buffer is used again: nothing may point into it.
-    pub(crate) fn settle_slices(&mut self, py: Python<'_>) -> PyResult<()> {
-        self.queue.settle(py)?;
-        if self.shown.is_some() {
-            self.keep_shown(py)?;
-        }
-        if let Some(attached) = &self.ring {
-            attached.ring.get().store.borrow_mut().settle(py)?;
-        }
-        if !self.rare.views.is_empty() {
-            self.settle_views();
-        }
-        Ok(())
-    }
-
-    /// Gives views that somebody kept bytes of their own, or the read buffer.
-    fn settle_views(&mut self) {
-        let views = std::mem::take(&mut self.rare.views);
-        let mut pinning = Vec::new();
-        for view in views {
-            // SAFETY: attached. A count of one is ours: nobody kept the view.
-            if unsafe { pyo3::ffi::Py_REFCNT(view.as_ptr()) } > 1 && view.get().settle() {
-                pinning.push(view);
-            }
-        }
-        if pinning.is_empty() {
-            return;
-        }
-        if let Some(input) = self.input.take() {
-            let rest = input.buffer[input.start..input.end].to_vec();
-            let pinned = PinnedBuffer::new(input.buffer);
-            for view in pinning {
-                view.get().pin(&pinned);
-            }
-            if !rest.is_empty() {
-                let mut buffer = buffers::take();
-                buffer[..rest.len()].copy_from_slice(&rest);
-                self.input = Some(Input { since: input.since, ..Input::of(buffer, rest.len()) });
-            }
-        }
-    }
-
-    /// The connection goes, and its read buffer: a failure is one of memory, and leaves nothing that points into it.
-    pub(crate) fn settle_for_good(&mut self, py: Python<'_>) {
-        if self.settle(py).is_ok() {
-            return;
-        }
-        if let Some(attached) = &self.ring {
-            attached.ring.get().store.borrow_mut().forget_slices();
-        }
-        self.settle_views();
-    }
-
-    /// The wake-up ends: the read buffer goes back, unless unparsed bytes are in it.
-    pub(crate) fn settle(&mut self, py: Python<'_>) -> PyResult<()> {
-        self.settle_slices(py)?;
-        if self.input.as_ref().is_some_and(|input| input.start == input.end)
-            && let Some(input) = self.input.take()
-        {
-            buffers::give(input.buffer);
-        }
-        self.queue.shrink();
-        if let Some(attached) = &self.ring {
-            attached.ring.get().store.borrow_mut().shrink();
-        }
-        if let Some(tls) = &mut self.tls {
-            tls.rest();
-        }
-        Ok(())
-    }
-
     /// Whether something is to be taken in without the socket: bytes not parsed, a violation not acted upon, or an end not
     /// told.
     pub(crate) fn has_input(&self) -> bool {
@@ -620,46 +377,5 @@ impl Inner {
     /// Whether bytes were read that are not parsed.
     pub(crate) fn has_unparsed(&self) -> bool {
         self.input.as_ref().is_some_and(|input| input.start < input.end)
-    }
-
-    pub(crate) fn wanted(&self) -> Interest {
-        Interest {
-            read: self.paused.is_none()
-                && !self.held
-                && !self.core.is_parked()
-                && !self.core.has_stream_ended()
-                && self.phase != Phase::Tcp,
-            write: self.phase == Phase::Tcp || self.blocked,
-        }
-    }
-
-    /// Whether somebody waits for what happens to the connection.
-    pub(crate) fn wants_strong(&self, listening: bool) -> bool {
-        listening
-            || self.waiter.is_some()
-            || self.ring.as_ref().is_some_and(|attached| attached.ring.get().store.borrow().is_awaited())
-            || self.core.wants_write()
-            || self.blocked
-            || self.broken.is_some()
-            || self.extras.as_ref().is_some_and(|extras| extras.is_writing())
-            || self.core.state() != State::Open
-            || !self.rare.pings.is_empty()
-            || !self.rare.closing.is_empty()
-            || self.rare.opening.is_some()
-    }
-
-    /// Writing goes on without a caller. A registration that is returned wants another turn: writing failed.
-    pub(crate) fn keep_for_writing(&mut self, slf: &Bound<'_, Conn>, hub: &Hub) -> Option<Token> {
-        let token = self.token?;
-        let interest = self.wanted();
-        if interest != self.interest {
-            self.interest = interest;
-            hub.set_interest(token, interest);
-        }
-        if !self.strong {
-            self.strong = true;
-            hub.set_strong(slf.py(), token, Some(slf));
-        }
-        self.broken.is_some().then_some(token)
     }
 }

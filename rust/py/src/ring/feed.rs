@@ -324,13 +324,9 @@ impl Conn {
             drop(inner);
             return Self::wake_ring(slf);
         }
-        if inner.pause_if_full(false)
-            && let Some(token) = inner.token
-        {
-            let interest = inner.wanted();
-            inner.interest = interest;
+        if inner.pause_if_full(false) && inner.token.is_some() {
+            inner.watch(this.hub.get());
             drop(inner);
-            this.hub.get().set_interest(token, interest);
             return Self::wake_ring(slf);
         }
         Ok(())
