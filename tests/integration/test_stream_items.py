@@ -189,6 +189,18 @@ async def test_a_stream_behind_finds_what_others_decoded_and_the_ring_lets_it_go
     assert len(made) == 4
 
 
+async def test_a_stream_ahead_does_not_keep_those_behind_from_sharing():
+    messages, seen = ring(), []
+    behind = [Stream(messages, decode=seen.append) for _ in range(2)]
+    push(messages, "a", "b")
+    ahead = Stream(messages, decode=seen.append)
+    push(messages, "c")
+    assert await take(ahead, 1) == [None]
+    for stream in behind:
+        assert await take(stream, 3) == [None] * 3
+    assert seen == [b"c", b"a", b"b"]
+
+
 async def test_a_failing_decode_raises_and_the_stream_goes_on():
     messages = ring()
     streams = [Stream(messages, decode=orjson.loads) for _ in range(2)]

@@ -109,10 +109,12 @@ impl Shared {
         if decoder.values.is_empty() {
             decoder.base = position;
         }
-        let Some(at) = position.checked_sub(decoder.base).and_then(|at| usize::try_from(at).ok()) else {
-            trash.push(value.into_object());
-            return;
-        };
+        // The first to come to it may be behind another who began later.
+        while position < decoder.base {
+            decoder.base -= 1;
+            decoder.values.push_front(None);
+        }
+        let at = (position - decoder.base) as usize;
         while decoder.values.len() <= at {
             decoder.values.push_back(None);
         }
