@@ -106,6 +106,17 @@ async def test_by_a_transport():
     wire.sock.close()
 
 
+async def test_a_transport_tells_of_no_more_than_its_buffer_has():
+    ours, wire = pair()
+    ws = Connection(asyncio.get_running_loop(), _policy, settings())
+    protocol = _Protocol(ws)
+    with ours:
+        received = text("hello")
+        protocol.get_buffer(-1)[:] = received
+        protocol.buffer_updated(2 * len(received))
+    wire.sock.close()
+
+
 async def test_what_cannot_be_opened_is_refused():
     loop = asyncio.get_running_loop()
     with socket.socket() as unconnected:

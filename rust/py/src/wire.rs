@@ -391,7 +391,8 @@ impl Protocol {
     fn buffer_updated(&self, py: Python<'_>, count: usize) -> PyResult<()> {
         let landing = self.landing.bind(py);
         // SAFETY: attached, and nothing runs that could change the buffer while it is read.
-        let bytes = &unsafe { landing.as_bytes() }[..count.min(LANDING)];
+        let bytes = unsafe { landing.as_bytes() };
+        let bytes = &bytes[..count.min(bytes.len())];
         self.tell(py, |inner| {
             if let Some(wire) = inner.wire() {
                 wire.inbox.extend_from_slice(bytes);
