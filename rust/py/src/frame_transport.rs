@@ -234,9 +234,7 @@ impl FrameTransport {
         slf.get().check("write")?;
         let Ok(conn) = slf.get().conn(slf.py()) else { return Ok(()) };
         let outcome = payload::with_bytes(data, None, false, |_, bytes| {
-            let mut inner = conn.get().inner.borrow_mut();
-            inner.lend_for_sending(bytes.len());
-            inner.core.write_raw(bytes)
+            conn.get().inner.borrow_mut().with_storage(bytes.len(), |core| core.write_raw(bytes))
         })?;
         Self::sent(slf, &conn, outcome.ok_or_else(|| no_payload(data))?)
     }
@@ -319,15 +317,7 @@ impl FrameTransport {
     #[inline]
     fn send_bytes(slf: &Bound<'_, Self>, first: u8, bytes: &[u8]) -> PyResult<()> {
         let Ok(conn) = slf.get().conn(slf.py()) else { return Ok(()) };
-        let outcome = {
-            let mut inner = conn.get().inner.borrow_mut();
-            inner.lend_for_sending(bytes.len());
-            let outcome = inner.core.send_raw(first, bytes);
-            if outcome.is_err() {
-                inner.take_back_storage();
-            }
-            outcome
-        };
+        let outcome = conn.get().inner.borrow_mut().with_storage(bytes.len(), |core| core.send_raw(first, bytes));
         Self::sent(slf, &conn, outcome)
     }
 

@@ -62,13 +62,7 @@ pub(crate) fn send_frame(
 ) -> PyResult<Option<Result<(), Misuse>>> {
     let opcode = Opcode::from_bits(opcode).ok_or_else(|| PyValueError::new_err(format!("no opcode {opcode}")))?;
     with_bytes(data, None, true, |_, bytes| {
-        let mut inner = inner.borrow_mut();
-        inner.lend_for_sending(bytes.len());
-        let outcome = inner.core.send_frame_as_is(opcode, fin, rsv, bytes);
-        if outcome.is_err() {
-            inner.take_back_storage();
-        }
-        outcome
+        inner.borrow_mut().with_storage(bytes.len(), |core| core.send_frame_as_is(opcode, fin, rsv, bytes))
     })
 }
 

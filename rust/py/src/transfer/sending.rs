@@ -2,12 +2,13 @@
 
 use std::io;
 
-use fastws_core::{Misuse, Opcode};
+use fastws_core::{Connection, Misuse, Opcode};
 
 use crate::buffers;
 use crate::conn::Inner;
 use crate::driver::Phase;
 use crate::extras::send;
+use crate::landing::Landing;
 use crate::syscall::send_two;
 use crate::tap::{self, Way};
 use crate::tls::Tls;
@@ -25,15 +26,10 @@ pub(crate) struct Fragment {
 pub(crate) const TLS_CHUNK: usize = 64 << 10;
 
 impl Inner {
-    /// Queues a message, in storage of the thread's.
+    /// Queues a message.
     #[inline]
     pub(crate) fn accept(&mut self, opcode: Opcode, payload: &[u8], compress: Option<bool>) -> Result<(), Misuse> {
-        self.lend_for_sending(payload.len());
-        let outcome = self.core.send_as(opcode, payload, compress);
-        if outcome.is_err() {
-            self.take_back_storage();
-        }
-        outcome
+        self.with_storage(payload.len(), |core| core.send_as(opcode, payload, compress))
     }
 
     /// Queues a fragment of a message.
@@ -43,21 +39,18 @@ impl Inner {
         payload: &[u8],
         Fragment { begins, fin }: Fragment,
     ) -> Result<(), Misuse> {
-        self.lend_for_sending(payload.len());
-        let outcome = if begins {
-            self.core.begin_fragments(opcode, payload, fin)
-        } else {
-            self.core.send_fragment(opcode, payload, fin)
-        };
-        if outcome.is_err() {
-            self.take_back_storage();
-        }
-        outcome
+        self.with_storage(payload.len(), |core| {
+            if begins { core.begin_fragments(opcode, payload, fin) } else { core.send_fragment(opcode, payload, fin) }
+        })
     }
 
-    /// Gives the send queue storage, if it has none: it is about to take a message of so many bytes.
+    /// Has the core queue so many bytes, in storage of the thread's if its queue has none.
     #[inline]
-    pub(crate) fn lend_for_sending(&mut self, size: usize) {
+    pub(crate) fn with_storage(
+        &mut self,
+        size: usize,
+        put: impl FnOnce(&mut Connection<Landing>) -> Result<(), Misuse>,
+    ) -> Result<(), Misuse> {
         let queue = self.core.queue_mut();
         if !queue.has_storage() {
             let storage = buffers::take_send(size);
@@ -65,10 +58,15 @@ impl Inner {
                 queue.lend_storage(storage);
             }
         }
+        let outcome = put(&mut self.core);
+        if outcome.is_err() {
+            self.take_back_storage();
+        }
+        outcome
     }
 
     /// Takes the storage of an empty send queue back: an idle connection has none.
-    pub(crate) fn take_back_storage(&mut self) {
+    fn take_back_storage(&mut self) {
         if let Some(storage) = self.core.queue_mut().take_storage() {
             buffers::give_send(storage);
         }
