@@ -65,7 +65,8 @@ def test_a_connection_has_what_it_had(run, tls):
         options = {"ssl": ssl.create_default_context(cadata=authority_pem().decode())} if tls else {}
         async with serving(tls=tls) as server:
             async with connect(uri_of(server, tls=tls), extra_headers={"X-One": "1"}, **options) as ws:
-                assert type(ws) is WebSocketClientProtocol
+                assert isinstance(ws, WebSocketClientProtocol)
+                assert type(ws).__name__ == "WebSocketClientProtocol"
                 assert (ws.open, ws.closed) == (True, False)
                 assert ws.path == "/path"
                 assert ws.request_headers["X-One"] == "1"
@@ -136,7 +137,7 @@ def test_create_protocol_makes_the_connection(run):
     async def main():
         async with serving() as server:
             async with connect(uri_of(server), create_protocol=Mine) as ws:
-                assert (type(ws), ws.mine) == (Mine, 1)
+                assert (isinstance(ws, Mine), ws.mine) == (True, 1)
             with pytest.raises(TypeError, match="derive from that one"):
                 await connect(uri_of(server), create_protocol=lambda **_options: object())
 

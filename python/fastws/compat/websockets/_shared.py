@@ -58,7 +58,7 @@ def negotiate(connection: Any) -> None:
 
 @functools.cache
 def extended(kind: Any, base: Any) -> Any:
-    """``kind`` as the ``base`` whose extensions are in Python; what it redefines itself stays in front."""
+    """``kind`` as the ``base`` that its instances are of; what it redefines itself stays in front."""
     return derived(kind, kind, base)
 
 

@@ -22,15 +22,15 @@ from fastws.compat.websockets.frames import CONT, CTRL_OPCODES, CloseCode, Frame
 from fastws.compat.websockets.protocol import OPEN
 from fastws.compat.websockets.typing import BytesLike, Data, DataLike
 
+from ._methods import Native
 from .connection import Connection
 
 __all__ = ["ExtendedConnection"]
 
 
-class ExtendedConnection(Connection):
+class ExtendedConnection(Connection, Native):  # type: ignore[misc]  # see Connection
     """See ``Connection``. Frames are native, messages are put together here; Pings, Pongs and Close stay native."""
 
-    _is_extended = True
     _through: Through
     _frames: list[Frame]
     """Those of a message that a ``recv`` has begun to wait for."""

@@ -11,10 +11,9 @@ import ssl
 import struct
 import traceback
 import weakref
-from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Coroutine, Iterable
+from collections.abc import AsyncIterator, Awaitable, Iterable
 from typing import TYPE_CHECKING, Any, Literal, Self, overload
 
-import fastws
 from fastws.compat.websockets import _policy
 from fastws.compat.websockets._facade import Facade, MaxQueue, WriteLimit, pair
 from fastws.compat.websockets._shared import Agreed, check_close, control_payload, extended
@@ -24,19 +23,20 @@ from fastws.compat.websockets.frames import CloseCode
 from fastws.compat.websockets.protocol import CLOSED, CLOSING, OPEN, State
 from fastws.compat.websockets.typing import BytesLike, Data, DataLike, LoggerLike
 
+from ._methods import Native, Shown
+
 if TYPE_CHECKING:
     import uuid
-    from datetime import timedelta
 
-    from fastws import _core
 
 __all__ = ["Connection"]
 
 
-class Connection(Agreed, fastws.Connection):  # type: ignore[misc]  # its handshake is that of websockets
+class Connection(Agreed, Shown):  # type: ignore[misc]  # its handshake is that of websockets
     """A connection on an event loop; what ``connect`` gives is a ``ClientConnection``.
 
-    ``recv``, ``send`` and iteration are native. Attributes of one's own may be set, and subclasses may have an
+    ``recv``, ``send`` and iteration are native: an instance is of a class of the same name below that which was called,
+    whose ``recv`` and ``send`` are coroutine functions. Attributes of one's own may be set, and subclasses may have an
     ``__init__`` of their own; ``create_connection=`` of ``connect`` takes them.
 
     Args:
@@ -49,9 +49,6 @@ class Connection(Agreed, fastws.Connection):  # type: ignore[misc]  # its handsh
     """
 
     protocol: Facade
-
-    _is_extended = False
-    """Whether it is of the class whose extensions are in Python."""
 
     def __new__(
         cls,
@@ -66,8 +63,7 @@ class Connection(Agreed, fastws.Connection):  # type: ignore[misc]  # its handsh
     ) -> Self:
         """Makes the native connection; what a subclass's ``__init__`` takes besides is its own affair."""
         protocol = Facade.of(protocol)
-        if not protocol.is_native and not cls._is_extended:
-            cls = _extended(cls)  # noqa: PLW0642
+        cls = _made(cls, is_native=protocol.is_native)  # noqa: PLW0642
         settings = protocol.settings(
             ping_interval=ping_interval,
             ping_timeout=ping_timeout,
@@ -104,7 +100,7 @@ class Connection(Agreed, fastws.Connection):  # type: ignore[misc]  # its handsh
     def __init_subclass__(cls, **arguments: Any) -> None:
         """Iteration is by ``recv`` where a subclass has one of its own."""
         super().__init_subclass__(**arguments)
-        if cls.recv is not Connection.recv and cls.__aiter__ is Connection.__aiter__:
+        if cls.recv not in (Shown.recv, Native.recv) and cls.__aiter__ is Connection.__aiter__:
             cls.__aiter__ = _by_recv  # type: ignore[method-assign, assignment]
 
     @property
@@ -153,32 +149,6 @@ class Connection(Agreed, fastws.Connection):  # type: ignore[misc]  # its handsh
         """Low and high water of what waits to be sent, in bytes."""
         high = self._write_limit
         return high // 4 if self.write_limit_low is None else self.write_limit_low, high
-
-    if TYPE_CHECKING:
-        # What they are is known by the arguments; the native methods are declared for more than one kind of message.
-        @overload
-        def recv(self, decode: Literal[True]) -> Coroutine[Any, Any, str]: ...
-
-        @overload
-        def recv(self, decode: Literal[False]) -> Coroutine[Any, Any, bytes]: ...
-
-        @overload
-        def recv(self, decode: bool | None = None) -> Coroutine[Any, Any, Data]: ...
-
-        def recv(self, decode: bool | None = None) -> Coroutine[Any, Any, Data]:
-            """Waits for the next message, see ``fastws.Connection.recv``."""
-
-        def __aiter__(self) -> _core._Iteration[Data]: ...
-
-        def send(
-            self,
-            message: DataLike | Iterable[DataLike] | AsyncIterable[DataLike],
-            text: bool | None = None,
-            *,
-            timeout: float | timedelta | None = None,
-            compress: bool | None = None,
-        ) -> Coroutine[Any, Any, None]:
-            """Sends a message, see ``fastws.Connection.send``."""
 
     @overload
     def recv_streaming(self, decode: Literal[True]) -> AsyncIterator[str]: ...
@@ -351,11 +321,13 @@ def _decoder(decode: bool | None, *, is_text: bool) -> codecs.IncrementalDecoder
     return codecs.getincrementaldecoder("utf-8")() if wanted else None
 
 
-def _extended(kind: Any) -> Any:
-    """``kind`` for frames that extensions in Python have to see."""
-    from ._extended import ExtendedConnection
-
-    return extended(kind, ExtendedConnection)
+def _made(kind: Any, *, is_native: bool) -> Any:
+    """``kind`` as its instances are, for frames that are native or that extensions in Python have to see."""
+    if is_native:
+        base: Any = Native
+    else:
+        from ._extended import ExtendedConnection as base  # noqa: N813
+    return kind if issubclass(kind, base) else extended(kind, base)
 
 
 _STATES = {
