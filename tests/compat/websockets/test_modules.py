@@ -200,16 +200,46 @@ asyncio.run(main())
     ]
 
 
+NOT_OURS = [
+    ("", "serve"),
+    ("", "ClientProtocol"),
+    ("", "Protocol"),
+    ("", "Router"),
+    ("", "WebSocketServer"),
+    (".client", "ClientProtocol"),
+    (".protocol", "Protocol"),
+    (".connection", "Connection"),
+    (".extensions.permessage_deflate", "enable_server_permessage_deflate"),
+]
+
+
 def test_without_websockets_there_is_no_server():
-    said = run("""
-import fastws.compat.websockets as websockets
-for name in ("serve", "ClientProtocol", "Protocol", "Router"):
+    """``hasattr`` says so, and whoever imports it is told what to install."""
+    said = run(f"""
+import importlib, warnings
+warnings.simplefilter("ignore", DeprecationWarning)
+for within, name in {NOT_OURS!r}:
+    module = importlib.import_module("fastws.compat.websockets" + within)
+    assert not hasattr(module, name) and getattr(module, name, None) is None
     try:
-        getattr(websockets, name)
+        getattr(module, name)
+    except AttributeError as error:
+        assert error.name == name
+        print(error)
+    try:
+        exec(f"from fastws.compat.websockets{{within}} import {{name}}")
     except ImportError as error:
         print(error)
+    assert not hasattr(module, "nothing")
+try:
+    from fastws.compat.websockets import server
+except ImportError as error:
+    print(error)
 """)
-    assert [line.endswith("pip install websockets") for line in said.splitlines()] == [True] * 4
+    told = said.splitlines()
+    assert told[:-1:2] == told[1:-1:2]
+    assert [line for line in told if "install websockets" not in line] == []
+    assert len(told) == 2 * len(NOT_OURS) + 1
 
 
 def test_without_websockets_the_texts_of_exceptions_are_the_same():

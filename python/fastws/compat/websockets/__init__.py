@@ -2,7 +2,7 @@
 
 Its client is that of fastws, on an event loop (``connect``) and without (``sync.client``), with the names, parameters,
 defaults and exceptions of ``websockets``. What is not the client's, such as ``serve``, is that of the installed
-``websockets``; without it, an ImportError. Exceptions, ``Headers``, ``State`` and the like are the installed package's
+``websockets``; without it, an import fails. Exceptions, ``Headers``, ``State`` and the like are the installed package's
 own classes where it is installed, so that either name catches and compares.
 
 To put it in place without touching imports: ``fastws.compat.install("websockets")``.

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable
 from types import ModuleType
 from typing import Any, TypeVar
 
-from fastws.compat._installed import find
+from fastws.compat._installed import AbsentError, NotInstalledError, find, unavailable
 
 __all__ = ["adopted", "lazily", "original", "passes_through", "without_sockets"]
 
@@ -36,12 +36,12 @@ def passes_through(namespace: dict[str, Any]) -> None:
     """Makes a module of what the installed ``websockets`` has under its name.
 
     Raises:
-        ImportError: ``websockets`` is not installed.
+        NotInstalledError: ``websockets`` is not installed.
     """
     name = namespace["__name__"]
     module = original(name)
     if module is None:
-        raise ImportError(
+        raise NotInstalledError(
             f"{name} is not of fastws, which is a client: it passes through to the websockets package, "
             "which is not installed (or has no such module): pip install websockets",
             name=name,
@@ -53,9 +53,9 @@ def passes_through(namespace: dict[str, Any]) -> None:
     namespace["__getattr__"] = lambda attribute: getattr(module, attribute)
 
 
-def without_sockets(module: str, name: str) -> ImportError:
+def without_sockets(module: str, name: str) -> NotInstalledError:
     """What is said of a protocol without sockets where ``websockets``, whose it is, is not installed."""
-    return ImportError(
+    return NotInstalledError(
         f"{module}.{name} is websockets' own, without sockets: it passes through to the websockets package, "
         "which is not installed: pip install websockets",
         name=module,
@@ -76,13 +76,16 @@ def lazily(
     package = namespace["__package__"]
 
     def getattr_(name: str) -> Any:
-        if name in aliases:
-            value = getattr(importlib.import_module(aliases[name], package), name)
-            setattr(module, name, value)
-            return value
-        if name in deprecated:
-            warnings.warn(f"{module.__name__}.{name} is deprecated", DeprecationWarning, stacklevel=2)
-            return getattr(importlib.import_module(deprecated[name], package), name)
+        try:
+            if name in aliases:
+                value = getattr(importlib.import_module(aliases[name], package), name)
+                setattr(module, name, value)
+                return value
+            if name in deprecated:
+                warnings.warn(f"{module.__name__}.{name} is deprecated", DeprecationWarning, stacklevel=2)
+                return getattr(importlib.import_module(deprecated[name], package), name)
+        except (NotInstalledError, AbsentError) as error:
+            raise unavailable(error, name) from None
         raise AttributeError(f"module {module.__name__!r} has no attribute {name!r}")
 
     def dir_() -> Iterable[str]:

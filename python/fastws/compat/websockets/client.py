@@ -8,6 +8,8 @@ import traceback
 from collections.abc import Generator
 from typing import TYPE_CHECKING, Any
 
+from fastws.compat._installed import unavailable
+
 from ._adopt import lazily, original, without_sockets
 from .exceptions import InvalidMessage, InvalidStatus
 
@@ -111,5 +113,5 @@ def __getattr__(name: str) -> Any:
         return _deprecated(name)
     module = original(__name__)
     if module is None:
-        raise without_sockets(__name__, name)
+        raise unavailable(without_sockets(__name__, name), name)
     return module.ClientProtocol

@@ -5,6 +5,8 @@ from __future__ import annotations
 import warnings
 from typing import Any
 
+from fastws.compat._installed import AbsentError, unavailable
+
 from . import protocol
 from .protocol import SEND_EOF, Side, State
 
@@ -18,4 +20,7 @@ warnings.warn(
 
 
 def __getattr__(name: str) -> Any:
-    return getattr(protocol, "Protocol" if name == "Connection" else name)
+    try:
+        return getattr(protocol, "Protocol" if name == "Connection" else name)
+    except AbsentError as error:
+        raise unavailable(error, name) from None

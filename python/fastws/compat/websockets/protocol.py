@@ -5,6 +5,8 @@ from __future__ import annotations
 import enum
 from typing import TYPE_CHECKING, Any
 
+from fastws.compat._installed import unavailable
+
 from ._adopt import adopted, original, without_sockets
 
 if TYPE_CHECKING:
@@ -45,5 +47,5 @@ def __getattr__(name: str) -> Any:
     if _original is not None:
         return getattr(_original, name)
     if name in ("Protocol", "Event"):
-        raise without_sockets(__name__, name)
+        raise unavailable(without_sockets(__name__, name), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -9,7 +9,7 @@ import zlib
 from collections.abc import Sequence
 from typing import Any, Literal
 
-from fastws.compat._installed import required
+from fastws.compat._installed import NotInstalledError, required, unavailable
 from fastws.compat.websockets._adopt import adopted
 from fastws.compat.websockets.exceptions import (
     DuplicateParameter,
@@ -238,7 +238,10 @@ def _parsed(params: Sequence[ExtensionParameter]) -> dict[str, int]:
 
 def __getattr__(name: str) -> Any:
     if name in ("ServerPerMessageDeflateFactory", "enable_server_permessage_deflate"):
-        return getattr(required(_ORIGINAL, f"{_ORIGINAL}.{name}"), name)
+        try:
+            return getattr(required(_ORIGINAL, f"{_ORIGINAL}.{name}"), name)
+        except NotInstalledError as error:
+            raise unavailable(error, name) from None
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
