@@ -890,6 +890,7 @@ class Request:
         user_agent: str | None,
         extensions: list[str],
         any_extension: bool = False,
+        latin_1: bool = False,
     ) -> Self: ...
     @property
     def uri(self) -> tuple[bool, str, int, str, str]: ...

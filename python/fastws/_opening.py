@@ -70,6 +70,8 @@ class Plan:
     """What a drop-in has instead of our own class."""
     extensions: Sequence[str] | None = None
     """What is offered, as in the header, by who judges the answer; None: what the settings do themselves."""
+    latin_1: bool = False
+    """A byte of a header value, of the answer's too, is a character; else they are UTF-8 where they can be."""
 
     def check_transport(self, loop: str) -> None:
         """Raises ValueError for what needs the socket itself, where ``loop`` keeps it in a transport."""
@@ -90,7 +92,14 @@ class Plan:
         if cookies is not None:
             headers = cookies.added_to(headers, leg.target, given_hold="cookie" in leg.answered)
         return _core.Request(
-            leg.target.uri, headers, self.subprotocols, self.origin, self.user_agent, extensions, any_extension=judged
+            leg.target.uri,
+            headers,
+            self.subprotocols,
+            self.origin,
+            self.user_agent,
+            extensions,
+            any_extension=judged,
+            latin_1=self.latin_1,
         )
 
 

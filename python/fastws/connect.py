@@ -179,6 +179,7 @@ class connect:  # noqa: N801 - a function to its users, as in websockets
         driver: Driver = "auto",
         _special: _options.Special = _options.SPECIAL,
         _extensions: Sequence[str] | None = None,
+        _latin_1: bool = False,
         _unix: UnixPath | None = None,
         _make: Make | None = None,
         _proxy_security: Security | None = None,
@@ -260,6 +261,7 @@ class connect:  # noqa: N801 - a function to its users, as in websockets
             kernel_timestamps=kernel_timestamps,
             make=_make,
             extensions=_extensions,
+            latin_1=_latin_1,
         )
         # What is wrong with the headers is said here, not at the first attempt, which this one is for.
         self._prepared: _core.Request | None = self._plan.request(self._plan.first())

@@ -113,7 +113,7 @@ pub fn uri<'py>(py: Python<'py>, uri: &Uri) -> PyResult<Bound<'py, PyTuple>> {
     (uri.secure, &uri.host, uri.port, &uri.path_and_query, uri.to_string()).into_pyobject(py)
 }
 
-/// The handshake of a client. With `any_extension` the answer's extensions are the caller's to judge.
+/// The handshake of a client, see `Request`.
 #[allow(clippy::too_many_arguments, reason = "what a request is made of, by name in Python")]
 pub fn handshake(
     uri: &Uri,
@@ -124,6 +124,7 @@ pub fn handshake(
     user_agent: Option<String>,
     extensions: &[String],
     any_extension: bool,
+    latin_1: bool,
 ) -> Result<ClientHandshake, Error> {
     let parts = RequestParts {
         uri,
@@ -134,6 +135,7 @@ pub fn handshake(
         any_extension,
         origin: origin.as_deref(),
         user_agent: user_agent.as_deref(),
+        latin_1,
     };
     ClientHandshake::new(&parts).map_err(Error::from)
 }

@@ -32,9 +32,9 @@ pub fn parse_uri<'py>(py: Python<'py>, uri: &str) -> PyResult<Bound<'py, PyTuple
 #[pymethods]
 impl Request {
     /// The request for `uri` with these headers. Raises ValueError. With `any_extension` the extensions that the answer
-    /// chooses are the caller's to judge.
+    /// chooses are the caller's to judge. With `latin_1` a byte of a header value, of the answer's too, is a character.
     #[new]
-    #[pyo3(signature = (uri, headers, subprotocols, origin, user_agent, extensions, any_extension=false))]
+    #[pyo3(signature = (uri, headers, subprotocols, origin, user_agent, extensions, any_extension=false, latin_1=false))]
     #[allow(clippy::too_many_arguments, reason = "what a request is made of")]
     fn new(
         uri: &str,
@@ -44,6 +44,7 @@ impl Request {
         user_agent: Option<String>,
         extensions: Vec<String>,
         any_extension: bool,
+        latin_1: bool,
     ) -> PyResult<Self> {
         let uri = Uri::parse(uri).map_err(|e| PyValueError::new_err(e.to_string()))?;
         let handshake = payload::handshake(
@@ -55,6 +56,7 @@ impl Request {
             user_agent,
             &extensions,
             any_extension,
+            latin_1,
         )
         .map_err(|e| PyValueError::new_err(e.to_string()))?;
         Ok(Self { handshake: RefCell::new(Some(handshake)), uri })

@@ -1,8 +1,11 @@
 """What the drop-in sends before a connection is open."""
 
+import asyncio
 import errno
+import importlib
 
 import pytest
+import websockets
 
 from fastws.compat.websockets import _policy
 from fastws.compat.websockets.asyncio.client import connect
@@ -13,10 +16,9 @@ from peers import Peer, Wire
     ("value", "sent"),
     [
         ("plain", b"plain"),
-        # Bytes of UTF-8 as a program hands them to websockets 17, which sends ISO-8859-1.
+        ("abraão", b"abra\xe3o"),
+        # UTF-8 as a program hands it to websockets.
         ("abraão".encode().decode("latin-1"), "abraão".encode()),
-        # What has no UTF-8 in those bytes is sent as what it is.
-        ("abraão", "abraão".encode()),
     ],
 )
 async def test_header_values_are_the_bytes_that_websockets_sends(value, sent):
@@ -52,3 +54,43 @@ async def test_a_header_may_be_a_number_and_is_shown_as_it_was_sent():
 def test_what_the_system_says_keeps_its_number(text, kind, number):
     error = _policy._lost(text)
     assert (type(error), error.errno) == (kind, number)
+
+
+REFUSAL = (
+    b"HTTP/1.1 403 d\xe9j\xc3\xa0 vu\r\nX-Utf8: \xe2\x82\xac \xc3\xa0\r\nX-Latin: \xe9\r\nContent-Length: 0\r\n\r\n"
+)
+
+
+@pytest.mark.parametrize("skin", ["asyncio", "sync"])
+def test_answers_are_read_as_websockets_reads_them(skin):
+    def refusal(package):
+        client = importlib.import_module(f"{package}.{skin}.client")
+        with Peer(lambda wire: (wire.read_request(), wire.sock.sendall(REFUSAL)), upgrade=False) as peer:
+            with pytest.raises(websockets.InvalidStatus) as refused:
+                if skin == "sync":
+                    client.connect(peer.url)
+                else:
+                    asyncio.run(asyncio.wait_for(client.connect(peer.url), 10))
+        return refused.value.response
+
+    ours, theirs = refusal("fastws.compat.websockets"), refusal("websockets")
+    assert ours.reason_phrase == theirs.reason_phrase
+    assert list(ours.headers.raw_items()) == list(theirs.headers.raw_items())
+    assert ours.headers.serialize() == REFUSAL.partition(b"\r\n")[2]
+    assert ours.headers["X-Utf8"].encode("iso-8859-1").decode() == "€ à"
+
+
+async def test_headers_of_an_accepted_upgrade_are_bytes_too():
+    def script(wire):
+        wire.upgrade(headers="X-Name: abraão\r\n")
+        wire.read_to_end()
+
+    with Peer(script, upgrade=False) as peer:
+        async with connect(peer.url, close_timeout=0.01) as ws:
+            assert ws.response.headers["X-Name"].encode("iso-8859-1") == "abraão".encode()
+
+
+async def test_what_has_no_bytes_in_iso_8859_1_is_refused():
+    for arguments in {"additional_headers": {"X": "€"}}, {"user_agent_header": "€"}, {"origin": "€"}:
+        with pytest.raises((ValueError, websockets.InvalidHeaderValue), match="header"):
+            await connect("ws://localhost", **arguments)

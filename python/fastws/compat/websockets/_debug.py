@@ -126,7 +126,7 @@ def _head(data: bytearray) -> Generator[None, bytes, str]:
         if not more:
             raise EOFError
         data += more
-    head = data[:end].decode("utf-8", "replace")
+    head = data[:end].decode("iso-8859-1")
     del data[: end + 4]
     return head
 

@@ -130,6 +130,7 @@ class Way(NamedTuple):
             max_redirects=0,
             open_timeout=open_timeout,
             _extensions=terms.offers(),
+            _latin_1=True,
             _unix=self.unix,
             _make=make,
             _proxy_security=self.proxy_tls,
@@ -152,15 +153,7 @@ def admitted(headers: HeadersLike | None) -> list[tuple[str, str]]:
     if headers is None:
         return []
     fields = Headers(headers).raw_items()
-    return [(name, _as_sent(str(value))) for name, value in fields if name.lower() not in _OWNED]
-
-
-def _as_sent(value: str) -> str:
-    """What has the bytes in UTF-8, which is how we send it, that ``value`` has in ISO-8859-1, as websockets 17 does."""
-    try:
-        return value if value.isascii() else value.encode("latin-1").decode()
-    except UnicodeError:
-        return value
+    return [(name, str(value)) for name, value in fields if name.lower() not in _OWNED]
 
 
 _OWNED = frozenset(

@@ -30,7 +30,12 @@ impl ClientHandshake {
     /// [`Misuse`], naming the header, subprotocol or extension that cannot be sent.
     pub fn new(parts: &RequestParts<'_>) -> Result<Self, Misuse> {
         let (request, expected) = parts.build()?;
-        Ok(Self { bytes: request.to_bytes(), request, expected, reader: ResponseReader::default() })
+        let (bytes, reader) = if parts.latin_1 {
+            (request.to_latin_1()?, ResponseReader::latin_1())
+        } else {
+            (request.to_bytes(), ResponseReader::default())
+        };
+        Ok(Self { request, bytes, expected, reader })
     }
 
     /// The request.
@@ -174,6 +179,25 @@ mod tests {
         assert_eq!(used, ACCEPTED.len());
         assert!(matches!(outcome, Some(Outcome::Accepted(response, _)) if response.status == 101));
         assert!(matches!(client.receive(&input[used..], &Limits::default()), Ok((0, None))));
+    }
+
+    #[test]
+    fn bytes_of_headers_are_characters_where_that_is_wanted() {
+        let uri = Uri::parse("ws://host/").unwrap();
+        let headers = [("X".to_owned(), "caf\u{e9} \u{c3}\u{a0}".to_owned())];
+        let parts = RequestParts { headers: &headers, latin_1: true, ..RequestParts::new(&uri, *b"the sample nonce") };
+        let mut client = ClientHandshake::new(&parts).unwrap();
+        assert!(client.request_bytes().ends_with(b"\r\nX: caf\xe9 \xc3\xa0\r\n\r\n"));
+        let answer = b"HTTP/1.1 403 d\xe9j\xc3\xa0\r\nY: \xc3\xa0\r\nZ: \xe9\r\nContent-Length: 0\r\n\r\n";
+        let Ok((_, Some(Outcome::Refused(_, Some(refusal))))) = client.receive(answer, &Limits::default()) else {
+            panic!("not refused")
+        };
+        assert_eq!(refusal.reason, "d\u{e9}j\u{c3}\u{a0}");
+        assert_eq!(refusal.headers.get("Y"), Some("\u{c3}\u{a0}"));
+        assert_eq!(refusal.headers.get("Z"), Some("\u{e9}"));
+        let origin = RequestParts { origin: Some("\u{20ac}"), ..parts };
+        let refused = ClientHandshake::new(&origin).err().map(|misuse| misuse.to_string());
+        assert!(refused.is_some_and(|text| text.contains("the value of header Origin holds a character")));
     }
 
     #[test]

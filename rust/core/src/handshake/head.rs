@@ -1,12 +1,14 @@
 //! The head of an HTTP message: cut out of the stream as it arrives, bounded, split into its lines.
 
-use super::headers::{Headers, text};
+use super::headers::{Charset, Headers};
 use crate::error::{Error, Limit, Violation};
 use crate::limits::Limits;
 
 /// A start line and its header lines, cut out of a stream.
 #[derive(Debug, Default)]
 pub(super) struct Head {
+    /// What the header values are text by.
+    pub(super) charset: Charset,
     bytes: Vec<u8>,
     /// Where the line under way begins in `bytes`.
     line: usize,
@@ -66,7 +68,7 @@ impl Head {
         let Ok(httparse::Status::Complete((_, lines))) = httparse::parse_headers(block, &mut lines) else {
             return Err(Violation::Handshake(bad_line(block)));
         };
-        let headers = lines.iter().map(|line| (line.name.to_owned(), text(line.value))).collect();
+        let headers = lines.iter().map(|line| (line.name.to_owned(), self.charset.text(line.value))).collect();
         Ok((start.strip_suffix(b"\r").unwrap_or(start), headers))
     }
 

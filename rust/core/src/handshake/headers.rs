@@ -59,11 +59,23 @@ impl fmt::Debug for Headers {
     }
 }
 
-/// The bytes of a reason phrase or of a header value as text: UTF-8, else ISO 8859-1 (RFC 9110 §5.5).
-pub(super) fn text(bytes: &[u8]) -> String {
-    match simdutf8::basic::from_utf8(bytes) {
-        Ok(text) => text.to_owned(),
-        Err(_) => bytes.iter().copied().map(char::from).collect(),
+/// How a reason phrase or a header value is text (RFC 9110 §5.5).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) enum Charset {
+    /// UTF-8, or ISO 8859-1 where it is none.
+    #[default]
+    Utf8,
+    /// ISO 8859-1: a character a byte, whatever they mean.
+    Latin1,
+}
+
+impl Charset {
+    /// Bytes as text.
+    pub(super) fn text(self, bytes: &[u8]) -> String {
+        match simdutf8::basic::from_utf8(bytes) {
+            Ok(text) if self == Self::Utf8 || text.is_ascii() => text.to_owned(),
+            _ => bytes.iter().copied().map(char::from).collect(),
+        }
     }
 }
 
@@ -130,7 +142,10 @@ mod tests {
 
     #[test]
     fn bytes_are_utf_8_or_latin_1() {
-        assert_eq!(text("é€".as_bytes()), "é€");
-        assert_eq!(text(b"caf\xe9"), "café");
+        assert_eq!(Charset::Utf8.text("é€".as_bytes()), "é€");
+        assert_eq!(Charset::Utf8.text(b"caf\xe9"), "café");
+        assert_eq!(Charset::Latin1.text(b"caf\xe9"), "café");
+        assert_eq!(Charset::Latin1.text("é".as_bytes()), "Ã©");
+        assert_eq!(Charset::Latin1.text(b"plain"), "plain");
     }
 }

@@ -35,6 +35,17 @@ impl Request {
     pub fn to_bytes(&self) -> Vec<u8> {
         head(&format!("GET {} HTTP/1.1", self.target), self.headers.iter())
     }
+
+    /// The same in ISO 8859-1.
+    ///
+    /// # Errors
+    /// [`Misuse::Header`], where a value has a character that this has not.
+    pub(super) fn to_latin_1(&self) -> Result<Vec<u8>, Misuse> {
+        if let Some((name, _)) = self.headers.iter().find(|(_, value)| value.chars().any(|c| c > MOST_LATIN_1)) {
+            return Err(Misuse::Header(format!("the value of header {name} holds a character beyond ISO 8859-1")));
+        }
+        Ok(String::from_utf8_lossy(&self.to_bytes()).chars().filter_map(|c| u8::try_from(c).ok()).collect())
+    }
 }
 
 impl fmt::Debug for Request {
@@ -64,6 +75,9 @@ pub struct RequestParts<'a> {
     pub origin: Option<&'a str>,
     /// The `User-Agent` header.
     pub user_agent: Option<&'a str>,
+    /// Header values are ISO 8859-1, those of the answer too: each byte is a character, whatever it means. Otherwise they
+    /// are UTF-8, and those of the answer ISO 8859-1 where they are none.
+    pub latin_1: bool,
 }
 
 impl<'a> RequestParts<'a> {
@@ -78,6 +92,7 @@ impl<'a> RequestParts<'a> {
             any_extension: false,
             origin: None,
             user_agent: None,
+            latin_1: false,
         }
     }
 
@@ -207,6 +222,9 @@ pub(super) fn head<'a>(start: &str, headers: impl IntoIterator<Item = (&'a str, 
     head.push_str("\r\n");
     head.into_bytes()
 }
+
+/// The last character of ISO 8859-1.
+const MOST_LATIN_1: char = '\u{ff}';
 
 /// Headers that are never the caller's, and why.
 const OWNED: [(&str, &str); 9] = [

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use super::head::{Head, shown};
-use super::headers::text;
+use super::headers::Charset;
 use super::{Headers, violation};
 use crate::error::{Error, Violation};
 use crate::limits::Limits;
@@ -54,6 +54,13 @@ enum Reading {
 }
 
 impl ResponseReader {
+    /// One by whose text each byte is a character.
+    pub(super) fn latin_1() -> Self {
+        let mut made = Self::default();
+        made.head.charset = Charset::Latin1;
+        made
+    }
+
     /// Takes in what arrived; returns how much of it was consumed, and the response once it is complete, or as much of
     /// it as is kept. Until then all is consumed. Bytes behind the head of a 101 are not. Informational responses (1xx
     /// but 101, RFC 9110 §15.2) are skipped.
@@ -135,14 +142,14 @@ fn check_start(line: &[u8]) -> Result<(), Violation> {
 
 fn parse(head: &Head) -> Result<Response, Error> {
     let (start, headers) = head.parse()?;
-    let Some((minor_version, status, reason)) = parse_status_line(start) else {
+    let Some((minor_version, status, reason)) = parse_status_line(start, head.charset) else {
         return Err(violation(format!("bad status line {}; wanted HTTP/1.1 101", shown(start))));
     };
     Ok(Response { minor_version, status, reason, headers, body: Vec::new(), body_truncated: false })
 }
 
 /// RFC 9112 §4. The reason may be anything, and the space before it may be missing: servers do both.
-fn parse_status_line(line: &[u8]) -> Option<(u8, u16, String)> {
+fn parse_status_line(line: &[u8], charset: Charset) -> Option<(u8, u16, String)> {
     let (minor, rest) = line.strip_prefix(b"HTTP/1.")?.split_first()?;
     let minor = match minor {
         b'0' => 0,
@@ -154,7 +161,8 @@ fn parse_status_line(line: &[u8]) -> Option<(u8, u16, String)> {
         return None;
     }
     let status = status.iter().fold(0, |status, digit| status * 10 + u16::from(digit - b'0'));
-    let reason = text(reason).trim().replace(char::is_control, "\u{fffd}");
+    let is_control = |c: char| if charset == Charset::Latin1 { c.is_ascii_control() } else { c.is_control() };
+    let reason = charset.text(reason.trim_ascii()).replace(is_control, "\u{fffd}");
     Some((minor, status, reason))
 }
 
@@ -372,7 +380,7 @@ mod tests {
         ];
         for (line, expected) in table {
             let expected = expected.map(|(minor, status, reason)| (minor, status, reason.to_owned()));
-            assert_eq!(parse_status_line(line), expected, "{}", line.escape_ascii());
+            assert_eq!(parse_status_line(line, Charset::default()), expected, "{}", line.escape_ascii());
         }
     }
 

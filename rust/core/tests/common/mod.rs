@@ -408,6 +408,7 @@ pub fn handshake() -> (ClientHandshake, Vec<u8>) {
         any_extension: false,
         origin: None,
         user_agent: None,
+        latin_1: false,
     };
     let client = ClientHandshake::new(&parts).unwrap();
     let (_, request) = RequestReader::default().receive(client.request_bytes(), &Limits::default()).unwrap();
