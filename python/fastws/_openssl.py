@@ -13,6 +13,7 @@ from typing import Any, Protocol
 
 from . import _core
 from ._tls_files import Material, identity
+from ._tls_words import tagged, untagged
 
 __all__ = ["CUT_OFF", "Context", "Layered", "Secured", "Stream", "ToProxy", "context_of", "stream_of"]
 
@@ -121,12 +122,12 @@ class Stream:
     def _refusal(self, error: ssl.SSLCertVerificationError) -> str:
         """Why the server's certificate was not accepted."""
         code = error.verify_code
-        said = _core.certificate_fault(code, self._name, _unverified_chain(self._object))
+        fault, said = _core.certificate_fault(code, self._name, _unverified_chain(self._object))
         if said is None:
             why = error.verify_message.rstrip(".") or "the verification failed"
             hint = _CLOCK if code in _OF_TIME else _STRICTLY if code in _OF_FORM else ""
-            return f"certificate: the server's certificate is not accepted: {why}{hint}"
-        return f"certificate: {said}{_OR_LOAD_IT if code in _OF_TRUST else ''}"
+            return tagged(fault, f"the server's certificate is not accepted: {why}{hint}")
+        return tagged(fault, f"{said}{_OR_LOAD_IT if code in _OF_TRUST else ''}")
 
     def _read(self, received: list[bytes]) -> str | None:
         try:
@@ -200,7 +201,7 @@ class Layered:
 
 
 def _to_proxy(error: str) -> str:
-    return f"to the proxy: {error.removeprefix('certificate: ')}"
+    return f"to the proxy: {untagged(error)}"
 
 
 class _NotPinned(Exception):
@@ -352,20 +353,20 @@ def _file(content: bytes) -> Iterator[str]:
 
 
 def _words(error: Exception, shows_certificate: bool | None) -> str:
-    """What went wrong. What begins with "certificate: " is a ``CertificateError``."""
+    """What went wrong. What is tagged is a ``CertificateError``."""
     if isinstance(error, _NotPinned):
-        return f"certificate: {error}"
+        return tagged("pin", str(error))
     if not isinstance(error, ssl.SSLError):
         return f"the context's own code raised {error!r}"
     reason = (error.reason or str(error)).lower().replace("_", " ")
     alert = reason.partition(" alert ")[2]
     if alert == "certificate required" and not shows_certificate:
         give = "none was given: use TlsConfig(certificate=..., key=...)"
-        return f"certificate: the server wants a client certificate, and {give} (alert {alert})"
+        return tagged("client", f"the server wants a client certificate, and {give} (alert {alert})")
     if alert in _ABOUT_OURS and shows_certificate is not False:
         why = _WHY.get(alert, "it does not say why")
         maybe = ", if the SSLContext has one" if shows_certificate is None else ""
-        return f"certificate: the server refused the client certificate{maybe}: {why} (alert {alert})"
+        return tagged("client", f"the server refused the client certificate{maybe}: {why} (alert {alert})")
     return _REASONS.get(reason, reason)
 
 

@@ -15,7 +15,7 @@ from collections.abc import AsyncIterable, Coroutine, Generator, Iterable, Mappi
 from collections.abc import Set as AbstractSet
 from typing import TYPE_CHECKING, Any, Literal, NoReturn
 
-from . import dial, errors, markers
+from . import _tls_words, dial, errors, markers
 from .http import Headers, Response
 from .redact import printable, redact_uri
 
@@ -186,17 +186,18 @@ def not_sendable(message: object) -> Exception:
     return TypeError(f"a message is str or bytes-like, not {type(message).__name__}")
 
 
-def open_failed(ws: AnyConnection, phase: str, kind: str, text: str) -> Exception:
+def open_failed(ws: AnyConnection, phase: str, kind: Literal["status"] | errors.UpgradeFault, text: str) -> Exception:
     """The exception of a connection that did not open."""
     uri = ws.uri
+    tls = _tls_words.while_opening(phase, text)
     match phase, kind:
         case "tcp", _:
             return errors.DialError(dial.reason(text), uri=uri, phase="tcp")
-        case ("tls", _) | (_, "handshake" | "lost") if phase == "tls" or text.startswith("TLS: "):
-            # With TLS 1.3 the server judges the client's certificate after our part of the TLS handshake.
-            made = errors.CertificateError if text.startswith("TLS: certificate: ") else errors.TlsError
-            lost = not text.startswith("TLS: ")
-            return made(f"{uri}: TLS handshake failed: {tls_reason(text)}", uri=uri, lost=lost)
+        case _ if tls is not None:
+            said = f"{uri}: TLS handshake failed: {tls.reason}"
+            if tls.fault is not None:
+                return errors.CertificateError(said, uri=uri, fault=tls.fault)
+            return errors.TlsError(said, uri=uri, lost=tls.lost)
         case _, "status":
             answer = response(ws)
             assert answer is not None
@@ -206,10 +207,9 @@ def open_failed(ws: AnyConnection, phase: str, kind: str, text: str) -> Exceptio
             return errors.InvalidStatus(
                 f"{uri}: the server refused the upgrade: {printable(line)}", uri=uri, response=answer
             )
-        case _, "lost" if not text:
-            return errors.InvalidHandshake(f"{uri}: the connection was given up", uri=uri)
         case _:
-            return errors.InvalidHandshake(f"{uri}: {text}", uri=uri, response=response(ws))
+            said = text or "the connection was given up"
+            return errors.InvalidHandshake(f"{uri}: {said}", uri=uri, response=response(ws), fault=kind)
 
 
 def response(ws: AnyConnection) -> Response | None:
@@ -443,30 +443,15 @@ class send_when_room(_Sending):
             )
 
 
-def tls_reason(text: str) -> str:
-    """What TLS says, and what to do."""
-    reason = text.removeprefix("TLS: ").removesuffix(" before the opening handshake was over")
-    reason = reason.removeprefix("certificate: ")
-    return next((f"{reason}; {hint}" for sign, hint in _TLS_HINTS.items() if sign in reason), reason)
-
-
 def _excerpt(body: bytes) -> str:
     text = " ".join(body[:200].decode("utf-8", "replace").split())
     return f": {text}" if text and not text.startswith("<") else ""
 
 
-# What is to be said besides what rustls says; of certificates rust/py's `tls::words` says all.
-_TLS_HINTS = {
-    "InvalidContentType": "the port does not seem to speak TLS: use ws://",
-    "ProtocolVersion": "the server speaks none of the TLS versions offered: 1.2 and 1.3, if "
-    "TlsConfig.minimum_version and maximum_version do not say less",
-    "fatal alert: HandshakeFailure": "the server wants what is not offered, such as other cipher suites than those of "
-    "TLS 1.3 and the ECDHE ones of TLS 1.2",
-    "NoApplicationProtocol": "the server speaks none of the protocols of TlsConfig.alpn",
-}
-
 _CAUSES: dict[str, type[errors.FastwsError]] = {
     "protocol": errors.ProtocolError,
+    "utf8": errors.ProtocolError,
+    "masked": errors.ProtocolError,
     "limit": errors.PayloadTooBig,
     "keepalive": errors.KeepaliveTimeout,
 }

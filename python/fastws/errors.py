@@ -23,6 +23,7 @@ __all__ = [
     "AlreadyRunning",
     "AuthFailed",
     "CertificateError",
+    "CertificateFault",
     "ClientError",
     "ClientStopped",
     "Close",
@@ -69,12 +70,19 @@ __all__ = [
     "SubscriberOverflow",
     "TlsError",
     "Unsent",
+    "UpgradeFault",
     "is_retryable",
 ]
 
 Phase = Literal["uri", "dns", "proxy", "tcp", "tls", "upgrade"]
 
 ConnectKind = Literal["invalid_url", "dns", "refused", "tcp", "tls", "certificate", "upgrade", "timeout", "io", "proxy"]
+
+UpgradeFault = Literal["lost", "not_http", "too_large", "accept", "subprotocol", "extension", "answer"]
+
+CertificateFault = Literal[
+    "expired", "not_yet_valid", "name", "purpose", "self_signed", "untrusted", "revoked", "pin", "client", "other"
+]
 
 HandshakeKind = Literal["failed", "auth_failed", "timeout", "protocol", "closed"]
 
@@ -221,6 +229,7 @@ class ProxyError(ConnectError, OSError):
         reply: What a SOCKS proxy replied, in words; None where it did not reply.
         denied: Whether the proxy refused by its rules, or refused our credentials: another attempt will not mend it.
         attempts: The proxy's addresses with their errors, if none could be connected to.
+        tls: What TLS to the proxy itself failed by; None if it was not that.
     """
 
     def __init__(
@@ -233,6 +242,7 @@ class ProxyError(ConnectError, OSError):
         reply: str | None = None,
         denied: bool = False,
         attempts: tuple[tuple[str, str], ...] = (),
+        tls: TlsError | None = None,
     ) -> None:
         super().__init__(message, uri=uri, phase="proxy")
         self.proxy = proxy
@@ -240,6 +250,7 @@ class ProxyError(ConnectError, OSError):
         self.reply = reply
         self.denied = denied or (response is not None and response.status_code in _DENIALS)
         self.attempts = attempts
+        self.tls = tls
 
     @property
     def status(self) -> int | None:
@@ -296,7 +307,15 @@ class CertificateError(TlsError):
     """A certificate was not accepted: the server's by us, or ours by the server, which may also miss one.
 
     The text says what is wrong with it: dates, names, issuer, use, key, revocation or pin.
+
+    Attributes:
+        fault: The same in a word: ``"expired"``, ``"not_yet_valid"``, ``"name"``, ``"purpose"``, ``"self_signed"``,
+            ``"untrusted"``, ``"revoked"``, ``"pin"``, ``"client"`` where it is ours, or ``"other"``.
     """
+
+    def __init__(self, message: str, *, uri: str, phase: Phase = "tls", fault: CertificateFault = "other") -> None:
+        super().__init__(message, uri=uri, phase=phase)
+        self.fault = fault
 
     @property
     def kind(self) -> ConnectKind:
@@ -314,13 +333,29 @@ class OpenTimeout(ConnectError, TimeoutError):
 
 
 class InvalidHandshake(ConnectError):
-    """The server's answer to the upgrade is not what RFC 6455 §4.2.2 wants."""
+    """The server's answer to the upgrade is not what RFC 6455 §4.2.2 wants.
+
+    Attributes:
+        response: The answer; None if there was none that can be read.
+        fault: What is wrong with it: ``"lost"``, the connection ended before it was whole; ``"not_http"``;
+            ``"too_large"``; ``"accept"``, ``"subprotocol"`` and ``"extension"`` of their headers; ``"answer"`` for
+            anything else.
+    """
 
     response: Response | None
 
-    def __init__(self, message: str, *, uri: str, phase: Phase = "upgrade", response: Response | None = None) -> None:
+    def __init__(
+        self,
+        message: str,
+        *,
+        uri: str,
+        phase: Phase = "upgrade",
+        response: Response | None = None,
+        fault: UpgradeFault = "answer",
+    ) -> None:
         super().__init__(message, uri=uri, phase=phase)
         self.response = response
+        self.fault = fault
 
 
 class InvalidStatus(InvalidHandshake):

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any, cast
 
 from . import _core, dial
 from ._openssl import Context, Secured, Stream
-from ._policy import tls_reason
-from .errors import DialError, InvalidURI, ProxyError
+from ._tls_words import told
+from .errors import CertificateError, DialError, InvalidURI, ProxyError, TlsError
 from .http import Headers, Response
 from .proxy import Proxy
 from .redact import printable
@@ -155,10 +155,13 @@ class Tunnel:
             received, records, established, end = tls.work(data, b"", False)
 
     def _not_secured(self, why: str) -> ProxyError:
-        is_certificate = why.startswith("certificate: ")
-        why = tls_reason(why).replace("the server's certificate", "its certificate").replace("the server ", "it ")
+        reason, fault, _ = told(why)
+        why = reason.replace("the server's certificate", "its certificate").replace("the server ", "it ")
         why = why.replace("TlsConfig(", "proxy_tls=TlsConfig(").replace("use ws://", "use http://")
-        return self._failed(f"made no TLS connection to itself: {why}", denied=is_certificate)
+        made: TlsError = TlsError(why, uri=self._uri, phase="proxy")
+        if fault is not None:
+            made = CertificateError(why, uri=self._uri, phase="proxy", fault=fault)
+        return self._failed(f"made no TLS connection to itself: {why}", denied=fault is not None, tls=made)
 
     # ---- HTTP CONNECT (RFC 9110 §9.3.6) ----------------------------------------------------------------------------
 
@@ -170,7 +173,7 @@ class Tunnel:
             raise
         except ValueError as error:
             why = str(error)
-            if why.startswith("certificate: "):
+            if told(why).fault is not None:
                 # With TLS 1.3 it judges ours when our part of the handshake is over.
                 raise self._not_secured(why) from error
             raise self._failed(f"sent what is not TLS any more: {why}") from error

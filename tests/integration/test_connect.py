@@ -110,25 +110,25 @@ async def test_any_reason_will_do(status):
 
 
 @pytest.mark.parametrize(
-    ("answer", "match"),
+    ("answer", "match", "fault"),
     [
-        (b"HTTP/1.1 101 OK\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n", "Sec-WebSocket-Accept"),
+        (b"HTTP/1.1 101 OK\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n", "Sec-WebSocket-Accept", "accept"),
         (b"HTTP/1.1 101 OK\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: x\r\n\r\n",
-         "Sec-WebSocket-Accept"),
-        (b"HTTP/1.1 101 OK\r\nConnection: Upgrade\r\n\r\n", "Upgrade"),
-        (b"HTTP/1.1 101 OK\r\nUpgrade: h2c\r\nConnection: Upgrade\r\n\r\n", "Upgrade"),
-        (b"HTTP/1.1 101 OK\r\nUpgrade: websocket\r\nConnection: close\r\n\r\n", "Connection"),
-        (b"SSH-2.0-OpenSSH_9.6\r\n", "HTTP"),
-        (b"\x16\x03\x01\x02\x00", "HTTP"),
-        (b"HTTP/1.1 101 OK\r\nno colon\r\n\r\n", "header"),
-        (b"HTTP/1.1 101 OK\r\nX: " + b"y" * 200_000, "header"),
-        (b"", "the stream ended before the opening handshake was over"),
-        (b"HTTP/1.1 101 OK\r\nUpgr", "the stream ended before the opening handshake was over"),
+         "Sec-WebSocket-Accept", "accept"),
+        (b"HTTP/1.1 101 OK\r\nConnection: Upgrade\r\n\r\n", "Upgrade", "answer"),
+        (b"HTTP/1.1 101 OK\r\nUpgrade: h2c\r\nConnection: Upgrade\r\n\r\n", "Upgrade", "answer"),
+        (b"HTTP/1.1 101 OK\r\nUpgrade: websocket\r\nConnection: close\r\n\r\n", "Connection", "answer"),
+        (b"SSH-2.0-OpenSSH_9.6\r\n", "HTTP", "not_http"),
+        (b"\x16\x03\x01\x02\x00", "HTTP", "not_http"),
+        (b"HTTP/1.1 101 OK\r\nno colon\r\n\r\n", "header", "answer"),
+        (b"HTTP/1.1 101 OK\r\nX: " + b"y" * 200_000, "header", "too_large"),
+        (b"", "the stream ended before the opening handshake was over", "lost"),
+        (b"HTTP/1.1 101 OK\r\nUpgr", "the stream ended before the opening handshake was over", "lost"),
     ],
     ids=["no accept", "wrong accept", "no upgrade", "another upgrade", "no connection", "ssh", "tls", "no colon",
          "endless header", "nothing", "cut off"],
 )  # fmt: skip
-async def test_an_answer_that_is_no_upgrade_is_refused_and_says_why(answer, match, open_fds):
+async def test_an_answer_that_is_no_upgrade_is_refused_and_says_why(answer, match, fault, open_fds):
     def script(wire):
         wire.read_request()
         wire.send(answer)
@@ -139,7 +139,7 @@ async def test_an_answer_that_is_no_upgrade_is_refused_and_says_why(answer, matc
             with pytest.raises(fastws.InvalidHandshake, match=match) as caught:
                 await peer.connect()
             assert caught.value.uri == peer.url
-            assert caught.value.phase == "upgrade"
+            assert (caught.value.phase, caught.value.fault) == ("upgrade", fault)
             assert "127.0.0.1" in str(caught.value)
 
 
@@ -193,8 +193,9 @@ async def test_a_subprotocol_or_an_extension_that_was_not_asked_for_is_refused()
             wire.read_to_end()
 
         with Peer(script, upgrade=False) as peer:
-            with pytest.raises(fastws.InvalidHandshake, match=match):
+            with pytest.raises(fastws.InvalidHandshake, match=match) as caught:
                 await peer.connect(subprotocols=["a", "b"])
+            assert caught.value.fault == match
 
 
 @pytest.mark.parametrize(

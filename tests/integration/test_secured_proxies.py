@@ -151,10 +151,11 @@ async def test_a_secured_proxy_that_refuses_or_lies_is_named(answer, match, fina
 async def test_a_certificate_of_the_proxy_that_is_not_trusted_is_final_and_says_what_to_do(open_fds):
     async with no_descriptor_left(open_fds):
         with contextlib.suppress(ssl.SSLError, OSError), proxy(http_proxy(), tls=True) as hop:
-            for more, match in (
-                ({}, r"its certificate .* has an unknown issuer: .* as proxy_tls=TlsConfig\(ca=\.\.\.\)"),
+            for more, fault, match in (
+                ({}, "untrusted", r"its certificate .* has an unknown issuer: .* as proxy_tls=TlsConfig\(ca=\.\.\.\)"),
                 (
                     {"proxy_tls": fastws.TlsConfig(ca=authority_pem(), server_hostname="other.example")},
+                    "name",
                     "not for other.example",
                 ),
             ):
@@ -162,6 +163,7 @@ async def test_a_certificate_of_the_proxy_that_is_not_trusted_is_final_and_says_
                     await fastws.connect("ws://h.example/", proxy=f"https://127.0.0.1:{hop.port}", **more)
                 assert caught.value.phase == "proxy"
                 assert not caught.value.is_retryable
+                assert (type(caught.value.tls), caught.value.tls.fault) == (fastws.CertificateError, fault)
 
 
 async def test_a_proxy_without_tls_is_named(trusting, open_fds):

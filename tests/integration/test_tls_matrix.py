@@ -28,67 +28,79 @@ def _awake():
     accepted(GOOD, loop="sync")
 
 
-# What the server shows, besides `ca=ROOT` what the client is told, and what is said of it.
+# What the server shows, besides `ca=ROOT` what the client is told, what is said of it, and in a word.
 MATRIX = {
     "expired": (
         ROOT.issue("localhost", not_before=now() - 2 * DAY, not_after=THEN),
         {},
         f'the server\'s certificate "localhost" expired on {day(THEN)}',
+        "expired",
     ),
     "not yet valid": (
         ROOT.issue("localhost", not_before=SOON, not_after=now() + 2 * DAY),
         {},
         f"is not valid before {day(SOON)}",
+        "not_yet_valid",
     ),
     "wrong host": (
         ROOT.issue("a.example", "b.example", "10.0.0.1"),
         {},
         "is not for localhost but for a.example, b.example, 10.0.0.1",
+        "name",
     ),
     "self-signed": (
         self_signed("localhost"),
         {},
         'certificate "localhost" is self-signed',
+        "self_signed",
     ),
     "unknown authority": (
         OTHER.issue("localhost", above=(OTHER.certificate,)),
         {},
         'unknown issuer: the authority "Other Root", whose certificate it sent, is not trusted',
+        "untrusted",
     ),
     "wrong use": (
         ROOT.issue("localhost", use=CLIENT),
         {},
         "not for the use by a server .* only for client authentication",
+        "purpose",
     ),
     "weak key": (
         ROOT.issue("localhost", key=new_key(1024)),
         {},
         "weak key: RSA of 1024 bits, and at least 2048 are wanted",
+        "other",
     ),
     "missing intermediate": (
         BETWEEN.issue("localhost"),
         {},
         'unknown issuer: "Test Between" is not trusted, .* certificate of it; pass that .* the server is to send it',
+        "untrusted",
     ),
     "revoked": (
         GOOD,
         {"crls": [ROOT.revocation_list(GOOD)]},
         r'"localhost" is revoked \(serial number [0-9a-f:]+\)',
+        "revoked",
     ),
     "no list of its issuer": (
         GOOD,
         {"crls": [OTHER.revocation_list()]},
         'none of TlsConfig.crls=....* is of its issuer "Test Root"',
+        "other",
     ),
     "list out of date": (
         GOOD,
         {"crls": [ROOT.revocation_list(until=THEN)]},
         f"is revoked is not known: .* was good until {day(THEN)}|CRL has expired",
+        "other",
     ),
     "not pinned": (
         GOOD,
         {"pins": [pin(OTHER)]},
         f"but no key of its chain is among TlsConfig.pins=....: the pin of its own key is {re.escape(pin(GOOD))}",
+        "pin",
     ),
 }
 
@@ -97,12 +109,13 @@ MATRIX = {
 @pytest.mark.parametrize("case", MATRIX)
 @pytest.mark.parametrize("way", WAYS)
 def test_a_bad_certificate_is_refused_and_said_to_be_what_it_is(way, case, backend, open_fds):
-    shown, told, words = MATRIX[case]
+    shown, told, words, fault = MATRIX[case]
     before = open_fds()
     error = refusal(shown.server_context(), TlsConfig(backend=backend, ca=ROOT.pem, **told), way)
     assert type(error) is fastws.CertificateError
     assert (error.phase, error.kind, error.is_retryable, error.lost) == ("tls", "certificate", False, False)
     assert re.search(words, str(error)), str(error)
+    assert error.fault == fault
     del error
     assert open_fds() == before
 
@@ -139,6 +152,7 @@ def test_a_client_certificate_that_the_server_does_not_take_is_said(way, case, v
         words = "wants what is not offered: a client certificate"
     else:
         assert type(error) is fastws.CertificateError
+        assert error.fault == "client"
     assert re.search(words, str(error)), str(error)
 
 

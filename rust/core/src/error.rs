@@ -91,9 +91,24 @@ pub enum Violation {
     /// A close code that may not appear on the wire (§7.4).
     CloseCode(u16),
     /// The opening handshake is not HTTP, or not as RFC 6455 §4 wants it; the text says what was found and wanted.
-    Handshake(String),
+    Handshake(Flaw, String),
     /// A wire extension could not decode a frame; the text says why.
     Extension(String),
+}
+
+/// In what an opening handshake is not as it should be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Flaw {
+    /// The stream ended before it was over.
+    Unfinished,
+    /// This is not HTTP/1.
+    NotHttp,
+    /// `Sec-WebSocket-Accept` is missing, there several times, or wrong.
+    Accept,
+    /// More than one subprotocol was chosen.
+    Subprotocol,
+    /// Anything else.
+    Other,
 }
 
 /// What the peer chose that we cannot work with.
@@ -159,7 +174,7 @@ impl Error {
     pub fn close_code(&self) -> Option<CloseCode> {
         match self {
             Self::PeerViolated(Violation::Utf8(_)) => Some(CloseCode::INVALID_DATA),
-            Self::PeerViolated(Violation::Handshake(_)) | Self::PeerIncompatible(_) | Self::Misuse(_) => None,
+            Self::PeerViolated(Violation::Handshake(..)) | Self::PeerIncompatible(_) | Self::Misuse(_) => None,
             Self::PeerViolated(_) => Some(CloseCode::PROTOCOL_ERROR),
             Self::LimitExceeded(Limit::Head { .. }) => None,
             Self::LimitExceeded(Limit::Memory { .. }) => Some(CloseCode::INTERNAL_ERROR),
@@ -227,7 +242,7 @@ impl fmt::Display for Violation {
             Self::Utf8(at) => write!(f, "invalid UTF-8 at byte {at}"),
             Self::ClosePayload => write!(f, "a Close frame with a payload of one byte"),
             Self::CloseCode(code) => write!(f, "close code {code} may not be used on the wire"),
-            Self::Handshake(text) | Self::Extension(text) => f.write_str(text),
+            Self::Handshake(_, text) | Self::Extension(text) => f.write_str(text),
         }
     }
 }
@@ -315,7 +330,7 @@ mod tests {
             (Violation::ClosePayload.into(), Some(1002)),
             (Violation::CloseCode(1005).into(), Some(1002)),
             (Violation::Extension(String::new()).into(), Some(1002)),
-            (Violation::Handshake(String::new()).into(), None),
+            (Violation::Handshake(Flaw::Other, String::new()).into(), None),
             (Incompatible::Status(403).into(), None),
             (Limit::Frame { size: 2, limit: 1 }.into(), Some(1009)),
             (Limit::Message { size: 2, limit: 1 }.into(), Some(1009)),

@@ -50,7 +50,7 @@ pub mod utf8;
 pub use close::{Cause, Close, CloseCode, CloseInfo, Initiator};
 pub use config::{Config, Delivery, Role};
 pub use connection::Connection;
-pub use error::{Error, Incompatible, Limit, Misuse, Violation};
+pub use error::{Error, Flaw, Incompatible, Limit, Misuse, Violation};
 pub use frame::Opcode;
 pub use limits::Limits;
 pub use sink::{Event, Flow, PayloadBuf, Sink, Unit};

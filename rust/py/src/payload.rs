@@ -5,7 +5,7 @@ use std::cell::RefCell;
 use fastws_core::close::{Cause, CloseInfo, Initiator};
 use fastws_core::handshake::{ClientHandshake, RequestParts, Response};
 use fastws_core::uri::Uri;
-use fastws_core::{CloseCode, Error, Incompatible, Limit, Misuse, Opcode};
+use fastws_core::{CloseCode, Error, Flaw, Incompatible, Limit, Misuse, Opcode, Violation};
 use pyo3::PyClass;
 use pyo3::exceptions::{PyUnicodeDecodeError, PyValueError};
 use pyo3::ffi;
@@ -152,9 +152,22 @@ pub fn pack_response(response: &Response) -> Box<[u8]> {
     packed.into()
 }
 
-/// What kind of refusal of an upgrade this is, for the policy.
+/// What kind of refusal of an upgrade this is, for the policy: "status", or one of `fastws.errors.UpgradeFault`.
 pub fn refusal_kind(error: &Error) -> &'static str {
-    if matches!(error, Error::PeerIncompatible(Incompatible::Status(_))) { "status" } else { "handshake" }
+    match error {
+        Error::PeerIncompatible(Incompatible::Status(_)) => "status",
+        Error::PeerIncompatible(Incompatible::Subprotocol(_)) => "subprotocol",
+        Error::PeerIncompatible(Incompatible::Extension(_)) => "extension",
+        Error::LimitExceeded(_) => "too_large",
+        Error::PeerViolated(Violation::Handshake(flaw, _)) => match flaw {
+            Flaw::Unfinished => "lost",
+            Flaw::NotHttp => "not_http",
+            Flaw::Accept => "accept",
+            Flaw::Subprotocol => "subprotocol",
+            Flaw::Other => "answer",
+        },
+        _ => "answer",
+    }
 }
 
 /// (status, reason, headers, body) of a packed response.
@@ -210,6 +223,8 @@ pub fn limit(info: &CloseInfo) -> Option<(&'static str, Option<u64>, usize)> {
 fn cause_kind(cause: &Cause) -> &'static str {
     match cause {
         Cause::Protocol(Error::LimitExceeded(_)) => "limit",
+        Cause::Protocol(Error::PeerViolated(Violation::Utf8(_))) => "utf8",
+        Cause::Protocol(Error::PeerViolated(Violation::Masked)) => "masked",
         Cause::Protocol(_) => "protocol",
         Cause::Eof => "eof",
         Cause::Truncated => "truncated",

@@ -13,10 +13,12 @@ import websockets.client
 import websockets.exceptions
 
 import fastws
+from certificates import CLIENT, DAY, now, self_signed
 from compat_peers import echo, websockets_server
 from fastws.compat.websockets.asyncio.client import ClientConnection, connect, unix_connect
 from peers import Peer, authority_pem
 from proxies import http_proxy, proxy
+from tls_peers import GOOD, OTHER, ROOT, Server
 
 
 @pytest.fixture(params=[False, True], ids=["tcp", "tls"])
@@ -216,6 +218,25 @@ async def test_certificates_that_are_not_trusted_are_an_ssl_error():
         assert "TlsConfig" not in str(raised.value)
         with pytest.raises(ssl.SSLCertVerificationError, match="certificate verify failed: Hostname mismatch"):
             await connect(uri, ssl=context(), server_hostname="other.example")
+
+
+@pytest.mark.parametrize(
+    ("shown", "told", "said"),
+    [
+        (ROOT.issue("localhost", not_before=now() - 2 * DAY, not_after=now() - DAY), {}, ": certificate has expired"),
+        (self_signed("localhost"), {}, ": self-signed certificate"),
+        (OTHER.issue("localhost"), {}, ": unable to get local issuer certificate"),
+        (ROOT.issue("localhost", use=CLIENT), {}, ": unsuitable certificate purpose"),
+        (GOOD, {"crls": [ROOT.revocation_list(GOOD)]}, ": certificate revoked"),
+        # "Whether it is revoked is not known".
+        (GOOD, {"crls": [OTHER.revocation_list()]}, ""),
+    ],
+)
+async def test_what_is_wrong_with_a_certificate_is_said_as_ssl_says_it(shown, told, said):
+    with Server(shown.server_context()) as server:
+        with pytest.raises(ssl.SSLCertVerificationError) as raised:
+            await connect(server.url, host="127.0.0.1", ssl=fastws.TlsConfig(ca=ROOT.pem, **told))
+    assert raised.value.args[1].startswith(f"[SSL: CERTIFICATE_VERIFY_FAILED] certificate verify failed{said} (wss://")
 
 
 async def test_an_ssl_context_is_used_and_its_object_is_there():

@@ -53,7 +53,7 @@ def of(error: Exception) -> Exception:
 def _handshake(error: errors.InvalidHandshake, answer: Response | None) -> Exception:
     text = str(error)
     if answer is None:
-        if "header block is over the limit" in text:
+        if error.fault == "too_large":
             text = f"upgrade response headers exceed max_size threshold: {MAX_HEAD}"
         return WSInvalidMessageError(text)
     fields = list(answer.headers.raw_items())
@@ -70,10 +70,10 @@ def _handshake(error: errors.InvalidHandshake, answer: Response | None) -> Excep
     if "upgrade" not in [token.strip() for token in (connection or "").lower().split(",")]:
         said = "cannot upgrade, invalid connection header"
         return WSInvalidUpgradeError(said, "Connection", connection, head, answer.body, response)
-    for name in ("Sec-WebSocket-Accept", "Sec-WebSocket-Extensions", "Sec-WebSocket-Protocol"):
-        if name in text:
-            said = f"cannot upgrade, invalid {name.lower()} response: {text}"
-            return WSInvalidHeaderError(said, name, response.headers.get(name), head, answer.body, response)
+    name = _HEADERS.get(error.fault)
+    if name is not None:
+        said = f"cannot upgrade, invalid {name.lower()} response: {text}"
+        return WSInvalidHeaderError(said, name, response.headers.get(name), head, answer.body, response)
     return WSInvalidMessageError(text, head, answer.body, response)
 
 
@@ -92,3 +92,10 @@ def _dial(error: errors.DialError | errors.ProxyError) -> Exception:
         return not_found(error, str(error))
     made = not_connected(error, str(error))
     return error if made.errno is None else made
+
+
+_HEADERS: dict[errors.UpgradeFault, str] = {
+    "accept": "Sec-WebSocket-Accept",
+    "extension": "Sec-WebSocket-Extensions",
+    "subprotocol": "Sec-WebSocket-Protocol",
+}

@@ -116,12 +116,12 @@ class Link:
 def _failure(conn: Connection) -> WSProtocolError | None:
     """What the peer did that no peer may, if that ended the connection."""
     _, _, code, _, _, kind, text = conn._close_info
-    if kind not in ("protocol", "limit"):
+    if kind not in ("protocol", "utf8", "masked", "limit"):
         return None
     said = text or ""
     if kind == "limit":
         said = f"Received frame with payload size exceeding max allowed size: {said}"
-    elif said == "a server must not mask frames":
+    elif kind == "masked":
         said = "Received masked frame from server, RFC 6455 section 5.1 forbids this"
     return WSProtocolError(WSCloseCode(code or 1002), said)
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from fastws._policy import response, tls_reason
+from fastws._policy import response
+from fastws._tls_words import while_opening
 from fastws.compat._wording import Wording
 from fastws.redact import printable
 from fastws.sync._policy import not_sendable, send_other
@@ -46,9 +47,9 @@ def closed(ws: Connection) -> Exception:
     """What reading from, or sending on, a connection raises that is closed or closing."""
     *_, kind, text = ws._close_info
     match kind:
-        case "protocol" if text is not None and "UTF-8" in text:
+        case "utf8":
             return WebSocketPayloadException(f"cannot decode: {text}")
-        case "protocol" | "limit":
+        case "protocol" | "masked" | "limit":
             return WebSocketProtocolException(text)
     return WebSocketConnectionClosedException(LOST if ws._state == "closed" else "socket is already closed.")
 
@@ -80,18 +81,17 @@ def no_room(ws: Connection, timeout: float) -> Exception:
 
 def open_failed(ws: Connection, phase: str, kind: str, text: str) -> Exception:
     """The exception of an upgrade, or of the TLS before it, that did not succeed."""
-    match phase, kind:
-        case ("tls", _) | (_, "handshake" | "lost") if phase == "tls" or text.startswith("TLS: "):
-            if text.startswith("TLS: certificate: "):
-                return ssl.SSLCertVerificationError(1, f"certificate verify failed: {_worded(tls_reason(text))}")
-            return SSLError(1, _worded(tls_reason(text))) if text.startswith("TLS: ") else SSLEOFError(8, text)
-        case _, "status":
+    tls = while_opening(phase, text)
+    match kind:
+        case _ if tls is not None:
+            if tls.fault is not None:
+                return ssl.SSLCertVerificationError(1, f"certificate verify failed: {_worded(tls.reason)}")
+            return SSLEOFError(8, text) if tls.lost else SSLError(1, _worded(tls.reason))
+        case "status":
             answer = response(ws)
             assert answer is not None, "it has a status"
             return refused(answer.status_code, answer.reason_phrase, answer.headers.raw_items(), answer.body)
-        case _, "lost":
-            return WebSocketConnectionClosedException(LOST)
-        case _ if text.endswith(_CUT_SHORT):
+        case "lost":
             return WebSocketConnectionClosedException(LOST)
     return WebSocketException(f"Invalid WebSocket Header: {text}")
 
@@ -115,5 +115,3 @@ def headers_of(fields: Iterable[tuple[str, str]]) -> dict[str, str]:
 
 _worded = Wording({}, tls={"ca": "sslopt={'ca_certs': ...}", "certificate": "sslopt={'certfile': ..., 'keyfile': ...}"})
 """Our texts by the options of TLS that there are here."""
-
-_CUT_SHORT = "before the opening handshake was over"

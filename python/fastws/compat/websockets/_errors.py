@@ -81,32 +81,31 @@ def _plain(error: OSError) -> OSError:
 def _tls(error: errors.TlsError) -> Exception:
     text = worded(str(error))
     if isinstance(error, errors.CertificateError):
-        return certificate_refused(text)
+        return _certificate_refused(error.fault, text)
     if error.lost:
         return ConnectionResetError(errno.ECONNRESET, text)
     return ssl.SSLError(ssl.SSLErrorNumber.SSL_ERROR_SSL, f"[SSL] {text}")
 
 
-def certificate_refused(text: str) -> ssl.SSLCertVerificationError:
+def _certificate_refused(fault: errors.CertificateFault, text: str) -> ssl.SSLCertVerificationError:
     """As ``ssl`` says it, and then what is wrong in words."""
-    said = next((words for sign, words in _CERTIFICATES.items() if sign in text), "")
+    said = _CERTIFICATES.get(fault)
     said = f"certificate verify failed: {said}" if said else "certificate verify failed"
     return ssl.SSLCertVerificationError(
         ssl.SSLErrorNumber.SSL_ERROR_SSL, f"[SSL: CERTIFICATE_VERIFY_FAILED] {said} ({text})"
     )
 
 
-_CERTIFICATES = {
-    "is not for the use": "unsuitable certificate purpose",
-    "is not for": "Hostname mismatch, certificate is not valid for",
-    "self-signed": "self-signed certificate",
-    "expired on": "certificate has expired",
-    "is not valid before": "certificate is not yet valid",
-    "is revoked": "certificate revoked",
-    "is not trusted": "unable to get local issuer certificate",
-    "unknown issuer": "unable to get local issuer certificate",
+_CERTIFICATES: dict[errors.CertificateFault, str] = {
+    "purpose": "unsuitable certificate purpose",
+    "name": "Hostname mismatch, certificate is not valid for",
+    "self_signed": "self-signed certificate",
+    "expired": "certificate has expired",
+    "not_yet_valid": "certificate is not yet valid",
+    "revoked": "certificate revoked",
+    "untrusted": "unable to get local issuer certificate",
 }
-"""What ``ssl`` says, by what our words have."""
+"""What ``ssl`` says."""
 
 
 # ---- Proxies ---------------------------------------------------------------------------------------------------------
@@ -120,12 +119,13 @@ def _proxy(error: errors.ProxyError) -> Exception:
     if error.attempts:
         made = _plain(not_connected(error, text))
         return _from(_socks_unreachable(made) if is_socks else made, error)
-    if "made no TLS connection to itself" in text:
-        refused = certificate_refused(text) if error.denied else ssl.SSLError(ssl.SSLErrorNumber.SSL_ERROR_SSL, text)
-        return _from(refused, error)
+    if isinstance(error.tls, errors.CertificateError):
+        return _from(_certificate_refused(error.tls.fault, text), error)
+    if error.tls is not None:
+        return _from(ssl.SSLError(ssl.SSLErrorNumber.SSL_ERROR_SSL, text), error)
     if is_socks:
         return _from(ProxyError("failed to connect to SOCKS proxy"), error.__cause__ or error)
-    if "was not found" in text:
+    if isinstance(error.__cause__, errors.DialError) and error.__cause__.phase == "dns":
         return _from(socket.gaierror(socket.EAI_NONAME, text), error)
     return _from(InvalidProxyMessage("did not receive a valid HTTP response from proxy"), error)
 
@@ -144,27 +144,29 @@ def _socks_unreachable(error: OSError) -> OSError:
 def _handshake(error: errors.InvalidHandshake) -> Exception:
     answer = error.response
     if answer is None:
-        lost = "the opening handshake was over" in str(error) or "was given up" in str(error)
-        cause = EOFError("connection closed while reading HTTP status line") if lost else _unreadable(str(error))
-        return _from(InvalidMessage("did not receive a valid HTTP response"), _from(cause, error))
+        return _from(InvalidMessage("did not receive a valid HTTP response"), _from(_no_answer(error), error))
     try:
-        made = _fault(_response(answer), str(error))
+        made = _fault(_response(answer), error)
     except InvalidHandshake as wrong:  # not of its grammar
         made = wrong
     return _from(made, error)
 
 
-def _unreadable(text: str) -> ValueError:
-    _, sign, line = text.partition('the answer is not an HTTP/1.1 response: "')
-    if not sign:
-        return ValueError(text)
-    return ValueError(f"unsupported protocol; expected HTTP/1.1: {line.partition(chr(34))[0].removesuffix(_LINE_END)}")
+def _no_answer(error: errors.InvalidHandshake) -> Exception:
+    text = str(error)
+    match error.fault:
+        case "lost":
+            return EOFError("connection closed while reading HTTP status line")
+        case "not_http":
+            line = text.split('"')[1].removesuffix(_LINE_END)  # what came is the one thing that is quoted
+            return ValueError(f"unsupported protocol; expected HTTP/1.1: {line}")
+    return ValueError(text)
 
 
 _LINE_END = r"\r\n"
 
 
-def _fault(answer: Response, text: str) -> Exception:
+def _fault(answer: Response, error: errors.InvalidHandshake) -> Exception:
     """What is wrong with an answer that was not taken (RFC 6455 §4.1)."""
     headers = answer.headers
     options = [option for value in headers.get_all("Connection") for option in parse_connection(value)]
@@ -178,14 +180,14 @@ def _fault(answer: Response, text: str) -> Exception:
         return InvalidHeader("Sec-WebSocket-Accept")
     if len(accepts) > 1:
         return InvalidHeader("Sec-WebSocket-Accept", "multiple values")
-    if "Sec-WebSocket-Accept" in text:
+    if error.fault == "accept":
         return InvalidHeaderValue("Sec-WebSocket-Accept", accepts[0])
     subprotocols = [name for value in headers.get_all("Sec-WebSocket-Protocol") for name in parse_subprotocol(value)]
     if len(subprotocols) > 1:
         return InvalidHeader("Sec-WebSocket-Protocol", f"multiple values: {', '.join(subprotocols)}")
-    if "subprotocol" in text.lower() and subprotocols:
+    if error.fault == "subprotocol" and subprotocols:
         return NegotiationError(f"unsupported subprotocol: {subprotocols[0]}")
     for value in headers.get_all("Sec-WebSocket-Extensions"):
         for name, parameters in parse_extension(value):
             return NegotiationError(f"Unsupported extension: name = {name}, params = {parameters}")
-    return InvalidHandshake(text)
+    return InvalidHandshake(str(error))

@@ -106,7 +106,7 @@ _GIVEN_UP = (
 
 def _cause(ws: _Native, kind: str | None, text: str) -> Exception | None:
     match kind:
-        case "protocol":
+        case "protocol" | "utf8" | "masked":
             return ProtocolError(text)
         case "limit":
             return _over(ws, worded(text))

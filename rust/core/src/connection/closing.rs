@@ -5,7 +5,7 @@ use super::{Connection, OpeningSide};
 use crate::Nanos;
 use crate::close::{Cause, Close, CloseCode, Initiator, MAX_REASON};
 use crate::config::Role;
-use crate::error::{Error, Limit, Misuse, Violation};
+use crate::error::{Error, Flaw, Limit, Misuse, Violation};
 use crate::frame::Opcode;
 use crate::handshake::Response;
 use crate::keepalive::Action;
@@ -169,7 +169,8 @@ impl<B: PayloadBuf> Connection<B> {
             StreamEnd::Truncated => "the TLS stream was cut off".to_owned(),
             StreamEnd::Error(text) => text,
         };
-        let error = Violation::Handshake(format!("{how} before the opening handshake was over"));
+        let text = format!("{how} before the opening handshake was over");
+        let error = Violation::Handshake(Flaw::Unfinished, text);
         self.refused(error.into(), None, sink);
     }
 

@@ -2,8 +2,8 @@
 
 use super::head::shown;
 use super::headers::{elements, extension_name};
-use super::{Headers, Request, RequestParts, Response, ResponseReader, check_upgrade, violation};
-use crate::error::{Error, Incompatible, Misuse};
+use super::{Headers, Request, RequestParts, Response, ResponseReader, check_upgrade, flawed, violation};
+use crate::error::{Error, Flaw, Incompatible, Misuse};
 use crate::limits::Limits;
 
 /// The client's side: the request to send, and the reading of what comes back.
@@ -109,14 +109,15 @@ fn check_response(response: &Response, expected: &Expected) -> Result<Negotiated
     }
     check_upgrade(headers, "101")?;
     let wanted = &expected.accept;
+    let bad_accept = |text| flawed(Flaw::Accept, text);
     match headers.get_all("Sec-WebSocket-Accept").collect::<Vec<_>>()[..] {
-        [] => return Err(violation(format!("a 101 without header Sec-WebSocket-Accept; wanted {wanted}"))),
+        [] => return Err(bad_accept(format!("a 101 without header Sec-WebSocket-Accept; wanted {wanted}"))),
         [accept] if accept == wanted => {}
         [accept] => {
             let found = shown(accept.as_bytes());
-            return Err(violation(format!("a 101 with Sec-WebSocket-Accept: {found}; wanted {wanted}")));
+            return Err(bad_accept(format!("a 101 with Sec-WebSocket-Accept: {found}; wanted {wanted}")));
         }
-        [..] => return Err(violation("a 101 with several headers Sec-WebSocket-Accept; wanted one".to_owned())),
+        [..] => return Err(bad_accept("a 101 with several headers Sec-WebSocket-Accept; wanted one".to_owned())),
     }
     Ok(Negotiated {
         subprotocol: chosen_subprotocol(headers, &expected.subprotocols)?,
@@ -131,7 +132,8 @@ fn chosen_subprotocol(headers: &Headers, asked: &[String]) -> Result<Option<Stri
         [chosen] if elements(chosen).count() < 2 => Err(Incompatible::Subprotocol(chosen.to_owned()).into()),
         ref chosen => {
             let found = shown(chosen.join(", ").as_bytes());
-            Err(violation(format!("a 101 with Sec-WebSocket-Protocol: {found}; wanted one subprotocol at most")))
+            let text = format!("a 101 with Sec-WebSocket-Protocol: {found}; wanted one subprotocol at most");
+            Err(flawed(Flaw::Subprotocol, text))
         }
     }
 }
@@ -247,7 +249,12 @@ mod tests {
         let fine = |subprotocol: Option<&str>, extensions: &[&str]| {
             Ok(Negotiated { subprotocol: subprotocol.map(str::to_owned), extensions: strings(extensions) })
         };
-        let bad = |text: &str| Err(violation(text.to_owned()));
+        let flaw = |text: &str| match text {
+            _ if text.contains("-Accept") => Flaw::Accept,
+            _ if text.contains("-Protocol") => Flaw::Subprotocol,
+            _ => Flaw::Other,
+        };
+        let bad = |text: &str| Err(flawed(flaw(text), text.to_owned()));
         let not_asked = |name: &str| Err(Incompatible::Subprotocol(name.to_owned()).into());
         let not_offered = |text: &str| Err(Incompatible::Extension(text.to_owned()).into());
         let accept = |line: &str| format!("{UP}Sec-WebSocket-Accept: {line}\r\n");

@@ -1,7 +1,7 @@
 //! The head of an HTTP message: cut out of the stream as it arrives, bounded, split into its lines.
 
 use super::headers::{Charset, Headers};
-use crate::error::{Error, Limit, Violation};
+use crate::error::{Error, Flaw, Limit, Violation};
 use crate::limits::Limits;
 
 /// A start line and its header lines, cut out of a stream.
@@ -66,7 +66,7 @@ impl Head {
         let (start, block) = (&self.bytes[..end], &self.bytes[(end + 1).min(self.bytes.len())..]);
         let mut lines = vec![httparse::EMPTY_HEADER; block.split(|&byte| byte == b'\n').count()];
         let Ok(httparse::Status::Complete((_, lines))) = httparse::parse_headers(block, &mut lines) else {
-            return Err(Violation::Handshake(bad_line(block)));
+            return Err(Violation::Handshake(Flaw::Other, bad_line(block)));
         };
         let headers = lines.iter().map(|line| (line.name.to_owned(), self.charset.text(line.value))).collect();
         Ok((start.strip_suffix(b"\r").unwrap_or(start), headers))
@@ -142,7 +142,7 @@ mod tests {
             let mut head = Head::default();
             let input = [b"start\r\n", lines, b"\r\n"].concat();
             assert_eq!(head.receive(&input, &Limits::default(), |_| Ok(())), Ok((input.len(), true)));
-            assert_eq!(head.parse().unwrap_err(), Violation::Handshake(expected.to_owned()));
+            assert_eq!(head.parse().unwrap_err(), Violation::Handshake(Flaw::Other, expected.to_owned()));
         }
     }
 

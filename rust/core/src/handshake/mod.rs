@@ -21,7 +21,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use sha1::{Digest as _, Sha1};
 
-use crate::error::{Error, Violation};
+use crate::error::{Error, Flaw, Violation};
 use head::shown;
 
 /// The `Sec-WebSocket-Accept` that answers this `Sec-WebSocket-Key` (§4.2.2).
@@ -46,7 +46,11 @@ fn check_upgrade(headers: &Headers, whose: &str) -> Result<(), Error> {
 }
 
 fn violation(text: String) -> Error {
-    Violation::Handshake(text).into()
+    flawed(Flaw::Other, text)
+}
+
+fn flawed(flaw: Flaw, text: String) -> Error {
+    Violation::Handshake(flaw, text).into()
 }
 
 /// RFC 9110 §5.6.2.

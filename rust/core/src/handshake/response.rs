@@ -5,7 +5,7 @@ use std::fmt;
 use super::head::{Head, shown};
 use super::headers::Charset;
 use super::{Headers, violation};
-use crate::error::{Error, Violation};
+use crate::error::{Error, Flaw, Violation};
 use crate::limits::Limits;
 
 /// The answer to an upgrade request. `Debug` masks secret headers and shows no body.
@@ -137,7 +137,8 @@ fn check_start(line: &[u8]) -> Result<(), Violation> {
         [b'S', b'S', b'H', b'-', ..] => "; this is an SSH server",
         _ => "",
     };
-    Err(Violation::Handshake(format!("the answer is not an HTTP/1.1 response: {}{hint}", shown(line))))
+    let text = format!("the answer is not an HTTP/1.1 response: {}{hint}", shown(line));
+    Err(Violation::Handshake(Flaw::NotHttp, text))
 }
 
 fn parse(head: &Head) -> Result<Response, Error> {
@@ -427,7 +428,7 @@ mod tests {
         for (input, expected) in table {
             let error = read_any(input, false, &Limits::default()).unwrap_err();
             let text = error.to_string();
-            assert!(matches!(error, Error::PeerViolated(Violation::Handshake(_))), "{text}");
+            assert!(matches!(error, Error::PeerViolated(Violation::Handshake(Flaw::NotHttp, _))), "{text}");
             assert!(text.starts_with("the answer is not an HTTP/1.1 response: ") && text.ends_with(expected), "{text}");
         }
         for input in [&b"HTTP/1.2 101 x\r\n\r\n"[..], b"HTTP/1.11 101 x\r\n\r\n", b"HTTP/1.1 what\r\n\r\n"] {

@@ -6,7 +6,7 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use super::head::{Head, shown};
 use super::request::{check_field, head};
 use super::{Request, accept_for, check_upgrade, is_token_byte, violation};
-use crate::error::{Error, Incompatible, Misuse, Violation};
+use crate::error::{Error, Flaw, Incompatible, Misuse, Violation};
 use crate::limits::Limits;
 
 /// Reads a request as it arrives.
@@ -49,7 +49,7 @@ fn check_start(line: &[u8]) -> Result<(), Violation> {
         return Ok(());
     }
     let hint = if line.starts_with(b"\x16") { "; is the client using TLS (wss://)?" } else { "" };
-    Err(Violation::Handshake(format!("this is not an HTTP/1.1 request: {}{hint}", shown(line))))
+    Err(Violation::Handshake(Flaw::NotHttp, format!("this is not an HTTP/1.1 request: {}{hint}", shown(line))))
 }
 
 /// RFC 9112 §3; RFC 6455 §4.1 wants GET and HTTP/1.1 or higher, of which there is no other that looks like it.

@@ -157,10 +157,10 @@ pub fn certificate_pin(certificate: &[u8]) -> PyResult<String> {
     Ok(BASE64_STANDARD.encode(pin_of(&parsed.subject_public_key_info())))
 }
 
-/// Why OpenSSL did not accept a server's certificates (in DER, its own first), by the code of its verification; None
-/// where its own words say as much.
+/// What OpenSSL did not accept a server's certificates for (in DER, its own first), by the code of its verification, and
+/// why; None where its own words say as much.
 #[pyfunction]
-pub fn certificate_fault(code: u32, host: &str, chain: Vec<Vec<u8>>) -> Option<String> {
+pub fn certificate_fault(code: u32, host: &str, chain: Vec<Vec<u8>>) -> (&'static str, Option<String>) {
     words::refused_by_openssl(code, host, &chain)
 }
 

@@ -1,6 +1,8 @@
 //! What is wrong, in words: rustls' errors and the certificates that they are about. Nothing is parsed before an error.
 //!
-//! What begins with [`CERTIFICATE`] is a `CertificateError` in Python.
+//! What is [`tagged`] is a `CertificateError` in Python.
+
+use std::fmt::Display;
 
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
@@ -12,22 +14,46 @@ use x509_parser::public_key::PublicKey;
 use super::notes::Asked;
 use super::verify::pin_of;
 
-/// What the texts about a certificate begin with.
-pub const CERTIFICATE: &str = "certificate: ";
+/// A text about a certificate, which `fastws._tls_words` reads. The fault is one of `fastws.errors.CertificateFault`.
+fn tagged(fault: &str, text: impl Display) -> String {
+    format!("{TAG}{fault}: {text}")
+}
+
+const TAG: &str = "certificate/";
 
 /// Why the certificates that the server showed were not accepted.
 pub fn refused(error: &Error, end_entity: &CertificateDer<'_>, intermediates: &[CertificateDer<'_>]) -> String {
     let Error::InvalidCertificate(why) = error else { return error.to_string() };
     let Ok((_, own)) = X509Certificate::from_der(end_entity) else {
-        return format!("{CERTIFICATE}the server's certificate cannot be read: {why}");
+        return tagged("other", format_args!("the server's certificate cannot be read: {why}"));
     };
     let chain = Chain { own, intermediates };
-    format!("{CERTIFICATE}{}", chain.why(why))
+    tagged(chain.fault(why), chain.why(why))
 }
 
-/// Why OpenSSL did not accept them, by the code of its verification (`X509_V_ERR_*` of its x509_vfy.h); nothing where its
-/// own words say as much. The server's own certificate is the first of `chain`, which has more than was verified.
-pub fn refused_by_openssl(code: u32, host: &str, chain: &[Vec<u8>]) -> Option<String> {
+/// What OpenSSL did not accept them for, by the code of its verification (`X509_V_ERR_*` of its x509_vfy.h), and why;
+/// nothing where its own words say as much. The server's own certificate is the first of `chain`, which has more than was
+/// verified.
+pub fn refused_by_openssl(code: u32, host: &str, chain: &[Vec<u8>]) -> (&'static str, Option<String>) {
+    let own = chain.first().and_then(|own| X509Certificate::from_der(own).ok());
+    let is_self_signed = own.is_some_and(|(_, own)| is_self_signed(&own));
+    let fault = match code {
+        EXPIRED => "expired",
+        NOT_YET_VALID => "not_yet_valid",
+        SELF_SIGNED => "self_signed",
+        SELF_SIGNED_IN_CHAIN | NO_ISSUER | NO_LOCAL_ISSUER | NO_FIRST_SIGNATURE | BAD_SIGNATURE if is_self_signed => {
+            "self_signed"
+        }
+        SELF_SIGNED_IN_CHAIN | NO_ISSUER | NO_LOCAL_ISSUER | NO_FIRST_SIGNATURE => "untrusted",
+        HOSTNAME_MISMATCH | ADDRESS_MISMATCH => "name",
+        INVALID_PURPOSE => "purpose",
+        REVOKED => "revoked",
+        _ => "other",
+    };
+    (fault, words_for_openssl(code, host, chain))
+}
+
+fn words_for_openssl(code: u32, host: &str, chain: &[Vec<u8>]) -> Option<String> {
     let (_, own) = X509Certificate::from_der(chain.first()?).ok()?;
     let intermediates: Vec<_> = chain[1..].iter().map(|one| CertificateDer::from(one.as_slice())).collect();
     let chain = Chain { own, intermediates: &intermediates };
@@ -66,7 +92,7 @@ const WEAK_SIGNATURE: u32 = 68;
 pub fn not_proven(error: &Error, end_entity: &CertificateDer<'_>) -> String {
     let weakness = X509Certificate::from_der(end_entity).ok().and_then(|(_, own)| weak(&own));
     match weakness {
-        Some(weakness) => format!("{CERTIFICATE}the server's certificate has {weakness}"),
+        Some(weakness) => tagged("other", format_args!("the server's certificate has {weakness}")),
         None => format!("the server does not show that it has the key of its certificate: {error}"),
     }
 }
@@ -79,16 +105,20 @@ pub fn not_pinned(end_entity: &CertificateDer<'_>, intermediates: &[CertificateD
     };
     let issuers: Vec<_> = intermediates.iter().take(4).map(pin).collect();
     let issuers = if issuers.is_empty() { String::new() } else { format!(", those behind it {}", issuers.join(", ")) };
-    format!(
-        "{CERTIFICATE}the server's certificate is valid, but no key of its chain is among TlsConfig(pins=...): the pin of its own key is \
-         {}{issuers}",
-        pin(end_entity)
+    let own = pin(end_entity);
+    tagged(
+        "pin",
+        format_args!(
+            "the server's certificate is valid, but no key of its chain is among TlsConfig(pins=...): the pin of its own \
+             key is {own}{issuers}"
+        ),
     )
 }
 
 /// What went wrong between us and a proxy: of its certificate it is no error of the server's.
 pub fn to_proxy(error: &str) -> String {
-    format!("to the proxy: {}", error.strip_prefix("certificate: ").unwrap_or(error))
+    let text = error.strip_prefix(TAG).and_then(|tagged| tagged.split_once(": "));
+    format!("to the proxy: {}", text.map_or(error, |(_, text)| text))
 }
 
 /// What else went wrong; `asked` if the server asked for a client certificate.
@@ -99,9 +129,12 @@ pub fn failed(error: &Error, asked: Option<&Asked>) -> String {
             let names: Vec<_> = authorities.iter().filter_map(|name| X509Name::from_der(name).ok()).collect();
             let names: Vec<_> = names.iter().map(|(_, name)| quoted(name)).collect();
             let from = if names.is_empty() { String::new() } else { format!(", issued by {}", names.join(" or ")) };
-            format!(
-                "{CERTIFICATE}the server wants a client certificate{from}, and none was given: use TlsConfig(certificate=..., \
-                 key=...) (alert {alert:?})"
+            tagged(
+                "client",
+                format_args!(
+                    "the server wants a client certificate{from}, and none was given: use TlsConfig(certificate=..., \
+                     key=...) (alert {alert:?})"
+                ),
             )
         }
         Some(Asked { given: Some(given), .. }) if refuses_ours(*alert) => {
@@ -117,7 +150,8 @@ pub fn failed(error: &Error, asked: Option<&Asked>) -> String {
                 AlertDescription::AccessDenied => "it is valid, and has no access",
                 _ => "it does not say why",
             };
-            format!("{CERTIFICATE}the server refused the client certificate{own}: {why} (alert {alert:?})")
+            let text = format_args!("the server refused the client certificate{own}: {why} (alert {alert:?})");
+            tagged("client", text)
         }
         _ => error.to_string(),
     }
@@ -160,6 +194,26 @@ struct Chain<'a> {
 }
 
 impl Chain<'_> {
+    fn fault(&self, why: &CertificateError) -> &'static str {
+        match why {
+            CertificateError::ExpiredContext { .. } | CertificateError::Expired => "expired",
+            CertificateError::NotValidYetContext { .. } | CertificateError::NotValidYet => "not_yet_valid",
+            CertificateError::NotValidForNameContext { .. } | CertificateError::NotValidForName => "name",
+            CertificateError::InvalidPurposeContext { .. } | CertificateError::InvalidPurpose => "purpose",
+            CertificateError::Revoked => "revoked",
+            CertificateError::UnknownIssuer
+            | CertificateError::BadSignature
+            | CertificateError::UnsupportedSignatureAlgorithmForPublicKeyContext { .. }
+            | CertificateError::Other(_)
+                if is_self_signed(&self.own) =>
+            {
+                "self_signed"
+            }
+            CertificateError::UnknownIssuer => "untrusted",
+            _ => "other",
+        }
+    }
+
     fn why(&self, why: &CertificateError) -> String {
         let own = &self.own;
         match why {
