@@ -74,9 +74,11 @@ impl Inner {
     #[inline]
     pub(crate) fn keep_for_writing(&mut self, slf: &Bound<'_, Conn>) -> Option<Token> {
         let is_kept = self.blocked || self.broken.is_some() || !self.strong && self.core.wants_write();
-        if !is_kept {
-            return None;
-        }
+        if is_kept { self.keep(slf) } else { None }
+    }
+
+    #[inline(never)]
+    fn keep(&mut self, slf: &Bound<'_, Conn>) -> Option<Token> {
         self.watch(slf.get().hub.get());
         self.hold(slf, true);
         self.token.filter(|_| self.broken.is_some())

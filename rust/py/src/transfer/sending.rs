@@ -51,18 +51,22 @@ impl Inner {
         size: usize,
         put: impl FnOnce(&mut Connection<Landing>) -> Result<(), Misuse>,
     ) -> Result<(), Misuse> {
-        let queue = self.core.queue_mut();
-        if !queue.has_storage() {
-            let storage = buffers::take_send(size);
-            if !storage.is_empty() {
-                queue.lend_storage(storage);
-            }
+        if !self.core.queue_mut().has_storage() {
+            self.lend_for_sending(size);
         }
         let outcome = put(&mut self.core);
         if outcome.is_err() {
             self.take_back_storage();
         }
         outcome
+    }
+
+    #[inline(never)]
+    fn lend_for_sending(&mut self, size: usize) {
+        let storage = buffers::take_send(size);
+        if !storage.is_empty() {
+            self.core.queue_mut().lend_storage(storage);
+        }
     }
 
     /// Takes the storage of an empty send queue back: an idle connection has none.
