@@ -238,13 +238,11 @@ async def chaos(seconds, seed, *, tls=False):
     faults = [next(makers)(rng, at) for at in moments]
     with no_secret_logged(), chaos_server.peer_elsewhere(tls=tls, feed=feed, tokens=TOKENS, faults=faults) as peer:
         del feed
-        # Another connection holds what all connections of a loop share, which has descriptors too.
-        own = fastws.TlsConfig(ca=peer.ca_pem) if peer.ca_pem else None
-        async with fastws.connect(peer.url("/sink"), tls=own, ping_interval=None):
-            descriptors = open_descriptors()
-            with Link(peer.port, buffer=16 << 10) as link:
-                result = await _Run(seconds, rng, peer, faults, link).main()
-            assert open_descriptors() == descriptors
+        tls = fastws.TlsConfig(ca=peer.ca_pem) if peer.ca_pem else None
+        descriptors = await descriptors_beside(peer, tls)
+        with Link(peer.port, buffer=16 << 10) as link:
+            result = await _Run(seconds, rng, peer, faults, link).main()
+        assert await descriptors_beside(peer, tls) == descriptors
     left = own_threads() - threads
     assert not left, left
     return result
@@ -542,9 +540,12 @@ def own_threads():
     return {thread.name for thread in threads if not thread.name.startswith(("asyncio_", "uvloop_"))}
 
 
-def open_descriptors():
-    gc.collect()
-    return len(os.listdir("/proc/self/fd"))
+async def descriptors_beside(peer, tls):
+    """Open descriptors, with those that all connections of a loop share. Two, as one may have another of its own."""
+    idle = {"tls": tls, "ping_interval": None}
+    async with fastws.connect(peer.url("/sink"), **idle), fastws.connect(peer.url("/sink"), **idle):
+        gc.collect()
+        return len(os.listdir("/proc/self/fd"))
 
 
 def sessions_alive():

@@ -185,6 +185,9 @@ class Connection(Described, _core.Connection):
         Returns an awaitable of the latency in seconds, done when the matching Pong, or that of a later Ping, arrives::
 
             latency = await (await ws.ping())
+
+        A Pong lies behind what was sent before it, and nothing is read while the receive queue is full: receive
+        meanwhile.
         """
         return self._ping(None if data is None else control_payload(data))
 

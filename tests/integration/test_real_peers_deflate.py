@@ -94,7 +94,10 @@ async def test_what_we_compress_is_what_the_server_gets(real):
 
 async def test_large_frames_are_worked_on_elsewhere_while_pings_are_answered(real):
     message = "".join(TICKS) * 400
-    async with real.connect("/echo", "deflate", compression=Deflate(offload=1 << 16), max_size=None) as ws:
+    offloading = Deflate(offload=1 << 16)
+    # With room for the answer: a pong may come behind it.
+    room = {"max_size": None, "max_queue_bytes": 2 * len(message)}
+    async with real.connect("/echo", "deflate", compression=offloading, **room) as ws:
         for _ in range(2):
             await ws.send(message)
             await (await ws.ping())
