@@ -263,7 +263,7 @@ FAULTS = (
         "refusals and certificates are worth another attempt, and Retry-After is not read",
         (
             Edit(
-                "errors.py",
+                "errors/_retryable.py",
                 "    match error:\n        case None:\n            return True",
                 "    match error:\n        case None | ConnectError() | InvalidURI():\n            return True",
             ),

@@ -160,3 +160,10 @@ def test_the_reference_has_every_name_that_the_package_offers():
     for name in set(fastws.__all__) - {"__version__", "sync"}:
         # Alone, or with the module that it is of.
         assert name in names or getattr(fastws, name).__module__ in listed, name
+
+
+def test_the_reference_has_every_exception():
+    reference = (ROOT / "docs/reference.md").read_text(encoding="utf-8")
+    members = re.search(r"^::: fastws\.errors\n    options:\n      members: \[([^]]*)\]", reference, re.MULTILINE)[1]
+    found = {name for name in fastws.errors.__all__ if isinstance(getattr(fastws.errors, name), type)}
+    assert found - {"Close", "CloseInfo"} <= set(re.findall(r"\w+", members))
