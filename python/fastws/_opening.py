@@ -257,12 +257,12 @@ class Opening:
         [address] = addresses
         try:
             sock = dial.start(address, plan.dialling.options, shown, local)
-            tried[dial.name(address)] = "no answer yet"
+            tried[dial.name(address)] = dial.Tried()
             return await self._attempt(sock, leg, context, address)
         except ConnectError:
             raise
         except OSError as error:
-            raise dial.no_connection(shown, {dial.name(address): dial.reason(error)}) from error
+            raise dial.no_connection(shown, {dial.name(address): dial.Tried.in_vain(error)}) from error
 
     async def _by(self, chosen: Proxy, leg: Leg, context: TlsContext | None) -> Any:
         """A connection by way of a proxy."""
@@ -305,8 +305,8 @@ class Opening:
             return await self._io.upgrade(upgrade, self.progress)
         except DialError as error:
             if address is None:
-                raise DialError(f"{shown}: {error}", uri=shown, phase="tcp") from None
-            raise dial.no_connection(shown, {dial.name(address): str(error)}) from None
+                raise DialError(f"{shown}: {error}", uri=shown, phase="tcp", errno=error.errno) from None
+            raise dial.no_connection(shown, {dial.name(address): dial.Tried(str(error), error.errno)}) from None
 
 
 def _secured(context: TlsContext | None, name: str, outer: Secured | None) -> _core.TlsContext | Secured | None:
@@ -331,7 +331,7 @@ class Progress:
     def __init__(self) -> None:
         self._phase: Phase = "dns"
         self._doing: str | None = None
-        self.tried: dict[str, str] = {}
+        self.tried: dict[str, dial.Tried] = {}
         self.chain: list[Target] = []
         self.proxy: Proxy | None = None
         self.ws: Native | None = None

@@ -9,6 +9,7 @@ import asyncio
 import codecs
 import contextlib
 import copy
+import os
 import threading
 import warnings
 from collections.abc import AsyncIterable, Coroutine, Generator, Iterable, Mapping
@@ -192,7 +193,9 @@ def open_failed(ws: AnyConnection, phase: str, kind: Literal["status"] | errors.
     tls = _tls_words.while_opening(phase, text)
     match phase, kind:
         case "tcp", _:
-            return errors.DialError(dial.reason(text), uri=uri, phase="tcp")
+            number = ws._errno
+            why = text if number is None else dial.reason(OSError(number, os.strerror(number)))
+            return errors.DialError(why, uri=uri, phase="tcp", errno=number)
         case _ if tls is not None:
             said = f"{uri}: TLS handshake failed: {tls.reason}"
             if tls.fault is not None:

@@ -7,7 +7,7 @@ import errno
 import os
 import socket
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 from ._aside import Call, Calls, TooLate
 from .errors import DialError, SocketOptionError
@@ -19,13 +19,13 @@ __all__ = [
     "Address",
     "Dialling",
     "SocketOption",
+    "Tried",
     "begin",
     "configure",
     "connect",
     "local_addresses",
     "name",
     "no_connection",
-    "number",
     "reason",
     "resolve",
     "start",
@@ -64,6 +64,20 @@ class Dialling(NamedTuple):
     happy_eyeballs_delay: float | None = 0.25
     interleave: int = 1
     dns_timeout: float | None = None
+
+
+class Tried(NamedTuple):
+    """What became of an address that was tried."""
+
+    why: str = "no answer yet"
+    """For people."""
+    number: int | None = None
+    """The system's, of the error; None if there is none."""
+
+    @classmethod
+    def in_vain(cls, error: OSError) -> Self:
+        """It failed so."""
+        return cls(reason(error), error.errno)
 
 
 Local = Mapping[int, Any]
@@ -142,7 +156,7 @@ async def connect(
     uri: str,
     *,
     local: Local,
-    tried: dict[str, str],
+    tried: dict[str, Tried],
 ) -> socket.socket:
     """A non-blocking socket that is connected to that address which answers first (Happy Eyeballs, RFC 8305).
 
@@ -162,20 +176,20 @@ async def connect(
 
     def made(address: Address) -> socket.socket:
         shown = name(address)
-        tried[shown] = "no answer yet"
+        tried[shown] = Tried()
         try:
             return _socket(address, dialling.options, uri, local)
         except SocketOptionError as error:
             refused.append(error)
-            tried[shown] = str(error).removeprefix(f"{uri}: ")
+            tried[shown] = Tried(str(error).removeprefix(f"{uri}: "), error.errno)
             raise
         except OSError as error:
-            tried[shown] = reason(error)
+            tried[shown] = Tried.in_vain(error)
             raise
 
     def failed(address: Address, error: OSError | str) -> None:
         if not isinstance(error, SocketOptionError):
-            tried[name(address)] = reason(error)
+            tried[name(address)] = Tried(error) if isinstance(error, str) else Tried.in_vain(error)
 
     try:
         return await io.race(addresses, dialling, made, failed)
@@ -187,14 +201,21 @@ async def connect(
         raise no_connection(uri, tried) from error
 
 
-def no_connection(uri: str, tried: Mapping[str, str]) -> DialError:
+def no_connection(uri: str, tried: Mapping[str, Tried]) -> DialError:
     """No address could be connected to: these were tried, and failed so."""
-    return DialError(f"{uri}: no connection: {attempts(tried)}", uri=uri, phase="tcp", attempts=tuple(tried.items()))
+    numbers = {each.number for each in tried.values()}
+    return DialError(
+        f"{uri}: no connection: {attempts(tried)}",
+        uri=uri,
+        phase="tcp",
+        attempts=tuple((address, each.why) for address, each in tried.items()),
+        errno=numbers.pop() if len(numbers) == 1 else None,
+    )
 
 
-def attempts(tried: Mapping[str, str]) -> str:
+def attempts(tried: Mapping[str, Tried]) -> str:
     """Addresses and what became of them, for people."""
-    return "; ".join(f"{address}: {why}" for address, why in tried.items())
+    return "; ".join(f"{address}: {each.why}" for address, each in tried.items())
 
 
 def _socket(address: Address, options: Iterable[SocketOption], uri: str, local: Local) -> socket.socket:
@@ -215,7 +236,7 @@ def _socket(address: Address, options: Iterable[SocketOption], uri: str, local: 
 def _bind(sock: socket.socket, local: Local) -> None:
     own = local.get(sock.family)
     if own is None:
-        raise OSError(errno.EADDRNOTAVAIL, f"{_NO_OWN} ({sock.family.name})")
+        raise OSError(errno.EADDRNOTAVAIL, f"local_addr= has no address of its kind ({sock.family.name})")
     try:
         sock.bind(own)
     except OSError as error:
@@ -235,27 +256,14 @@ def configure(sock: socket.socket, options: Iterable[SocketOption], uri: str) ->
             raise SocketOptionError(refused, uri=uri, option=option.shown, errno=error.errno) from error
 
 
-def reason(error: OSError | str) -> str:
-    """Why there is no connection, for people; of the native side there is the text, which ends in the number."""
-    if isinstance(error, OSError):
-        number, text = error.errno, error.strerror or str(error)
-        if number is not None and text.startswith("Connect call failed"):
-            text = os.strerror(number)  # asyncio's words name the address, which is said already
-    else:
-        text, _, rest = error.partition(" (os error ")
-        digits = rest.removesuffix(")")
-        number = int(digits) if digits.isdecimal() else None
-    return text if number is None else _REASONS.get(number, text)
-
-
-def number(why: str) -> int | None:
-    """The system's number of an error that ``reason`` told, or that is told in the system's own words."""
-    why = why.lower()
-    for known, words in (*_REASONS.items(), (errno.EADDRNOTAVAIL, _NO_OWN)):
-        if words in why:
-            return known
-    said = [known for known in errno.errorcode if os.strerror(known).lower() in why]
-    return max(said, key=lambda known: len(os.strerror(known)), default=None)
+def reason(error: OSError) -> str:
+    """Why there is no connection, for people."""
+    number, text = error.errno, error.strerror or str(error)
+    if number is None:
+        return text
+    if text.startswith("Connect call failed"):
+        text = os.strerror(number)  # asyncio's words name the address, which is said already
+    return _REASONS.get(number, text)
 
 
 def is_listening(sock: socket.socket) -> bool:
@@ -274,8 +282,6 @@ def name(address: Address) -> str:
 
 
 _lookups = Calls("fastws-dns", most=64)
-
-_NO_OWN = "local_addr= has no address of its kind"
 
 _AF_UNIX: int = getattr(socket, "AF_UNIX", -1)
 

@@ -97,7 +97,7 @@ class Tunnel:
         if self._sock is not None:
             sock, self._sock = self._sock, None
             return sock
-        proxy, tried = self._proxy, dict[str, str]()
+        proxy, tried = self._proxy, dict[str, dial.Tried]()
         self._tell("was being looked up")
         try:
             local = await dial.local_addresses(self._io, self._dialling, self._uri)
@@ -106,7 +106,7 @@ class Tunnel:
             return await dial.connect(self._io, addresses, self._dialling, self._uri, local=local, tried=tried)
         except DialError as error:
             why = str(error).removeprefix(f"{self._uri}: ")
-            raise self._failed(f"cannot be reached: {why}", attempts=error.attempts) from error
+            raise self._failed(f"cannot be reached: {why}", attempts=error.attempts, errno=error.errno) from error
 
     async def _ask(self, sock: socket.socket, host: str, port: int) -> Secured | None:
         try:

@@ -175,7 +175,7 @@ async def test_the_error_names_every_address_and_why(delay, resolved, open_fds):
         assert str(caught.value) == (
             f"ws://two.example/: no connection: 127.0.0.1:{one}: {said}; 127.0.0.1:{two}: {said}"
         )
-        assert (caught.value.phase, caught.value.kind) == ("tcp", "refused")
+        assert (caught.value.phase, caught.value.kind, caught.value.errno) == ("tcp", "refused", errno.ECONNREFUSED)
 
 
 async def test_an_address_that_is_silent_does_not_hold_up_the_next_one(resolved, open_fds):
@@ -362,8 +362,9 @@ async def test_a_unix_socket_that_is_not_there_or_full_is_named(tmp_path, open_f
                 filler = stack.enter_context(socket.socket(socket.AF_UNIX))
                 filler.setblocking(False)
                 filler.connect_ex(listener.getsockname())
-            with pytest.raises(fastws.DialError, match="its queue of connections is full"):
+            with pytest.raises(fastws.DialError, match="its queue of connections is full") as caught:
                 await fastws.unix_connect(tmp_path / "full.sock")
+            assert (caught.value.kind, caught.value.errno) == ("tcp", errno.EAGAIN)
 
 
 async def test_a_port_where_nobody_listens_is_named(open_fds):
@@ -376,6 +377,18 @@ async def test_a_port_where_nobody_listens_is_named(open_fds):
         said = "connection refused: nothing listens there"
         assert str(caught.value) == f"ws://127.0.0.1:{port}/: no connection: 127.0.0.1:{port}: {said}"
         assert caught.value.attempts == ((f"127.0.0.1:{port}", said),)
+        assert (caught.value.kind, caught.value.errno) == ("refused", errno.ECONNREFUSED)
+
+
+async def test_a_given_socket_that_cannot_be_connected_has_the_number_of_why():
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        address = server.getsockname()
+    sock = socket.socket()
+    sock.setblocking(False)
+    sock.connect_ex(address)
+    with pytest.raises(fastws.DialError, match="nothing listens there") as caught:
+        await fastws.connect("ws://venue.example/", sock=sock)
+    assert (caught.value.kind, caught.value.errno) == ("refused", errno.ECONNREFUSED)
 
 
 async def test_a_host_that_does_not_exist_is_named():

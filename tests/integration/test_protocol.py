@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import errno
 import gc
 import select
 import socket
@@ -140,6 +141,7 @@ def test_what_a_transport_refuses_was_not_sent(play, caplog):
                 await written
             await ws.wait_closed()
             assert ws._unsent == (12, 12, 0)
+            assert ws._errno in (errno.ECONNRESET, errno.EPIPE)
 
     play(main())
     assert caplog.records == []

@@ -2,6 +2,7 @@
 
 import asyncio
 import base64
+import errno
 import socket
 
 import pytest
@@ -316,6 +317,7 @@ async def test_a_proxy_that_is_not_there_is_named(scheme, open_fds):
             with pytest.raises(fastws.ProxyError, match="connection refused: nothing listens there") as caught:
                 await fastws.connect("ws://127.0.0.1/", proxy=f"{scheme}://127.0.0.1:{port}")
         assert [address for address, _ in caught.value.attempts] == [f"127.0.0.1:{port}"]
+        assert caught.value.errno == errno.ECONNREFUSED
         assert caught.value.is_retryable
     with pytest.raises(fastws.ProxyError, match=r"cannot be reached: the host 'nowhere\.invalid' was not found"):
         await fastws.connect("ws://127.0.0.1/", proxy=f"{scheme}://nowhere.invalid:1")

@@ -2,6 +2,7 @@
 
 import contextlib
 import datetime as dt
+import errno
 import time
 
 import orjson
@@ -290,8 +291,9 @@ def test_a_refused_upgrade_is_an_invalid_status():
 
 
 def test_nobody_there_is_a_dial_error():
-    with pytest.raises(fastws.DialError, match="connection refused"):
+    with pytest.raises(fastws.DialError, match="connection refused") as caught:
         fastws.sync.connect("ws://127.0.0.1:9/")
+    assert (caught.value.kind, caught.value.errno) == ("refused", errno.ECONNREFUSED)
     with pytest.raises(fastws.DialError, match="was not found"):
         fastws.sync.connect("ws://nobody.invalid/")
 

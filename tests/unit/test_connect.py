@@ -1,6 +1,7 @@
 import asyncio
 import errno
 import inspect
+import os
 import re
 import socket
 from datetime import timedelta
@@ -160,15 +161,40 @@ def test_what_is_used_instead_is_there():
 @pytest.mark.parametrize(
     ("error", "said"),
     [
-        ("Connection refused (os error 111)", "connection refused: nothing listens there"),
         (OSError(errno.EHOSTUNREACH, "No route"), "host unreachable: it is down, or a firewall refuses"),
-        ("Something (os error 9999)", "Something"),
         (OSError(errno.EMFILE, "Too many open files"), "Too many open files"),
-        ("the socket is not connected", "the socket is not connected"),
+        (OSError(errno.ENETDOWN, "Connect call failed ('h', 1)"), os.strerror(errno.ENETDOWN)),
+        (OSError("it has no address"), "it has no address"),
     ],
 )
 def test_why_there_is_no_connection_is_said_for_people(error, said):
-    assert dial.reason(error.replace("111", str(errno.ECONNREFUSED)) if isinstance(error, str) else error) == said
+    assert dial.reason(error) == said
+
+
+@pytest.mark.parametrize(
+    ("numbers", "common"),
+    [
+        ([errno.ECONNREFUSED], errno.ECONNREFUSED),
+        ([errno.ETIMEDOUT, errno.ETIMEDOUT], errno.ETIMEDOUT),
+        ([errno.ECONNREFUSED, errno.EHOSTUNREACH], None),
+        ([errno.ECONNREFUSED, None], None),
+        ([None], None),
+    ],
+)
+def test_no_connection_has_the_number_that_all_addresses_failed_with(numbers, common):
+    tried = {f"192.0.2.{last}:80": dial.Tried("it says so", number) for last, number in enumerate(numbers)}
+    error = dial.no_connection("ws://h/", tried)
+    assert (error.errno, error.attempts) == (common, tuple((address, "it says so") for address in tried))
+
+
+class NotConnected:
+    uri = "ws://h/"
+    _errno = errno.EHOSTUNREACH
+
+
+def test_what_the_native_side_fails_to_connect_by_is_read_of_its_number_and_not_of_its_text():
+    error = _policy.open_failed(NotConnected, "tcp", "lost", f"{os.strerror(errno.ECONNREFUSED)} (os error 9999)")
+    assert (str(error), error.errno) == ("host unreachable: it is down, or a firewall refuses", errno.EHOSTUNREACH)
 
 
 def test_a_socket_that_listens_is_refused():

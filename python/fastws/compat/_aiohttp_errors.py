@@ -21,7 +21,7 @@ from ._aiohttp_types import (
     ServerDisconnectedError,
     WSServerHandshakeError,
 )
-from ._os_errors import not_connected, not_found
+from ._os_errors import not_found
 from ._wording import Wording
 
 __all__ = ["headers_of", "raised_at_opening", "worded"]
@@ -64,12 +64,10 @@ def raised_at_opening(error: errors.ConnectError, url: str, fields: Sequence[tup
         case errors.TlsError(lost=False):
             return ClientConnectorSSLError(_key(url), _with_text(ssl.SSLError, 1, error))
         case errors.ProxyError():
-            return ClientProxyConnectionError(_key(url), not_connected(error, worded(str(error))))
+            return ClientProxyConnectionError(_key(url), _with_text(OSError, error.errno, error))
         case errors.DialError(phase="dns"):
             return ClientConnectorDNSError(_key(url), not_found(error, worded(str(error))))
-        case errors.DialError():
-            return ClientConnectorError(_key(url), not_connected(error, worded(str(error))))
-        case errors.SocketOptionError():
+        case errors.DialError() | errors.SocketOptionError():
             return ClientConnectorError(_key(url), _with_text(OSError, error.errno, error))
         case _:
             return ClientConnectionError(str(error))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno as _errno
-import os
 from typing import TYPE_CHECKING, Any, Literal
 
 from ._base import FastwsError
@@ -136,21 +135,37 @@ class ConnectError(FastwsError):
         """
         return self.retry_after if self.retry_after is not None else _SUGGESTED_DELAYS.get(self.kind)
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        restore, arguments, state = super().__reduce__()
+        if isinstance(self, OSError):  # which keeps it elsewhere
+            state = state | {"errno": self.errno}
+        return restore, arguments, state
+
 
 class DialError(ConnectError, OSError):
-    """No address of the host could be found or connected to. ``attempts`` names each address with its error."""
+    """No address of the host could be found or connected to. ``attempts`` names each address with its error.
 
-    def __init__(self, message: str, *, uri: str, phase: Phase, attempts: tuple[tuple[str, str], ...] = ()) -> None:
+    Attributes:
+        errno: The system's number of that error, if it is the same of all addresses; else None.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        uri: str,
+        phase: Phase,
+        attempts: tuple[tuple[str, str], ...] = (),
+        errno: int | None = None,
+    ) -> None:
         super().__init__(message, uri=uri, phase=phase)
         self.attempts = attempts
+        self.errno = errno
 
     @property
     def kind(self) -> ConnectKind:
         """``"dns"``; ``"refused"`` if every address refused; ``"tcp"`` otherwise."""
-        refusal = os.strerror(_errno.ECONNREFUSED).lower()
-        if self.attempts and all(refusal in why.lower() for _, why in self.attempts):
-            return "refused"
-        return super().kind
+        return "refused" if self.errno == _errno.ECONNREFUSED else super().kind
 
 
 class ProxyError(ConnectError, OSError):
@@ -162,6 +177,7 @@ class ProxyError(ConnectError, OSError):
         reply: What a SOCKS proxy replied, in words; None where it did not reply.
         denied: Whether the proxy refused by its rules, or refused our credentials: another attempt will not mend it.
         attempts: The proxy's addresses with their errors, if none could be connected to.
+        errno: The system's number of that error, if it is the same of all of them; else None.
         tls: What TLS to the proxy itself failed by; None if it was not that.
     """
 
@@ -175,6 +191,7 @@ class ProxyError(ConnectError, OSError):
         reply: str | None = None,
         denied: bool = False,
         attempts: tuple[tuple[str, str], ...] = (),
+        errno: int | None = None,
         tls: TlsError | None = None,
     ) -> None:
         super().__init__(message, uri=uri, phase="proxy")
@@ -183,6 +200,7 @@ class ProxyError(ConnectError, OSError):
         self.reply = reply
         self.denied = denied or (response is not None and response.status_code in _DENIALS)
         self.attempts = attempts
+        self.errno = errno
         self.tls = tls
 
     @property
@@ -213,10 +231,6 @@ class SocketOptionError(ConnectError, OSError):
     def kind(self) -> ConnectKind:
         """``"io"``."""
         return "io"
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        restore, arguments, state = super().__reduce__()
-        return restore, arguments, state | {"errno": self.errno}
 
 
 class TlsError(ConnectError):

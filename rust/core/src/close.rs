@@ -36,13 +36,22 @@ pub enum Cause {
     /// The stream ended inside TLS without a `close_notify` and without a Close frame: perhaps truncated by somebody else.
     Truncated,
     /// The operating system or the TLS layer gave an error.
-    Transport(String),
+    Transport(Broken),
     /// No answer to a ping within `ping_timeout`; the text is the verdict of [`crate::keepalive`].
     Keepalive(String),
     /// The peer did not answer our Close within `close_timeout`.
     CloseTimeout,
     /// The local side gave the connection up without a closing handshake.
     Aborted(String),
+}
+
+/// What a stream broke by.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Broken {
+    /// What the operating system or the TLS layer says.
+    pub text: String,
+    /// The operating system's number, if it was that.
+    pub number: Option<i32>,
 }
 
 /// How a connection ended.

@@ -5,7 +5,7 @@ mod common;
 use common::{End, Item, Pair, close_payload, config, frame, frames_of, quiet, text};
 use fastws_core::close::CloseInfo;
 use fastws_core::connection::{StreamEnd, Teardown};
-use fastws_core::{Cause, Initiator, Misuse, Opcode, Role, SECOND, State};
+use fastws_core::{Broken, Cause, Initiator, Misuse, Opcode, Role, SECOND, State};
 
 const ROLES: [Role; 2] = [Role::Client, Role::Server];
 
@@ -92,7 +92,8 @@ type Row<'a> = (&'a [Step], u16, Option<Cause>, [Teardown; 2]);
 #[test]
 fn every_end_of_a_stream() {
     use Step::{Close, Cut, Fin, PeerClose, Reset, Timeout, Violation};
-    let reset = Cause::Transport("reset".to_owned());
+    let broken = Broken { text: "reset".to_owned(), number: Some(104) };
+    let reset = Cause::Transport(broken.clone());
     let violation = Cause::Protocol(fastws_core::Violation::Opcode(3).into());
     // Steps, the code, the cause, what the client and the server do with the stream then.
     let keep = [Teardown::Keep, Teardown::Keep];
@@ -131,7 +132,7 @@ fn every_end_of_a_stream() {
                     Violation => drop(end.frame(0x83, b"")),
                     Fin => drop(end.end(StreamEnd::Clean)),
                     Cut => drop(end.end(StreamEnd::Truncated)),
-                    Reset => drop(end.end(StreamEnd::Error("reset".to_owned()))),
+                    Reset => drop(end.end(StreamEnd::Error(broken.clone()))),
                     Timeout => drop(end.at(10)),
                 }
                 end.write_all();

@@ -5,7 +5,7 @@ use std::cell::RefCell;
 use fastws_core::close::{Cause, CloseInfo, Initiator};
 use fastws_core::handshake::{ClientHandshake, RequestParts, Response};
 use fastws_core::uri::Uri;
-use fastws_core::{CloseCode, Error, Flaw, Incompatible, Limit, Misuse, Opcode, Violation};
+use fastws_core::{Broken, CloseCode, Error, Flaw, Incompatible, Limit, Misuse, Opcode, Violation};
 use pyo3::PyClass;
 use pyo3::exceptions::{PyUnicodeDecodeError, PyValueError};
 use pyo3::ffi;
@@ -220,6 +220,14 @@ pub fn limit(info: &CloseInfo) -> Option<(&'static str, Option<u64>, usize)> {
     }
 }
 
+/// The system's number of the error that `info` says the stream broke by.
+pub fn system_error(info: &CloseInfo) -> Option<i32> {
+    match info.cause.as_ref()? {
+        Cause::Transport(broken) => broken.number,
+        _ => None,
+    }
+}
+
 fn cause_kind(cause: &Cause) -> &'static str {
     match cause {
         Cause::Protocol(Error::LimitExceeded(_)) => "limit",
@@ -241,7 +249,7 @@ pub fn cause_text(cause: &Cause) -> String {
         Cause::Protocol(error) => error.to_string(),
         Cause::Eof => "the peer ended the stream without a Close frame".to_owned(),
         Cause::Truncated => "the TLS stream was cut off without a Close frame or close_notify".to_owned(),
-        Cause::Transport(text) | Cause::Aborted(text) => text.clone(),
+        Cause::Transport(Broken { text, .. }) | Cause::Aborted(text) => text.clone(),
         Cause::Keepalive(verdict) => format!("keepalive ping timeout: {verdict}"),
         Cause::CloseTimeout => "the peer did not answer our Close frame within close_timeout".to_owned(),
     }

@@ -10,7 +10,7 @@ use std::io;
 use fastws_core::connection::StreamEnd;
 use fastws_core::filter::{Direction, WorkDone};
 use fastws_core::handshake::Response;
-use fastws_core::{Nanos, PayloadBuf, State};
+use fastws_core::{Broken, Nanos, PayloadBuf, State};
 use pyo3::prelude::*;
 
 use crate::address::Address;
@@ -80,7 +80,7 @@ impl Inner {
         };
         if result < 0 || error != 0 {
             let error = if result < 0 { io::Error::last_os_error() } else { io::Error::from_raw_os_error(error) };
-            self.core.abort(&error.to_string());
+            self.core.not_connected(broken(&error));
             return;
         }
         // One that was given to us may never have been connected.
@@ -184,20 +184,20 @@ impl Inner {
             Ok(read) => return read,
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => match self.broken.take() {
                 // Nothing more came, and nothing can be sent.
-                Some(why) => StreamEnd::Error(why.into()),
+                Some(why) => StreamEnd::Error(*why),
                 None => return Ok(Read::Drained),
             },
             Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => match &self.tls {
                 Some(tls) if tls.end().is_none() || tls.is_cut_off() => StreamEnd::Truncated,
                 _ => StreamEnd::Clean,
             },
-            Err(error) => StreamEnd::Error(error.to_string()),
+            Err(error) => StreamEnd::Error(broken(&error)),
         };
         // What could not be written tells more than an end does, and nothing that is queued can leave any more. What TLS
         // says tells more yet: a peer that refused us with an alert may have reset the connection behind it.
         let end = match self.broken.take() {
             Some(why) if !self.tls.as_ref().is_some_and(|tls| matches!(tls.end(), Some(Err(_)))) => {
-                StreamEnd::Error(why.into())
+                StreamEnd::Error(*why)
             }
             _ => end,
         };
@@ -378,4 +378,9 @@ impl Inner {
     pub(crate) fn has_unparsed(&self) -> bool {
         self.input.as_ref().is_some_and(|input| input.start < input.end)
     }
+}
+
+/// What the core is told of an error that the stream broke by.
+fn broken(error: &io::Error) -> Broken {
+    Broken { text: error.to_string(), number: error.raw_os_error() }
 }

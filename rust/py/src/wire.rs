@@ -5,6 +5,7 @@
 use std::io;
 use std::mem::MaybeUninit;
 
+use fastws_core::Broken;
 use pyo3::exceptions::PyOSError;
 use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::intern;
@@ -325,7 +326,8 @@ impl Conn {
                 Ok(false) => inner.refused(),
                 Err(error) => {
                     // What the transport was to be given may be lost: nothing can follow it.
-                    inner.broken.get_or_insert_with(|| error.to_string().into());
+                    let number = system_error(error.value(py).as_any());
+                    inner.broken.get_or_insert_with(|| Box::new(Broken { text: error.to_string(), number }));
                     if let Some(wire) = inner.wire() {
                         wire.is_full = true;
                     }
@@ -426,10 +428,7 @@ impl Protocol {
             Ok(bytes) => (bytes, Ok(())),
             Err(error) => (Vec::new(), Err(error)),
         };
-        let error = error.map(|error| {
-            let number = error.cast::<PyOSError>().ok().and_then(|error| error.getattr("errno").ok()?.extract().ok());
-            number.map_or_else(|| Why::Other(error.to_string()), Why::System)
-        });
+        let error = error.map(|error| system_error(error).map_or_else(|| Why::Other(error.to_string()), Why::System));
         self.tell(py, |inner| {
             if let Some(wire) = inner.wire() {
                 wire.inbox.extend_from_slice(&unread);
@@ -476,6 +475,11 @@ impl Protocol {
     fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
         visit.call(&self.hub)
     }
+}
+
+/// The system's number that an exception has.
+fn system_error(error: &Bound<'_, PyAny>) -> Option<i32> {
+    error.cast::<PyOSError>().ok()?.getattr("errno").ok()?.extract().ok()
 }
 
 /// Whether loops of this kind, or one that it is made of, are libuv's.

@@ -330,7 +330,7 @@ impl Conn {
                 self.log.peer_fin();
                 self.log.error("the TLS stream was cut off without close_notify");
             }
-            StreamEnd::Error(text) => self.log.error(text),
+            StreamEnd::Error(broken) => self.log.error(&broken.text),
         }
         self.core.stream_ended(end, now, &mut Deaf);
     }

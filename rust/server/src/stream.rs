@@ -6,8 +6,8 @@ use std::net::Shutdown;
 use std::os::fd::AsRawFd;
 use std::time::Duration;
 
-use fastws_core::Nanos;
 use fastws_core::connection::StreamEnd;
+use fastws_core::{Broken, Nanos};
 use mio::net::TcpStream;
 use rustls::HandshakeKind;
 use socket2::SockRef;
@@ -100,7 +100,7 @@ impl Stream {
                 return Received::Nothing;
             }
             Err(e) if e.kind() == ErrorKind::ConnectionReset => return Received::Reset,
-            Err(e) => return Received::End(StreamEnd::Error(e.to_string())),
+            Err(e) => return Received::End(StreamEnd::Error(Broken { text: e.to_string(), number: e.raw_os_error() })),
         };
         self.was_read(count, asked);
         let Some(plain) = plain else { return Received::Bytes(count) };
@@ -122,7 +122,9 @@ impl Stream {
     fn decrypt(&mut self, mut cipher: &[u8], plain: &mut [u8], now: Nanos) -> Received {
         let Some(tls) = &mut self.tls else { return Received::Nothing };
         let mut filled = 0;
-        let failed = |e: &dyn std::fmt::Display| Received::End(StreamEnd::Error(format!("TLS: {e}")));
+        let failed = |e: &dyn std::fmt::Display| {
+            Received::End(StreamEnd::Error(Broken { text: format!("TLS: {e}"), number: None }))
+        };
         while !cipher.is_empty() && !tls.ended {
             if let Err(e) = tls.connection.read_tls(&mut cipher) {
                 return failed(&e);

@@ -9,7 +9,7 @@ import websockets
 
 from fastws.compat.websockets import _policy
 from fastws.compat.websockets.asyncio.client import connect
-from peers import Peer, Wire
+from peers import Gate, Peer, Wire
 
 
 @pytest.mark.parametrize(
@@ -43,17 +43,42 @@ async def test_a_header_may_be_a_number_and_is_shown_as_it_was_sent():
 
 
 @pytest.mark.parametrize(
-    ("text", "kind", "number"),
+    ("number", "kind"),
     [
-        ("Connection reset by peer (os error 104)", ConnectionResetError, errno.ECONNRESET),
-        ("Broken pipe (os error 32)", BrokenPipeError, errno.EPIPE),
-        ("Connection timed out (os error 110)", TimeoutError, errno.ETIMEDOUT),
-        ("TLS: the stream was cut off", ConnectionResetError, None),
+        (errno.ECONNRESET, ConnectionResetError),
+        (errno.EPIPE, BrokenPipeError),
+        (errno.ETIMEDOUT, TimeoutError),
+        (None, ConnectionResetError),
     ],
 )
-def test_what_the_system_says_keeps_its_number(text, kind, number):
-    error = _policy._lost(text)
+def test_what_the_system_says_keeps_its_number(number, kind):
+    error = _policy._lost(number, "TLS: a text that ends in the number of another (os error 32)")
     assert (type(error), error.errno) == (kind, number)
+
+
+@pytest.mark.parametrize("skin", ["asyncio", "sync"])
+def test_a_reset_is_the_systems_error_with_its_number_as_with_websockets(skin):
+    def cause(package):
+        client, gate = importlib.import_module(f"{package}.{skin}.client"), Gate()
+        with Peer(lambda wire: (gate.wait(), wire.reset())) as peer:
+
+            async def met():
+                async with client.connect(peer.url) as ws:
+                    gate.open()
+                    with pytest.raises(websockets.ConnectionClosedError) as closed:
+                        await ws.recv()
+                return closed.value.__cause__
+
+            if skin == "asyncio":
+                return asyncio.run(asyncio.wait_for(met(), 10))
+            with client.connect(peer.url) as ws:
+                gate.open()
+                with pytest.raises(websockets.ConnectionClosedError) as closed:
+                    ws.recv()
+            return closed.value.__cause__
+
+    ours, theirs = cause("fastws.compat.websockets"), cause("websockets")
+    assert (type(ours), ours.errno) == (type(theirs), theirs.errno) == (ConnectionResetError, errno.ECONNRESET)
 
 
 REFUSAL = (

@@ -28,6 +28,7 @@ def exceptions():
 
 EXAMPLES = [
     errors.DialError("no connection", uri="ws://h/", phase="tcp", attempts=(("[::1]:80", "refused"),)),
+    errors.DialError("no connection", uri="ws://h/", phase="tcp", errno=111),
     errors.SocketOptionError("no such option", uri="ws://h/", option="quickack=True", errno=92),
     errors.OpenTimeout("not open", uri="ws://h/", phase="tls"),
     errors.InvalidHandshake("no upgrade", uri="ws://h/", fault="lost"),
@@ -39,6 +40,7 @@ EXAMPLES = [
     errors.ConnectError("the proxy refused", uri="ws://h/", phase="tcp", kind="proxy"),
     errors.ProxyError("it refused", uri="ws://h/", proxy="http://p:3128", response=answer(407)),
     errors.ProxyError("it refused", uri="ws://h/", proxy="socks5://p:1080", reply="General failure", denied=True),
+    errors.ProxyError("it cannot be reached", uri="ws://h/", proxy="http://p:3128", errno=111),
     errors.RedirectError("too far", uri="ws://h/", chain=("ws://h/", "ws://i/"), response=answer(302)),
     errors.TlsError("lost", uri="wss://h/", lost=True),
     errors.InvalidStatus("503", uri="ws://h/", response=answer(503, ("Retry-After", "3"))),

@@ -6,7 +6,7 @@ import ssl
 from typing import TYPE_CHECKING
 
 from fastws import errors
-from fastws.compat._os_errors import not_connected, not_found
+from fastws.compat._os_errors import not_found
 from fastws.compat._wording import Wording
 
 from ._link import made_response
@@ -90,8 +90,7 @@ def _proxy(error: errors.ProxyError) -> Exception:
 def _dial(error: errors.DialError | errors.ProxyError) -> Exception:
     if isinstance(error, errors.DialError) and error.phase == "dns":
         return not_found(error, str(error))
-    made = not_connected(error, str(error))
-    return error if made.errno is None else made
+    return error if error.errno is None else OSError(error.errno, str(error))
 
 
 _HEADERS: dict[errors.UpgradeFault, str] = {

@@ -7,7 +7,7 @@ import socket
 import ssl
 
 from fastws import errors
-from fastws.compat._os_errors import not_connected, not_found
+from fastws.compat._os_errors import not_found
 from fastws.http import Response as OurResponse
 
 from ._policy import headers_of, worded
@@ -70,12 +70,12 @@ def _dial(error: errors.DialError) -> OSError:
     text = str(error)
     if error.phase == "dns":
         return not_found(error, text)
-    return _plain(not_connected(error, text))
+    return _numbered(error.errno, text)
 
 
-def _plain(error: OSError) -> OSError:
-    """Without a number it is its text alone."""
-    return OSError(error.strerror) if error.errno is None else error
+def _numbered(number: int | None, text: str) -> OSError:
+    """As ConnectionRefusedError and the like; without a number it is its text alone."""
+    return OSError(text) if number is None else OSError(number, text)
 
 
 def _tls(error: errors.TlsError) -> Exception:
@@ -117,7 +117,7 @@ def _proxy(error: errors.ProxyError) -> Exception:
     if error.response is not None and 100 <= error.response.status_code < 600:
         return _from(InvalidProxyStatus(_response(error.response)), error)
     if error.attempts:
-        made = _plain(not_connected(error, text))
+        made = _numbered(error.errno, text)
         return _from(_socks_unreachable(made) if is_socks else made, error)
     if isinstance(error.tls, errors.CertificateError):
         return _from(_certificate_refused(error.tls.fault, text), error)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-import re
 from collections.abc import AsyncIterable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -117,7 +116,7 @@ def _cause(ws: _Native, kind: str | None, text: str) -> Exception | None:
         case "close_timeout":
             return TimeoutError("timed out while closing connection")
         case "transport":
-            return _lost(text)
+            return _lost(ws._errno, text)
         case "aborted":
             return ConnectionAbortedError(text)
     return None
@@ -136,10 +135,9 @@ def _over(ws: _Native, text: str) -> Exception:
         return PayloadTooBig(text)
 
 
-def _lost(text: str) -> OSError:
-    """The error of the system's that a text of the native side ends in the number of."""
-    found = re.search(r"\(os error (\d+)\)$", text)
-    return ConnectionResetError(text) if found is None else OSError(int(found[1]), os.strerror(int(found[1])))
+def _lost(number: int | None, text: str) -> OSError:
+    """The system's error of that number; without one it is of TLS, or of a transport."""
+    return ConnectionResetError(text) if number is None else OSError(number, os.strerror(number))
 
 
 def iteration_over(ws: _Native) -> Exception:

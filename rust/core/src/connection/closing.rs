@@ -3,7 +3,7 @@
 use super::send::MAX_CONTROL;
 use super::{Connection, OpeningSide};
 use crate::Nanos;
-use crate::close::{Cause, Close, CloseCode, Initiator, MAX_REASON};
+use crate::close::{Broken, Cause, Close, CloseCode, Initiator, MAX_REASON};
 use crate::config::Role;
 use crate::error::{Error, Flaw, Limit, Misuse, Violation};
 use crate::frame::Opcode;
@@ -21,8 +21,8 @@ pub enum StreamEnd {
     Clean,
     /// TCP's FIN without a `close_notify` before it.
     Truncated,
-    /// A reset or another error; the text is the system's.
-    Error(String),
+    /// A reset or another error.
+    Error(Broken),
 }
 
 /// What the driver is to do with the stream after it has written what it could.
@@ -60,6 +60,12 @@ impl<B: PayloadBuf> Connection<B> {
     /// Gives the connection up at once, without a closing handshake.
     pub fn abort(&mut self, why: &str) {
         self.end_with(Cause::Aborted(why.to_owned()));
+        self.stream_closed();
+    }
+
+    /// There is no stream: it broke before it was connected.
+    pub fn not_connected(&mut self, broken: Broken) {
+        self.end_with(Cause::Transport(broken));
         self.stream_closed();
     }
 
@@ -140,7 +146,7 @@ impl<B: PayloadBuf> Connection<B> {
             self.end_with(match end {
                 StreamEnd::Clean => Cause::Eof,
                 StreamEnd::Truncated => Cause::Truncated,
-                StreamEnd::Error(text) => Cause::Transport(text),
+                StreamEnd::Error(broken) => Cause::Transport(broken),
             });
         }
         self.start_deadline(now);
@@ -167,7 +173,7 @@ impl<B: PayloadBuf> Connection<B> {
         let how = match end {
             StreamEnd::Clean => "the stream ended".to_owned(),
             StreamEnd::Truncated => "the TLS stream was cut off".to_owned(),
-            StreamEnd::Error(text) => text,
+            StreamEnd::Error(broken) => broken.text,
         };
         let text = format!("{how} before the opening handshake was over");
         let error = Violation::Handshake(Flaw::Unfinished, text);

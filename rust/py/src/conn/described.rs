@@ -38,6 +38,12 @@ macro_rules! described {
                 $crate::payload::limit(self.inner.borrow().core.close_info())
             }
 
+            /// The system's number of the error that ended it, or that it could not be connected by; none: it was no other.
+            #[getter]
+            fn _errno(&self) -> Option<i32> {
+                $crate::payload::system_error(self.inner.borrow().core.close_info())
+            }
+
             /// The exception of a listener's callback, if one ended the connection.
             #[getter]
             fn _listener_error(&self, py: Python<'_>) -> Option<Py<PyAny>> {

@@ -7,7 +7,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use fastws_core::handshake::ClientHandshake;
-use fastws_core::{Connection, Delivery, Event, Nanos, State};
+use fastws_core::{Broken, Connection, Delivery, Event, Nanos, State};
 use pyo3::exceptions::{PyRuntimeError, PyValueError};
 use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::prelude::*;
@@ -72,7 +72,7 @@ pub(crate) struct Inner {
     /// The kernel takes no more for now.
     pub blocked: bool,
     /// Writing failed: the connection is read to its end, then it is over.
-    pub broken: Option<Box<str>>,
+    pub broken: Option<Box<Broken>>,
     /// The hub tells the time then, or before.
     pub told_by: Nanos,
     pub sent_turn: u64,

@@ -13,6 +13,8 @@ use crate::syscall::send_two;
 use crate::tap::{self, Way};
 use crate::tls::Tls;
 
+use super::broken;
+
 /// Where a fragment stands in its message.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Fragment {
@@ -125,7 +127,7 @@ impl Inner {
             if error.kind() == io::ErrorKind::WouldBlock {
                 self.blocked = true;
             } else {
-                self.broken = Some(error.to_string().into());
+                self.broken = Some(Box::new(broken(&error)));
                 if self.core.has_stream_ended() {
                     // Nothing more comes and nothing more leaves.
                     self.core.stream_closed();
