@@ -68,13 +68,16 @@ class Issued:
 class Authority(Issued):
     """Issues certificates: the root's own is self-signed."""
 
-    def __init__(self, name="Test Root", above=None, **dates):
-        key = new_key()
+    def __init__(self, name="Test Root", above=None, key=None, more=(), usage=True, **dates):
+        key = key or new_key()
         issuer = above or self
         self.name = named(name)
         if above is None:
             self.key = key
-        extensions = [(x509.BasicConstraints(ca=True, path_length=None), True), (_KEY_USAGE, True)]
+        extensions = [(x509.BasicConstraints(ca=True, path_length=None), True)]
+        if usage:
+            extensions.append((_KEY_USAGE, True))
+        extensions += ((one, False) for one in more)
         certificate = _certificate(self.name, key, issuer, extensions, **dates)
         super().__init__(certificate, key)
 
@@ -98,6 +101,14 @@ class Authority(Issued):
         known = x509.AuthorityKeyIdentifier.from_issuer_public_key(self.key.public_key())
         builder = builder.add_extension(known, critical=False)
         return builder.sign(self.key, hashes.SHA256()).public_bytes(PEM)
+
+
+def own_authority(name, *names, use=None, **others):
+    """A server's certificate as `openssl req -x509` makes it, which is an authority's."""
+    more = [x509.SubjectAlternativeName([_general(each) for each in (names or (name,))])]
+    if use is not None:
+        more.append(x509.ExtendedKeyUsage([use]))
+    return Authority(name, more=more, **others)
 
 
 def self_signed(name):

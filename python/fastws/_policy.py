@@ -212,6 +212,8 @@ def open_failed(ws: AnyConnection, phase: str, kind: Literal["status"] | errors.
             )
         case _:
             said = text or "the connection was given up"
+            if kind == "lost" and uri.startswith("ws:") and not ws._stats()["bytes_received"]:
+                said += "; if the port speaks TLS, use wss://"
             return errors.InvalidHandshake(f"{uri}: {said}", uri=uri, response=response(ws), fault=kind)
 
 

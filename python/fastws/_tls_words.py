@@ -37,7 +37,7 @@ def while_opening(phase: str, text: str) -> TlsFailure | None:
     said = text.removesuffix(_UNFINISHED)
     if said.startswith(_BY_TLS):
         return told(said.removeprefix(_BY_TLS))
-    return TlsFailure(said, None, lost=True) if phase == "tls" else None
+    return TlsFailure(f"{said}; if the port does not speak TLS, use ws://", None, lost=True) if phase == "tls" else None
 
 
 def tagged(fault: CertificateFault, text: str) -> str:

@@ -8,6 +8,7 @@ import gc
 import os
 import socket
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -414,3 +415,39 @@ async def test_of_a_transport_that_is_lost_no_more_is_read_than_a_socket_holds(m
             while got := len(ours.recv(1 << 20)):
                 left += got
         assert left >= held - (17 << 20) > 16 << 20
+
+
+@pytest.mark.parametrize("tls", [False, True], ids=["tcp", "tls"])
+@pytest.mark.parametrize(
+    ("wire_bytes", "said"),
+    [
+        (text("whole"), "without a Close frame"),
+        (frame(2, b"x" * 300)[:3], "in the middle of a frame's header"),
+        (frame(2, b"x" * 300)[:52], "in the middle of a frame: 48 of its 300 bytes had come"),
+        (frame(1, b"half", fin=False), "in the middle of a message, behind a fragment that was not the last"),
+    ],
+    ids=["nothing cut", "a header", "a frame", "a message"],
+)
+async def test_an_end_without_a_close_frame_says_what_it_cut(wire_bytes, said, tls):
+    with Peer(lambda wire: wire.send(wire_bytes), tls=tls) as peer:
+        async with peer.connect() as ws:
+            with pytest.raises(fastws.ConnectionClosedError) as caught:
+                while True:
+                    await ws.recv()
+    assert said in str(caught.value)
+    assert str(caught.value.__cause__).endswith(said) or said == "without a Close frame"
+
+
+@pytest.mark.parametrize(("scheme", "other"), [("ws", "wss"), ("wss", "ws")])
+async def test_a_peer_that_hangs_up_without_an_answer_may_speak_the_other_scheme(scheme, other):
+    with socket.create_server(("127.0.0.1", 0)) as listener, ThreadPoolExecutor(1) as threads:
+
+        def hang_up():
+            sock, _ = listener.accept()
+            with sock:
+                sock.recv(1 << 16)
+
+        threads.submit(hang_up)
+        with pytest.raises(fastws.ConnectError) as caught:
+            await fastws.connect(f"{scheme}://127.0.0.1:{listener.getsockname()[1]}/", open_timeout=10)
+    assert str(caught.value).endswith(f"use {other}://")

@@ -5,7 +5,7 @@ import re
 import pytest
 
 import fastws
-from certificates import CLIENT, DAY, Authority, new_key, now, pin, self_signed
+from certificates import CLIENT, DAY, Authority, new_key, now, own_authority, pin, self_signed
 from fastws import TlsConfig
 from tls_peers import GOOD, OTHER, ROOT, accepted, asking, refusal
 
@@ -180,6 +180,54 @@ def test_good_certificates_are_accepted(way, backend):
     assert accepted(GOOD, **told)
     assert accepted(BETWEEN.issue("localhost", above=(BETWEEN.certificate,)), **told)
     assert accepted(GOOD, crls=[ROOT.revocation_list(OTHER), OTHER.revocation_list()], **told)
+
+
+@pytest.mark.parametrize("usage", [False, True], ids=["no key usage", "key usage"])
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("way", WAYS)
+def test_a_certificate_of_an_authoritys_kind_that_is_trusted_itself_is_a_servers(way, backend, usage):
+    """As `openssl req -x509` makes them."""
+    shown = own_authority("localhost", usage=usage)
+    assert accepted(shown, ca=shown.pem, backend=backend, loop=way)
+    assert accepted(shown, ca=shown.pem, backend=backend, loop=way, pins=[pin(shown)])
+
+
+@pytest.mark.parametrize("backend", ["system", "webpki"])
+def test_it_may_be_renewed_with_its_key(backend):
+    before = own_authority("localhost")
+    assert accepted(own_authority("localhost", key=before.key), ca=before.pem, backend=backend)
+
+
+KEY = new_key()
+THEMSELVES = {
+    "over": (own_authority("localhost", key=KEY, not_before=THEN - DAY, not_after=THEN), {}, "expired on", "expired"),
+    "not yet": (
+        own_authority("localhost", key=KEY, not_before=SOON, not_after=SOON + DAY),
+        {},
+        "is not valid before",
+        "not_yet_valid",
+    ),
+    "another host": (own_authority("localhost", "a.example", key=KEY), {}, "is not for localhost but for a.ex", "name"),
+    "another use": (own_authority("localhost", key=KEY, use=CLIENT), {}, "only for client auth", "purpose"),
+    "another key": (own_authority("localhost"), {}, "is self-signed, and not trusted: pass it", "self_signed"),
+    "another name": (own_authority("other", "localhost", key=KEY), {}, "is self-signed, and not trusted", "self_signed"),
+    "lists of others": (
+        own_authority("localhost", key=KEY),
+        {"crls": [ROOT.revocation_list()]},
+        "whether the server's certificate \"localhost\" is revoked is not known",
+        "other",
+    ),
+}
+
+
+@pytest.mark.parametrize("backend", ["system", "webpki"])
+@pytest.mark.parametrize("case", THEMSELVES)
+def test_nothing_else_is_forgiven_a_certificate_that_is_trusted_itself(case, backend):
+    shown, told, words, fault = THEMSELVES[case]
+    trusted = own_authority("localhost", key=KEY).pem + ROOT.pem
+    error = refusal(shown.server_context(), TlsConfig(backend=backend, ca=trusted, **told))
+    assert words in str(error)
+    assert error.fault == fault
 
 
 @pytest.mark.parametrize("backend", BACKENDS)

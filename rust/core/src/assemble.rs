@@ -30,6 +30,11 @@ impl<B> Default for Assembly<B> {
 }
 
 impl<B: PayloadBuf> Assembly<B> {
+    /// Whether a message waits for its next fragment.
+    pub(crate) fn is_begun(&self) -> bool {
+        self.message.is_some()
+    }
+
     /// Whether neither a message nor a frame is in progress.
     #[inline]
     pub(crate) fn is_idle(&self) -> bool {

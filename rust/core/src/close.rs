@@ -32,9 +32,9 @@ pub enum Cause {
     /// An error of the protocol: the peer's, or a limit of ours.
     Protocol(Error),
     /// The peer ended the stream without a Close frame.
-    Eof,
+    Eof(Place),
     /// The stream ended inside TLS without a `close_notify` and without a Close frame: perhaps truncated by somebody else.
-    Truncated,
+    Truncated(Place),
     /// The operating system or the TLS layer gave an error.
     Transport(Broken),
     /// No answer to a ping within `ping_timeout`; the text is the verdict of [`crate::keepalive`].
@@ -43,6 +43,24 @@ pub enum Cause {
     CloseTimeout,
     /// The local side gave the connection up without a closing handshake.
     Aborted(String),
+}
+
+/// Where in what the peer sent the stream ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Place {
+    /// Behind a whole message.
+    Between,
+    /// In a frame's header.
+    Header,
+    /// In a frame's payload, of which so many bytes had come.
+    Frame {
+        /// Bytes that came.
+        got: u64,
+        /// Bytes that the header announced.
+        of: u64,
+    },
+    /// Behind a fragment of a message that was not the last.
+    Message,
 }
 
 /// What a stream broke by.
@@ -65,6 +83,18 @@ pub struct CloseInfo {
     pub initiator: Option<Initiator>,
     /// Why it ended, unless by a completed closing handshake.
     pub cause: Option<Cause>,
+}
+
+/// To be put behind what is said of the end.
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Between => Ok(()),
+            Self::Header => f.write_str(", in the middle of a frame's header"),
+            Self::Frame { got, of } => write!(f, ", in the middle of a frame: {got} of its {of} bytes had come"),
+            Self::Message => f.write_str(", in the middle of a message, behind a fragment that was not the last"),
+        }
+    }
 }
 
 impl CloseCode {

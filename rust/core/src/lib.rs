@@ -47,7 +47,7 @@ pub mod stats;
 pub mod uri;
 pub mod utf8;
 
-pub use close::{Broken, Cause, Close, CloseCode, CloseInfo, Initiator};
+pub use close::{Broken, Cause, Close, CloseCode, CloseInfo, Initiator, Place};
 pub use config::{Config, Delivery, Role};
 pub use connection::Connection;
 pub use error::{Error, Flaw, Incompatible, Limit, Misuse, Violation};

@@ -5,7 +5,7 @@ mod common;
 use common::{End, Item, Pair, close_payload, config, frame, frames_of, quiet, text};
 use fastws_core::close::CloseInfo;
 use fastws_core::connection::{StreamEnd, Teardown};
-use fastws_core::{Broken, Cause, Initiator, Misuse, Opcode, Role, SECOND, State};
+use fastws_core::{Broken, Cause, Initiator, Misuse, Opcode, Place, Role, SECOND, State};
 
 const ROLES: [Role; 2] = [Role::Client, Role::Server];
 
@@ -109,11 +109,11 @@ fn every_end_of_a_stream() {
         (&[PeerClose, Timeout], 1000, None, close),
         (&[Close, PeerClose, Timeout], 1000, None, close),
         (&[Close, PeerClose, Reset], 1000, None, close),
-        (&[Fin], 1006, Some(Cause::Eof), close),
-        (&[Cut], 1006, Some(Cause::Truncated), close),
+        (&[Fin], 1006, Some(Cause::Eof(Place::Between)), close),
+        (&[Cut], 1006, Some(Cause::Truncated(Place::Between)), close),
         (&[Reset], 1006, Some(reset.clone()), close),
-        (&[Close, Fin], 1006, Some(Cause::Eof), close),
-        (&[Close, Cut], 1006, Some(Cause::Truncated), close),
+        (&[Close, Fin], 1006, Some(Cause::Eof(Place::Between)), close),
+        (&[Close, Cut], 1006, Some(Cause::Truncated(Place::Between)), close),
         (&[Close, Reset], 1006, Some(reset), close),
         (&[Close, Timeout], 1006, Some(Cause::CloseTimeout), close),
         (&[Violation], 1006, Some(violation.clone()), [Teardown::HalfClose, Teardown::Close]),
@@ -151,6 +151,34 @@ fn every_end_of_a_stream() {
 }
 
 #[test]
+fn an_end_in_the_middle_of_something_says_where() {
+    for role in ROLES {
+        let mask = if role == Role::Server { 4 } else { 0 };
+        let long = frame(role, 0x82, &[b'x'; 300]);
+        let ping = frame(role, 0x89, b"0123456789");
+        let table: [(Vec<u8>, Place); 8] = [
+            (vec![], Place::Between),
+            (long.clone(), Place::Between),
+            (long[..1].to_vec(), Place::Header),
+            (long[..3].to_vec(), Place::Header),
+            (long[..4 + mask + 48].to_vec(), Place::Frame { got: 48, of: 300 }),
+            (ping[..2 + mask + 3].to_vec(), Place::Frame { got: 3, of: 10 }),
+            (frame(role, 0x01, b"half"), Place::Message),
+            ([frame(role, 0x01, b"half"), frame(role, 0x89, b"")].concat(), Place::Message),
+        ];
+        for (bytes, place) in table {
+            for (end_of_stream, cause) in
+                [(StreamEnd::Clean, Cause::Eof(place)), (StreamEnd::Truncated, Cause::Truncated(place))]
+            {
+                let mut end = End::open(quiet(role));
+                end.feed(&bytes).end(end_of_stream);
+                assert_eq!(end.conn.close_info().cause, Some(cause), "{role:?} {bytes:?}");
+            }
+        }
+    }
+}
+
+#[test]
 fn after_the_peers_fin_what_is_queued_is_still_written() {
     for role in ROLES {
         let mut end = End::open(quiet(role));
@@ -160,7 +188,7 @@ fn after_the_peers_fin_what_is_queued_is_still_written() {
         assert_eq!(end.sent().len(), 1);
         assert_eq!(end.conn.teardown(), Teardown::Close);
         end.conn.stream_closed();
-        assert_eq!(end.conn.close_info().cause, Some(Cause::Eof));
+        assert_eq!(end.conn.close_info().cause, Some(Cause::Eof(Place::Between)));
     }
 }
 

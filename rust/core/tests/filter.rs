@@ -7,7 +7,9 @@ use std::any::Any;
 use common::{End, Item, binary, close_payload, data, frame, frame_as, other, ping, quiet, text};
 use fastws_core::connection::{StreamEnd, Teardown};
 use fastws_core::filter::{Direction, FilterFrame, Filtered, FrameFilter, WorkDone};
-use fastws_core::{Cause, Config, Delivery, Error, Limit, Limits, Misuse, Opcode, Role, SECOND, State, Violation};
+use fastws_core::{
+    Cause, Config, Delivery, Error, Limit, Limits, Misuse, Opcode, Place, Role, SECOND, State, Violation,
+};
 
 /// XORs every byte with 0x20 and sets RSV1 on the first frame of a message. Payloads that begin with `J` leave as work,
 /// with the count of frames so far as the state that travels; those that begin with `F` fail.
@@ -331,7 +333,7 @@ fn the_peers_close_or_end_waits_for_received_data_that_is_worked_on() {
         end.feed(&coded(role, 0x81, b"Job")).end(StreamEnd::Clean);
         work(&mut end);
         assert_eq!(end.items(), [text("Job"), Item::Over]);
-        assert_eq!(end.conn.close_info().cause, Some(Cause::Eof));
+        assert_eq!(end.conn.close_info().cause, Some(Cause::Eof(Place::Between)));
     }
 }
 

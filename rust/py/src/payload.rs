@@ -234,8 +234,8 @@ fn cause_kind(cause: &Cause) -> &'static str {
         Cause::Protocol(Error::PeerViolated(Violation::Utf8(_))) => "utf8",
         Cause::Protocol(Error::PeerViolated(Violation::Masked)) => "masked",
         Cause::Protocol(_) => "protocol",
-        Cause::Eof => "eof",
-        Cause::Truncated => "truncated",
+        Cause::Eof(_) => "eof",
+        Cause::Truncated(_) => "truncated",
         Cause::Transport(_) => "transport",
         Cause::Keepalive(_) => "keepalive",
         Cause::CloseTimeout => "close_timeout",
@@ -247,8 +247,8 @@ fn cause_kind(cause: &Cause) -> &'static str {
 pub fn cause_text(cause: &Cause) -> String {
     match cause {
         Cause::Protocol(error) => error.to_string(),
-        Cause::Eof => "the peer ended the stream without a Close frame".to_owned(),
-        Cause::Truncated => "the TLS stream was cut off without a Close frame or close_notify".to_owned(),
+        Cause::Eof(place) => format!("the peer ended the stream without a Close frame{place}"),
+        Cause::Truncated(place) => format!("the TLS stream was cut off without a Close frame or close_notify{place}"),
         Cause::Transport(Broken { text, .. }) | Cause::Aborted(text) => text.clone(),
         Cause::Keepalive(verdict) => format!("keepalive ping timeout: {verdict}"),
         Cause::CloseTimeout => "the peer did not answer our Close frame within close_timeout".to_owned(),

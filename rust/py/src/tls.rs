@@ -9,6 +9,7 @@ use crate::tunnel::TlsTunnel;
 
 mod context;
 mod identity;
+mod itself;
 mod notes;
 mod python;
 mod stream;

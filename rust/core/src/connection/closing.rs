@@ -143,9 +143,10 @@ impl<B: PayloadBuf> Connection<B> {
         }
         // After a Close frame any end will do: there is nothing more to learn from it. Before one, it is 1006.
         if self.close.received.is_none() {
+            let place = self.place();
             self.end_with(match end {
-                StreamEnd::Clean => Cause::Eof,
-                StreamEnd::Truncated => Cause::Truncated,
+                StreamEnd::Clean => Cause::Eof(place),
+                StreamEnd::Truncated => Cause::Truncated(place),
                 StreamEnd::Error(broken) => Cause::Transport(broken),
             });
         }

@@ -3,7 +3,7 @@
 use super::{Connection, OpeningSide, SHARE};
 use crate::Nanos;
 use crate::assemble::Assembly;
-use crate::close::Close;
+use crate::close::{Close, Place};
 use crate::config::{Delivery, Role};
 use crate::deflate::{self, Terms};
 use crate::error::{Error, Incompatible, Violation};
@@ -486,6 +486,17 @@ impl<B: PayloadBuf> Connection<B> {
             }
             // Only an empty frame has no storage.
             None => Ok(sink.whole(unit, &[])),
+        }
+    }
+
+    /// Where in what the peer sends the next byte would be.
+    pub(super) fn place(&self) -> Place {
+        match &self.reading {
+            Reading::Header { have: 1.., .. } => Place::Header,
+            Reading::Data { header, got, .. } => Place::Frame { got: *got, of: header.length },
+            Reading::Control { header, payload } => Place::Frame { got: payload.len() as u64, of: header.length },
+            Reading::Header { .. } if self.assembly.is_begun() => Place::Message,
+            _ => Place::Between,
         }
     }
 

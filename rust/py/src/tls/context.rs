@@ -116,7 +116,7 @@ fn verifier(
     if options.backend == "system" && !options.ca_only && asks_the_platform(options) {
         let verifier = rustls_platform_verifier::Verifier::new_with_extra_roots(authorities, provider)
             .map_err(|e| format!("the system's certificate verifier cannot be used: {e}"))?;
-        return Ok((Arc::new(Verifier::new(Arc::new(verifier), None)), None));
+        return Ok((Arc::new(Verifier::new(Arc::new(verifier))), None));
     }
     let mut store = RootCertStore::empty();
     for certificate in authorities {
@@ -139,8 +139,8 @@ fn verifier(
             builder.with_crls(crls.iter().cloned()).only_check_end_entity_revocation().enforce_revocation_expiration();
     }
     let verifier = builder.build().map_err(|e| format!("TlsConfig.crls cannot be used: {e}"))?;
-    let pins = Pins::new(options.pins.clone(), store, &crls, &provider)?;
-    Ok((Arc::new(Verifier::new(verifier, pins)), Some(anchors)))
+    let pins = Pins::new(options.pins.clone(), Arc::clone(&store), &crls, &provider)?;
+    Ok((Arc::new(Verifier::by(verifier, store, !crls.is_empty(), pins)), Some(anchors)))
 }
 
 /// Whether the platform's own verifier judges. Elsewhere, and for what it cannot do, its roots are loaded into rustls'.

@@ -16,7 +16,7 @@ use webpki::{
     RevocationOptionsBuilder, VerifiedPath,
 };
 
-use super::{notes, words};
+use super::{itself, notes, words};
 
 /// Bytes of a pin: a SHA-256.
 pub const PIN_SIZE: usize = 32;
@@ -25,12 +25,49 @@ pub const PIN_SIZE: usize = 32;
 #[derive(Debug)]
 pub struct Verifier {
     ordinary: Arc<dyn ServerCertVerifier>,
+    /// What webpki goes by.
+    trust: Option<Trust>,
     pins: Option<Pins>,
 }
 
+#[derive(Debug)]
+struct Trust {
+    store: Arc<RootCertStore>,
+    /// It asks for the lists of those who revoke.
+    has_crls: bool,
+}
+
 impl Verifier {
-    pub fn new(ordinary: Arc<dyn ServerCertVerifier>, pins: Option<Pins>) -> Self {
-        Self { ordinary, pins }
+    /// By the platform.
+    pub fn new(ordinary: Arc<dyn ServerCertVerifier>) -> Self {
+        Self { ordinary, trust: None, pins: None }
+    }
+
+    /// By webpki.
+    pub fn by(
+        ordinary: Arc<dyn ServerCertVerifier>,
+        store: Arc<RootCertStore>,
+        has_crls: bool,
+        pins: Option<Pins>,
+    ) -> Self {
+        Self { ordinary, trust: Some(Trust { store, has_crls }), pins }
+    }
+
+    /// What is wrong with a certificate that webpki did not accept; nothing where it is one that is trusted itself.
+    fn second_thought(
+        &self,
+        error: Error,
+        end_entity: &CertificateDer<'_>,
+        server_name: &ServerName<'_>,
+        now: UnixTime,
+    ) -> Result<ServerCertVerified, Error> {
+        let Some(trust) = self.trust.as_ref().filter(|_| itself::is_an_authoritys(&error)) else { return Err(error) };
+        match itself::judged(&trust.store.roots, end_entity, server_name, now) {
+            None => Err(error),
+            Some(Err(why)) => Err(why.into()),
+            Some(Ok(())) if trust.has_crls => Err(CertificateError::UnknownRevocationStatus.into()),
+            Some(Ok(())) => Ok(ServerCertVerified::assertion()),
+        }
     }
 }
 
@@ -46,6 +83,7 @@ impl ServerCertVerifier for Verifier {
         let verified = self
             .ordinary
             .verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now)
+            .or_else(|error| self.second_thought(error, end_entity, server_name, now))
             .inspect_err(|error| notes::refused(words::refused(error, end_entity, intermediates)))?;
         if let Some(pins) = &self.pins
             && !pins.are_met(end_entity, intermediates, now)
@@ -171,8 +209,8 @@ pub fn pin_of(key: &[u8]) -> [u8; PIN_SIZE] {
     pin
 }
 
-/// A trust anchor has its key's SEQUENCE without tag and length (X.690 §8.1).
-fn in_sequence(content: &[u8]) -> Vec<u8> {
+/// A trust anchor has its name's and its key's SEQUENCE without tag and length (X.690 §8.1).
+pub fn in_sequence(content: &[u8]) -> Vec<u8> {
     let size = content.len().to_be_bytes();
     let size = &size[size.iter().take_while(|byte| **byte == 0).count()..];
     let mut whole = vec![0x30];

@@ -254,11 +254,11 @@ impl Chain<'_> {
             | CertificateError::UnsupportedSignatureAlgorithmForPublicKeyContext { .. } => self.other_key(),
             CertificateError::UnsupportedSignatureAlgorithmContext { .. } => self.signature(),
             CertificateError::Other(OtherError(inner)) => match inner.downcast_ref() {
+                Some(webpki::Error::CaUsedAsEndEntity) if is_self_signed(own) => self.self_signed(),
                 Some(webpki::Error::CaUsedAsEndEntity) => format!(
-                    "{} is an authority's{} (CA:TRUE), which may not be a server's own: make the server one with CA:FALSE, \
-                     signed by that authority",
-                    self.server(),
-                    if is_self_signed(own) { " and self-signed" } else { "" }
+                    "{} is an authority's (CA:TRUE), which may not be a server's own unless it is trusted itself: make the \
+                     server one with CA:FALSE, signed by that authority",
+                    self.server()
                 ),
                 Some(webpki::Error::UnsupportedCertVersion) => format!(
                     "{} is an X.509 certificate of version 1, without extensions, and so without the subjectAltName that \
