@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 import datetime as dt
-import re
 import shutil
 import socket
 import ssl

@@ -210,11 +210,11 @@ THEMSELVES = {
     "another host": (own_authority("localhost", "a.example", key=KEY), {}, "is not for localhost but for a.ex", "name"),
     "another use": (own_authority("localhost", key=KEY, use=CLIENT), {}, "only for client auth", "purpose"),
     "another key": (own_authority("localhost"), {}, "is self-signed, and not trusted: pass it", "self_signed"),
-    "another name": (own_authority("other", "localhost", key=KEY), {}, "is self-signed, and not trusted", "self_signed"),
+    "another name": (own_authority("other", "localhost", key=KEY), {}, "is self-signed, and", "self_signed"),
     "lists of others": (
         own_authority("localhost", key=KEY),
         {"crls": [ROOT.revocation_list()]},
-        "whether the server's certificate \"localhost\" is revoked is not known",
+        'whether the server\'s certificate "localhost" is revoked is not known',
         "other",
     ),
 }
