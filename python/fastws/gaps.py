@@ -152,7 +152,12 @@ class Sequences:
         Raises:
             ValueError: ``extract`` gave a last number below the first.
         """
-        found = self._extract(message)
+        try:
+            found = self._extract(message)
+        except Exception as error:
+            if isinstance(message, Message):
+                error.add_note("extract= got a Message, as the stream has markers=True: its payload is item.data")
+            raise
         if found is None:
             return [Deliver(message)]
         if isinstance(found, Snapshot):
@@ -280,6 +285,8 @@ class SequenceTracker:
         tracker = fastws.SequenceTracker(lambda m: (m["symbol"], m["seq"]), resync=resync)
         async for item in tracker.track(client.stream(decode=orjson.loads)):
             if isinstance(item, fastws.Gap): ...
+
+    Of a stream with ``markers=True`` ``extract`` gets ``Message`` objects: ``(m.data["symbol"], m.data["seq"])``.
 
     In front of the first message behind a gap there is a ``Gap``. With ``resync`` the messages of that sequence are
     held until it returns; those of others come meanwhile. What is held when the connection is lost is superseded: it

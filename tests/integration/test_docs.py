@@ -80,6 +80,10 @@ def test_the_first_program_runs_against_a_server(path, fastws_server):
                 "{'ETH': <SubscriptionState.CONFIRMED: 'confirmed'>}",
             ],
         ),
+        (
+            "docs/howto/streams.md",
+            ["BTC is not to be traded on", "BTC: 11 to 13 are missing", "in order again; gaps: 1"],
+        ),
         ("docs/howto/handshakes.md", ['{"channel": "book", "price": 1}', '{"channel": "trades", "price": 2}']),
     ],
 )

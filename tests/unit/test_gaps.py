@@ -7,7 +7,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from fastws import ConfigError, Gap, SequenceTracker
+from fastws import ConfigError, Gap, Message, SequenceTracker
 from fastws.gaps import IN_BAND, Deliver, Duplicate, Quarantined, Resync, Sequences, Snapshot
 from fastws.markers import Down
 from virtual_time import run_virtual
@@ -34,6 +34,16 @@ def test_what_is_in_order_is_delivered():
     messages = [("a", 7), ("b", 1), ("a", 8), "no number", ("b", 2), ("a", 9)]
     assert fed(sequences, *messages) == [Deliver(message) for message in messages]
     assert sequences.stats.gaps == 0
+
+
+def test_an_extract_that_takes_a_message_for_its_payload_is_told_where_that_is():
+    sequences = Sequences(lambda item: (item["symbol"], item["seq"]))
+    with pytest.raises(TypeError) as caught:
+        sequences.feed(Message({"symbol": "BTC", "seq": 1}, 1, 1, 2, 10, 20, 30, None))
+    assert "its payload is item.data" in caught.value.__notes__[0]
+    with pytest.raises(TypeError) as caught:
+        sequences.feed(["BTC", 1])
+    assert not hasattr(caught.value, "__notes__")
 
 
 def test_a_gap_is_marked_in_front_of_the_message_behind_it():
