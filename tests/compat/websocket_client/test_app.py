@@ -4,6 +4,7 @@ import contextlib
 import selectors
 import signal
 import socket
+import ssl
 import threading
 import time
 
@@ -407,7 +408,7 @@ class Loop:
         self.selector.register(sock, selectors.EVENT_READ, callback)
 
     def timeout(self, seconds, callback, *arguments):
-        self.timers.append((time.monotonic() + seconds, callback, arguments))
+        self.timers.append((time.monotonic() + seconds, seconds, callback, arguments))
 
     def buffwrite(self, sock, data, send, disconnected):
         send(sock, data)
@@ -416,15 +417,16 @@ class Loop:
         deadline = time.monotonic() + peers.PATIENCE
         while not until():
             assert time.monotonic() < deadline
-            due = min((moment for moment, _, _ in self.timers), default=deadline)
+            due = min((moment for moment, *_ in self.timers), default=deadline)
             for key, _ in self.selector.select(max(0, due - time.monotonic())):
                 if not key.data():
                     self.selector.unregister(key.fileobj)
             now = time.monotonic()
             ready = [timer for timer in self.timers if timer[0] <= now]
             self.timers = [timer for timer in self.timers if timer[0] > now]
-            for _, callback, arguments in ready:
-                callback(*arguments)
+            for _, seconds, callback, arguments in ready:
+                if callback(*arguments):
+                    self.timeout(seconds, callback, *arguments)
         self.selector.close()
 
 
@@ -466,3 +468,62 @@ def test_an_event_loop_of_others_reconnects():
     assert noted == [("open",), ("reconnect",), ("message", "second")]
     assert peer.results[1][0].payload == b"from the loop"
     assert peer.results[1][1][-1].opcode == CLOSE
+
+
+@pytest.mark.parametrize("tls", [False, True])
+def test_an_event_loop_of_others_reconnects_once_for_each_connection(tls):
+    loop = Loop()
+
+    def last(wire):
+        wire.send(peers.text("last"))
+        return wire.answer_close()
+
+    ends = (Wire.end, Wire.reset, Wire.end if tls else Wire.half_close, lambda wire: wire.close(1012), Wire.end)
+    with Peer(*ends, last, tls=tls) as peer:
+        app, noted = app_of(peer.url, "reconnect", "message", then=lambda app, note: len(note) > 1 and app.close())
+        app.run_forever(dispatcher=loop, reconnect=0.05, sslopt={"cert_reqs": ssl.CERT_NONE} if tls else {})
+        loop.run(lambda: app.sock is None)
+        assert peer.accepted == len(ends) + 1
+    assert noted == [("reconnect",)] * len(ends) + [("message", "last")]
+    assert loop.timers == []
+
+
+def test_an_event_loop_of_others_looks_after_pongs_of_one_connection():
+    loop = Loop()
+
+    def last(wire):
+        wire.send(peers.text("last"))
+        return wire.answer_close()
+
+    with Peer(Wire.end, Wire.end, last) as peer:
+        app, _ = app_of(peer.url, "message", then=lambda app, _: app.close())
+        app.run_forever(dispatcher=loop, reconnect=0.01, ping_interval=0.2, ping_timeout=0.1)
+        loop.run(lambda: app.sock is None and not loop.timers)
+        assert peer.accepted == 3
+
+
+def test_on_open_closes_beside_an_event_loop_of_others():
+    loop = Loop()
+    with Peer() as peer:
+        app, noted = app_of(
+            peer.url, "open", "error", "close", then=lambda app, note: note == ("open",) and app.close()
+        )
+        assert app.run_forever(dispatcher=loop, reconnect=0.01) is False
+    assert noted == [("open",), ("close", 1000, None)]
+    assert loop.timers == []
+
+
+def test_a_close_while_it_waits_to_reconnect_is_the_end():
+    loop = Loop()
+
+    def is_over():
+        if loop.timers and app.keep_running:
+            app.close()
+        return not app.keep_running and not loop.timers
+
+    with Peer(Wire.end, Wire.answer_close) as peer:
+        app, noted = app_of(peer.url, "open", "close")
+        app.run_forever(dispatcher=loop, reconnect=0.05)
+        loop.run(is_over)
+        assert peer.accepted == 1
+    assert noted == [("open",), ("close", None, None)]

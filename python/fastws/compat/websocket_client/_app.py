@@ -326,6 +326,7 @@ class _Run:
         self._asked = asked
         self._reconnect = reconnect
         self._is_called = bool(dispatcher)
+        self._is_over = False  # the connection, and all that is to be done about it
         self._dispatcher = app.create_dispatcher(app.ping_timeout, dispatcher, parse_url(app.url)[3], self._closed)
 
     def run(self) -> bool:
@@ -346,8 +347,12 @@ class _Run:
     def _open(self, reconnecting: bool = False) -> None:
         """An attempt, and what comes over its connection."""
         app = self._app
+        if reconnecting and not app.keep_running:
+            self._tear_down()  # `close` was called in between
+            return
         if reconnecting and app.sock:
             app.sock.shutdown()
+        self._is_over = False
         app.last_close_frame = None
         app.sock = sock = WebSocket(
             app.get_mask_key,
@@ -370,12 +375,18 @@ class _Run:
             if app.ping_interval:
                 app._start_ping_thread()
             app._callback(app.on_reconnect if reconnecting and app.on_reconnect else app.on_open)
-            self._dispatcher.read(getattr(app.sock, "sock", None), self._read, self._check)
+            line = getattr(app.sock, "sock", None)
+            if line is None and self._is_called:
+                self._read()  # on_open has closed it, or lost it
+            else:
+                self._dispatcher.read(line, self._read, self._check)
         except (KeyboardInterrupt, SystemExit, Exception) as raised:  # noqa: BLE001 - on_error gets it
             self._disconnected(raised, reconnecting=reconnecting)
 
     def _read(self) -> bool:
         """There is something to receive. False: nothing more will be."""
+        if self._is_over:
+            return False  # an event loop may still look at its descriptor
         app = self._app
         sock = app.sock if app.keep_running else None
         if sock is None:
@@ -430,7 +441,9 @@ class _Run:
         return True
 
     def _closed(self, end: Any = "closed unexpectedly") -> bool:
-        """The connection ended: with a Close frame, an exception, or for a reason."""
+        """The connection ended: with a Close frame, an exception, or for a reason. Always False."""
+        if self._is_over:
+            return False
         if isinstance(end, ABNF):
             code, reason = self._app._parse_close_frame(end)
             text = "Connection closed"
@@ -438,16 +451,19 @@ class _Run:
                 text += " normally (code 1000)" if code == 1000 else f" (code {code})"
             said = WebSocketConnectionClosedException(f"{text}: {reason}" if reason else text)
             said.status_code, said.reason = code, reason
-            return self._disconnected(said, reconnecting=bool(self._reconnect), close_frame=end)
+            self._disconnected(said, reconnecting=bool(self._reconnect), close_frame=end)
+            return False
         if isinstance(end, str):
             end = WebSocketConnectionClosedException(end)
-        return self._disconnected(end, reconnecting=bool(self._reconnect))
+        self._disconnected(end, reconnecting=bool(self._reconnect))
+        return False
 
     def _disconnected(
         self, raised: BaseException, *, reconnecting: bool = False, close_frame: ABNF | None = None
-    ) -> bool:
+    ) -> None:
         """What becomes of the app. Exceptions that end the program are raised."""
         app = self._app
+        self._is_over = True
         if close_frame is None:
             app.has_errored = True
         app._stop_ping_thread()
@@ -463,7 +479,6 @@ class _Run:
             info(f"{raised} - reconnect")
             if self._is_called:
                 self._dispatcher.reconnect(self._reconnect, self._open)
-        return app.has_errored
 
     def _tear_down(self, close_frame: ABNF | None = None) -> None:
         """The end, once: ``on_close`` is called when all else is done."""
@@ -500,7 +515,11 @@ def _taken(sock: Any) -> tuple[int, Any, ABNF | None]:
     """
     line = getattr(sock, "sock", None)
     if type(line) is Line and sock._is_plain and not _logging._traces:
-        item = line.take()
+        try:
+            item = line.take()
+        except WebSocketConnectionClosedException:
+            sock._lose()
+            raise
         if isinstance(item, bytes):
             return ABNF.OPCODE_BINARY, item, None
         if isinstance(item, str):
