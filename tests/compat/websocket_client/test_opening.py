@@ -1,8 +1,10 @@
 """How `create_connection` opens: what it asks for, what it takes for an answer, and what it says of others."""
 
 import contextlib
+import gc
 import socket
 import threading
+import warnings
 
 import pytest
 
@@ -161,8 +163,9 @@ def test_redirects_to_nowhere(to, text):
 def test_nobody_listens():
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
-    with pytest.raises(ConnectionRefusedError):
+    with pytest.raises(ConnectionRefusedError) as caught:
         websocket.create_connection(f"ws://127.0.0.1:{port}/", timeout=5)
+    assert caught.value.remote_ip == "127.0.0.1"
 
 
 def test_an_address_that_is_none():
@@ -222,6 +225,34 @@ def test_cookies_are_kept_for_their_domain():
     first, second = sorted((request.decode() for request, _ in peer.results), key=lambda request: "kept=1" in request)
     assert "Cookie: own=2" in first
     assert "Cookie: kept=1; own=2" in second
+
+
+@pytest.mark.parametrize(
+    ("target", "asked"),
+    [("a b", "a%20b"), ("?q=ä b", "?q=%C3%A4%20b"), ("a\\b", "a%5Cb"), ("\x7f", "%7F"), ("a%20[b]+c;d=1?e=/", "")],
+)
+def test_what_a_request_target_cannot_have_is_percent_encoded(target, asked):
+    def script(wire):
+        wire.upgrade()
+        return wire.request, wire.answer_close()
+
+    with Peer(script, upgrade=False) as peer:
+        websocket.create_connection(f"{peer.url}{target}", timeout=peers.PATIENCE).close()
+    assert peer.results[0][0].startswith(f"GET /{asked or target} HTTP/1.1\r\n".encode())
+
+
+def test_a_host_that_is_none():
+    ours, theirs = socket.socketpair()
+    with theirs, pytest.raises(websocket.WebSocketAddressException, match="bad URI"):
+        websocket.create_connection("ws://no host/", socket=ours, timeout=1)
+
+
+def test_a_connection_that_is_forgotten_is_named_with_its_port():
+    with Peer(Wire.read_to_end) as peer, warnings.catch_warnings(record=True) as warned:
+        warnings.simplefilter("always")
+        websocket.create_connection(peer.url, timeout=peers.PATIENCE)
+        gc.collect()
+    assert any(f" ws://127.0.0.1:{peer.port}/ " in str(each.message) for each in warned)
 
 
 @pytest.mark.parametrize("url", [None, 5, b"ws://localhost/"])

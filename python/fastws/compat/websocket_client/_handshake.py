@@ -63,7 +63,7 @@ def handshake(sock: Any, url: str, hostname: str, port: int, resource: str, **op
     if isinstance(sock, Line):
         headers.remove(f"Sec-WebSocket-Key: {key}")  # the native side draws one
         dump("request header", "\r\n".join(headers))
-        return _native(sock, hostname, resource, headers, subprotocols)
+        return _native(sock, (hostname, port, resource), headers, subprotocols)
     dump("request header", "\r\n".join(headers))
     request = "\r\n".join(headers).encode()
     while request:
@@ -78,10 +78,10 @@ def handshake(sock: Any, url: str, hostname: str, port: int, resource: str, **op
 
 
 def _native(
-    line: Line, host: str, resource: str, headers: list[str], subprotocols: Sequence[str] | None
+    line: Line, place: tuple[str, int, str], headers: list[str], subprotocols: Sequence[str] | None
 ) -> handshake_response:
     try:
-        status, answer = line.upgrade(host, resource, headers)
+        status, answer = line.upgrade(*place, headers)
     except WebSocketBadStatusException as refusal:
         if refusal.status_code not in SUPPORTED_REDIRECT_STATUSES:
             raise

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from . import _line, _tls
+from . import _dialling, _line, _tls
 from ._exceptions import WebSocketException
 from ._logging import trace
 from ._original import private
@@ -70,7 +70,7 @@ def connect(url: str, options: Any, proxy: Any, socket: Any) -> tuple[Any, tuple
     wants_frames = getattr(options, "frames", False)
     if socket:
         return _line.adopt(socket, options.timeout, wants_frames=wants_frames) if is_native else socket, place
-    sock = _line.dial(host, port, is_secure, options, proxy)
+    sock = _dialling.dial(host, port, is_secure, options, proxy)
     if is_native:
         sslopt = _tls.complete(options.sslopt) if is_secure else None
         return _line.Line.of(sock, options.timeout, sslopt, wants_frames=wants_frames), place

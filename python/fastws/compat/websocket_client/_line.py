@@ -6,39 +6,35 @@ import contextlib
 import errno
 import os
 import socket
+import string
 import threading
 import warnings
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, NoReturn, Self, cast
+from urllib.parse import quote
 
-from fastws import dial as _dial
 from fastws._openssl import Context
 from fastws._options import Special
 from fastws.connect import connect as _connect  # what a connection is to be; awaited, it would open one
-from fastws.errors import DialError, OpenTimeout, ProxyError, SocketOptionError
-from fastws.proxy import Proxy
-from fastws.sync._io import _BlockingIo, _Late, finish, open_in_thread
+from fastws.errors import InvalidURI, OpenTimeout
+from fastws.sync._io import open_in_thread
 from fastws.sync.connection import Connection
-from fastws.tunnel import Tunnel
 
-from . import _policy, _socks, _tls
+from . import _policy, _tls
 from ._abnf import ABNF
 from ._exceptions import (
     WebSocketAddressException,
     WebSocketConnectionClosedException,
-    WebSocketProxyException,
     WebSocketTimeoutException,
 )
 from ._logging import dump
 from ._readiness import Signal
-from ._socket import DEFAULT_SOCKET_OPTION
 from ._ssl_compat import SSLWantReadError, ssl
-from ._url import get_proxy_info
 
 if TYPE_CHECKING:
     from fastws._opening import Upgrade
 
-__all__ = ["Line", "adopt", "dial"]
+__all__ = ["Line", "adopt", "made"]
 
 Piece = tuple[int, bool, int, bytes]
 """A frame: opcode, fin, reserved bits, payload."""
@@ -92,27 +88,31 @@ class Line(socket.socket):
 
     # ---- the upgrade -----------------------------------------------------------------------------------------------
 
-    def upgrade(self, host: str, resource: str, headers: Sequence[str]) -> tuple[int, dict[str, str]]:
+    def upgrade(self, host: str, port: int, resource: str, headers: Sequence[str]) -> tuple[int, dict[str, str]]:
         """Does TLS, if it is wanted, and asks for the upgrade; returns the answer's status and header fields.
 
         Args:
             host: The server's name.
+            port: Its port.
             resource: The request target.
             headers: The request's lines, its first one too.
 
         Raises:
             WebSocketException: It was not granted.
+            WebSocketAddressException: The host is none.
             OSError: TLS failed.
             ValueError: A header cannot be sent.
         """
         _warn_where_greenlets_stop()
         sock = socket.socket(self.family, self.type, self.proto, fileno=os.dup(socket.socket.fileno(self)))
         try:
-            planned = self._planned(sock, host, resource, headers)
-            self._ws = ws = open_in_thread(planned._plan, planned._prepared, background=False, make=_made)
+            planned = self._planned(sock, host, port, resource, headers)
+            self._ws = ws = open_in_thread(planned._plan, planned._prepared, background=False, make=made)
             self._receive = ws.recv
         except OpenTimeout as error:
             raise WebSocketTimeoutException("Connection timed out") from error
+        except InvalidURI as error:
+            raise WebSocketAddressException(str(error)) from error
         finally:
             sock.close()  # unless it was taken
         answer = ws._response
@@ -124,7 +124,7 @@ class Line(socket.socket):
         )
         return status, _policy.headers_of(fields)
 
-    def _planned(self, sock: socket.socket, host: str, resource: str, headers: Sequence[str]) -> _connect:
+    def _planned(self, sock: socket.socket, host: str, port: int, resource: str, headers: Sequence[str]) -> _connect:
         fields: dict[str, tuple[str, str]] = {}
         others, subprotocols = list[tuple[str, str]](), list[str]()
         for line in headers[1:]:
@@ -140,7 +140,8 @@ class Line(socket.socket):
                     others.append((name, value))
         sslopt = self._sslopt
         planned = _connect(
-            f"{'ws' if sslopt is None else 'wss'}://{f'[{host}]' if ':' in host else host}{resource}",
+            f"{'ws' if sslopt is None else 'wss'}://{f'[{host}]' if ':' in host else host}:{port}"
+            f"{quote(resource, safe=_SAID)}",
             sock=sock,
             tls=None if sslopt is None else _tls.chosen(sslopt),
             server_hostname=None if sslopt is None else _tls.name_of(sslopt, host),
@@ -433,7 +434,7 @@ class Line(socket.socket):
         return found
 
 
-def _made(upgrade: Upgrade) -> Connection:
+def made(upgrade: Upgrade) -> Connection:
     """A native connection whose exceptions are ours. No thread reads while no call waits, as in websocket-client."""
     return Connection(_policy, upgrade.plan.settings, False)
 
@@ -502,81 +503,8 @@ def adopt(sock: Any, timeout: Timeout, *, wants_frames: bool) -> Any:
     return line
 
 
-# ---- dialling ------------------------------------------------------------------------------------------------------
-
-
-def dial(host: str, port: int, is_secure: bool, options: Any, proxy: Any) -> socket.socket:
-    """A socket that is connected to the server, by a proxy if there is one. What it raises is what ``connect`` does."""
-    chosen, timeout = _proxy(host, is_secure, proxy), options.timeout
-    is_socks = chosen is not None and chosen.scheme != "http"
-    if is_socks:
-        timeout = _socks.PATIENCE if proxy.proxy_timeout is None else proxy.proxy_timeout
-    set_on_it = [
-        _dial.SocketOption(f"sockopt {option!r}", *option) for option in (*DEFAULT_SOCKET_OPTION, *options.sockopt)
-    ]
-    dialling = _dial.Dialling(options=set_on_it)
-    under_way: list[str] = []
-    try:
-        return finish(_dialled(_BlockingIo(timeout or None, _made), host, port, chosen, dialling, under_way.append))
-    except _Late:
-        if is_socks:
-            raise _socks.late(timeout, is_connected="had not answered" in under_way) from None
-        raise TimeoutError("timed out") from None
-    except ProxyError as error:
-        raise _proxy_failed(error, is_socks=is_socks) from error
-    except (DialError, SocketOptionError) as error:
-        raise _not_dialled(error) from error
-
-
-async def _dialled(
-    io: _BlockingIo,
-    host: str,
-    port: int,
-    chosen: Proxy | None,
-    dialling: _dial.Dialling,
-    tell: Callable[[str], None],
-) -> socket.socket:
-    shown = f"{host}:{port}"
-    if chosen is not None:
-        sock, _ = await Tunnel(io, chosen, dialling, [], shown, tell).open(host, port)
-        return sock
-    addresses = await _dial.resolve(io, host, port, shown, dialling)
-    return await _dial.connect(io, addresses, dialling, shown, local={}, tried={})
-
-
-def _proxy(host: str, is_secure: bool, proxy: Any) -> Proxy | None:
-    if proxy.proxy_host and proxy.proxy_protocol != "http":
-        name, port, auth = proxy.proxy_host, proxy.proxy_port, proxy.auth
-        if not port:
-            raise WebSocketProxyException("Cannot use port 0 when proxy_host specified")
-    else:
-        name, port, auth = get_proxy_info(
-            host, is_secure, proxy.proxy_host, proxy.proxy_port, proxy.auth, proxy.no_proxy
-        )
-    if not name:
-        return None
-    user, password = auth or (None, None)
-    return Proxy(proxy.proxy_protocol, name, int(port or 80), user or None, password or None)
-
-
-def _proxy_failed(error: ProxyError, *, is_socks: bool) -> Exception:
-    cause = error.__cause__
-    if isinstance(cause, DialError) and isinstance(cause.__cause__, OSError):
-        if is_socks:
-            return _socks.unreachable(str(error), cause.__cause__, is_found=cause.phase != "dns")
-        return _not_dialled(cause)
-    if cause is not None and not isinstance(cause, OSError):
-        return _socks.refused(str(error), cause)
-    return WebSocketProxyException(str(error))
-
-
-def _not_dialled(error: DialError | SocketOptionError) -> Exception:
-    """What the system said of the last address."""
-    cause = error.__cause__
-    if isinstance(error, DialError) and error.phase == "dns":
-        return WebSocketAddressException(cause if cause is not None else str(error))
-    return cause if isinstance(cause, OSError) else error
-
+_SAID = string.punctuation.replace("\\", "")
+"""What of a request target is sent as it is, besides letters and digits, or left to fastws; ``%`` too."""
 
 _NO_CODE = 1005
 """RFC 6455 §7.1.5."""
