@@ -218,7 +218,7 @@ class WebSocket:
     def send_frame(self, frame: ABNF) -> int:
         """Sends a frame that was made by hand, such as a fragment; returns its size in bytes, the header too."""
         if isinstance(self.sock, Line):
-            if isEnabledForTrace():
+            if isEnabledForTrace() and not self.sock.is_traced:
                 trace(f"++Sent decoded: {frame}")
             return self.sock.frame(frame)
         if self.get_mask_key:

@@ -10,6 +10,7 @@ import string
 import threading
 import warnings
 from collections.abc import Callable, Sequence
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, NoReturn, Self, cast
 from urllib.parse import quote
 
@@ -27,9 +28,10 @@ from ._exceptions import (
     WebSocketConnectionClosedException,
     WebSocketTimeoutException,
 )
-from ._logging import dump
+from ._logging import isEnabledForTrace
 from ._readiness import Signal
 from ._ssl_compat import SSLWantReadError, ssl
+from ._trace import Tracer
 
 if TYPE_CHECKING:
     from fastws._opening import Upgrade
@@ -60,6 +62,8 @@ class Line(socket.socket):
     _signal: Signal | None = None
     _is_unfinished = False
     _wants_frames = False
+    is_traced = False
+    """Whether what it sends is logged as it leaves."""
     _tls: Seen | None = None
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -106,8 +110,9 @@ class Line(socket.socket):
         _warn_where_greenlets_stop()
         sock = socket.socket(self.family, self.type, self.proto, fileno=os.dup(socket.socket.fileno(self)))
         try:
+            self.is_traced = isEnabledForTrace()
             planned = self._planned(sock, host, port, resource, headers)
-            self._ws = ws = open_in_thread(planned._plan, planned._prepared, background=False, make=made)
+            self._ws = ws = open_in_thread(planned._plan, planned._prepared, background=False, make=self._made)
             self._receive = ws.recv
         except OpenTimeout as error:
             raise WebSocketTimeoutException("Connection timed out") from error
@@ -117,12 +122,15 @@ class Line(socket.socket):
             sock.close()  # unless it was taken
         answer = ws._response
         assert answer is not None, "it is open"
-        status, phrase, fields, _ = answer
-        dump(
-            "response header",
-            "\n".join([f"HTTP/1.1 {status} {phrase}", *(f"{name}: {value}" for name, value in fields)]),
-        )
+        status, _, fields, _ = answer
         return status, _policy.headers_of(fields)
+
+    def _made(self, upgrade: Upgrade) -> Connection:
+        """The native connection."""
+        if not self.is_traced:
+            return made(upgrade)
+        told = {name: getattr(_policy, name) for name in _policy.__all__}
+        return Connection(SimpleNamespace(**told, tapped=Tracer()), upgrade.plan.settings, False)
 
     def _planned(self, sock: socket.socket, host: str, port: int, resource: str, headers: Sequence[str]) -> _connect:
         fields: dict[str, tuple[str, str]] = {}
@@ -155,7 +163,9 @@ class Line(socket.socket):
             max_size=None,
             max_fragments=None,
             nodelay=False,  # it is among what was set already
-            _special=Special(delivery="frames" if self._wants_frames else "messages and controls"),
+            _special=Special(
+                delivery="frames" if self._wants_frames else "messages and controls", tapped=self.is_traced
+            ),
         )
         security = planned._plan.tls
         if security is not None and security.own is not None:
