@@ -894,6 +894,7 @@ class Request:
         extensions: list[str],
         any_extension: bool = False,
         latin_1: bool = False,
+        order: list[str] = ...,
     ) -> Self: ...
     @property
     def uri(self) -> tuple[bool, str, int, str, str]: ...

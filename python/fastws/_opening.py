@@ -72,6 +72,8 @@ class Plan:
     """What is offered, as in the header, by who judges the answer; None: what the settings do themselves."""
     latin_1: bool = False
     """A byte of a header value, of the answer's too, is a character; else they are UTF-8 where they can be."""
+    order: Sequence[str] = ()
+    """Names of header fields that come first in the request, in this order."""
 
     def check_transport(self, loop: str) -> None:
         """Raises ValueError for what needs the socket itself, where ``loop`` keeps it in a transport."""
@@ -100,6 +102,7 @@ class Plan:
             extensions,
             any_extension=judged,
             latin_1=self.latin_1,
+            order=list(self.order),
         )
 
 

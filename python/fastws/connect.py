@@ -180,6 +180,7 @@ class connect:  # noqa: N801 - a function to its users, as in websockets
         _special: _options.Special = _options.SPECIAL,
         _extensions: Sequence[str] | None = None,
         _latin_1: bool = False,
+        _order: Sequence[str] = (),
         _unix: UnixPath | None = None,
         _make: Make | None = None,
         _proxy_security: Security | None = None,
@@ -262,6 +263,7 @@ class connect:  # noqa: N801 - a function to its users, as in websockets
             make=_make,
             extensions=_extensions,
             latin_1=_latin_1,
+            order=_order,
         )
         # What is wrong with the headers is said here, not at the first attempt, which this one is for.
         self._prepared: _core.Request | None = self._plan.request(self._plan.first())

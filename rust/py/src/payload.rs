@@ -125,6 +125,7 @@ pub fn handshake(
     extensions: &[String],
     any_extension: bool,
     latin_1: bool,
+    order: &[String],
 ) -> Result<ClientHandshake, Error> {
     let parts = RequestParts {
         uri,
@@ -136,6 +137,7 @@ pub fn handshake(
         origin: origin.as_deref(),
         user_agent: user_agent.as_deref(),
         latin_1,
+        order,
     };
     ClientHandshake::new(&parts).map_err(Error::from)
 }

@@ -33,8 +33,11 @@ pub fn parse_uri<'py>(py: Python<'py>, uri: &str) -> PyResult<Bound<'py, PyTuple
 impl Request {
     /// The request for `uri` with these headers. Raises ValueError. With `any_extension` the extensions that the answer
     /// chooses are the caller's to judge. With `latin_1` a byte of a header value, of the answer's too, is a character.
+    /// Headers of the names in `order` come first, in that order.
     #[new]
-    #[pyo3(signature = (uri, headers, subprotocols, origin, user_agent, extensions, any_extension=false, latin_1=false))]
+    #[pyo3(signature = (
+        uri, headers, subprotocols, origin, user_agent, extensions, any_extension=false, latin_1=false, order=Vec::new()
+    ))]
     #[allow(clippy::too_many_arguments, reason = "what a request is made of")]
     fn new(
         uri: &str,
@@ -45,6 +48,7 @@ impl Request {
         extensions: Vec<String>,
         any_extension: bool,
         latin_1: bool,
+        order: Vec<String>,
     ) -> PyResult<Self> {
         let uri = Uri::parse(uri).map_err(|e| PyValueError::new_err(e.to_string()))?;
         let handshake = payload::handshake(
@@ -57,6 +61,7 @@ impl Request {
             &extensions,
             any_extension,
             latin_1,
+            &order,
         )
         .map_err(|e| PyValueError::new_err(e.to_string()))?;
         Ok(Self { handshake: RefCell::new(Some(handshake)), uri })

@@ -2,6 +2,7 @@
 
 import contextlib
 import gc
+import re
 import socket
 import threading
 import warnings
@@ -40,18 +41,25 @@ def requested(*, script=None, **options):
     with Peer(seen, upgrade=False) as peer, connected(peer, **options):
         place = f"127.0.0.1:{peer.port}"
     lines = peer.results[0][0].decode().split("\r\n")
-    return [line.replace(place, "PLACE") for line in lines if not line.startswith("Sec-WebSocket-Key")]
+    return [re.sub("^Sec-WebSocket-Key: .{24}$", "KEY", line.replace(place, "PLACE")) for line in lines]
 
 
 def test_the_usual_request():
     assert requested() == [
         "GET / HTTP/1.1",
-        "Host: PLACE",
         "Upgrade: websocket",
-        "Connection: Upgrade",
-        "Sec-WebSocket-Version: 13",
+        "Host: PLACE",
         "Origin: http://PLACE",
+        "KEY",
+        "Sec-WebSocket-Version: 13",
+        "Connection: Upgrade",
     ]
+
+
+def test_a_request_has_its_headers_in_order():
+    own = ["X-One: 1", "Sec-WebSocket-Protocol: chat", "User-Agent: me", "X-Two: 2"]
+    lines = requested(header=own, cookie="a=b")
+    assert lines[7:] == [*own, "Cookie: a=b"]
 
 
 @pytest.mark.parametrize("form", [dict, list])
@@ -60,7 +68,7 @@ def test_header_fields(form):
     if form is list:
         header = [f"{name}: {value}" for name, value in header.items()]
     lines = requested(header=header, cookie="a=b; c=d", origin="https://me.example", host="other.example")
-    assert lines[1] == "Host: other.example"
+    assert lines[2] == "Host: other.example"
     assert {
         "Origin: https://me.example",
         "User-Agent: me",
@@ -204,7 +212,7 @@ def test_a_socket_of_ones_own():
         assert ws.recv() == "by a socket pair"
         assert isinstance(ws.sock, Line)
     thread.join(peers.PATIENCE)
-    assert done[0].startswith(b"GET /path HTTP/1.1\r\nHost: inside\r\n")
+    assert done[0].startswith(b"GET /path HTTP/1.1\r\nUpgrade: websocket\r\nHost: inside\r\n")
     assert ours.fileno() == -1
 
 

@@ -61,7 +61,6 @@ def handshake(sock: Any, url: str, hostname: str, port: int, resource: str, **op
     headers, key = _get_handshake_headers(resource, url, hostname, port, options)
     subprotocols = options.get("subprotocols")
     if isinstance(sock, Line):
-        headers.remove(f"Sec-WebSocket-Key: {key}")  # the native side draws one
         return _native(sock, (hostname, port, resource), headers, subprotocols)
     dump("request header", "\r\n".join(headers))
     request = "\r\n".join(headers).encode()

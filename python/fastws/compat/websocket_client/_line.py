@@ -99,7 +99,7 @@ class Line(socket.socket):
             host: The server's name.
             port: Its port.
             resource: The request target.
-            headers: The request's lines, its first one too.
+            headers: The request's lines, its first one too. Another key is drawn.
 
         Raises:
             WebSocketException: It was not granted.
@@ -156,6 +156,7 @@ class Line(socket.socket):
             additional_headers=[*fields.values(), *others],
             subprotocols=list(dict.fromkeys(subprotocols)),
             user_agent_header=None,
+            _order=[line.partition(":")[0].strip() for line in headers[1:] if line],
             max_redirects=0,
             open_timeout=self._seconds or None,
             ping_interval=None,

@@ -33,6 +33,13 @@ impl Headers {
         self.0.push((name.into(), value.into()));
     }
 
+    /// The lines of these names first, in this order; behind them the others as they are.
+    pub(super) fn in_order(mut self, names: &[String]) -> Self {
+        let place = |name: &str| names.iter().position(|other| other.eq_ignore_ascii_case(name));
+        self.0.sort_by_key(|(name, _)| place(name).unwrap_or(names.len()));
+        self
+    }
+
     /// Number of lines.
     pub fn len(&self) -> usize {
         self.0.len()

@@ -78,6 +78,8 @@ pub struct RequestParts<'a> {
     /// Header values are ISO 8859-1, those of the answer too: each byte is a character, whatever it means. Otherwise they
     /// are UTF-8, and those of the answer ISO 8859-1 where they are none.
     pub latin_1: bool,
+    /// Names of headers that come first, in this order, for servers that know a client by it; behind them the others.
+    pub order: &'a [String],
 }
 
 impl<'a> RequestParts<'a> {
@@ -93,6 +95,7 @@ impl<'a> RequestParts<'a> {
             origin: None,
             user_agent: None,
             latin_1: false,
+            order: &[],
         }
     }
 
@@ -142,7 +145,7 @@ impl<'a> RequestParts<'a> {
             extensions: self.extensions.iter().map(|offer| extension_name(offer).to_owned()).collect(),
             any_extension: self.any_extension,
         };
-        Ok((Request { target: self.uri.path_and_query.clone(), headers }, expected))
+        Ok((Request { target: self.uri.path_and_query.clone(), headers: headers.in_order(self.order) }, expected))
     }
 }
 
@@ -309,6 +312,21 @@ mod tests {
         assert_eq!((names[0], &names[5..]), ("host", &["ORIGIN", "user-agent", "authorization", "A"][..]));
         assert_eq!(headers.get("Authorization"), Some("Bearer t"));
         assert_eq!(headers.get_all("Host").collect::<Vec<_>>(), ["h"]);
+    }
+
+    #[test]
+    fn headers_have_the_order_that_is_wanted() {
+        let uri = uri("ws://host/");
+        let parts = RequestParts {
+            headers: &pairs(&[("X-b", "2"), ("X-a", "1"), ("host", "h"), ("X-b", "3")]),
+            order: &strings(&["Upgrade", "Host", "X-A", "Sec-WebSocket-Protocol"]),
+            ..RequestParts::new(&uri, [0; 16])
+        };
+        let (request, _) = parts.build().unwrap();
+        let names: Vec<_> = request.headers.iter().map(|(name, _)| name).collect();
+        assert_eq!(names[..4], ["Upgrade", "host", "X-a", "Connection"]);
+        assert_eq!(names[6..], ["X-b", "X-b"]);
+        assert_eq!(request.headers.get_all("X-b").collect::<Vec<_>>(), ["2", "3"]);
     }
 
     #[test]

@@ -409,6 +409,7 @@ pub fn handshake() -> (ClientHandshake, Vec<u8>) {
         origin: None,
         user_agent: None,
         latin_1: false,
+        order: &[],
     };
     let client = ClientHandshake::new(&parts).unwrap();
     let (_, request) = RequestReader::default().receive(client.request_bytes(), &Limits::default()).unwrap();
