@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -379,7 +380,8 @@ class _Run:
             if line is None and self._is_called:
                 self._read()  # on_open has closed it, or lost it
             else:
-                self._dispatcher.read(line, self._read, self._check)
+                check = functools.partial(self._check_of, line) if self._is_called else self._check
+                self._dispatcher.read(line, self._read, check)
         except (KeyboardInterrupt, SystemExit, Exception) as raised:  # noqa: BLE001 - on_error gets it
             self._disconnected(raised, reconnecting=reconnecting)
 
@@ -440,8 +442,15 @@ class _Run:
                 raise WebSocketTimeoutException("ping/pong timed out")
         return True
 
+    def _check_of(self, line: Any) -> bool:
+        """The same for an event loop, which calls again what returns True: until ``line`` is the app's no more."""
+        return getattr(self._app.sock, "sock", None) is line and self._check()
+
     def _closed(self, end: Any = "closed unexpectedly") -> bool:
-        """The connection ended: with a Close frame, an exception, or for a reason. Always False."""
+        """The connection ended: with a Close frame, an exception, or for a reason.
+
+        Event loops go on looking if it failed, as websocket-client has it; then ``_read`` has nothing for them.
+        """
         if self._is_over:
             return False
         if isinstance(end, ABNF):
@@ -452,11 +461,11 @@ class _Run:
             said = WebSocketConnectionClosedException(f"{text}: {reason}" if reason else text)
             said.status_code, said.reason = code, reason
             self._disconnected(said, reconnecting=bool(self._reconnect), close_frame=end)
-            return False
-        if isinstance(end, str):
-            end = WebSocketConnectionClosedException(end)
-        self._disconnected(end, reconnecting=bool(self._reconnect))
-        return False
+        else:
+            if isinstance(end, str):
+                end = WebSocketConnectionClosedException(end)
+            self._disconnected(end, reconnecting=bool(self._reconnect))
+        return self._is_called and self._app.has_errored
 
     def _disconnected(
         self, raised: BaseException, *, reconnecting: bool = False, close_frame: ABNF | None = None

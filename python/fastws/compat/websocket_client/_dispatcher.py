@@ -126,8 +126,7 @@ class WrappedDispatcher:
         """Has ``read_callback`` called when there is something to receive."""
         self.dispatcher.read(sock, read_callback)
         if self.ping_timeout:
-            # Event loops call again what returns True.
-            self.timeout(self.ping_timeout, lambda: getattr(self.app.sock, "sock", None) is sock and check_callback())
+            self.timeout(self.ping_timeout, check_callback)
 
     def send(self, sock: Any, data: str | bytes) -> int:
         """Has something written to a socket that is not native; returns how long it is."""
