@@ -233,7 +233,7 @@ class Connection(Described, _core.Connection):
     async def __aexit__(
         self, exc_type: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None
     ) -> None:
-        await self.close(1000 if exc_type is None else 1011)
+        await (self.close() if exc_type is None else self.close(1011))  # a subclass's may have no parameters
         if exc_type is None and self._listener_error is not None:
             raise self._listener_error
 

@@ -2,7 +2,7 @@
 
 import ssl
 from collections.abc import AsyncIterator
-from typing import assert_type
+from typing import Any, assert_type
 
 from fastws.compat import websockets
 from fastws.compat.websockets import ClientConnection, CloseCode, ConnectionClosed, Data, Headers, State
@@ -15,6 +15,12 @@ from fastws.compat.websockets.typing import LoggerLike, Origin, Subprotocol
 
 class Named(ClientConnection):
     name: str = ""
+
+    async def close(self, code: int = 1000, reason: str = "") -> None:
+        await super().close(code, reason)
+
+    async def send(self, message: Any, text: bool | None = None, **how: Any) -> None:
+        await super().send(message, text, **how)
 
 
 async def opened(uri: str, logger: LoggerLike) -> ClientConnection:

@@ -25,6 +25,12 @@ class Mine(ClientConnection):
         super().__init__(*args, **kwargs)
         self.mine = 1
 
+    def close(self, code: int = 1000, reason: str = "") -> None:
+        super().close(code, reason)
+
+    def send(self, message: Any, text: bool | None = None, **how: Any) -> None:
+        super().send(message, text, **how)
+
 
 def opens(extensions: list[ClientExtensionFactory], context: ssl.SSLContext, logger: LoggerLike) -> None:
     """All that ``connect`` takes."""

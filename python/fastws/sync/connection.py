@@ -179,7 +179,10 @@ class Connection(Described, _core.SyncConnection):
     def __exit__(
         self, exc_type: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None
     ) -> None:
-        self.close(1000 if exc_type is None else 1011)
+        if exc_type is None:
+            self.close()  # a subclass's may have no parameters
+        else:
+            self.close(1011)
 
     def __aenter__(self) -> NoReturn:
         self._abort("it was opened for `async with`")

@@ -352,6 +352,20 @@ async def test_connections_may_be_of_a_subclass():
             await connect(uri, create_connection=lambda *_, **__: object())
 
 
+async def test_the_close_of_a_subclass_needs_no_parameters():
+    class Counting(ClientConnection):
+        closed = 0
+
+        async def close(self):
+            self.closed += 1
+            await super().close()
+
+    with websockets_server(echo) as uri:
+        async with connect(uri, create_connection=Counting) as ws:
+            pass
+        assert (ws.closed, ws.close_code) == (1, 1000)
+
+
 async def test_iteration_is_by_recv_where_a_subclass_has_one_of_its_own():
     class Shouting(ClientConnection):
         async def recv(self, *args, **kwargs):

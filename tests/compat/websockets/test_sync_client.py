@@ -409,6 +409,36 @@ def test_create_connection_makes_the_connection():
             connect(uri, create_connection=lambda *_args, **_kwargs: object())
 
 
+def test_the_socket_of_a_subclass_is_called_as_in_websockets():
+    class Mine(ClientConnection):
+        def __init__(self, sock, protocol, **kwargs):
+            super().__init__(sock=sock, protocol=protocol, **kwargs)
+            self.address = sock.getpeername()
+
+    def made(sock, protocol, **kwargs):
+        return Mine(sock=sock, protocol=protocol, **kwargs)
+
+    with websockets_server(echo) as uri, connect(uri, create_connection=made) as ws:
+        assert ws.address == ws.remote_address
+
+
+def test_the_close_of_a_subclass_needs_no_parameters():
+    class Counting(ClientConnection):
+        closed = 0
+
+        def close(self):
+            self.closed += 1
+            super().close()
+
+    with websockets_server(echo) as uri, connect(uri, create_connection=Counting) as ws:
+        pass
+    assert (ws.closed, ws.close_code) == (1, 1000)
+    with websockets_server(echo) as uri:
+        with pytest.raises(KeyError), connect(uri, create_connection=ClientConnection) as failed:
+            raise KeyError
+        assert failed.protocol.close_sent.code == 1011
+
+
 def test_the_logger_carries_the_connection(caplog):
     logger = logging.getLogger("feed")
     with websockets_server(echo) as uri, connect(uri, logger=logger) as ws:

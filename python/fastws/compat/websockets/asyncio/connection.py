@@ -238,7 +238,7 @@ class Connection(Agreed, Shown):  # type: ignore[misc]  # its handshake is that 
             raise await _policy.ended(self)
         self._pong(payload)
 
-    async def close(self, code: CloseCode | int | None = CloseCode.NORMAL_CLOSURE, reason: str = "") -> None:
+    async def close(self, code: CloseCode | int = CloseCode.NORMAL_CLOSURE, reason: str = "") -> None:
         """Closes the connection: sends a Close frame and waits for the peer's and for the end of TCP.
 
         Does nothing on a closed connection. With None for a code the frame is empty. A message that is being sent in

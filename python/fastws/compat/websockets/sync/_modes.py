@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from fastws.compat.websockets._shared import derived
 from fastws.compat.websockets.exceptions import ConcurrencyError
-from fastws.compat.websockets.frames import CloseCode
 
 if TYPE_CHECKING:
     from .connection import Connection
@@ -44,10 +43,6 @@ class Sending:
     def send(self, *_: Any, **__: Any) -> NoReturn:
         """Another message has to wait."""
         raise concurrent_send()
-
-    def close(self: Connection, code: CloseCode | int | None = 1000, reason: str = "") -> None:  # type: ignore[misc]  # noqa: ARG002
-        """The message is given up."""
-        self._own.kind.close(self, CloseCode.INTERNAL_ERROR, "close during fragmented message")
 
 
 class Streaming:

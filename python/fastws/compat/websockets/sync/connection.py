@@ -73,7 +73,7 @@ class Connection(Agreed, fastws.sync.Connection):  # type: ignore[misc]  # its h
     ``websockets``: ``batches``, ``cork``, ``send_many``, ``stats``.
 
     Args:
-        socket: The socket, connected to the server.
+        sock: The socket, connected to the server.
         protocol: What the connection is to be.
         ping_interval: Seconds between keepalive pings; None for none.
         ping_timeout: Seconds that an answer may take; None for no limit.
@@ -88,7 +88,7 @@ class Connection(Agreed, fastws.sync.Connection):  # type: ignore[misc]  # its h
 
     def __new__(
         cls,
-        socket: Any,  # noqa: ARG004 - as in websockets; it was taken over
+        sock: Any,  # noqa: ARG004 - as in websockets; it was taken over
         protocol: Facade,
         *,
         ping_interval: float | None = 20,
@@ -120,7 +120,7 @@ class Connection(Agreed, fastws.sync.Connection):  # type: ignore[misc]  # its h
         if cls.recv is not Connection.recv and cls.__iter__ is Connection.__iter__:
             cls.__iter__ = _by_recv  # type: ignore[method-assign, assignment]
 
-    def __init__(self, socket: Any, protocol: Facade, **arguments: Any) -> None:
+    def __init__(self, sock: Any, protocol: Facade, **arguments: Any) -> None:
         """Gets what ``__new__`` was given."""
 
     # What is known of it.
@@ -304,16 +304,18 @@ class Connection(Agreed, fastws.sync.Connection):  # type: ignore[misc]  # its h
         """
         self._pong(control_payload(data))
 
-    def close(self, code: CloseCode | int | None = CloseCode.NORMAL_CLOSURE, reason: str = "") -> None:
+    def close(self, code: CloseCode | int = CloseCode.NORMAL_CLOSURE, reason: str = "") -> None:
         """Closes the connection and waits until it is closed. Does nothing on a closed one.
 
-        With None for a code the frame is empty.
+        With None for a code the frame is empty. A message that is being sent in fragments is given up, with 1011.
 
         Raises:
             ProtocolError: The code may not be sent, or the reason is longer than 123 bytes of UTF-8.
         """
         if self._state == "open":
             check_close(code, reason)
+        if self.send_in_progress:
+            code, reason = CloseCode.INTERNAL_ERROR, "close during fragmented message"
         try:
             # With ConnectionClosed, what was wanted has happened.
             with contextlib.suppress(ConnectionClosed):
@@ -334,7 +336,10 @@ class Connection(Agreed, fastws.sync.Connection):  # type: ignore[misc]  # its h
     def __exit__(
         self, exc_type: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None
     ) -> None:
-        self.close(CloseCode.NORMAL_CLOSURE if exc_type is None else CloseCode.INTERNAL_ERROR)
+        if exc_type is None:
+            self.close()  # a subclass's may have no parameters
+        else:
+            self.close(CloseCode.INTERNAL_ERROR)
 
     # What `broadcast` of the installed `websockets` asks of a connection.
 
