@@ -116,6 +116,47 @@ async def test_a_peer_that_breaks_the_protocol():
             assert isinstance(error.__cause__, websockets.exceptions.ProtocolError)
 
 
+async def test_what_the_peer_says_behind_our_failure_does_not_count():
+    def binary(wire):
+        wire.send(frame(2, b"\xff"))
+        wire.answer_close()
+
+    with Peer(binary) as peer:
+        async with connect(peer.url) as ws:
+            with pytest.raises(websockets.ConnectionClosedError) as raised:
+                _ = [piece async for piece in ws.recv_streaming(decode=True)]
+            for error in (raised.value, await closed_of(ws), ws.close_exc):
+                assert (error.rcvd, error.rcvd_then_sent) == (None, None)
+                assert error.sent == websockets.Close(1007, "invalid start byte at position 0")
+                assert isinstance(error.__cause__, UnicodeDecodeError)
+            assert (ws.close_code, ws.close_reason) == (1006, "")
+
+
+async def test_close_gives_a_message_in_fragments_up():
+    more = asyncio.Event()
+
+    async def pieces():
+        yield "a"
+        more.set()
+        await asyncio.Event().wait()
+
+    async with opened() as ws:
+        sending = asyncio.ensure_future(ws.send(pieces()))
+        await more.wait()
+        await ws.close()
+        error = await closed_of(ws)
+        assert (error.rcvd, error.sent) == (None, websockets.Close(1011, "close during fragmented message"))
+        sending.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await sending
+
+
+async def test_an_end_of_ours_is_no_failure_by_its_words():
+    async with opened() as ws:
+        await ws.close(1011, "error in fragmented message")
+        assert (await closed_of(ws)).rcvd == websockets.Close(1011, "error in fragmented message")
+
+
 async def test_close_takes_what_may_be_sent():
     async with opened() as ws:
         for code, reason in ((1005, ""), (999, ""), (1000, "x" * 124)):

@@ -27,7 +27,7 @@ from fastws.compat.websockets.asyncio.client import connect as connect_on_loop
 from fastws.compat.websockets.asyncio.connection import broadcast
 from fastws.compat.websockets.extensions import _native
 from fastws.compat.websockets.sync.client import ClientConnection, connect
-from peers import Peer, frame
+from peers import Peer, close, frame, text
 
 
 class Xor(Extension):
@@ -74,6 +74,28 @@ class ServerXor(ServerExtensionFactory):
 class ServerBad(ServerXor):
     def process_request_params(self, params, accepted_extensions):
         return [("lock", "42")], Xor(42)
+
+
+class Raising(Extension):
+    name = "x-raising"
+
+    def decode(self, frame, *, max_size=None):
+        if bytes(frame.data) == b"bad":
+            raise ValueError("checksum")
+        return frame
+
+    def encode(self, frame):
+        return self.decode(frame)
+
+
+class ClientRaising(ClientExtensionFactory):
+    name = "x-raising"
+
+    def get_request_params(self):
+        return []
+
+    def process_response_params(self, params, accepted_extensions):
+        return Raising()
 
 
 SERVER, CLIENT = (ServerXor(),), (ClientXor(),)
@@ -145,6 +167,83 @@ def test_what_it_leaves_or_refuses_fails_the_connection():
                 assert raised.value.sent.code == code
                 assert reason in raised.value.sent.reason
                 assert raised.value.__cause__ is not None
+
+
+@contextlib.contextmanager
+def raising_peer(*sent):
+    """With an extension that raises on ``bad``; it echoes our Close where it has sent something."""
+
+    def script(wire):
+        wire.upgrade(b"".join(sent), "Sec-WebSocket-Extensions: x-raising\r\n")
+        return wire.answer_close() if sent else wire.read_to_end()
+
+    with Peer(script, upgrade=False) as peer:
+        yield peer.url
+
+
+RAISING = {"extensions": [ClientRaising()], "compression": None}
+
+BAD = [frame(1, b"first-", fin=False), frame(0, b"bad"), text("second")]
+
+
+def test_what_decode_raises_fails_the_connection(caplog):
+    for take in (lambda ws: ws.recv(), lambda ws: list(ws.recv_streaming()), list):
+        with raising_peer(*BAD) as uri, connect(uri, **RAISING) as ws:
+            for again in (take, take):
+                with pytest.raises(websockets.ConnectionClosedError) as raised:
+                    again(ws)
+                assert (raised.value.rcvd, raised.value.sent) == (None, Close(1011, ""))
+                assert str(raised.value.__cause__) == "checksum"
+            assert ws.close_code == 1006
+    with raising_peer(*BAD, close(1000)) as uri, connect(uri, **RAISING) as ws:
+        assert ws.wait_closed(5)
+        with pytest.raises(websockets.ConnectionClosedError) as raised:
+            list(ws)
+        assert str(raised.value.__cause__) == "checksum"
+    assert [record.message for record in caplog.records] == ["parser failed"] * 4
+
+
+def test_what_encode_raises_ends_the_connection():
+    for message in ("bad", ["first", "bad"]):
+        with raising_peer() as uri, connect(uri, **RAISING) as ws:
+            for each in (message, "next"):
+                with pytest.raises(websockets.ConnectionClosedError) as raised:
+                    ws.send(each)
+                assert (raised.value.rcvd, raised.value.sent) == (None, None)
+                assert str(raised.value.__cause__) == "checksum"
+
+
+def test_what_they_raise_on_an_event_loop(run):
+    async def ends(awaitable, sent):
+        with pytest.raises(websockets.ConnectionClosedError) as raised:
+            await awaitable
+        assert (raised.value.rcvd, raised.value.sent) == (None, sent)
+        assert str(raised.value.__cause__) == "checksum"
+
+    async def streamed(ws):
+        return [piece async for piece in ws.recv_streaming()]
+
+    async def iterated(ws):
+        return [message async for message in ws]
+
+    async def main():
+        for take in (lambda ws: ws.recv(), streamed, iterated):
+            with raising_peer(*BAD) as uri:
+                async with connect_on_loop(uri, **RAISING) as ws:
+                    await ends(take(ws), Close(1011, ""))
+                    assert ws.close_code == 1006
+                    await ends(ws.send("next"), Close(1011, ""))
+        for message in ("bad", ["first", "bad"]):
+            with raising_peer() as uri:
+                async with connect_on_loop(uri, **RAISING) as ws:
+                    await ends(ws.send(message), None)
+                    await ends(ws.recv(), None)
+        with raising_peer() as uri:
+            async with connect_on_loop(uri, **RAISING) as ws:
+                with pytest.raises(websockets.ConnectionClosedError):
+                    ws.send_nowait("bad")
+
+    run(main())
 
 
 def test_an_answer_on_other_terms_is_a_negotiation_error():

@@ -64,6 +64,21 @@ def test_iteration_ends_with_a_clean_close_and_raises_any_other(tls):
         assert raised.value.rcvd == Close(1011, "")
 
 
+def test_what_the_peer_says_behind_our_failure_does_not_count():
+    def binary(wire):
+        wire.send(frame(2, b"\xff"))
+        wire.answer_close()
+
+    with Peer(binary) as peer, connect(peer.url) as ws:
+        for take in (lambda: list(ws.recv_streaming(decode=True)), ws.recv):
+            with pytest.raises(websockets.ConnectionClosedError) as raised:
+                take()
+            assert (raised.value.rcvd, raised.value.rcvd_then_sent) == (None, None)
+            assert raised.value.sent == Close(1007, "invalid start byte at position 0")
+            assert isinstance(raised.value.__cause__, UnicodeDecodeError)
+        assert (ws.close_code, ws.close_reason) == (1006, "")
+
+
 def test_recv_has_a_timeout_and_decodes_as_it_is_told(tls):
     with opened(echo, tls=tls) as ws:
         for timeout in (0, -1, 0.01):

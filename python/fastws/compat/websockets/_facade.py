@@ -51,6 +51,8 @@ class Facade:
 
     side: Side = CLIENT
     handshake_exc: Exception | None = None
+    given_up: tuple[Close | None, Exception | None] | None = None
+    """What failed the connection from this side: the Close frame that says so, if there is one, and the error."""
 
     def __init__(
         self,

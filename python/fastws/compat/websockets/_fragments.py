@@ -55,7 +55,8 @@ class Fragments:
     ) -> None:
         if exc is not None and (self.has_begun or self._is_wrong):
             with contextlib.suppress(Exception):
-                self._ws._close(CloseCode.INTERNAL_ERROR, "error in fragmented message")
+                if self._ws._state == "open":
+                    self._ws._give_up(CloseCode.INTERNAL_ERROR, "error in fragmented message")
 
 
 def opcode_and_bytes(message: str | BytesLike, text: bool | None) -> tuple[Opcode, BytesLike]:

@@ -81,26 +81,27 @@ worded = Wording(
 """Our texts by the arguments of ``connect``."""
 
 
-def closed(ws: _Native) -> ConnectionClosed:
+def received(ws: Any) -> Close | None:
+    """The Close frame received. What comes behind a failure of ours does not count, RFC 6455 §7.1.7."""
+    code, reason = ws._close_info[:2]
+    return None if code is None or ws.protocol.given_up is not None else Close(code, reason or "")
+
+
+def closed(ws: Any) -> ConnectionClosed:
     """The exception of reading from or sending on a connection that is closed or closing."""
-    code, reason, sent_code, sent_reason, initiator, kind, text = ws._close_info
-    rcvd = None if code is None else Close(code, reason or "")
+    _, _, sent_code, sent_reason, initiator, kind, text = ws._close_info
+    rcvd = received(ws)
     sent = None if sent_code is None else Close(sent_code, sent_reason or "")
-    if sent in _GIVEN_UP:
-        rcvd = None  # what comes behind a failure does not count, RFC 6455 §7.1.7
+    given_up, fault = ws.protocol.given_up or (None, None)
+    if ws.protocol.given_up is not None and initiator != "local":
+        sent = given_up  # the peer's Close, or the end, was read ahead of what failed
     if kind == "keepalive":
         sent = Close(CloseCode.INTERNAL_ERROR, "keepalive ping timeout")  # the verdict is the cause
     clean = rcvd is not None and sent is not None and rcvd.code in OK_CLOSE_CODES and sent.code in OK_CLOSE_CODES
     made = ConnectionClosedOK if clean else ConnectionClosedError
     error = made(rcvd, sent, initiator == "remote" if rcvd is not None and sent is not None else None)
-    error.__cause__ = ws._listener_error or _cause(ws, kind, text or "")
+    error.__cause__ = ws._listener_error or fault or _cause(ws, kind, text or "")
     return error
-
-
-_GIVEN_UP = (
-    Close(CloseCode.INTERNAL_ERROR, "error in fragmented message"),
-    Close(CloseCode.INTERNAL_ERROR, "close during fragmented message"),
-)
 
 
 def _cause(ws: _Native, kind: str | None, text: str) -> Exception | None:

@@ -6,9 +6,10 @@ import functools
 from typing import TYPE_CHECKING, Any
 
 from . import _policy
-from .exceptions import ProtocolError
-from .frames import Close
+from .exceptions import ConnectionClosed, ProtocolError
+from .frames import Close, CloseCode
 from .http11 import Request, Response
+from .protocol import CLOSED, State
 from .typing import BytesLike, Subprotocol
 
 if TYPE_CHECKING:
@@ -26,6 +27,9 @@ class Agreed:
 
         @property
         def protocol(self) -> Facade: ...
+
+        @property
+        def state(self) -> State: ...
 
     @property
     def request(self) -> Request | None:
@@ -45,6 +49,39 @@ class Agreed:
         answer = self.response
         chosen = None if answer is None else answer.headers.get("Sec-WebSocket-Protocol")
         return None if chosen is None else Subprotocol(chosen)
+
+    # The end.
+
+    @property
+    def close_code(self) -> int | None:
+        """The close code received, 1006 if there was none; None while the connection is not closed."""
+        if self.state is not CLOSED:
+            return None
+        rcvd = _policy.received(self)
+        return CloseCode.ABNORMAL_CLOSURE if rcvd is None else rcvd.code
+
+    @property
+    def close_reason(self) -> str | None:
+        """The close reason received, or ``""``; None while the connection is not closed."""
+        if self.state is not CLOSED:
+            return None
+        rcvd = _policy.received(self)
+        return "" if rcvd is None else rcvd.reason
+
+    @property
+    def close_exc(self) -> ConnectionClosed:
+        """What reading from the closed connection raises."""
+        assert self.state is CLOSED, "connection isn't closed yet"
+        return _policy.closed(self)
+
+    def _give_up(self: Any, code: CloseCode | None, reason: str = "", error: Exception | None = None) -> None:
+        """Fails the connection (RFC 6455 §7.1.7) by a Close frame, without a code at once; ``error`` is why."""
+        if self.protocol.given_up is None:
+            self.protocol.given_up = None if code is None else Close(code, reason), error
+        if code is None:
+            self._abort("it was given up")
+        else:
+            self._close(code, reason)
 
 
 def negotiate(connection: Any) -> None:

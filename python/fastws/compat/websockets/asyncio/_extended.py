@@ -10,15 +10,9 @@ from typing import Any, NoReturn
 
 from fastws.compat.websockets import _policy
 from fastws.compat.websockets._fragments import opcode_and_bytes
-from fastws.compat.websockets.exceptions import (
-    ConcurrencyError,
-    ConnectionClosedOK,
-    PayloadTooBig,
-    ProtocolError,
-    TooManyFragments,
-)
-from fastws.compat.websockets.extensions._frames import Message, Through, joined
-from fastws.compat.websockets.frames import CONT, CTRL_OPCODES, CloseCode, Frame
+from fastws.compat.websockets.exceptions import ConcurrencyError, ConnectionClosedOK, ProtocolError, TooManyFragments
+from fastws.compat.websockets.extensions._frames import Message, Through, encoded, joined, verdict
+from fastws.compat.websockets.frames import CONT, CTRL_OPCODES, Frame
 from fastws.compat.websockets.protocol import OPEN
 from fastws.compat.websockets.typing import BytesLike, Data, DataLike
 
@@ -35,10 +29,13 @@ class ExtendedConnection(Connection, Native):  # type: ignore[misc]  # see Conne
     _frames: list[Frame]
     """Those of a message that a ``recv`` has begun to wait for."""
     _is_reading: bool
+    _has_failed: bool
+    """By what was received: what is behind it is not read."""
 
     def _extend(self, through: Through) -> None:
         """The extensions were agreed on."""
-        self._through, self._frames, self._is_reading = through, [], False
+        self._through, self._frames = through, []
+        self._is_reading = self._has_failed = False
         self._may_send_next = asyncio.Lock()
 
     # Receiving.
@@ -51,13 +48,13 @@ class ExtendedConnection(Connection, Native):  # type: ignore[misc]  # see Conne
                 try:
                     self._through.gather(self._frames, frame)
                 except TooManyFragments as error:
-                    await self._fail(CloseCode.MESSAGE_TOO_BIG, "too many fragments", error)
+                    await self._fail(error)
             frames, self._frames = self._frames, []
             message = Message(decode)
             try:
                 return joined(message.piece(frame) for frame in frames)
-            except UnicodeDecodeError as error:
-                await self._fail(CloseCode.INVALID_DATA, f"{error.reason} at position {error.start}", error)
+            except (ProtocolError, UnicodeDecodeError) as error:
+                await self._fail(error)
 
     def __aiter__(self) -> Any:
         return self
@@ -79,8 +76,8 @@ class ExtendedConnection(Connection, Native):  # type: ignore[misc]  # see Conne
                 self._is_in_pieces = not fin
                 try:
                     piece = message.piece(frame)
-                except UnicodeDecodeError as error:
-                    await self._fail(CloseCode.INVALID_DATA, f"{error.reason} at position {error.start}", error)
+                except (ProtocolError, UnicodeDecodeError) as error:
+                    await self._fail(error)
                 yield piece
 
     def batches(self, *_: Any, **__: Any) -> NoReturn:
@@ -88,19 +85,20 @@ class ExtendedConnection(Connection, Native):  # type: ignore[misc]  # see Conne
         raise RuntimeError("batches() are native, and this connection has extensions in Python; iterate over messages")
 
     async def _next_frame(self) -> Frame:
+        if self._has_failed:
+            raise _policy.closed(self)
         received: Any = await super().recv()
         while received[0] in CTRL_OPCODES:  # they are dealt with already
             received = await super().recv()
         try:
             return self._through.received(*received)
-        except PayloadTooBig as error:
-            await self._fail(CloseCode.MESSAGE_TOO_BIG, str(error), error)
-        except ProtocolError as error:
-            await self._fail(CloseCode.PROTOCOL_ERROR, str(error), error)
+        except Exception as error:  # noqa: BLE001 - an extension's
+            await self._fail(error)
 
-    async def _fail(self, code: CloseCode, reason: str, error: Exception) -> NoReturn:
-        """The peer sent what cannot be."""
-        self._close(code, reason.encode()[:123].decode(errors="ignore"))
+    async def _fail(self, error: Exception) -> NoReturn:
+        """The peer sent what cannot be, or what breaks an extension."""
+        self._frames, self._has_failed = [], True
+        self._give_up(*verdict(error, self.logger), error)
         await self._closed()
         raise _policy.closed(self) from error
 
@@ -134,7 +132,7 @@ class ExtendedConnection(Connection, Native):  # type: ignore[misc]  # see Conne
                     if self.state is not OPEN:
                         raise await _policy.ended(self)
                 opcode, data = opcode_and_bytes(piece, text)
-                frame = self._through.to_send(opcode if begins else CONT, data, fin=fin)
+                frame = encoded(self, opcode if begins else CONT, data, fin=fin)
                 while not self._try_send_frame(*frame):
                     await self._drain_future(again=True)
 
@@ -153,4 +151,4 @@ class ExtendedConnection(Connection, Native):  # type: ignore[misc]  # see Conne
             raise _policy.not_sendable(message)
         if self._is_sending_fragments():
             raise ConcurrencyError("sending a fragmented message")
-        self._try_send_frame(*self._through.to_send(*opcode_and_bytes(message, text)))
+        self._try_send_frame(*encoded(self, *opcode_and_bytes(message, text)))

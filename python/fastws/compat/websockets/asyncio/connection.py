@@ -117,19 +117,6 @@ class Connection(Agreed, Shown):  # type: ignore[misc]  # its handshake is that 
         return _STATES[self._state]
 
     @property
-    def close_code(self) -> int | None:
-        """The close code received, 1006 if there was none; None while the connection is not closed."""
-        if self.state is not CLOSED:
-            return None
-        code = self._close_info[0]
-        return CloseCode.ABNORMAL_CLOSURE if code is None else code
-
-    @property
-    def close_reason(self) -> str | None:
-        """The close reason received, or ``""``; None while the connection is not closed."""
-        return (self._close_info[1] or "") if self.state is CLOSED else None
-
-    @property
     def transport(self) -> Transport:
         """What is known of the socket."""
         return Transport(self, *self._tls)
@@ -195,7 +182,7 @@ class Connection(Agreed, Shown):  # type: ignore[misc]  # its handshake is that 
 
     async def _not_text(self, error: UnicodeDecodeError) -> ConnectionClosed:
         """What ``recv_streaming`` raises where it was told that binary is text, and it is not."""
-        self._close(CloseCode.INVALID_DATA, f"{error.reason} at position {error.start}")
+        self._give_up(CloseCode.INVALID_DATA, f"{error.reason} at position {error.start}", error)
         await self._closed()
         return _policy.closed(self)
 
@@ -250,8 +237,9 @@ class Connection(Agreed, Shown):  # type: ignore[misc]  # its handshake is that 
         if self._state == "open":
             check_close(code, reason)
             if self._is_sending_fragments():
-                code, reason = CloseCode.INTERNAL_ERROR, "close during fragmented message"
-            self._close(code, reason)
+                self._give_up(CloseCode.INTERNAL_ERROR, "close during fragmented message")
+            else:
+                self._close(code, reason)
         await self._closed()
 
     def __repr__(self) -> str:

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import codecs
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 from fastws.compat.websockets.datastructures import Headers
 from fastws.compat.websockets.exceptions import NegotiationError, PayloadTooBig, ProtocolError, TooManyFragments
-from fastws.compat.websockets.frames import CONT, TEXT, Frame, Opcode
+from fastws.compat.websockets.frames import CONT, TEXT, CloseCode, Frame, Opcode
 from fastws.compat.websockets.headers import build_extension, parse_extension
-from fastws.compat.websockets.typing import BytesLike, Data
+from fastws.compat.websockets.typing import BytesLike, Data, LoggerLike
 
 from .base import ClientExtensionFactory, Extension
 
-__all__ = ["Message", "Through", "negotiated", "offers"]
+__all__ = ["Message", "Through", "encoded", "joined", "negotiated", "offers", "verdict"]
 
 
 def offers(factories: Sequence[ClientExtensionFactory]) -> list[str]:
@@ -129,6 +130,43 @@ class Message:
             self._decoder = codecs.getincrementaldecoder("utf-8")() if is_text else None
         data = bytes(frame.data)
         return data if self._decoder is None else self._decoder.decode(data, frame.fin)
+
+
+def verdict(error: Exception, logger: LoggerLike) -> tuple[CloseCode, str]:
+    """What our Close frame says of what was wrong with a frame of the peer's, or of an extension that it broke."""
+    match error:
+        case TooManyFragments():
+            return CloseCode.MESSAGE_TOO_BIG, "too many fragments"
+        case PayloadTooBig():
+            return CloseCode.MESSAGE_TOO_BIG, _shortened(str(error))
+        case UnicodeDecodeError():
+            return CloseCode.INVALID_DATA, f"{error.reason} at position {error.start}"
+        case ProtocolError():
+            return CloseCode.PROTOCOL_ERROR, _shortened(str(error))
+    logger.error("parser failed", exc_info=error)
+    return CloseCode.INTERNAL_ERROR, ""  # the peer is not to know
+
+
+def encoded(ws: Any, opcode: Opcode, payload: BytesLike, *, fin: bool = True) -> tuple[int, bool, int, bytes]:
+    """A frame of ours as it is sent. Where an extension breaks, in which state it is nobody knows: the end.
+
+    Raises:
+        ProtocolError: An extension refuses it.
+        ConnectionClosedError: An extension raised something else, which is the cause.
+    """
+    try:
+        frame: tuple[int, bool, int, bytes] = ws._through.to_send(opcode, payload, fin=fin)
+    except ProtocolError:
+        raise
+    except Exception as error:
+        ws.logger.exception("unexpected internal error")
+        ws._give_up(None, error=error)
+        raise ws.close_exc from error
+    return frame
+
+
+def _shortened(reason: str) -> str:
+    return reason.encode()[:123].decode(errors="ignore")
 
 
 def joined(pieces: Iterator[Data]) -> Data:

@@ -10,15 +10,10 @@ from datetime import timedelta
 from typing import Any, NoReturn
 
 from fastws.compat.websockets._fragments import opcode_and_bytes
-from fastws.compat.websockets._policy import closed, no_room
-from fastws.compat.websockets.exceptions import (
-    ConnectionClosedOK,
-    PayloadTooBig,
-    ProtocolError,
-    TooManyFragments,
-)
-from fastws.compat.websockets.extensions._frames import Message, Through, joined
-from fastws.compat.websockets.frames import CONT, CTRL_OPCODES, CloseCode, Frame, Opcode
+from fastws.compat.websockets._policy import no_room
+from fastws.compat.websockets.exceptions import ConnectionClosedOK, ProtocolError, TooManyFragments
+from fastws.compat.websockets.extensions._frames import Message, Through, encoded, joined, verdict
+from fastws.compat.websockets.frames import CONT, CTRL_OPCODES, Frame, Opcode
 from fastws.compat.websockets.typing import BytesLike, Data, DataLike
 
 from ._modes import concurrent_send
@@ -31,12 +26,14 @@ __all__ = ["ExtendedConnection"]
 class ExtendedConnection(Connection):
     """See ``Connection``. Frames are native, messages are put together here; Pings, Pongs and Close stay native."""
 
-    __slots__ = ("_frames", "_is_in_fragments", "_is_reading", "_may_send_next", "_through")
+    __slots__ = ("_frames", "_has_failed", "_is_in_fragments", "_is_reading", "_may_send_next", "_through")
 
     _is_extended = True
     _through: Through
     _frames: list[Frame]
     """Those of a message that a ``recv`` has begun to wait for."""
+    _has_failed: bool
+    """By what was received: what is behind it is not read."""
     _is_reading: bool
     _is_in_fragments: bool
     """A message is being sent in fragments."""
@@ -44,7 +41,7 @@ class ExtendedConnection(Connection):
     def _extend(self, through: Through) -> None:
         """The extensions were agreed on."""
         self._through, self._frames = through, []
-        self._is_reading = self._is_in_fragments = False
+        self._has_failed = self._is_reading = self._is_in_fragments = False
         self._may_send_next = threading.Lock()
 
     # Receiving.
@@ -60,13 +57,13 @@ class ExtendedConnection(Connection):
                 try:
                     self._through.gather(self._frames, frame)
                 except TooManyFragments as error:
-                    self._fail(CloseCode.MESSAGE_TOO_BIG, "too many fragments", error)
+                    self._fail(error)
             frames, self._frames = self._frames, []
             message = Message(decode)
             try:
                 return joined(message.piece(frame) for frame in frames)
-            except UnicodeDecodeError as error:
-                self._fail(CloseCode.INVALID_DATA, f"{error.reason} at position {error.start}", error)
+            except (ProtocolError, UnicodeDecodeError) as error:
+                self._fail(error)
 
     def __iter__(self) -> Iterator[Data]:  # type: ignore[override]
         return self
@@ -90,19 +87,20 @@ class ExtendedConnection(Connection):
 
     def _next_frame(self, timeout: float | None) -> Frame | None:
         """What the extensions make of the next frame; None for a control frame, which is dealt with already."""
+        if self._has_failed:
+            raise self.close_exc
         received: Any = super().recv(timeout)
         try:
             return self._through.received(*received) if received[0] not in CTRL_OPCODES else None
-        except PayloadTooBig as error:
-            self._fail(CloseCode.MESSAGE_TOO_BIG, str(error), error)
-        except ProtocolError as error:
-            self._fail(CloseCode.PROTOCOL_ERROR, str(error), error)
+        except Exception as error:  # noqa: BLE001 - an extension's
+            self._fail(error)
 
-    def _fail(self, code: CloseCode, reason: str, error: Exception) -> NoReturn:
-        """The peer sent what cannot be."""
-        self._close(code, reason.encode()[:123].decode(errors="ignore"))
+    def _fail(self, error: Exception) -> NoReturn:
+        """The peer sent what cannot be, or what breaks an extension."""
+        self._frames, self._has_failed = [], True
+        self._give_up(*verdict(error, self.logger), error)
         self._wait_closed()
-        raise closed(self) from error
+        raise self.close_exc from error
 
     @contextlib.contextmanager
     def _reader(self) -> Iterator[None]:
@@ -144,7 +142,7 @@ class ExtendedConnection(Connection):
         try:
             if opcode is not CONT and self._is_in_fragments and self._state == "open":
                 raise concurrent_send()
-            frame = self._through.to_send(opcode, payload, fin=fin)
+            frame = encoded(self, opcode, payload, fin=fin)
             if not self._send_frame(*frame, None if deadline is None else max(0.0, deadline - time.monotonic())):
                 return False
             self._is_in_fragments = not fin

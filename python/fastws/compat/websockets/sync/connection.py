@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING, Any, Literal, Self, overload
 
 import fastws.sync
 from fastws.compat.websockets._facade import Facade, MaxQueue
-from fastws.compat.websockets._policy import closed
 from fastws.compat.websockets._shared import Agreed, check_close, control_payload, extended
 from fastws.compat.websockets.exceptions import ConcurrencyError, ConnectionClosed, ConnectionClosedOK
 from fastws.compat.websockets.frames import CloseCode
@@ -170,11 +169,6 @@ class Connection(Agreed, fastws.sync.Connection):  # type: ignore[misc]  # its h
         """The state."""
         return State[self._state.upper()]
 
-    @property
-    def close_exc(self) -> ConnectionClosed:
-        """What reading from the closed connection raises."""
-        return closed(self)
-
     # Calls.
 
     if TYPE_CHECKING:
@@ -246,7 +240,7 @@ class Connection(Agreed, fastws.sync.Connection):  # type: ignore[misc]  # its h
                 yield payload if decoder is None else decoder.decode(payload, fin)
         except UnicodeDecodeError as error:
             self._leave(Streaming)
-            self._close(CloseCode.INVALID_DATA, f"{error.reason} at position {error.start}")
+            self._give_up(CloseCode.INVALID_DATA, f"{error.reason} at position {error.start}", error)
             self._wait_closed()
             raise self.close_exc from error
         except GeneratorExit:
@@ -314,8 +308,8 @@ class Connection(Agreed, fastws.sync.Connection):  # type: ignore[misc]  # its h
         """
         if self._state == "open":
             check_close(code, reason)
-        if self.send_in_progress:
-            code, reason = CloseCode.INTERNAL_ERROR, "close during fragmented message"
+            if self.send_in_progress:
+                self._give_up(CloseCode.INTERNAL_ERROR, "close during fragmented message")
         try:
             # With ConnectionClosed, what was wanted has happened.
             with contextlib.suppress(ConnectionClosed):
