@@ -151,6 +151,16 @@ async def test_close_gives_a_message_in_fragments_up():
             await sending
 
 
+async def test_what_is_no_text_is_said_by_the_await():
+    async with opened() as ws:
+        sends = ws.send("a"), ws.send("\ud800"), ws.send(b"\xff", text=True), ws.send(5), ws.send("b")
+        outcome = await asyncio.gather(*sends, return_exceptions=True)
+        assert [type(each) for each in outcome] == [
+            type(None), UnicodeEncodeError, UnicodeDecodeError, TypeError, type(None),
+        ]  # fmt: skip
+        assert (await ws.recv(), await ws.recv()) == ("a", "b")
+
+
 async def test_an_end_of_ours_is_no_failure_by_its_words():
     async with opened() as ws:
         await ws.close(1011, "error in fragmented message")

@@ -52,9 +52,13 @@ impl Conn {
         let (py, this) = (slf.py(), slf.get());
         let seconds = timeout.map(|timeout| clock::seconds("timeout", timeout)).transpose()?;
         let send = |op, bytes: &[u8]| Self::send_bytes(slf, op, bytes, compress);
-        let Some(outcome) = payload::with_bytes(message, text, false, send)? else {
-            let sent = this.policy.bind(py).call_method1("send_other", (slf, message, text, seconds))?;
-            return Ok(sent.unbind());
+        let outcome = match payload::with_bytes(message, text, false, send) {
+            Ok(Some(outcome)) => outcome,
+            Ok(None) => {
+                let sent = this.policy.bind(py).call_method1("send_other", (slf, message, text, seconds))?;
+                return Ok(sent.unbind());
+            }
+            Err(error) => Err(error),
         };
         let sent = match outcome {
             Ok(sent) => sent,
