@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import socket
 import ssl
 import subprocess
 import sys
@@ -115,6 +116,20 @@ def test_a_refusal_is_told_and_secrets_are_not(module):
     assert "< HTTP/1.1 403 Forbidden" in lines.texts
     assert lines.texts[-2:] == ["= connection is CLOSED", "x closing TCP connection"]
     assert not any("secret" in text or "password" in text for text in lines.texts)
+
+
+@pytest.mark.parametrize("module", [BLOCKING[1], ON_LOOP[1]], ids=["sync", "asyncio"])
+def test_of_a_connection_that_was_never_there_nothing_is_told(module):
+    lines = Lines()
+    with socket.socket() as sock:  # nobody listens
+        sock.bind(("127.0.0.1", 0))
+        uri = f"ws://127.0.0.1:{sock.getsockname()[1]}/"
+        with pytest.raises(ConnectionRefusedError):
+            if module is BLOCKING[1]:
+                module.connect(uri, logger=lines.logger)
+            else:
+                asyncio.run(module.connect(uri, logger=lines.logger).connect())
+    assert lines.texts == []
 
 
 def test_what_is_no_frame_is_told_and_harms_nothing():

@@ -32,7 +32,7 @@ class Narrator:
             next(lines)
         self._log: LoggerLike
         self._closes: set[bool] = set()
-        self._is_over = False
+        self._has_begun = self._is_over = False
 
     def tell(self, log: LoggerLike, spans: Iterable[tuple[bool, bytes]]) -> None:
         """Tells of bytes in their order: whether they were received, and they. None, received or sent, are an end."""
@@ -56,6 +56,7 @@ class Narrator:
         data = bytearray((yield))
         if not data:
             raise EOFError
+        self._has_begun = True
         self._says("= connection is CONNECTING")
         head = yield from _head(data)
         start, *lines = head.split("\r\n")
@@ -104,6 +105,8 @@ class Narrator:
                 self._closes.add(received)
 
     def _ended(self, *, received: bool) -> None:
+        if not self._has_begun:
+            return  # nobody was reached
         if received:
             self._says("< EOF")
         if not self._is_over:
