@@ -1,6 +1,7 @@
 """The drop-in's ``websockets.sync.connection``: what its calls do, with the real websockets server as the peer."""
 
 import contextlib
+import socket
 import ssl
 import threading
 
@@ -77,6 +78,13 @@ def test_what_the_peer_says_behind_our_failure_does_not_count():
             assert raised.value.sent == Close(1007, "invalid start byte at position 0")
             assert isinstance(raised.value.__cause__, UnicodeDecodeError)
         assert (ws.close_code, ws.close_reason) == (1006, "")
+
+
+def test_its_socket_may_be_shut_down():
+    with opened(echo) as ws:
+        ws.socket.shutdown(socket.SHUT_RDWR)
+        with pytest.raises(websockets.ConnectionClosedError):
+            ws.recv()
 
 
 def test_recv_has_a_timeout_and_decodes_as_it_is_told(tls):

@@ -31,6 +31,10 @@ class BlockingSocket(Socket):
         """None: calls of the connection have timeouts of their own."""
         return None
 
+    def shutdown(self, how: int) -> None:
+        """See ``socket.socket.shutdown``: the connection ends, whoever waits for it."""
+        self._call("shutdown", how)
+
     def settimeout(self, timeout: float | None) -> None:
         """Does nothing: calls of the connection have timeouts of their own."""
 
