@@ -191,6 +191,8 @@ class Special(NamedTuple):
     """All bytes, without TLS, are told to the policy's ``tapped``."""
     warns: bool = True
     """It is said that a certificate is not checked; no affair of the native side."""
+    least_size: int = 1
+    """Of ``max_size`` and ``max_frame_size``; neither is that."""
 
 
 SPECIAL = Special()
@@ -237,8 +239,10 @@ def checked(
     if write_limit is None:
         raise TypeError("write_limit is a number of bytes or a pair (high, low): await send() always has a limit")
     return {
-        "max_size": limit("max_size", max_size),
-        "max_frame_size": limit("max_frame_size", max_size if max_frame_size is None else max_frame_size),
+        "max_size": limit("max_size", max_size, special.least_size),
+        "max_frame_size": limit(
+            "max_frame_size", max_size if max_frame_size is None else max_frame_size, special.least_size
+        ),
         "max_fragments": limit("max_fragments", max_fragments),
         "max_send_bytes": bound("max_send_bytes", max_send_bytes),
         "max_send_messages": bound("max_send_queue", max_send_queue),
@@ -252,7 +256,7 @@ def checked(
         "quickack": quickack,
         "kernel_timestamps": kernel_timestamps,
         "deflate": deflate_options(compression),
-        **{name: value for name, value in special._asdict().items() if name != "warns"},
+        **{name: value for name, value in special._asdict().items() if name not in ("warns", "least_size")},
     }
 
 
@@ -427,9 +431,9 @@ def _microseconds(name: str, value: Seconds) -> int:
     return max(1, round(number * 1e6))
 
 
-def limit(name: str, value: int | None) -> int | None:
-    """A number from 1 on, or none for no limit."""
-    return None if value is None else bound(name, value, ", or None for no limit")
+def limit(name: str, value: int | None, least: int = 1) -> int | None:
+    """A number from ``least`` on, or none for no limit."""
+    return None if value is None else bound(name, value, ", or None for no limit", least)
 
 
 def count(name: str, value: int) -> int:
@@ -441,12 +445,12 @@ def count(name: str, value: int) -> int:
     return value
 
 
-def bound(name: str, value: int, otherwise: str = "") -> int:
-    """A number from 1 on."""
+def bound(name: str, value: int, otherwise: str = "", least: int = 1) -> int:
+    """A number from ``least`` on."""
     if isinstance(value, bool) or not isinstance(value, int):
         raise TypeError(f"{name} is a number (int){otherwise}; not {value!r}")
-    if value < 1:
-        raise ValueError(f"{name} must be at least 1{otherwise}; not {value!r}")
+    if value < least:
+        raise ValueError(f"{name} must be at least {least}{otherwise}; not {value!r}")
     return min(value, 2**62)
 
 

@@ -58,13 +58,14 @@ impl<B: PayloadBuf> Assembly<B> {
             return Err(if limits.max_frame < limits.max_message {
                 Limit::Frame { size: header.length, limit: limits.max_frame }.into()
             } else {
-                Limit::Message { size: self.size.saturating_add(header.length), limit: limits.max_message }.into()
+                over(self.size, header, limits)
             });
         }
-        self.size = self.size.saturating_add(header.length);
-        if self.size > limits.max_message as u64 {
-            return Err(Limit::Message { size: self.size, limit: limits.max_message }.into());
+        let size = self.size.saturating_add(header.length);
+        if size > limits.max_message as u64 {
+            return Err(over(self.size, header, limits));
         }
+        self.size = size;
         self.fragments += 1;
         if self.fragments > limits.max_fragments {
             return Err(Limit::Fragments { limit: limits.max_fragments }.into());
@@ -90,7 +91,7 @@ impl<B: PayloadBuf> Assembly<B> {
     pub(crate) fn admit_filtered(&mut self, header: &Header, limits: &Limits) -> Result<(), Error> {
         let size = self.filtered as u64 + header.length;
         if size > limits.max_message as u64 {
-            return Err(Limit::Message { size, limit: limits.max_message }.into());
+            return Err(over(self.filtered as u64, header, limits));
         }
         self.filtered = if header.fin { 0 } else { size as usize };
         Ok(())
@@ -168,6 +169,12 @@ impl<B: PayloadBuf> Assembly<B> {
     }
 }
 
+/// A frame is too much for its message, of which `before` is there.
+#[cold]
+fn over(before: u64, header: &Header, limits: &Limits) -> Error {
+    Limit::Message { size: before.saturating_add(header.length), before, limit: limits.max_message }.into()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -204,7 +211,7 @@ mod tests {
         assembly.admit(&header(Opcode::Text, false, 10), &limits).unwrap();
         assert_eq!(
             assembly.admit(&header(Opcode::Continuation, true, 6), &limits),
-            Err(Limit::Message { size: 16, limit: 15 }.into())
+            Err(Limit::Message { size: 16, before: 10, limit: 15 }.into())
         );
         let mut assembly = Assembly::<Vec<u8>>::default();
         assembly.admit(&header(Opcode::Text, false, 0), &limits).unwrap();

@@ -138,6 +138,8 @@ pub enum Limit {
     Message {
         /// Received and announced so far.
         size: u64,
+        /// Of that, before the frame that is too much.
+        before: u64,
         /// Allowed.
         limit: usize,
     },
@@ -263,7 +265,7 @@ impl Limit {
     fn text(&self) -> String {
         match self {
             Self::Frame { size, limit } => format!("a frame of {size} bytes is over the limit of {limit} bytes"),
-            Self::Message { size, limit } => {
+            Self::Message { size, limit, .. } => {
                 format!("a message of {size} bytes or more is over the limit of {limit} bytes")
             }
             Self::Fragments { limit } => format!("a message in more than {limit} fragments is over the limit"),
@@ -333,7 +335,7 @@ mod tests {
             (Violation::Handshake(Flaw::Other, String::new()).into(), None),
             (Incompatible::Status(403).into(), None),
             (Limit::Frame { size: 2, limit: 1 }.into(), Some(1009)),
-            (Limit::Message { size: 2, limit: 1 }.into(), Some(1009)),
+            (Limit::Message { size: 2, before: 0, limit: 1 }.into(), Some(1009)),
             (Limit::Memory { size: 2 }.into(), Some(1011)),
             (Misuse::NotOpen.into(), None),
         ];

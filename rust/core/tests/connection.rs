@@ -339,7 +339,7 @@ fn a_limit_that_is_passed_is_named_and_told_to_the_peer() {
     let limits = Limits { max_message: 100, max_frame: 50, max_fragments: 3, ..Limits::default() };
     let table: [(&[(u8, usize)], Limit); 4] = [
         (&[(0x82, 51)], Limit::Frame { size: 51, limit: 50 }),
-        (&[(0x02, 50), (0x00, 50), (0x80, 1)], Limit::Message { size: 101, limit: 100 }),
+        (&[(0x02, 50), (0x00, 50), (0x80, 1)], Limit::Message { size: 101, before: 100, limit: 100 }),
         (&[(0x02, 0), (0x00, 0), (0x00, 0), (0x80, 0)], Limit::Fragments { limit: 3 }),
         (&[(0x82, 50), (0x02, 50), (0x80, 51)], Limit::Frame { size: 51, limit: 50 }),
     ];

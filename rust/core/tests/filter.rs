@@ -62,7 +62,7 @@ impl FrameFilter for Xor {
 
     fn decode(&mut self, frame: FilterFrame, payload: &[u8], limit: usize) -> Filtered {
         if payload.len() > limit {
-            return Filtered::Failed(Limit::Message { size: payload.len() as u64, limit }.into());
+            return Filtered::Failed(Limit::Message { size: payload.len() as u64, before: 0, limit }.into());
         }
         let plain = payload.first().map_or(0, |byte| byte ^ 0x20);
         self.run(Direction::Receive, frame, plain, payload)
@@ -491,7 +491,7 @@ fn limits_count_what_comes_out_of_the_filter_in_every_delivery() {
         end.frame(0x82, &[1; 33]).frame(0x02, &[1; 20]).frame(0x00, &[1; 13]);
         assert_eq!(end.conn.state(), State::Open, "{delivery:?}");
         end.frame(0x80, &[1; 1]);
-        let error = Error::from(Limit::Message { size: 102, limit: 100 });
+        let error = Error::from(Limit::Message { size: 102, before: 99, limit: 100 });
         assert_eq!(end.conn.close_info().cause, Some(Cause::Protocol(error)), "{delivery:?}");
         assert_eq!(end.sent_closes().len(), 1);
     }

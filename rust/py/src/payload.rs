@@ -209,15 +209,24 @@ pub fn close_code(code: Option<i64>) -> PyResult<Option<u16>> {
     fitting.map_err(|_| PyValueError::new_err(format!("a close code is one of {}", CloseCode::SENDABLE)))
 }
 
-/// The limit on messages that `info` says was exceeded: its setting, the size that it was for, and the limit.
-pub fn limit(info: &CloseInfo) -> Option<(&'static str, Option<u64>, usize)> {
+/// The limit on messages that `info` says was exceeded: its setting, the size that it was for, and of that before the
+/// last frame, and the limit.
+pub fn limit(info: &CloseInfo) -> Option<(&'static str, Option<u64>, u64, usize)> {
     match info.cause.as_ref()? {
         Cause::Protocol(Error::LimitExceeded(limit)) => match *limit {
-            Limit::Frame { size, limit } => Some(("max_frame_size", Some(size), limit)),
-            Limit::Message { size, limit } => Some(("max_size", Some(size), limit)),
-            Limit::Fragments { limit } => Some(("max_fragments", None, limit)),
+            Limit::Frame { size, limit } => Some(("max_frame_size", Some(size), 0, limit)),
+            Limit::Message { size, before, limit } => Some(("max_size", Some(size), before, limit)),
+            Limit::Fragments { limit } => Some(("max_fragments", None, 0, limit)),
             _ => None,
         },
+        _ => None,
+    }
+}
+
+/// Where the text that `info` says was no UTF-8 is none.
+pub fn not_utf8_at(info: &CloseInfo) -> Option<u64> {
+    match info.cause.as_ref()? {
+        Cause::Protocol(Error::PeerViolated(Violation::Utf8(at))) => Some(*at),
         _ => None,
     }
 }

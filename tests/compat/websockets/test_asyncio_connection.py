@@ -13,6 +13,7 @@ import websockets
 import websockets.asyncio.client
 import websockets.asyncio.server
 import websockets.exceptions
+from websockets.extensions.permessage_deflate import ClientPerMessageDeflateFactory
 
 from compat_peers import echo, websockets_server
 from fastws.compat.websockets import _facade
@@ -130,6 +131,49 @@ async def test_what_the_peer_says_behind_our_failure_does_not_count():
                 assert error.sent == websockets.Close(1007, "invalid start byte at position 0")
                 assert isinstance(error.__cause__, UnicodeDecodeError)
             assert (ws.close_code, ws.close_reason) == (1006, "")
+
+
+@pytest.mark.parametrize(
+    ("max_size", "sent", "size", "before"),
+    [
+        (4, [frame(1, b"aa", fin=False), frame(0, b"bbb")], 3, 2),
+        (4, [frame(1, b"aaaaa")], 5, None),
+        ((9, 4), [frame(1, b"aaaaa")], 5, None),
+        (0, [text(""), frame(1, b"a")], 1, None),
+        (-1, [frame(1, b"a")], 1, None),
+    ],
+)
+async def test_the_cause_has_the_sizes_of_what_was_too_big(max_size, sent, size, before):
+    def script(wire):
+        wire.send(*sent)
+        wire.read_to_end()
+
+    with Peer(script) as peer:
+        in_python = [ClientPerMessageDeflateFactory(client_max_window_bits=None)]
+        for extensions in (None, in_python):
+            async with connect(peer.url, max_size=max_size, extensions=extensions, compression=None) as ws:
+                with pytest.raises(websockets.ConnectionClosedError) as raised:
+                    while True:
+                        assert await ws.recv() == ""
+                assert raised.value.sent.code == 1009
+                cause = raised.value.__cause__
+                assert type(cause) is websockets.exceptions.PayloadTooBig
+                limit = 4 if isinstance(max_size, tuple) else max_size
+                assert (cause.size, cause.max_size, cause.current_size) == (size, limit, before)
+
+
+async def test_the_cause_says_where_text_is_none():
+    def script(wire):
+        wire.send(frame(1, b"ab\xff"))
+        wire.read_to_end()
+
+    with Peer(script) as peer:
+        async with connect(peer.url) as ws:
+            error = await closed_of(ws)
+            assert error.sent.code == 1007
+            assert isinstance(error.__cause__, UnicodeDecodeError)
+            assert (error.__cause__.encoding, error.__cause__.start) == ("utf-8", 2)
+            assert "invalid UTF-8" in str(error.__cause__)
 
 
 async def test_close_gives_a_message_in_fragments_up():

@@ -116,8 +116,8 @@ class Facade:
         """The same by the names of ``fastws.connect``."""
         size, fragment = self.max_message_size, self.max_fragment_size
         return {
-            "max_size": _at_least(1, size),
-            "max_frame_size": _at_least(1, fragment),
+            "max_size": _size(size),
+            "max_frame_size": _size(fragment),
             # Where frames go through Python, that is what counts them.
             "max_fragments": self._max_fragments if self.is_native else None,
             "max_queue": _marks(max_queue),
@@ -145,8 +145,8 @@ class Facade:
     @property
     def _special(self) -> Special:
         if self.is_native:
-            return Special("mixed", echo_reason=True, tapped=self.debug)
-        return Special("frames", rsv=7, echo_reason=True, tapped=self.debug)
+            return Special("mixed", echo_reason=True, tapped=self.debug, least_size=0)
+        return Special("frames", rsv=7, echo_reason=True, tapped=self.debug, least_size=0)
 
     def tells_of(self, ws: _Native) -> None:
         """From now on it tells of ``ws``."""
@@ -250,8 +250,8 @@ def pair(value: int | Sequence[int | None] | None) -> tuple[int | None, int | No
     return first, second
 
 
-def _at_least(least: int, value: int | None) -> int | None:
-    return None if value is None else max(least, value)
+def _size(value: int | None) -> int | None:
+    return None if value is None else max(0, value)
 
 
 def _seconds(value: float | None, least: float = 1e-6) -> float | None:

@@ -60,11 +60,13 @@ __all__ = [
     "no_room",
     "not_sendable",
     "open_failed",
+    "received",
     "request",
     "response",
     "send_other",
     "send_when_room",
     "tapped",
+    "too_big",
     "worded",
     "wrong_loop",
     "wrong_thread",
@@ -106,8 +108,11 @@ def closed(ws: Any) -> ConnectionClosed:
 
 def _cause(ws: _Native, kind: str | None, text: str) -> Exception | None:
     match kind:
-        case "protocol" | "utf8" | "masked":
+        case "protocol" | "masked":
             return ProtocolError(text)
+        case "utf8":
+            at = ws._not_utf8_at or 0
+            return UnicodeDecodeError("utf-8", b"", at, at + 1, text)  # what came is not kept
         case "limit":
             return _over(ws, worded(text))
         case "eof" | "truncated":
@@ -123,17 +128,27 @@ def _cause(ws: _Native, kind: str | None, text: str) -> Exception | None:
     return None
 
 
-def _over(ws: _Native, text: str) -> Exception:
+def _over(ws: Any, text: str) -> Exception:
     """What is over a limit of ours."""
-    setting, size, limit = ws._limit or (None, None, 0)
-    if setting is None:
-        return ProtocolError(text)
-    if setting == "max_fragments":
-        return TooManyFragments(limit)
-    try:
-        return PayloadTooBig(size, limit)
-    except TypeError:  # that of releases before 14 takes a text
+    setting: str | None
+    setting, size, before, limit = ws._limit or (None, 0, 0, 0)
+    match setting:
+        case "max_fragments":
+            return TooManyFragments(limit)
+        case "max_size":
+            return too_big(size - before, ws.protocol.max_message_size, before, text)
+        case "max_frame_size":
+            terms = ws.protocol
+            allowed = terms.max_message_size if terms.max_fragment_size is None else terms.max_fragment_size
+            return too_big(size, allowed, 0, text)
+    return ProtocolError(text)
+
+
+def too_big(size: int, limit: int, before: int, text: str) -> PayloadTooBig:
+    """A frame of this size is over the limit of its message, ``before`` bytes of which are there."""
+    if not hasattr(PayloadTooBig, "set_current_size"):  # before release 14 it has a text
         return PayloadTooBig(text)
+    return PayloadTooBig(size, limit - before, before or None)
 
 
 def _lost(number: int | None, text: str) -> OSError:

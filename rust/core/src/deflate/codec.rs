@@ -184,9 +184,10 @@ impl Inflater {
     }
 
     fn too_much(&self, have: u64, limit: usize, allowed: usize, max_ratio: usize) -> Error {
-        let size = have + self.became as u64;
+        let before = self.became as u64;
+        let size = have + before;
         if limit <= allowed {
-            return Limit::Message { size, limit: limit.saturating_add(self.became) }.into();
+            return Limit::Message { size, before, limit: limit.saturating_add(self.became) }.into();
         }
         Limit::Ratio { size, compressed: self.came, limit: max_ratio }.into()
     }

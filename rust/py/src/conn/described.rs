@@ -32,10 +32,17 @@ macro_rules! described {
                 $crate::payload::close_info(py, self.inner.borrow().core.close_info())
             }
 
-            /// The limit of ours that ended it, if one did: its setting, the size that it was for, and the limit.
+            /// The limit of ours that ended it, if one did: its setting, the size that it was for, and of that before
+            /// the last frame, and the limit.
             #[getter]
-            fn _limit(&self) -> Option<(&'static str, Option<u64>, usize)> {
+            fn _limit(&self) -> Option<(&'static str, Option<u64>, u64, usize)> {
                 $crate::payload::limit(self.inner.borrow().core.close_info())
+            }
+
+            /// Where a text that ended it is no UTF-8, in bytes; none: it was another cause.
+            #[getter]
+            fn _not_utf8_at(&self) -> Option<u64> {
+                $crate::payload::not_utf8_at(self.inner.borrow().core.close_info())
             }
 
             /// The system's number of the error that ended it, or that it could not be connected by; none: it was no other.

@@ -6,6 +6,7 @@ import codecs
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from fastws.compat.websockets._policy import too_big
 from fastws.compat.websockets.datastructures import Headers
 from fastws.compat.websockets.exceptions import NegotiationError, PayloadTooBig, ProtocolError, TooManyFragments
 from fastws.compat.websockets.frames import CONT, TEXT, CloseCode, Frame, Opcode
@@ -79,11 +80,16 @@ class Through:
         left = None if self._max_size is None else self._max_size - self._received
         limits = [limit for limit in (left, self._max_fragment_size) if limit is not None]
         limit = min(limits, default=None)
-        for extension in reversed(self._extensions):
-            frame = extension.decode(frame, max_size=limit)
+        try:
+            for extension in reversed(self._extensions):
+                frame = extension.decode(frame, max_size=limit)
+        except PayloadTooBig as error:
+            if self._received and getattr(error, "current_size", 0) is None:
+                error.set_current_size(self._received)
+            raise
         frame.check()
-        if limit is not None and len(frame.data) > limit:
-            raise PayloadTooBig(len(frame.data), limit)
+        if limit is not None and (size := len(frame.data)) > limit:
+            raise too_big(size, limit + self._received, self._received, f"a frame of {size} bytes is over the limit")
         self._received = 0 if frame.fin else self._received + len(frame.data)
         return frame
 
