@@ -224,6 +224,11 @@ async def test_certificates_that_are_not_trusted_are_an_ssl_error():
     ("shown", "told", "said"),
     [
         (ROOT.issue("localhost", not_before=now() - 2 * DAY, not_after=now() - DAY), {}, ": certificate has expired"),
+        (
+            ROOT.issue("localhost", not_before=now() + DAY, not_after=now() + 2 * DAY),
+            {},
+            ": certificate is not yet valid",
+        ),
         (self_signed("localhost"), {}, ": self-signed certificate"),
         (OTHER.issue("localhost"), {}, ": unable to get local issuer certificate"),
         (ROOT.issue("localhost", use=CLIENT), {}, ": unsuitable certificate purpose"),
@@ -248,6 +253,7 @@ async def test_an_ssl_context_is_used_and_its_object_is_there():
             assert (tls.version()[:3], tls.server_hostname) == ("TLS", "localhost")
             assert ws.transport.get_extra_info("peercert")["subjectAltName"]
             assert ws.transport.get_extra_info("cipher")[0]
+            assert not ws.transport.can_write_eof()
 
 
 async def test_the_host_may_be_another_and_a_socket_given():

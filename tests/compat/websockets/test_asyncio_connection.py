@@ -438,11 +438,22 @@ async def test_the_transport_tells_of_the_socket():
         assert transport.get_extra_info("ssl_object", "none") == "none"
         assert transport.get_write_buffer_size() == 0
         assert transport.get_write_buffer_limits() == (2**13, 2**15)
-        assert (transport.is_closing(), transport.is_reading()) == (False, True)
+        assert (transport.is_closing(), transport.is_reading(), transport.can_write_eof()) == (False, True, True)
         transport.abort()
         await ws.wait_closed()
         assert transport.is_closing()
         assert ws.close_code == 1006
+
+
+async def test_the_transport_reads_while_there_is_room():
+    with Peer(lambda wire: wire.send(text("a"), text("b"), text("c")) or wire.answer_close()) as peer:
+        async with connect(peer.url, max_queue=(2, 0)) as ws:
+            async with asyncio.timeout(10):
+                while ws.transport.is_reading():
+                    await asyncio.sleep(0)
+            assert [await ws.recv() for _ in range(3)] == ["a", "b", "c"]
+            assert ws.transport.is_reading()
+        assert not ws.transport.is_reading()
 
 
 async def test_sending_on_a_closed_connection_is_told_by_the_await():

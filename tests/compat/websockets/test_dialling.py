@@ -3,12 +3,17 @@
 import asyncio
 import errno
 import importlib
+import socket
 
 import pytest
 import websockets
 
 from fastws.compat.websockets import _policy
+from fastws.compat.websockets._dialling import Way
+from fastws.compat.websockets._facade import Facade
 from fastws.compat.websockets.asyncio.client import connect
+from fastws.compat.websockets.sync import client as blocking
+from fastws.compat.websockets.uri import parse_uri
 from peers import Gate, Peer, Wire
 
 
@@ -40,6 +45,47 @@ async def test_a_header_may_be_a_number_and_is_shown_as_it_was_sent():
     with Peer(Wire.read_to_end) as peer:
         async with connect(peer.url, additional_headers={"X-Account": 42, "X-Name": name}, close_timeout=0.01) as ws:
             assert (ws.request.headers["X-Account"], ws.request.headers["X-Name"]) == ("42", name)
+
+
+async def test_the_address_is_of_the_family_and_from_where_it_is_told():
+    with Peer() as peer:
+        async with connect(peer.url, family=socket.AF_INET, local_addr=("127.0.0.2", 0)) as ws:
+            assert ws.local_address[0] == "127.0.0.2"
+        with pytest.raises(OSError, match=r"127\.0\.0\.1"):
+            await connect(peer.url, family=socket.AF_INET6)
+
+
+@pytest.mark.parametrize(
+    ("given", "raced"),
+    [
+        ({}, (None, 0)),
+        ({"happy_eyeballs_delay": 0.5}, (0.5, 1)),
+        ({"happy_eyeballs_delay": 0.5, "interleave": 2}, (0.5, 2)),
+        ({"interleave": 1}, (None, 1)),
+    ],
+)
+def test_addresses_are_raced_as_asyncio_races_them(given, raced):
+    way = Way.of(parse_uri("ws://host/"), None, given)
+    opening = way.opening("ws://host/", Facade(parse_uri("ws://host/")), headers=None, user_agent=None, limits={})
+    dialling = opening._plan.dialling
+    assert (dialling.happy_eyeballs_delay, dialling.interleave) == raced
+
+
+def test_a_blocking_one_is_from_where_it_is_told():
+    with Peer() as peer, blocking.connect(peer.url, source_address=("127.0.0.3", 0)) as ws:
+        assert ws.local_address[0] == "127.0.0.3"
+
+
+async def test_a_server_that_ends_the_tls_handshake_is_lost():
+    with Peer(lambda wire: wire.sock.recv(1), upgrade=False) as peer:
+        with pytest.raises(ConnectionResetError) as lost:
+            await connect(peer.url.replace("ws:", "wss:"))
+    assert lost.value.errno == errno.ECONNRESET
+
+
+async def test_a_proxy_that_has_no_address():
+    with pytest.raises(socket.gaierror):
+        await connect("ws://host.invalid/", proxy="http://no-such-host.invalid:1")
 
 
 @pytest.mark.parametrize(

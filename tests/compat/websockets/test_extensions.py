@@ -26,6 +26,7 @@ from fastws.compat.websockets.asyncio.client import ClientConnection as AsyncCon
 from fastws.compat.websockets.asyncio.client import connect as connect_on_loop
 from fastws.compat.websockets.asyncio.connection import broadcast
 from fastws.compat.websockets.extensions import _native
+from fastws.compat.websockets.extensions._frames import Through
 from fastws.compat.websockets.sync.client import ClientConnection, connect
 from peers import Peer, close, frame, text
 
@@ -244,6 +245,34 @@ def test_what_they_raise_on_an_event_loop(run):
                     ws.send_nowait("bad")
 
     run(main())
+
+
+class Doubling(Extension):
+    name = "x-doubling"
+
+    def decode(self, frame, *, max_size=None):
+        if max_size is not None and 2 * len(frame.data) > max_size:
+            raise websockets.exceptions.PayloadTooBig(2 * len(frame.data), max_size)
+        return dataclasses.replace(frame, data=bytes(frame.data) * 2)
+
+
+class Careless(Doubling):
+    def decode(self, frame, *, max_size=None):
+        return super().decode(frame)
+
+
+@pytest.mark.parametrize("extension", [Doubling, Careless])
+def test_limits_are_of_what_extensions_make(extension):
+    through = Through([extension()], 10, 6)
+    assert through.received(1, False, 0, b"abc").data == b"abcabc"
+    with pytest.raises(websockets.exceptions.PayloadTooBig) as raised:
+        through.received(0, True, 0, b"abc")
+    assert (raised.value.size, raised.value.max_size, raised.value.current_size) == (6, 10, 6)
+    through = Through([extension()], 10, 6)
+    assert through.received(1, True, 0, b"abc").data == through.received(1, True, 0, b"abc").data
+    with pytest.raises(websockets.exceptions.PayloadTooBig) as raised:
+        through.received(1, True, 0, b"abcd")
+    assert (raised.value.size, raised.value.max_size, raised.value.current_size) == (8, 6, None)
 
 
 def test_an_answer_on_other_terms_is_a_negotiation_error():

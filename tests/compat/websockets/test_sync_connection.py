@@ -1,6 +1,7 @@
 """The drop-in's ``websockets.sync.connection``: what its calls do, with the real websockets server as the peer."""
 
 import contextlib
+import random
 import socket
 import ssl
 import threading
@@ -326,6 +327,16 @@ def test_a_ping_gives_an_event_that_is_set_by_its_pong(tls):
         assert ws.latency > 0
         for data in ("text", b"bytes", bytearray(b"array"), memoryview(b"view")):
             assert ws.ping(data).wait(5)
+
+
+def test_pings_that_are_not_answered_have_payloads_of_their_own(monkeypatch):
+    drawn = [7, 7, 7, 8]
+    monkeypatch.setattr(random, "getrandbits", lambda _: drawn.pop(0))
+    with Peer() as peer, connect(peer.url, ping_interval=None) as ws:
+        ws.ping()
+        ws.ping()
+        assert not drawn
+    assert [sent.payload for sent in peer.results[0]][:2] == [bytes([0, 0, 0, 7]), bytes([0, 0, 0, 8])]
 
 
 def test_a_pong_answers_the_pings_before_it_too_and_no_other():
