@@ -297,3 +297,21 @@ from fastws.compat.websockets import *
 print("connect" in globals(), "serve" in globals(), Headers.__name__)
 """)
     assert said == "True False Headers\n"
+
+
+def test_without_websockets_so_may_all_of_each_module():
+    said = run("""
+import importlib, pkgutil, warnings
+from fastws.compat import websockets
+warnings.simplefilter("ignore", DeprecationWarning)
+there = 0
+for found in pkgutil.walk_packages(websockets.__path__, websockets.__name__ + "."):
+    try:
+        importlib.import_module(found.name)
+    except ImportError:
+        continue  # it is not a client's
+    exec(f"from {found.name} import *", {})
+    there += 1
+print(there > 20)
+""")
+    assert said == "True\n"

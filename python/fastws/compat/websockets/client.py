@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from websockets.client import ClientProtocol
 
 __all__ = ["ClientProtocol"]
+if original(__name__) is None:
+    __all__ = [name for name in __all__ if name != "ClientProtocol"]
 
 BACKOFF_INITIAL_DELAY = float(os.environ.get("WEBSOCKETS_BACKOFF_INITIAL_DELAY", "5"))
 BACKOFF_MIN_DELAY = float(os.environ.get("WEBSOCKETS_BACKOFF_MIN_DELAY", "3.1"))

@@ -41,6 +41,8 @@ CLOSED = State.CLOSED
 SEND_EOF = b""
 
 _original = original(__name__)
+if _original is None:
+    __all__ = [name for name in __all__ if name != "Protocol"]
 
 
 def __getattr__(name: str) -> Any:
