@@ -195,6 +195,15 @@ async def test_close_gives_a_message_in_fragments_up():
             await sending
 
 
+async def test_a_message_in_fragments_that_cannot_be_finished_fails_it():
+    async with opened() as ws:
+        with pytest.raises(TypeError, match="uniform types"):
+            await ws.send(["a", b"b"])
+        error = await closed_of(ws)
+        assert (error.rcvd, error.sent) == (None, websockets.Close(1011, "error in fragmented message"))
+        assert ws.close_code == 1006
+
+
 async def test_what_is_no_text_is_said_by_the_await():
     async with opened() as ws:
         sends = ws.send("a"), ws.send("\ud800"), ws.send(b"\xff", text=True), ws.send(5), ws.send("b")

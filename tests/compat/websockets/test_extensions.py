@@ -200,6 +200,7 @@ def test_what_decode_raises_fails_the_connection(caplog):
         assert ws.wait_closed(5)
         with pytest.raises(websockets.ConnectionClosedError) as raised:
             list(ws)
+        assert (raised.value.rcvd, raised.value.sent) == (None, Close(1011, ""))
         assert str(raised.value.__cause__) == "checksum"
     assert [record.message for record in caplog.records] == ["parser failed"] * 4
 
@@ -234,6 +235,8 @@ def test_what_they_raise_on_an_event_loop(run):
                     await ends(take(ws), Close(1011, ""))
                     assert ws.close_code == 1006
                     await ends(ws.send("next"), Close(1011, ""))
+                    if take is not streamed:
+                        await ends(take(ws), Close(1011, ""))
         for message in ("bad", ["first", "bad"]):
             with raising_peer() as uri:
                 async with connect_on_loop(uri, **RAISING) as ws:
