@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, Any
 
 from fastws.compat._installed import unavailable
 
-from ._adopt import lazily, original, without_sockets
+from ._adopt import PACKAGE, lazily, original, without_sockets
 from .exceptions import InvalidMessage, InvalidStatus
 
 if TYPE_CHECKING:
     from websockets.client import ClientProtocol
 
 __all__ = ["ClientProtocol"]
-if original(__name__) is None:
+if original(PACKAGE) is None:
     __all__ = [name for name in __all__ if name != "ClientProtocol"]
 
 BACKOFF_INITIAL_DELAY = float(os.environ.get("WEBSOCKETS_BACKOFF_INITIAL_DELAY", "5"))
