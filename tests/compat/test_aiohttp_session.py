@@ -1,13 +1,18 @@
 """Sessions of aiohttp's whose WebSockets are fastws', by the hook."""
 
 import asyncio
+import base64
+import os
 
 import aiohttp
 import pytest
+from aiohttp import web
 
 import fastws.compat
+import proxies
 from aiohttp_server import echo, mirror, server
 from fastws.compat.aiohttp import ClientWebSocketResponse, WSMsgType
+from peers import request_of, server_context
 
 
 @pytest.fixture
@@ -129,3 +134,85 @@ async def test_without_the_hook_it_is_aiohttps_again(hook):
     async with server(echo) as address, aiohttp.ClientSession() as session:
         async with session.ws_connect(f"ws://{address}/") as ws:
             assert type(ws) is aiohttp.ClientWebSocketResponse
+
+
+# ---- proxies of the environment --------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def environment(monkeypatch):
+    """Sets variables of the environment, where there is no proxy else."""
+    for name in list(os.environ):
+        if name.lower().endswith("_proxy"):
+            monkeypatch.delenv(name)
+    return monkeypatch.setenv
+
+
+async def _proxied(address, proxy, **options):
+    """Whether a session that trusts the environment opens a WebSocket by way of the proxy."""
+    async with aiohttp.ClientSession(trust_env=True) as session:
+        async with session.ws_connect(address, **options) as ws:
+            await ws.send_str("hello")
+            assert await ws.receive_str() == "hello"
+    return bool(proxy.accepted)
+
+
+@pytest.mark.parametrize("name", ["http_proxy", "https_proxy", "all_proxy", "socks_proxy", "wss_proxy"])
+async def test_a_websocket_by_ws_does_not_ask_for_the_proxies_of_others(hook, environment, name):
+    with proxies.proxy(proxies.http_proxy()) as proxy:
+        environment(name, f"http://127.0.0.1:{proxy.port}")
+        async with server(echo) as address:
+            assert not await _proxied(f"ws://{address}/", proxy)
+
+
+@pytest.mark.parametrize(("scheme", "name"), [("ws", "ws_proxy"), ("ws", "WS_PROXY"), ("http", "http_proxy")])
+async def test_the_environments_proxy_is_that_of_the_scheme_that_was_asked(hook, environment, scheme, name):
+    with proxies.proxy(proxies.http_proxy()) as proxy:
+        environment(name, f"http://127.0.0.1:{proxy.port}")
+        async with server(echo) as address:
+            assert await _proxied(f"{scheme}://{address}/", proxy)
+
+
+@pytest.mark.parametrize(("name", "is_asked"), [("wss_proxy", True), ("https_proxy", False)])
+async def test_a_websocket_by_wss_has_a_proxy_of_its_own(hook, environment, name, is_asked):
+    with proxies.proxy(proxies.http_proxy()) as proxy:
+        environment(name, f"http://127.0.0.1:{proxy.port}")
+        async with server(echo, ssl_context=server_context()) as address:
+            assert await _proxied(f"wss://{address}/", proxy, ssl=False) is is_asked
+
+
+async def test_no_proxy_is_heard_as_by_aiohttp(hook, environment):
+    with proxies.proxy(proxies.http_proxy()) as proxy:
+        environment("ws_proxy", f"http://127.0.0.1:{proxy.port}")
+        environment("no_proxy", "127.0.0.1")
+        async with server(echo) as address:
+            assert not await _proxied(f"ws://{address}/", proxy)
+
+
+async def test_the_environments_proxy_gets_its_own_credentials(hook, environment):
+    with proxies.proxy(proxies.http_proxy()) as proxy:
+        environment("ws_proxy", f"http://us%40er:secr%3Aet@127.0.0.1:{proxy.port}")
+        async with server(echo) as address, aiohttp.ClientSession(trust_env=True) as session:
+            async with session.ws_connect(f"ws://{address}/", proxy_headers={"X-Proxy": "given"}):
+                pass
+        _, fields = request_of(proxy)
+    assert ("Proxy-Authorization", "Basic " + base64.b64encode(b"us@er:secr:et").decode()) in fields
+    assert "X-Proxy" not in dict(fields)
+
+
+async def test_where_a_redirect_leads_the_environment_is_asked_again(hook, environment):
+    async with server(echo) as address:
+
+        async def away(request):
+            return web.Response(status=302, headers={"Location": f"http://{address}/"})
+
+        with proxies.proxy(proxies.http_proxy()) as proxy:
+            environment("http_proxy", f"http://127.0.0.1:{proxy.port}")
+            async with server(away) as first:
+                assert await _proxied(f"ws://{first}/", proxy)
+
+
+async def test_what_is_for_a_proxy_is_ignored_where_there_is_none(hook):
+    async with server(mirror) as address, aiohttp.ClientSession() as session:
+        async with session.ws_connect(f"ws://{address}/", proxy_headers={"X-Proxy": "1"}) as ws:
+            assert "X-Proxy" not in (await ws.receive_json())["headers"]

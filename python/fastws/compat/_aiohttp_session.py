@@ -6,13 +6,16 @@ connector, resolver or response class of its own, and one whose arguments we hav
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import weakref
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from http.cookies import CookieError, SimpleCookie
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from yarl import URL
+
     from .aiohttp import ClientWebSocketResponse
 
 __all__ = ["patch", "unpatch"]
@@ -107,9 +110,11 @@ async def _open(session: Any, url: Any, arguments: dict[str, Any]) -> ClientWebS
     if arguments.get("auth") is None and "Authorization" not in headers:
         arguments["auth"] = session.auth
     if arguments.get("proxy") is None:
-        arguments["proxy"] = session._default_proxy or (True if session.trust_env else None)
+        arguments["proxy"] = session._default_proxy
     if arguments.get("proxy_auth") is None:
         arguments["proxy_auth"] = session._default_proxy_auth
+    if arguments["proxy"] is None and session.trust_env:
+        arguments |= {"proxy": _environment(url), "proxy_auth": None, "proxy_headers": None}
     if arguments.get("ssl", True) in (True, None):
         arguments["ssl"] = connector._ssl
     timeout = session.timeout
@@ -128,6 +133,27 @@ async def _open(session: Any, url: Any, arguments: dict[str, Any]) -> ClientWebS
     _opened.setdefault(connector, weakref.WeakSet()).add(ws)
     _keep_cookies(session, url, ws)
     return ws
+
+
+def _environment(asked: URL) -> Callable[[str], Awaitable[str | None]]:
+    """Which proxy the environment has for a URI, as aiohttp reads it: by the scheme that was asked."""
+    from aiohttp.helpers import get_env_proxy_for_url
+    from yarl import URL
+
+    async def proxy(uri: str) -> str | None:
+        place = URL(uri)
+        is_asked = (place.host, place.port) == (asked.host, asked.port)
+        # What a redirect names is http or https to aiohttp.
+        place = place.with_scheme(asked.scheme if is_asked else place.scheme.replace("ws", "http"))
+        try:
+            found, credentials = await asyncio.to_thread(get_env_proxy_for_url, place)
+        except LookupError:
+            return None
+        if credentials is not None:
+            found = found.with_user(credentials.login).with_password(credentials.password)
+        return str(found)
+
+    return proxy
 
 
 def _keep_cookies(session: Any, url: Any, ws: ClientWebSocketResponse) -> None:

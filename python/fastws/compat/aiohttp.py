@@ -166,8 +166,8 @@ class ws_connect:  # noqa: N801 - a function to its users, as in aiohttp
         fields = arguments.fields(headers)
         if auth is not None:
             fields.append(("Authorization", arguments.basic(auth)))
-        proxy_fields = arguments.fields(proxy_headers)
-        if proxy_auth is not None:
+        proxy_fields = [] if proxy is None else arguments.fields(proxy_headers)
+        if proxy is not None and proxy_auth is not None:
             proxy_fields.append(("Proxy-Authorization", arguments.basic(proxy_auth)))
         fields += arguments.automatic_fields(fields, _skip_auto_headers)
         self._fields = fields
@@ -179,7 +179,7 @@ class ws_connect:  # noqa: N801 - a function to its users, as in aiohttp
                 origin=origin,
                 additional_headers=fields,
                 user_agent_header=None,
-                proxy=proxy if proxy is None or proxy is True else str(proxy),
+                proxy=proxy if proxy is None or proxy is True or callable(proxy) else str(proxy),
                 proxy_headers=proxy_fields or None,
                 tls=security if self._url.startswith("wss:") else None,
                 server_hostname=server_hostname,
