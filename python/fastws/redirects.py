@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from typing import Literal
 from urllib.parse import urljoin, urlsplit
 
 from .errors import RedirectError
@@ -42,18 +43,19 @@ def follow(target: Target, response: Response, chain: Sequence[Target], most: in
         unusable = str(error)
     ways = (*(each.shown for each in chain), printable(redact_uri(location)))
 
-    def refused(why: str) -> RedirectError:
+    def refused(why: str, fault: Literal["redirects", "location", "answer"] = "answer") -> RedirectError:
         return RedirectError(
             f"{ways[0]}: HTTP {response.status_code}: {why}: {' → '.join(ways)}",
             uri=ways[0],
             chain=ways,
             response=response,
+            fault=fault,
         )
 
     if len(chain) > most:
-        raise refused(f"more than {most} redirects, which is max_redirects")
+        raise refused(f"more than {most} redirects, which is max_redirects", "redirects")
     if found is None:
-        raise refused(f"the redirect is not to a WebSocket URI ({printable(unusable)})")
+        raise refused(f"the redirect is not to a WebSocket URI ({printable(unusable)})", "location")
     if target.secure and not found.secure:
         raise refused("the redirect leaves TLS, and is not followed; dial the last place yourself if that is meant")
     if found.unix is not None:

@@ -200,6 +200,14 @@ async def test_the_environments_proxy_gets_its_own_credentials(hook, environment
     assert "X-Proxy" not in dict(fields)
 
 
+async def test_a_proxy_of_the_environment_that_is_none(hook, environment):
+    environment("ws_proxy", "ftp://user:hunter2@proxy.invalid")
+    async with aiohttp.ClientSession(trust_env=True) as session:
+        with pytest.raises(aiohttp.InvalidURL) as caught:
+            await session.ws_connect("ws://server.invalid/")
+    assert "hunter2" not in str(caught.value)
+
+
 async def test_where_a_redirect_leads_the_environment_is_asked_again(hook, environment):
     async with server(echo) as address:
 

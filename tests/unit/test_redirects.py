@@ -94,6 +94,7 @@ def test_redirects_are_bounded_and_the_error_names_the_chain():
     assert str(caught.value).endswith("ws://h/0 → ws://h/1 → ws://h/2 → ws://h/3")
     assert caught.value.chain == ("ws://h/0", "ws://h/1", "ws://h/2", "ws://h/3")
     assert caught.value.uri == "ws://h/0"
+    assert caught.value.fault == "redirects"
 
 
 @pytest.mark.parametrize(("status", "is_one"), [(301, True), (308, True), (300, False), (304, False), (401, False)])

@@ -7,7 +7,8 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 from urllib.parse import urlsplit
 
-from fastws import errors
+from fastws import errors, http
+from fastws.redact import redact_uri
 
 from . import _installed
 from ._aiohttp_types import (
@@ -16,15 +17,21 @@ from ._aiohttp_types import (
     ClientConnectorDNSError,
     ClientConnectorError,
     ClientConnectorSSLError,
+    ClientHttpProxyError,
     ClientProxyConnectionError,
+    ClientResponseError,
     ConnectionTimeoutError,
+    InvalidURL,
+    InvalidUrlRedirectClientError,
+    NonHttpUrlRedirectClientError,
     ServerDisconnectedError,
+    TooManyRedirects,
     WSServerHandshakeError,
 )
 from ._os_errors import not_found
 from ._wording import Wording
 
-__all__ = ["headers_of", "raised_at_opening", "worded"]
+__all__ = ["headers_of", "no_proxy", "raised_at_opening", "worded"]
 
 worded = Wording(
     {"max_size": "max_msg_size", "max_frame_size": "max_msg_size"},
@@ -49,22 +56,30 @@ def raised_at_opening(error: errors.ConnectError, url: str, fields: Sequence[tup
             return TimeoutError(str(error))
         case errors.OpenTimeout():
             return ConnectionTimeoutError(str(error))
-        case errors.InvalidHandshake(response=None):
+        case errors.InvalidHandshake(response=None, fault="lost"):
             return ServerDisconnectedError(str(error))
+        case errors.InvalidHandshake(response=None):
+            return ClientResponseError(_request_info(url, fields), (), status=400, message=str(error))
+        case errors.RedirectError(fault="location", response=answer):
+            return _astray(answer.headers.get_all("Location")[0], str(error))
+        case errors.RedirectError(fault="redirects", response=answer):
+            return _of_answer(TooManyRedirects, answer, str(error), _request_info(url, fields))
         case errors.InvalidHandshake(response=answer):
             assert answer is not None
-            status = answer.status_code
-            message = "Invalid response status" if status != 101 else str(error)
-            headers = headers_of(answer.headers.raw_items())
-            return WSServerHandshakeError(
-                _request_info(url, fields), (), status=status, message=message, headers=headers
-            )
-        case errors.CertificateError():
-            return ClientConnectorCertificateError(_key(url), _with_text(ssl.SSLCertVerificationError, 1, error))
-        case errors.TlsError(lost=False):
-            return ClientConnectorSSLError(_key(url), _with_text(ssl.SSLError, 1, error))
+            message = "Invalid response status" if answer.status_code != 101 else str(error)
+            return _of_answer(WSServerHandshakeError, answer, message, _request_info(url, fields))
+        case errors.ProxyError(response=http.Response() as answer):
+            if _is_secure(url):
+                request = _request_info(url, (), "CONNECT")
+                return _of_answer(ClientHttpProxyError, answer, answer.reason_phrase, request)
+            # aiohttp asks a proxy for ws:// as it asks a server.
+            return _of_answer(WSServerHandshakeError, answer, "Invalid response status", _request_info(url, fields))
+        case errors.ProxyError(tls=errors.TlsError() as tls):
+            return _of_tls(tls, _key(error.proxy), str(error))
         case errors.ProxyError():
-            return ClientProxyConnectionError(_key(url), _with_text(OSError, error.errno, error))
+            return ClientProxyConnectionError(_key(error.proxy), _with_text(OSError, error.errno, error))
+        case errors.TlsError():
+            return _of_tls(error, _key(url), str(error))
         case errors.DialError(phase="dns"):
             return ClientConnectorDNSError(_key(url), not_found(error, worded(str(error))))
         case errors.DialError() | errors.SocketOptionError():
@@ -73,14 +88,43 @@ def raised_at_opening(error: errors.ConnectError, url: str, fields: Sequence[tup
             return ClientConnectionError(str(error))
 
 
+def no_proxy(error: errors.ConfigError, given: object) -> Exception:
+    """What aiohttp raises for the URL of a proxy that cannot be used; ``error`` itself if it is of something else."""
+    return InvalidURL(redact_uri(str(given)), str(error)) if error.field == "proxy" else error
+
+
+def _astray(location: str, text: str) -> Exception:
+    """For a redirect to what is no place to go to."""
+    scheme = location.partition(":")[0].strip().lower() if ":" in location else ""
+    if scheme.isalpha() and scheme not in ("http", "https", "ws", "wss"):
+        return NonHttpUrlRedirectClientError(location)
+    return InvalidUrlRedirectClientError(location, text)
+
+
+def _of_answer(kind: type[ClientResponseError], answer: http.Response, message: str, request: Any) -> Exception:
+    headers = headers_of(answer.headers.raw_items())
+    return kind(request, (), status=answer.status_code, message=message, headers=headers)
+
+
+def _of_tls(error: errors.TlsError, key: Any, text: str) -> Exception:
+    if isinstance(error, errors.CertificateError):
+        return ClientConnectorCertificateError(key, ssl.SSLCertVerificationError(1, worded(text)))
+    if error.lost:
+        return ClientConnectorError(key, ConnectionResetError(None, worded(text)))
+    return ClientConnectorSSLError(key, ssl.SSLError(1, worded(text)))
+
+
 def _with_text(kind: type[OSError], number: int | None, error: Exception) -> OSError:
     return kind(number, worded(str(error)))
 
 
+def _is_secure(url: str) -> bool:
+    return urlsplit(url).scheme in ("wss", "https")
+
+
 def _key(url: str) -> Any:
     """The ``ConnectionKey`` that aiohttp's exceptions describe the server by."""
-    parts = urlsplit(url)
-    secure = parts.scheme in ("wss", "https")
+    parts, secure = urlsplit(url), _is_secure(url)
     port = parts.port or (443 if secure else 80)
     original = _installed.find("aiohttp.client_reqrep")
     if original is None:
@@ -95,10 +139,10 @@ def headers_of(fields: Iterable[tuple[str, str]]) -> Any:
     return dict(fields) if multidict is None else multidict.CIMultiDictProxy(multidict.CIMultiDict(list(fields)))
 
 
-def _request_info(url: str, fields: Sequence[tuple[str, str]]) -> Any:
+def _request_info(url: str, fields: Sequence[tuple[str, str]], method: str = "GET") -> Any:
     original = _installed.find("aiohttp")
     yarl = _installed.find("yarl")
     if original is None or yarl is None:
         return url
     asked = yarl.URL(url)
-    return original.RequestInfo(asked.with_fragment(None), "GET", headers_of(fields), asked)
+    return original.RequestInfo(asked.with_fragment(None), method, headers_of(fields), asked)

@@ -13,6 +13,9 @@ from collections.abc import Awaitable, Callable, Mapping
 from http.cookies import CookieError, SimpleCookie
 from typing import TYPE_CHECKING, Any
 
+from fastws.errors import ConfigError
+from fastws.proxy import Proxy
+
 if TYPE_CHECKING:
     from yarl import URL
 
@@ -140,6 +143,8 @@ def _environment(asked: URL) -> Callable[[str], Awaitable[str | None]]:
     from aiohttp.helpers import get_env_proxy_for_url
     from yarl import URL
 
+    from ._aiohttp_errors import no_proxy  # not before aiohttp itself is whole
+
     async def proxy(uri: str) -> str | None:
         place = URL(uri)
         is_asked = (place.host, place.port) == (asked.host, asked.port)
@@ -151,6 +156,10 @@ def _environment(asked: URL) -> Callable[[str], Awaitable[str | None]]:
             return None
         if credentials is not None:
             found = found.with_user(credentials.login).with_password(credentials.password)
+        try:
+            Proxy.parse(str(found), "the proxy of the environment")
+        except ConfigError as error:
+            raise no_proxy(error, found) from error
         return str(found)
 
     return proxy

@@ -19,14 +19,20 @@ __all__ = [
     "ClientConnectorError",
     "ClientConnectorSSLError",
     "ClientError",
+    "ClientHttpProxyError",
     "ClientProxyConnectionError",
+    "ClientResponseError",
     "ClientWSTimeout",
     "ConnectionTimeoutError",
     "InvalidURL",
     "InvalidUrlClientError",
+    "InvalidUrlRedirectClientError",
     "NonHttpUrlClientError",
+    "NonHttpUrlRedirectClientError",
+    "RedirectClientError",
     "ServerDisconnectedError",
     "ServerTimeoutError",
+    "TooManyRedirects",
     "WSCloseCode",
     "WSMessage",
     "WSMessageTypeError",
@@ -122,10 +128,19 @@ if TYPE_CHECKING or original is None:
     class NonHttpUrlClientError(ClientError):
         """The URL has another scheme than ws, wss, http or https."""
 
-    class WSServerHandshakeError(ClientError):
-        """The server's answer is not an upgrade."""
+    class RedirectClientError(ClientError):
+        """The server redirects to where we do not go."""
 
-        def __init__(self, request_info: Any, history: Any, *, status: int, message: str, headers: Any) -> None:
+    class InvalidUrlRedirectClientError(InvalidUrlClientError, RedirectClientError):
+        """The server redirects to what is no URL."""
+
+    class NonHttpUrlRedirectClientError(NonHttpUrlClientError, RedirectClientError):
+        """The server redirects to another scheme."""
+
+    class ClientResponseError(ClientError):
+        """The answer cannot be used; ``status`` is its status, 400 if it cannot be read."""
+
+        def __init__(self, request_info: Any, history: Any, *, status: int, message: str, headers: Any = None) -> None:
             self.request_info = request_info
             self.history = history
             self.status = status
@@ -135,6 +150,15 @@ if TYPE_CHECKING or original is None:
 
         def __str__(self) -> str:
             return f"{self.status}, message={self.message!r}"
+
+    class WSServerHandshakeError(ClientResponseError):
+        """The server's answer is not an upgrade."""
+
+    class ClientHttpProxyError(ClientResponseError):
+        """The proxy refused to open a way."""
+
+    class TooManyRedirects(ClientResponseError):
+        """The server redirected too often."""
 
     class ClientConnectionError(ClientError):
         """The connection was not made, or was lost."""
@@ -154,7 +178,7 @@ if TYPE_CHECKING or original is None:
         """The host was not found."""
 
     class ClientProxyConnectionError(ClientConnectorError):
-        """The proxy was not reached, or did not open a way."""
+        """The proxy was not reached, or one of SOCKS did not open a way."""
 
     class ClientConnectorSSLError(ClientConnectorError):
         """The TLS handshake failed."""
@@ -179,10 +203,13 @@ else:
         ClientConnectorError,
         ClientConnectorSSLError,
         ClientError,
+        ClientHttpProxyError,
         ClientProxyConnectionError,
+        ClientResponseError,
         InvalidURL,
         ServerDisconnectedError,
         ServerTimeoutError,
+        TooManyRedirects,
         WebSocketError,
         WSCloseCode,
         WSMessage,
@@ -196,4 +223,7 @@ else:
     ConnectionTimeoutError = getattr(original, "ConnectionTimeoutError", ServerTimeoutError)
     InvalidUrlClientError = getattr(original, "InvalidUrlClientError", InvalidURL)
     NonHttpUrlClientError = getattr(original, "NonHttpUrlClientError", InvalidURL)
+    RedirectClientError = getattr(original, "RedirectClientError", InvalidURL)
+    InvalidUrlRedirectClientError = getattr(original, "InvalidUrlRedirectClientError", InvalidURL)
+    NonHttpUrlRedirectClientError = getattr(original, "NonHttpUrlRedirectClientError", InvalidURL)
     WSMessageTypeError = getattr(original, "WSMessageTypeError", TypeError)

@@ -19,18 +19,24 @@ from fastws import errors
 from fastws._options import Special
 
 from . import _aiohttp_arguments as arguments
-from ._aiohttp_errors import headers_of, raised_at_opening, worded
+from ._aiohttp_errors import headers_of, no_proxy, raised_at_opening, worded
 from ._aiohttp_types import (
     ClientConnectionError,
     ClientConnectionResetError,
     ClientConnectorError,
     ClientError,
+    ClientHttpProxyError,
+    ClientProxyConnectionError,
+    ClientResponseError,
     ClientWSTimeout,
     ConnectionTimeoutError,
     InvalidURL,
     InvalidUrlClientError,
     NonHttpUrlClientError,
+    RedirectClientError,
+    ServerDisconnectedError,
     ServerTimeoutError,
+    TooManyRedirects,
     WebSocketError,
     WSCloseCode,
     WSMessage,
@@ -45,13 +51,19 @@ __all__ = [
     "ClientConnectionResetError",
     "ClientConnectorError",
     "ClientError",
+    "ClientHttpProxyError",
+    "ClientProxyConnectionError",
+    "ClientResponseError",
     "ClientWSTimeout",
     "ClientWebSocketResponse",
     "ConnectionTimeoutError",
     "InvalidURL",
     "InvalidUrlClientError",
     "NonHttpUrlClientError",
+    "RedirectClientError",
+    "ServerDisconnectedError",
     "ServerTimeoutError",
+    "TooManyRedirects",
     "WSCloseCode",
     "WSMessage",
     "WSMessageTypeError",
@@ -116,10 +128,15 @@ class ws_connect:  # noqa: N801 - a function to its users, as in aiohttp
         options: More for ``fastws.connect``, such as ``busy_poll``.
 
     Raises:
-        InvalidUrlClientError: The URL cannot be used; it is an InvalidURL.
+        InvalidUrlClientError: The URL cannot be used; it is an InvalidURL, which a proxy's is.
         NonHttpUrlClientError: The URL has another scheme.
         ClientConnectorError: The host was not found or not reached, or TLS failed; its cause is fastws' exception.
-        WSServerHandshakeError: The server refused the upgrade.
+        ClientProxyConnectionError: The same of the proxy, whose ``host`` and ``port`` it has.
+        WSServerHandshakeError: The server refused the upgrade, or the proxy did, for ``ws://``.
+        ClientHttpProxyError: The proxy refused, for ``wss://``; both have a ``status``, as all ClientResponseErrors.
+        ClientResponseError: The answer cannot be read.
+        ServerDisconnectedError: There was no answer.
+        RedirectClientError, TooManyRedirects: A redirect leads nowhere.
         TimeoutError: Not open within ``open_timeout``; ConnectionTimeoutError if not even TCP and TLS were.
         ValueError, TypeError: An argument is wrong.
     """
@@ -195,6 +212,8 @@ class ws_connect:  # noqa: N801 - a function to its users, as in aiohttp
             )
         except fastws.InvalidURI as error:
             raise InvalidUrlClientError(url) from error
+        except errors.ConfigError as error:
+            raise no_proxy(error, proxy) from error
         self._ws: ClientWebSocketResponse | None = None
 
     async def _open(self) -> ClientWebSocketResponse:

@@ -33,7 +33,9 @@ Phase = Literal["uri", "dns", "proxy", "tcp", "tls", "upgrade"]
 
 ConnectKind = Literal["invalid_url", "dns", "refused", "tcp", "tls", "certificate", "upgrade", "timeout", "io", "proxy"]
 
-UpgradeFault = Literal["lost", "not_http", "too_large", "accept", "subprotocol", "extension", "answer"]
+UpgradeFault = Literal[
+    "lost", "not_http", "too_large", "accept", "subprotocol", "extension", "redirects", "location", "answer"
+]
 
 CertificateFault = Literal[
     "expired", "not_yet_valid", "name", "purpose", "self_signed", "untrusted", "revoked", "pin", "client", "other"
@@ -285,8 +287,8 @@ class InvalidHandshake(ConnectError):
     Attributes:
         response: The answer; None if there was none that can be read.
         fault: What is wrong with it: ``"lost"``, the connection ended before it was whole; ``"not_http"``;
-            ``"too_large"``; ``"accept"``, ``"subprotocol"`` and ``"extension"`` of their headers; ``"answer"`` for
-            anything else.
+            ``"too_large"``; ``"accept"``, ``"subprotocol"`` and ``"extension"`` of their headers; ``"redirects"``,
+            there were too many; ``"location"``, a redirect to no WebSocket URI; ``"answer"`` for anything else.
     """
 
     response: Response | None
@@ -329,8 +331,16 @@ class RedirectError(InvalidHandshake):
 
     response: Response
 
-    def __init__(self, message: str, *, uri: str, chain: tuple[str, ...], response: Response) -> None:
-        super().__init__(message, uri=uri, response=response)
+    def __init__(
+        self,
+        message: str,
+        *,
+        uri: str,
+        chain: tuple[str, ...],
+        response: Response,
+        fault: Literal["redirects", "location", "answer"] = "answer",
+    ) -> None:
+        super().__init__(message, uri=uri, response=response, fault=fault)
         self.chain = chain
 
 
