@@ -278,6 +278,52 @@ async def test_a_pong_for_who_has_closed_meanwhile_is_left_out():
             assert (await ws.receive()).type is WSMsgType.CLOSE
 
 
+async def test_a_writer_hears_of_a_close_frame_when_the_reader_does():
+    async def two(request):
+        ws = web.WebSocketResponse()
+        await ws.prepare(request)
+        for number in range(2):
+            await ws.send_str(str(number))
+        await ws.close(code=4001)
+        return ws
+
+    async with server(two) as address, ws_connect(f"ws://{address}/") as ws:
+        assert (await ws.receive()).data == "0"
+        await ws.connection.wait_closed()
+        for send in (ws.send_str("late"), ws.send_bytes(b"late"), ws.ping(), ws.pong()):
+            await send
+        assert (await ws.receive()).data == "1"
+        await ws.send_str("later")
+        assert await ws.receive() == (WSMsgType.CLOSE, 4001, "")
+        with pytest.raises(aiohttp.ClientConnectionResetError):
+            await ws.send_str("too late")
+
+
+async def test_a_writer_without_a_reader_hears_of_a_close_frame_in_the_end():
+    with Peer(lambda wire: wire.close(4001)) as peer:
+        async with ws_connect(peer.url, timeout=ClientWSTimeout(ws_close=0.05)) as ws:
+            await ws.connection.wait_closed()
+            await ws.send_str("not yet")
+            async with asyncio.timeout(5):
+                with pytest.raises(aiohttp.ClientConnectionResetError):
+                    while True:
+                        await ws.send_str("again")
+
+
+async def test_a_writer_whose_reader_waits_lets_it_go_on():
+    with Peer(lambda wire: wire.close(4001)) as peer:
+        async with ws_connect(peer.url) as ws:
+
+            async def write():
+                while not ws.closed:
+                    await ws.send_str("again")
+
+            async with asyncio.timeout(5), asyncio.TaskGroup() as tasks:
+                await ws.connection.wait_closed()
+                tasks.create_task(write())
+                assert (await ws.receive()).type is WSMsgType.CLOSE
+
+
 async def test_two_that_close_at_once():
     async with server(echo) as address, ws_connect(f"ws://{address}/") as ws:
         waiting = asyncio.create_task(ws.receive())

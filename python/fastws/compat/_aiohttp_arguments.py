@@ -14,11 +14,24 @@ import fastws
 from . import _installed
 from ._aiohttp_types import ClientWSTimeout, InvalidUrlClientError, NonHttpUrlClientError
 
-__all__ = ["UNSET", "automatic_fields", "basic", "compression", "fields", "timeout", "tls", "websocket_url"]
+__all__ = [
+    "CLOSE_TIMEOUT",
+    "UNSET",
+    "automatic_fields",
+    "basic",
+    "compression",
+    "fields",
+    "timeout",
+    "tls",
+    "websocket_url",
+]
 
 UNSET: Any = object()
 
-TIMEOUT = ClientWSTimeout(ws_receive=None, ws_close=10.0)
+CLOSE_TIMEOUT = 10.0
+"""aiohttp's default, of its servers too."""
+
+TIMEOUT = ClientWSTimeout(ws_receive=None, ws_close=CLOSE_TIMEOUT)
 
 _SCHEMES = {"http": "ws", "https": "wss", "ws": "ws", "wss": "wss"}
 

@@ -276,6 +276,7 @@ class ClientWebSocketResponse(_Response):
         self._exception: BaseException | None = None
         self._reader: asyncio.Task[Any] | None = None
         self._interrupted: asyncio.Future[None] | None = None
+        self._left_out_since: float | None = None
         self._pieces: list[bytes] = []
         self._opcode = 0
 
@@ -392,7 +393,22 @@ class ClientWebSocketResponse(_Response):
         try:
             await send(*arguments)
         except errors.ConnectionClosed as error:
-            raise ClientConnectionResetError("Cannot write to closing transport") from error
+            if not self._is_left_out(error.info):
+                raise ClientConnectionResetError("Cannot write to closing transport") from error
+            await asyncio.sleep(0)  # so that who receives learns of it
+
+    def _is_left_out(self, info: errors.CloseInfo) -> bool:
+        """Whether nothing is said of what cannot be sent any more.
+
+        That is so while aiohttp would still send it, to a peer that has closed and ignores it: as long as ``receive``
+        has not given the Close frame, and the peer would wait for ours.
+        """
+        if self._closed or info.rcvd is None:
+            return False
+        now = asyncio.get_running_loop().time()
+        if self._left_out_since is None:
+            self._left_out_since = now
+        return now - self._left_out_since < (self._timeout.ws_close or arguments.CLOSE_TIMEOUT)
 
     async def receive(self, timeout: float | None = None) -> WSMessage:
         """The next message, or what became of the connection: see ``WSMsgType``.
