@@ -546,7 +546,7 @@ async def main():
         assert isinstance(error, ClientError) and isinstance(error.os_error, ConnectionRefusedError)
     else:
         raise AssertionError
-    assert ClientWebSocketResponse.__module__ == WSMsgType.__module__.replace("_aiohttp_types", "aiohttp")
+    assert ClientWebSocketResponse.__module__ == WSMsgType.__module__.replace("_types", "_response")
     print("done")
 
 asyncio.run(main())
