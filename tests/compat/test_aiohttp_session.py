@@ -2,6 +2,7 @@
 
 import asyncio
 import base64
+import gc
 import os
 
 import aiohttp
@@ -12,7 +13,7 @@ import fastws.compat
 import proxies
 from aiohttp_server import echo, mirror, server
 from fastws.compat.aiohttp import ClientWebSocketResponse, WSMsgType
-from peers import request_of, server_context
+from peers import TEXT, frame, request_of, server_context
 
 
 @pytest.fixture
@@ -134,6 +135,139 @@ async def test_without_the_hook_it_is_aiohttps_again(hook):
     async with server(echo) as address, aiohttp.ClientSession() as session:
         async with session.ws_connect(f"ws://{address}/") as ws:
             assert type(ws) is aiohttp.ClientWebSocketResponse
+
+
+# ---- a connector's limits --------------------------------------------------------------------------------------------
+
+
+async def _turns():
+    """Lets everything go on that can without the other end."""
+    for _ in range(20):
+        await asyncio.sleep(0)
+
+
+async def _waiting(connector, session, url):
+    """A task that opens a WebSocket, and waits for the connector to have a place for it."""
+    opening = asyncio.ensure_future(_opened(session, url))
+    async with asyncio.timeout(5):
+        while not any(connector._waiters.values()):
+            await asyncio.sleep(0)
+    assert not opening.done()
+    return opening
+
+
+@pytest.mark.parametrize("limits", [{"limit_per_host": 2}, {"limit": 2}])
+async def test_who_comes_above_a_connectors_limit_waits(hook, limits):
+    connector = aiohttp.TCPConnector(**limits)
+    async with server(echo) as address, aiohttp.ClientSession(connector=connector) as session:
+        first, second = [await session.ws_connect(f"ws://{address}/") for _ in range(2)]
+        third = await _waiting(connector, session, f"ws://{address}/")
+        await first.close()
+        async with asyncio.timeout(5), await third as ws:
+            assert type(ws) is ClientWebSocketResponse
+            await ws.send_str("third")
+            assert await ws.receive_str() == "third"
+        await second.close()
+        assert not connector._acquired
+        assert not connector._acquired_per_host
+
+
+async def test_a_limit_is_of_requests_and_websockets_together(hook):
+    connector = aiohttp.TCPConnector(limit=1)
+    async with server(hello_or_echo) as address, aiohttp.ClientSession(connector=connector) as session:
+        async with session.ws_connect(f"ws://{address}/"):
+            asking = asyncio.create_task(session.get(f"http://{address}/"))
+            await _turns()
+            assert not asking.done()
+        async with asyncio.timeout(5), await asking as response:
+            assert await response.text() == "hello"
+
+
+async def hello_or_echo(request):
+    return await echo(request) if "Upgrade" in request.headers else web.Response(text="hello")
+
+
+async def test_who_waits_for_a_place_waits_no_longer_than_for_a_connection(hook):
+    connector = aiohttp.TCPConnector(limit=1)
+    timeout = aiohttp.ClientTimeout(connect=0.05)
+    async with server(echo) as address:
+        async with aiohttp.ClientSession(connector=connector, timeout=timeout) as session:
+            async with session.ws_connect(f"ws://{address}/"):
+                with pytest.raises(aiohttp.ConnectionTimeoutError):
+                    await session.ws_connect(f"ws://{address}/")
+
+
+async def _refused(session, address):
+    with pytest.raises(aiohttp.WSServerHandshakeError):
+        await session.ws_connect(f"ws://{address}/refused")
+
+
+async def _cancelled(session, address):
+    opening = asyncio.ensure_future(_opened(session, f"ws://{address}/late"))
+    while not session.connector._acquired:
+        await asyncio.sleep(0)
+    opening.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await opening
+
+
+async def _closed_by_the_server(session, address):
+    ws = await session.ws_connect(f"ws://{address}/closed")
+    assert (await ws.receive()).type is WSMsgType.CLOSE
+
+
+async def _lost(session, address):
+    ws = await session.ws_connect(f"ws://{address}/lost")
+    assert (await ws.receive()).type is WSMsgType.CLOSED
+
+
+async def _invalid(session, address):
+    ws = await session.ws_connect(f"ws://{address}/invalid")
+    assert (await ws.receive()).type is WSMsgType.ERROR
+
+
+async def _silent(session, address):
+    ws = await session.ws_connect(f"ws://{address}/silent", heartbeat=0.05)
+    assert (await ws.receive()).type is WSMsgType.ERROR
+
+
+async def _forgotten(session, address):
+    ws = await session.ws_connect(f"ws://{address}/")
+    with pytest.warns(ResourceWarning, match="unclosed"):
+        del ws
+        gc.collect()
+
+
+@pytest.mark.parametrize("end", [_refused, _cancelled, _closed_by_the_server, _lost, _invalid, _silent, _forgotten])
+async def test_whatever_ends_a_websocket_its_place_is_free_again(hook, end):
+    hang = asyncio.Event()
+
+    async def handle(request):
+        if request.path == "/refused":
+            return web.Response(status=403)
+        if request.path == "/late":
+            await hang.wait()
+        ws = web.WebSocketResponse(autoping=request.path != "/silent")
+        await ws.prepare(request)
+        if request.path == "/closed":
+            await ws.close()
+        elif request.path == "/lost":
+            request.transport.abort()
+        elif request.path == "/invalid":
+            request.transport.write(frame(TEXT, b"\xff"))
+            await ws.receive()
+        elif request.path == "/silent":
+            await hang.wait()
+        else:
+            await ws.receive()
+        return ws
+
+    connector = aiohttp.TCPConnector(limit=1)
+    async with server(handle) as address, aiohttp.ClientSession(connector=connector) as session:
+        await end(session, address)
+        async with asyncio.timeout(5), session.ws_connect(f"ws://{address}/"):
+            pass
+        hang.set()
 
 
 # ---- proxies of the environment --------------------------------------------------------------------------------------

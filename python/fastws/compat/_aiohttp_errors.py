@@ -31,7 +31,7 @@ from ._aiohttp_types import (
 from ._os_errors import not_found
 from ._wording import Wording
 
-__all__ = ["headers_of", "no_proxy", "raised_at_opening", "worded"]
+__all__ = ["headers_of", "key_of", "no_proxy", "raised_at_opening", "worded"]
 
 worded = Wording(
     {"max_size": "max_msg_size", "max_frame_size": "max_msg_size"},
@@ -75,15 +75,15 @@ def raised_at_opening(error: errors.ConnectError, url: str, fields: Sequence[tup
             # aiohttp asks a proxy for ws:// as it asks a server.
             return _of_answer(WSServerHandshakeError, answer, "Invalid response status", _request_info(url, fields))
         case errors.ProxyError(tls=errors.TlsError() as tls):
-            return _of_tls(tls, _key(error.proxy), str(error))
+            return _of_tls(tls, key_of(error.proxy), str(error))
         case errors.ProxyError():
-            return ClientProxyConnectionError(_key(error.proxy), _with_text(OSError, error.errno, error))
+            return ClientProxyConnectionError(key_of(error.proxy), _with_text(OSError, error.errno, error))
         case errors.TlsError():
-            return _of_tls(error, _key(url), str(error))
+            return _of_tls(error, key_of(url), str(error))
         case errors.DialError(phase="dns"):
-            return ClientConnectorDNSError(_key(url), not_found(error, worded(str(error))))
+            return ClientConnectorDNSError(key_of(url), not_found(error, worded(str(error))))
         case errors.DialError() | errors.SocketOptionError():
-            return ClientConnectorError(_key(url), _with_text(OSError, error.errno, error))
+            return ClientConnectorError(key_of(url), _with_text(OSError, error.errno, error))
         case _:
             return ClientConnectionError(str(error))
 
@@ -122,7 +122,7 @@ def _is_secure(url: str) -> bool:
     return urlsplit(url).scheme in ("wss", "https")
 
 
-def _key(url: str) -> Any:
+def key_of(url: str) -> Any:
     """The ``ConnectionKey`` that aiohttp's exceptions describe the server by."""
     parts, secure = urlsplit(url), _is_secure(url)
     port = parts.port or (443 if secure else 80)

@@ -82,6 +82,7 @@ class ClientWebSocketResponse(_Response):
         self._exception: BaseException | None = None
         self._reader: asyncio.Task[Any] | None = None
         self._interrupted: asyncio.Future[None] | None = None
+        self._when_closed: Callable[[], None] | None = None
         self._left_out_since: float | None = None
         self._pieces: list[bytes] = []
         self._opcode = 0
@@ -141,6 +142,12 @@ class ClientWebSocketResponse(_Response):
         self._exception = ServerTimeoutError(f"No PONG received after {self._heartbeat / 2} seconds")
         self._exception.__cause__ = cause
         self.connection._abandon()  # whoever is silent answers no Close frame
+        self._tell_closed()
+
+    def _tell_closed(self) -> None:
+        """The connection is over, and counts no longer."""
+        if self._when_closed is not None:
+            self._when_closed()
 
     def get_extra_info(self, name: str, default: Any = None) -> Any:
         """``"peername"``, ``"sockname"`` and ``"socket"``, as of an asyncio transport; ``default`` once closed."""
@@ -308,11 +315,15 @@ class ClientWebSocketResponse(_Response):
             return await self._failed(WebSocketError(code, worded(str(info.cause))))
         self._closed, self._close_code = True, WSCloseCode.ABNORMAL_CLOSURE
         self._exception = _lost(self.connection)
+        self._tell_closed()
         return _CLOSED
 
     async def _failed(self, error: WebSocketError) -> WSMessage:
         self._closed, self._close_code = True, error.code
-        await self.connection.close(error.code)
+        try:
+            await self.connection.close(error.code)
+        finally:
+            self._tell_closed()
         return WSMessage(WSMsgType.ERROR, error, None)
 
     async def receive_str(self, *, timeout: float | None = None) -> Any:
@@ -356,6 +367,8 @@ class ClientWebSocketResponse(_Response):
             self._close_code, self._exception = WSCloseCode.ABNORMAL_CLOSURE, error
             self.connection._abandon()
             return True
+        finally:
+            self._tell_closed()
         info = self.connection.close_info
         if info is not None and info.rcvd is not None:
             self._close_code = _seen(info.rcvd.code)

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import weakref
 from collections.abc import Awaitable, Callable, Mapping
 from http.cookies import CookieError, SimpleCookie
 from typing import TYPE_CHECKING, Any
 
 from fastws.errors import ConfigError
 from fastws.proxy import Proxy
+
+from ._aiohttp_places import can_have_places, placed
 
 if TYPE_CHECKING:
     from yarl import URL
@@ -24,16 +25,10 @@ if TYPE_CHECKING:
 __all__ = ["patch", "unpatch"]
 
 _KEPT = "_fastws_original_ws_connect"
-_KEPT_CLOSE = "_fastws_original_close"
-
-_opened: weakref.WeakKeyDictionary[Any, weakref.WeakSet[ClientWebSocketResponse]] = weakref.WeakKeyDictionary()
-"""Our WebSockets by the connector of their session; when it closes, they end as its own connections do."""
-
-_ENDED = "the connector of its session was closed"
 
 
 def patch(module: Any) -> None:
-    """Puts ours into the classes of the module ``aiohttp.client``: ``_ws_connect``, and what ends with a connector."""
+    """Puts ours into the session's class of the module ``aiohttp.client``."""
     session_class = module.ClientSession
     if hasattr(session_class, _KEPT):
         return
@@ -47,17 +42,6 @@ def patch(module: Any) -> None:
     setattr(session_class, _KEPT, original)
     session_class._ws_connect = _ws_connect
 
-    connector_class = module.TCPConnector
-    original_close = connector_class.close
-
-    def close(self: Any, **arguments: Any) -> Any:
-        for ws in list(_opened.pop(self, ())):
-            ws.connection._abort(_ENDED)
-        return original_close(self, **arguments)
-
-    setattr(connector_class, _KEPT_CLOSE, vars(connector_class).get("close"))
-    connector_class.close = close
-
 
 def unpatch(module: Any) -> None:
     """Puts aiohttp's back."""
@@ -66,19 +50,13 @@ def unpatch(module: Any) -> None:
     if original is not None:
         session_class._ws_connect = original
         delattr(session_class, _KEPT)
-        connector_class = module.TCPConnector
-        close = getattr(connector_class, _KEPT_CLOSE)
-        if close is None:  # it is its base's
-            del connector_class.close
-        else:
-            connector_class.close = close
-        delattr(connector_class, _KEPT_CLOSE)
 
 
 def _is_ours(session: Any, module: Any, arguments: Mapping[str, Any]) -> bool:
     connector = session.connector
     usual = (
         type(connector) is module.TCPConnector
+        and can_have_places(connector)
         and type(connector._resolver).__module__ == "aiohttp.resolver"
         and not getattr(connector, "_local_addr_infos", None)
         and getattr(connector, "_socket_factory", None) is None
@@ -96,7 +74,9 @@ def _is_ours(session: Any, module: Any, arguments: Mapping[str, Any]) -> bool:
 
 
 async def _open(session: Any, url: Any, arguments: dict[str, Any]) -> ClientWebSocketResponse:
-    from .aiohttp import ClientConnectionError, InvalidUrlClientError, ws_connect  # not before aiohttp itself is whole
+    # Not before aiohttp itself is whole.
+    from ._aiohttp_errors import key_of
+    from .aiohttp import ClientConnectionError, InvalidUrlClientError, ws_connect
 
     connector = session.connector
     arguments.pop("fingerprint", None)
@@ -120,20 +100,27 @@ async def _open(session: Any, url: Any, arguments: dict[str, Any]) -> ClientWebS
         arguments |= {"proxy": _environment(url), "proxy_auth": None, "proxy_headers": None}
     if arguments.get("ssl", True) in (True, None):
         arguments["ssl"] = connector._ssl
-    timeout = session.timeout
-    limits = [limit for limit in (timeout.total, timeout.connect, timeout.sock_connect) if limit]
-    ws = await ws_connect(
-        url,
-        headers=headers,
-        open_timeout=min(limits, default=None),
-        options={"family": connector.family},
-        _skip_auto_headers=session._skip_auto_headers,
-        **arguments,
-    )
+    loop, timeout = asyncio.get_running_loop(), session.timeout
+    since = loop.time()
+    limits = [limit for limit in (timeout.total, timeout.connect) if limit]
+    place = await placed(connector, key_of(str(url)), url, min(limits, default=None))
+    limits = [max(limit - (loop.time() - since), 0.001) for limit in limits]
+    try:
+        ws = await ws_connect(
+            url,
+            headers=headers,
+            open_timeout=min([*limits, *([timeout.sock_connect] if timeout.sock_connect else [])], default=None),
+            options={"family": connector.family},
+            _skip_auto_headers=session._skip_auto_headers,
+            **arguments,
+        )
+        place.take(ws)
+    except BaseException:
+        place.leave()
+        raise
     if connector.closed:
-        ws.connection._abort(_ENDED)
+        place.close()
         raise ClientConnectionError("Connector is closed.")
-    _opened.setdefault(connector, weakref.WeakSet()).add(ws)
     _keep_cookies(session, url, ws)
     return ws
 
