@@ -93,6 +93,13 @@ async def test_a_factory_that_fails_is_the_callers_to_see():
                 await ws_connect(factory, peer.url)
 
 
+@pytest.mark.parametrize("made", [None, object(), 7, WSListener], ids=repr)
+async def test_what_a_factory_returns_is_a_listener(made):
+    with Peer(Wire.read_to_end) as peer:
+        with pytest.raises(TypeError, match="ws_listener_factory returns a WSListener, not"):
+            await ws_connect(lambda: made, peer.url)
+
+
 @pytest.mark.parametrize(
     ("head", "error", "words"),
     [
@@ -116,6 +123,19 @@ async def test_an_answer_that_is_no_upgrade_is_refused(head, error, words):
     if error is WSInvalidStatusError:
         assert (caught.value.response.status, caught.value.raw_body) == (HTTPStatus.NOT_FOUND, b"why")
         assert caught.value.raw_header.startswith(b"HTTP/1.1 404 Not Found\r\n")
+
+
+async def test_a_connection_that_ends_in_the_tls_handshake_was_reset():
+    with Peer(lambda wire: wire.end(), upgrade=False) as peer:
+        with pytest.raises(ConnectionResetError, match="TLS handshake"):
+            await ws_connect(WSListener, f"wss://127.0.0.1:{peer.port}/")
+
+
+@pytest.mark.parametrize(("url", "byte"), [("ws://localhost:9700/a b", 21), ("ws://localhost/a b", 16)])
+async def test_a_url_that_cannot_be_asked_for(url, byte):
+    with pytest.raises(WSInvalidURL, match=f"whitespace ' ' at byte {byte}") as caught:
+        await ws_connect(WSListener, url)
+    assert caught.value.url == url
 
 
 async def test_redirects_are_followed_to_where_they_lead_and_so_far():
@@ -285,3 +305,8 @@ async def test_servers_and_websockets_are_the_originals():
         await ours.ws_create_server(lambda request: WSListener(), "127.0.0.1", 0)
     with pytest.raises(ImportError, match="install picows"):
         import fastws.compat.picows.websockets  # noqa: F401
+
+
+def test_a_close_code_of_an_applications_own_has_no_name():
+    assert repr(ours.WSCloseCode(4001)) == "<WSCloseCode: 4001>"
+    assert repr(ours.WSCloseCode.OK) == "<WSCloseCode.OK: 1000>"

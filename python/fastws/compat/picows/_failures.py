@@ -40,6 +40,8 @@ def of(error: Exception) -> Exception:
             return _handshake(error, error.response)
         case errors.CertificateError():
             return ssl.SSLCertVerificationError(ssl.SSL_ERROR_SSL, worded(str(error)))
+        case errors.TlsError(lost=True):
+            return ConnectionResetError(worded(str(error)))
         case errors.TlsError():
             return ssl.SSLError(ssl.SSL_ERROR_SSL, worded(str(error)))
         case errors.ProxyError():

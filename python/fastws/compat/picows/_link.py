@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from ._alone import Fields
 from ._underlying import Underlying
 from .common import WSProtocolError, WSUpgradeRequest, WSUpgradeResponse
-from .picows import WSAutoPingStrategy, WSCloseCode, WSListener, WSTransport
+from .picows import AnyListener, WSAutoPingStrategy, WSCloseCode, WSListener, WSTransport
 
 if TYPE_CHECKING:
     from fastws.connection import Connection
@@ -105,12 +105,15 @@ class Link:
 
     def _listener_of(self, request: WSUpgradeRequest, response: WSUpgradeResponse) -> WSListener:
         try:
-            return self._factory(request, response)
+            made = self._factory(request, response)
         except TypeError as error:
             try:
-                return self._factory()
+                made = self._factory()
             except TypeError:
                 raise error from None
+        if not isinstance(made, AnyListener):
+            raise TypeError(f"ws_listener_factory returns a WSListener, not {made!r}")
+        return made
 
 
 def _failure(conn: Connection) -> WSProtocolError | None:

@@ -12,7 +12,7 @@ import urllib.parse
 from collections.abc import Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING, Any, cast
 
-from fastws import _core, _options
+from fastws import _core, _options, errors
 from fastws._loop_io import open_on_loop
 from fastws._opening import Plan
 from fastws.compat import _installed
@@ -25,7 +25,7 @@ from ._alone import pairs
 from ._link import Link, Logger, Pings
 from .common import WSHandshakeError, WSHeadersLike, WSUpgradeRequest, WSUpgradeResponse
 from .picows import WSAutoPingStrategy, WSListener, WSTransport
-from .url import WSParsedURL, parse_url
+from .url import WSInvalidURL, WSParsedURL, parse_url
 
 if TYPE_CHECKING:
     from fastws.listener import Callbacks
@@ -251,9 +251,7 @@ def _plan(
     proxy_ssl_context: ssl.SSLContext | None,
 ) -> tuple[Plan, _core.Request]:
     """What is opened, and its upgrade request: the extensions offered are the caller's own."""
-    host = f"[{parsed.host}]" if ":" in parsed.host else parsed.host
-    uri = f"{'wss' if parsed.is_secure else 'ws'}://{host}:{parsed.port}{parsed.resource_name}"
-    target = Target.parse(uri)
+    target = _target(parsed)
     fields: list[tuple[str, str]] = []
     lists: dict[str, list[str]] = {"sec-websocket-protocol": [], "sec-websocket-extensions": []}
     for name, value in pairs(extra_headers):
@@ -288,6 +286,17 @@ def _plan(
         kernel_timestamps=False,
     )
     return plan, _core.Request(target.uri, fields, subprotocols, None, None, extensions)
+
+
+def _target(parsed: WSParsedURL) -> Target:
+    """What is asked for. Raises WSInvalidURL."""
+    host = f"[{parsed.host}]" if ":" in parsed.host else parsed.host
+    # As it was given: errors say at which byte.
+    port = f":{parsed.port}" if urllib.parse.urlsplit(parsed.url).port else ""
+    try:
+        return Target.parse(f"{'wss' if parsed.is_secure else 'ws'}://{host}{port}{parsed.resource_name}")
+    except errors.InvalidURI as error:
+        raise WSInvalidURL(parsed.url, str(error)) from error
 
 
 def _proxy(url: str | None) -> Choice:

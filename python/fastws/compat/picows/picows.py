@@ -72,6 +72,9 @@ class _CloseCode(enum.IntEnum):
         member._value_ = value
         return member
 
+    def __repr__(self) -> str:
+        return super().__repr__() if self._name_ else f"<{type(self).__name__}: {self._value_}>"
+
 
 class _AutoPingStrategy(enum.IntEnum):
     """When pings are sent by themselves."""
@@ -94,7 +97,7 @@ if TYPE_CHECKING:
     WSMsgType = _MsgType
     WSCloseCode = _CloseCode
     WSAutoPingStrategy = _AutoPingStrategy
-    _Listener = _Writing
+    AnyListener = _Writing
 else:
     _original = _installed.find("picows.picows")
     for _class in (_MsgType, _CloseCode, _AutoPingStrategy):
@@ -103,7 +106,7 @@ else:
     WSCloseCode = getattr(_original, "WSCloseCode", _CloseCode)
     WSAutoPingStrategy = getattr(_original, "WSAutoPingStrategy", _AutoPingStrategy)
     # So picows' server takes our listeners.
-    _Listener = getattr(_original, "WSListener", _Writing)
+    AnyListener = getattr(_original, "WSListener", _Writing)
 
 WSFrame = _core.Frame
 
@@ -115,7 +118,7 @@ def _make_test_ws_frame(msg_type: WSMsgType, payload: bytes, fin: bool, rsv1: bo
     return WSFrame._of(payload, bool(fin) << 7 | bool(rsv1) << 6 | int(msg_type))
 
 
-class WSListener(_Listener):
+class WSListener(AnyListener):
     """What a connection calls back. Override what is needed; each method is called with the connection's transport."""
 
     __slots__ = ()
