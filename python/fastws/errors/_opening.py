@@ -34,7 +34,7 @@ Phase = Literal["uri", "dns", "proxy", "tcp", "tls", "upgrade"]
 ConnectKind = Literal["invalid_url", "dns", "refused", "tcp", "tls", "certificate", "upgrade", "timeout", "io", "proxy"]
 
 UpgradeFault = Literal[
-    "lost", "not_http", "too_large", "accept", "subprotocol", "extension", "redirects", "location", "answer"
+    "lost", "not_http", "version", "too_large", "accept", "subprotocol", "extension", "redirects", "location", "answer"
 ]
 
 CertificateFault = Literal[
@@ -287,8 +287,9 @@ class InvalidHandshake(ConnectError):
     Attributes:
         response: The answer; None if there was none that can be read.
         fault: What is wrong with it: ``"lost"``, the connection ended before it was whole; ``"not_http"``;
-            ``"too_large"``; ``"accept"``, ``"subprotocol"`` and ``"extension"`` of their headers; ``"redirects"``,
-            there were too many; ``"location"``, a redirect to no WebSocket URI; ``"answer"`` for anything else.
+            ``"version"``, HTTP/1.0; ``"too_large"``; ``"accept"``, ``"subprotocol"`` and ``"extension"`` of their
+            headers; ``"redirects"``, there were too many; ``"location"``, a redirect to no WebSocket URI; ``"answer"``
+            for anything else.
     """
 
     response: Response | None

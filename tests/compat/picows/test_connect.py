@@ -112,6 +112,7 @@ async def test_what_a_factory_returns_is_a_listener(made):
             "invalid sec-websocket-accept",
         ),
         ("NOT HTTP", WSInvalidMessageError, None),
+        ("HTTP/1.0 101 X\r\nUpgrade: websocket\r\nConnection: Upgrade", WSInvalidMessageError, "HTTP/1.1"),
         ("HTTP/1.1 101 X\r\nX: " + "x" * 17_000, WSInvalidMessageError, "max_size"),
     ],
 )
@@ -120,6 +121,8 @@ async def test_an_answer_that_is_no_upgrade_is_refused(head, error, words):
         with pytest.raises(error, match=words) as caught:
             await ws_connect(WSListener, peer.url)
     assert isinstance(caught.value, WSHandshakeError)
+    if head.startswith("HTTP/1.") and "max_size" not in str(words):
+        assert caught.value.raw_header.startswith(head.encode())
     if error is WSInvalidStatusError:
         assert (caught.value.response.status, caught.value.raw_body) == (HTTPStatus.NOT_FOUND, b"why")
         assert caught.value.raw_header.startswith(b"HTTP/1.1 404 Not Found\r\n")

@@ -59,8 +59,11 @@ def _handshake(error: errors.InvalidHandshake, answer: Response | None) -> Excep
             text = f"upgrade response headers exceed max_size threshold: {MAX_HEAD}"
         return WSInvalidMessageError(text)
     fields = list(answer.headers.raw_items())
-    lines = [f"HTTP/1.1 {answer.status_code} {answer.reason_phrase}", *(f"{name}: {value}" for name, value in fields)]
+    version = "HTTP/1.0" if error.fault == "version" else "HTTP/1.1"
+    lines = [f"{version} {answer.status_code} {answer.reason_phrase}", *(f"{name}: {value}" for name, value in fields)]
     head = "\r\n".join(lines).encode("utf-8", "surrogateescape")
+    if error.fault == "version":
+        return WSInvalidMessageError(text, head, answer.body)
     response = made_response(answer.status_code, answer.reason_phrase, fields, answer.body)
     if answer.status_code != 101:
         said = f"expected upgrade response with status 101 Switching Protocols, but received {answer.status_code}"
