@@ -109,7 +109,7 @@ class _LoopIo:
 
     async def upgrade(self, upgrade: Upgrade, progress: Progress) -> Connection:
         try:
-            make = upgrade.plan.make or _made
+            make = upgrade.plan.make or made
             ws = make(self._loop, upgrade)
         except BaseException:
             upgrade.sock.close()
@@ -173,7 +173,8 @@ class _LoopIo:
         return cast("Connection", ws)
 
 
-def _made(loop: asyncio.AbstractEventLoop, upgrade: Upgrade) -> Connection:
+def made(loop: asyncio.AbstractEventLoop, upgrade: Upgrade) -> Connection:
+    """A connection of our own class, which is not open yet."""
     return Connection(loop, _policy, upgrade.plan.settings)
 
 

@@ -125,6 +125,12 @@ async def test_tls_as_it_is_asked_for(ssl, tmp_path):
         async with ws_connect(f"wss://{address}/", ssl=given) as ws:
             await ws.send_str("secured")
             assert await ws.receive_str() == "secured"
+            # By rustls there is nothing of Python's to be asked.
+            is_pythons = ssl == "context"
+            assert (ws.get_extra_info("sslcontext") is given) is is_pythons
+            assert isinstance(ws.get_extra_info("ssl_object"), module.SSLObject) is is_pythons
+            assert ("issuer" in ws.get_extra_info("peercert", {})) is is_pythons
+            assert bool(ws.get_extra_info("cipher")) is is_pythons
         with pytest.raises(aiohttp.ClientConnectorCertificateError) as caught:
             await ws_connect(f"https://{address}/")
         assert isinstance(caught.value.__cause__, fastws.CertificateError)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json as _json
+import ssl
 from collections.abc import Callable
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, NamedTuple, Self, cast
@@ -63,6 +64,7 @@ class ClientWebSocketResponse(_Response):
         connection: fastws.Connection,
         timeout: ClientWSTimeout,
         *,
+        tls: tuple[ssl.SSLObject, ssl.SSLContext] | tuple[()] = (),
         autoclose: bool = True,
         autoping: bool = True,
         heartbeat: float | None = None,
@@ -70,6 +72,7 @@ class ClientWebSocketResponse(_Response):
     ) -> None:
         self.connection = connection
         self._timeout = timeout
+        self._tls = tls
         self._autoclose = autoclose
         self._autoping = autoping
         self._is_plain = autoping and decode_text
@@ -150,12 +153,16 @@ class ClientWebSocketResponse(_Response):
             self._when_closed()
 
     def get_extra_info(self, name: str, default: Any = None) -> Any:
-        """``"peername"``, ``"sockname"`` and ``"socket"``, as of an asyncio transport; ``default`` once closed."""
+        """What is known of the connection, by the names of asyncio's transports; ``default`` once closed.
+
+        These are ``"peername"``, ``"sockname"`` and ``"socket"``, and where Python's ``ssl`` does TLS, by a context of
+        the caller's, ``"ssl_object"``, ``"sslcontext"``, ``"peercert"`` and ``"cipher"``.
+        """
         from .websockets._transport import Transport
 
         if self._closed:
             return default
-        return Transport(cast("Any", self.connection)).get_extra_info(name, default)
+        return Transport(cast("Any", self.connection), *self._tls).get_extra_info(name, default)
 
     async def ping(self, message: str | bytes = b"") -> None:
         """Sends a Ping."""

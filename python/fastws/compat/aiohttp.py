@@ -10,10 +10,12 @@ from __future__ import annotations
 import ssl as _ssl
 from collections.abc import Generator, Iterable, Mapping
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import fastws
 from fastws import errors
+from fastws._loop_io import made
+from fastws._openssl import stream_of
 from fastws._options import Special
 
 from . import _aiohttp_arguments as arguments
@@ -43,6 +45,11 @@ from ._aiohttp_types import (
     WSMsgType,
     WSServerHandshakeError,
 )
+
+if TYPE_CHECKING:
+    from asyncio import AbstractEventLoop
+
+    from fastws._opening import Upgrade
 
 __all__ = [
     "ClientConnectionError",
@@ -171,6 +178,7 @@ class ws_connect:  # noqa: N801 - a function to its users, as in aiohttp
             proxy_fields.append(("Proxy-Authorization", arguments.basic(proxy_auth)))
         fields += arguments.automatic_fields(fields, _skip_auto_headers)
         self._fields = fields
+        self._making = _Making()
         security = arguments.tls(ssl, verify_ssl, ssl_context)
         try:
             self._connect = fastws.connect(
@@ -191,6 +199,7 @@ class ws_connect:  # noqa: N801 - a function to its users, as in aiohttp
                 close_timeout=self._timeout.ws_close,
                 # aiohttp says nothing of ssl=False either.
                 _special=Special("messages" if autoping else "frames", auto_pong=autoping, warns=False),
+                _make=self._making,
                 **(options or {}),
             )
         except fastws.InvalidURI as error:
@@ -204,7 +213,7 @@ class ws_connect:  # noqa: N801 - a function to its users, as in aiohttp
             connection = await self._connect
         except errors.ConnectError as error:
             raise raised_at_opening(error, self._asked, self._fields) from error
-        self._ws = ClientWebSocketResponse(connection, self._timeout, **self._how)
+        self._ws = ClientWebSocketResponse(connection, self._timeout, tls=self._making.tls, **self._how)
         return self._ws
 
     def __await__(self) -> Generator[Any, None, ClientWebSocketResponse]:
@@ -218,3 +227,15 @@ class ws_connect:  # noqa: N801 - a function to its users, as in aiohttp
     ) -> None:
         if self._ws is not None:
             await self._ws.close()
+
+
+class _Making:
+    """Makes a connection, and keeps what Python's ``ssl`` has of its TLS."""
+
+    def __init__(self) -> None:
+        self.tls: tuple[_ssl.SSLObject, _ssl.SSLContext] | tuple[()] = ()
+
+    def __call__(self, loop: AbstractEventLoop, upgrade: Upgrade) -> fastws.Connection:
+        tls = stream_of(upgrade.tls)
+        self.tls = () if tls is None else (tls.ssl_object, tls.ssl_context)
+        return made(loop, upgrade)
