@@ -22,7 +22,7 @@ from .errors import ConnectError, DialError
 if TYPE_CHECKING:
     from .proxy import Proxy
 
-__all__ = ["open_on_loop"]
+__all__ = ["made", "open_on_loop"]
 
 T = TypeVar("T")
 
