@@ -93,7 +93,7 @@ async def test_a_factory_that_fails_is_the_callers_to_see():
                 await ws_connect(factory, peer.url)
 
 
-@pytest.mark.parametrize("made", [None, object(), 7, WSListener], ids=repr)
+@pytest.mark.parametrize("made", [None, object(), 7, WSListener], ids=["None", "object", "int", "class"])
 async def test_what_a_factory_returns_is_a_listener(made):
     with Peer(Wire.read_to_end) as peer:
         with pytest.raises(TypeError, match="ws_listener_factory returns a WSListener, not"):
