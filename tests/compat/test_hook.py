@@ -290,6 +290,30 @@ def test_threads_that_import_at_once_get_one_module(run, setting):
     assert run(setting + INSTALL + textwrap.dedent(code)) == "done"
 
 
+def test_originals_are_imported_aside_by_one_thread_at_a_time(run):
+    code = """
+        import threading
+        from fastws.compat import _hook
+        inside, left, found = threading.Event(), threading.Event(), []
+        def other():
+            with _hook.put_aside("sample"):
+                inside.set()
+                left.wait(30)
+                import sample.client
+                found.append(sample.client.connect())
+        thread = threading.Thread(target=other)
+        with _hook.put_aside("sample"):
+            thread.start()
+            was_inside = inside.wait(0.2)
+        left.set()
+        thread.join()
+        import sample.client
+        print(was_inside, found, sample.client.connect(), fastws.compat.installed())
+    """
+    printed = run(WHOLE + INSTALL + textwrap.dedent(code))
+    assert printed == "False ['original connect'] our connect ('sample',)"
+
+
 def test_a_folder_of_the_same_name_is_not_the_original(run, tmp_path):
     code = WHOLE + INSTALL + "import sample, ours; print(sample is ours)"
     (tmp_path / "sample").rename(tmp_path / "elsewhere")
@@ -332,6 +356,18 @@ def test_a_script_runs_as_by_python_itself(run, tmp_path):
     code = ENTRY + "__main__.main(['run', '--only', 'sample', 'folder/script.py', '--flag', '-m', 'word'])"
     printed = run(code + "\n", arguments=("-c", "import sys; sys.path.insert(1, '.'); exec(open('program.py').read())"))
     assert printed == "our connect beside ['folder/script.py', '--flag', '-m', 'word'] folder/script.py"
+
+
+@pytest.mark.parametrize("behind", [("script.py",), ("-m", "script")])
+def test_two_dashes_end_the_options(tmp_path, behind):
+    (tmp_path / "script.py").write_text("import sys\nprint(sys.argv[1:])\n")
+    *options, program = behind
+    for given in ([*options, "--", program], ["--only", "websockets", *options, "--", program]):
+        done = python("-m", "fastws.compat", "run", *given, "--", "-x", "--", folder=tmp_path)
+        assert (done.returncode, done.stdout, done.stderr) == (0, "['--', '-x', '--']\n", "")
+    done = python("-m", "fastws.compat", "run", "--", folder=tmp_path)
+    assert done.returncode == 2
+    assert "run what? A script, or -m and a module" in done.stderr
 
 
 def test_pytest_runs_as_a_module_with_the_hook_in_place(run, tmp_path):

@@ -66,6 +66,8 @@ def _names(text: str) -> tuple[str, ...]:
 
 
 def _run(names: tuple[str, ...], is_module: bool, program: list[str]) -> int:
+    if program[:1] == ["--"]:
+        program = program[1:]  # what is behind it is the program, as python has it
     if not program:
         _parser().error("run what? A script, or -m and a module")
     _hook.install(*names)
