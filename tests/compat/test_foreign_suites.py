@@ -128,7 +128,7 @@ def test_what_cannot_be_fetched_is_no_failure_unless_strict(
     assert harness.main() == status
     said = capsys.readouterr().out
     assert "not fetched: the repository: " in said
-    assert said.splitlines()[-1].split() == ["sample", "2.0", *"-----", "not", "fetched"]
+    assert said.splitlines()[-1].split() == ["sample", "2.0", *"------", "not", "fetched"]
 
 
 LATE = """
@@ -148,23 +148,80 @@ def test_private():
 """
 
 
+@pytest.fixture
+def run(harness, suite, tmp_path, monkeypatch):
+    """Runs a suite whose only file of tests is the one given, in the environment that this is."""
+
+    def run(tests, text):
+        files = tmp_path / "files"
+        (files / "tests").mkdir(parents=True)
+        (files / "tests" / "test_a.py").write_text(tests)
+        monkeypatch.setattr(harness, "BUILD", tmp_path / "build")
+        monkeypatch.setattr(harness.sources, "fetch", lambda *_: files)
+        monkeypatch.setattr(harness, "_environment", lambda *_: Path(sys.executable))
+        monkeypatch.setattr("sys.argv", ["run.py"])
+        (tmp_path / "sources.toml").write_text("")
+        (tmp_path / "plugin.py").symlink_to(FOLDER / "plugin.py")
+        return harness._run(suite(text), "2.0", harness._arguments()[0], [])
+
+    return run
+
+
 @pytest.mark.parametrize(("late", "passed"), [(LATE, 2), (LATE.replace("not first", "False"), 1)])
-def test_what_fails_and_is_not_listed_is_tried_again(harness, suite, tmp_path, monkeypatch, late, passed):
-    files = tmp_path / "files"
-    (files / "tests").mkdir(parents=True)
-    (files / "tests" / "test_a.py").write_text(late)
-    monkeypatch.setattr(harness, "BUILD", tmp_path / "build")
-    monkeypatch.setattr(harness.sources, "fetch", lambda *_: files)
-    monkeypatch.setattr(harness, "_environment", lambda *_: Path(sys.executable))
-    monkeypatch.setattr("sys.argv", ["run.py"])
-    (tmp_path / "sources.toml").write_text("")
-    (tmp_path / "plugin.py").symlink_to(FOLDER / "plugin.py")
+def test_what_fails_and_is_not_listed_is_tried_again(run, late, passed):
     text = SUITE[: SUITE.index("[[not_passed]]", SUITE.index("test_private"))]
-    outcome = harness._run(suite(text), "2.0", harness._arguments()[0], [])
+    outcome = run(late, text.replace("only = []", "only = []\nopens = false"))
     assert (outcome.passed, outcome.listed["internal"]) == (passed, 1)
     again = [] if passed == 1 else ["tests/test_a.py::test_late"]
     assert outcome.passed_again == again
     assert bool(outcome.faults) is (passed == 1)
+
+
+CONNECTING = """
+import asyncio
+
+import fastws
+import fastws.sync
+from fastws import testing
+
+def test_blocking():
+    with testing.Server() as server, fastws.sync.connect(server.url()):
+        pass
+
+def test_on_a_loop():
+    async def main():
+        with testing.Server() as server:
+            async with fastws.connect(server.url()), fastws.connect(server.url()):
+                pass
+
+    asyncio.run(main())
+"""
+NOT_CONNECTING = """
+import pytest
+
+import fastws.sync
+
+def test_refused():
+    with pytest.raises(OSError):
+        fastws.sync.connect("ws://127.0.0.1:1/")
+"""
+
+
+@pytest.mark.parametrize(
+    ("tests", "opens", "opened", "faults"),
+    [
+        (CONNECTING, True, 3, []),
+        (CONNECTING, False, 3, ["3 connections were opened, where the suite says opens = False"]),
+        (NOT_CONNECTING, True, 0, ["0 connections were opened, where the suite says opens = True"]),
+        (NOT_CONNECTING, False, 0, []),
+    ],
+)
+def test_a_suite_is_to_open_connections_on_fastws_or_to_say_that_it_does_not(run, tests, opens, opened, faults):
+    text = SUITE[: SUITE.index("[[left_out]]")].replace("only = []", f"only = []\nopens = {str(opens).lower()}")
+    outcome = run(tests, text)
+    assert outcome.opened == opened
+    assert outcome.faults[: len(faults)] == faults
+    assert len(outcome.faults) == len(faults) + bool(faults)  # behind them is where to look
 
 
 def test_the_suites_that_are_here_can_be_read(harness):

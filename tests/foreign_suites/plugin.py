@@ -1,10 +1,16 @@
-"""The pytest plugin of a run: leaves out what the suite leaves out, writes down what became of each test."""
+"""The pytest plugin of a run: leaves out what the suite leaves out, writes down what became of each test.
+
+And how many connections fastws opened meanwhile, so that nobody takes tests for tests of ours that ask us for nothing.
+"""
 
 import fnmatch
+import functools
 import json
 from pathlib import Path
 
 import pytest
+
+from fastws._opening import Opening
 
 _ORDER = ("passed", "skipped", "failed")
 
@@ -12,12 +18,14 @@ _ORDER = ("passed", "skipped", "failed")
 def pytest_addoption(parser):
     parser.addoption("--foreign-results", type=Path)
     parser.addoption("--foreign-left-out", type=Path)
+    parser.addoption("--foreign-opened", type=Path)
 
 
 def pytest_configure(config):
     if config.getoption("numprocesses", None):
         raise pytest.UsageError('other processes have no drop-ins: the suite needs arguments = ["-n", "0"]')
     config.pluginmanager.register(_Record(config.getoption("--foreign-results")), "foreign-record")
+    _count(config.getoption("--foreign-opened"))
 
 
 @pytest.hookimpl(trylast=True)
@@ -32,6 +40,21 @@ def pytest_collection_modifyitems(config, items):
 def matches(name, pattern):
     """Whether a test's name is one of a pattern's; brackets, as of parameters, stand for themselves."""
     return fnmatch.fnmatchcase(name, pattern.replace("[", "[[]"))
+
+
+def _count(file):
+    """Writes down each connection that is open, by whatever drop-in it was asked for: a byte of the file is one."""
+    file.write_bytes(b"")
+    run = Opening.run
+
+    @functools.wraps(run)
+    async def counted(opening):
+        connection = await run(opening)
+        with file.open("ab") as opened:
+            opened.write(b".")
+        return connection
+
+    Opening.run = counted
 
 
 class _Record:

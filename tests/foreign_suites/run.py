@@ -78,6 +78,7 @@ class Suite:
     quick_tests: tuple[str, ...] = ()
     timeout: float = 60
     python: str = ""
+    opens: bool = True
     environment: dict[str, str] = dataclasses.field(default_factory=dict)
     left_out: tuple[str, ...] = ()
     not_passed: tuple[NotPassed, ...] = ()
@@ -118,6 +119,7 @@ class Outcome:
     listed: Counter[str]
     faults: list[str]
     not_fetched: str = ""
+    opened: int | None = None
     passed_again: list[str] = dataclasses.field(default_factory=list)
 
 
@@ -206,6 +208,7 @@ def _run(suite: Suite, version: str, options: argparse.Namespace, more: list[str
     log = source / ".foreign-log"
     tests = suite.quick_tests if options.quick and suite.quick_tests else suite.tests
     status, became = _pytest(suite, source, python, [*more, *tests], log, original=options.original)
+    opened = None if options.original else _opened(source)
     again = _unexpected(suite, version, became)
     passed_again = []
     if status == 1 and again and len(again) <= AGAIN:
@@ -213,9 +216,11 @@ def _run(suite: Suite, version: str, options: argparse.Namespace, more: list[str
         _, second = _pytest(suite, source, python, [*more, *again], second_log, original=options.original)
         passed_again = [name for name in again if second.get(name, ("",))[0] == "passed"]
         became |= {name: second[name] for name in passed_again}
-    whole = not more and not options.original and tests == suite.tests
-    outcome = _judge(suite, version, became, whole=whole)
-    outcome.passed_again = passed_again
+    as_listed = not more and not options.original
+    outcome = _judge(suite, version, became, whole=as_listed and tests == suite.tests)
+    outcome.passed_again, outcome.opened = passed_again, opened
+    if as_listed and suite.opens is (opened == 0):
+        outcome.faults.append(f"{opened} connections were opened, where the suite says opens = {suite.opens}")
     if status not in (0, 1) or not became:
         tail = log.read_text(errors="replace").splitlines()[-30:]
         outcome.faults.append("\n    ".join([f"pytest ended with {status}:", *tail]))
@@ -228,14 +233,15 @@ def _pytest(
     suite: Suite, source: Path, python: Path, arguments: list[str], log: Path, *, original: bool
 ) -> tuple[int, dict[str, tuple[str, str]]]:
     """Runs some tests; with which status pytest ended, and what became of each."""
-    results, left_out = source / ".foreign-results", source / ".foreign-left-out"
+    results, left_out, opened = (source / f".foreign-{name}" for name in ("results", "left-out", "opened"))
     left_out.write_text(json.dumps(suite.left_out))
-    results.unlink(missing_ok=True)
+    for file in (results, opened):
+        file.unlink(missing_ok=True)
     command = [str(python)]
     if suite.only and not original:
         command += ["-m", "fastws.compat", "run", "--only", ",".join(suite.only)]
     command += ["-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "no:fastws", "-p", "plugin"]
-    command += ["--foreign-results", str(results), "--foreign-left-out", str(left_out)]
+    command += [f"--foreign-results={results}", f"--foreign-left-out={left_out}", f"--foreign-opened={opened}"]
     if not _is_configured(source):
         # Without this, pytest looks upwards, and finds our own configuration.
         (source / ".foreign.ini").write_text("[pytest]\n")
@@ -246,6 +252,7 @@ def _pytest(
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("PYTEST_", "PYTHON"))}
     environment |= suite.environment
     environment = {name: value for name, value in environment.items() if value}
+    environment["PATH"] = os.pathsep.join([str(python.parent), environment.get("PATH", os.defpath)])
     environment["PYTHONPATH"] = os.pathsep.join([str(_our_path()), str(HERE), str(suite.file.parent)])
     with log.open("wb") as file:
         try:
@@ -293,6 +300,12 @@ def _read(results: Path) -> dict[str, tuple[str, str]]:
     return became
 
 
+def _opened(source: Path) -> int:
+    """How many connections the last run of tests opened."""
+    file = source / ".foreign-opened"
+    return file.stat().st_size if file.exists() else 0
+
+
 _SEVERITY = {"passed": 0, "skipped": 1, "failed": 2}
 
 
@@ -322,16 +335,18 @@ def _judge(suite: Suite, version: str, became: dict[str, tuple[str, str]], *, wh
 
 
 def _print_table(rows: list[tuple[str, str, Outcome]]) -> None:
-    head = ("suite", "version", "passed", "public", "internal", "original", "skipped", "")
+    head = ("suite", "version", "passed", "public", "internal", "original", "skipped", "opened", "")
     lines = [head]
     for name, version, outcome in rows:
         numbers = [outcome.passed, *(outcome.listed[kind] for kind in KINDS), outcome.skipped]
         cells = ["-"] * len(numbers) if outcome.not_fetched else list(map(str, numbers))
+        cells.append("-" if outcome.opened is None else str(outcome.opened))
         again = f"{len(outcome.passed_again)} at the second attempt" if outcome.passed_again else ""
         remark = "not fetched" if outcome.not_fetched else "NOT AS LISTED" if outcome.faults else again
         lines.append((name, version, *cells, remark))
     widths = [max(len(line[column]) for line in lines) for column in range(len(head))]
-    print("\nTests that passed, and that did not: of public behaviour, of internals, of the original itself\n")
+    print("\nTests that passed, and that did not: of public behaviour, of internals, of the original itself;")
+    print("and how many connections they opened on fastws\n")
     for line in lines:
         cells = [text.rjust(width) for text, width in zip(line, widths, strict=True)]
         print("  ".join([line[0].ljust(widths[0]), line[1].ljust(widths[1]), *cells[2:]]).rstrip())
