@@ -1,4 +1,4 @@
-"""What the tests of aiorpcX import that its source distribution lacks: of ``util``, those of WebSockets call nothing."""
+"""What the tests of aiorpcX import that its source distribution lacks: of ``util``, those that run call nothing."""
 
 import sys
 import types
