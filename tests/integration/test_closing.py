@@ -1,13 +1,30 @@
 """How a connection closes: by us, by the peer, by both, or not politely at all."""
 
 import asyncio
+import contextlib
+import socket
+import ssl
 import time
 
 import pytest
 
 import fastws
-from fastws import ConnectionClosedError, ConnectionClosedOK, State
-from peers import BINARY, CLOSE, TEXT, Frame, Gate, Peer, close, frame, numbered, text
+from fastws import ConnectionClosedError, ConnectionClosedOK, State, TlsConfig
+from peers import (
+    BINARY,
+    CLOSE,
+    PATIENCE,
+    TEXT,
+    Frame,
+    Gate,
+    Peer,
+    authority_pem,
+    close,
+    frame,
+    ignoring_the_end,
+    numbered,
+    text,
+)
 
 
 async def test_close_is_a_handshake_with_our_code_and_reason():
@@ -265,3 +282,38 @@ async def test_the_close_code_is_not_known_before_the_peer_has_answered():
         gate.open()
         await closing
         assert (ws.close_code, ws.close_reason) == (1000, "me too")
+
+
+class Slow(fastws.Listener):
+    """Uses up the turn of its connection."""
+
+    def on_message(self, ws, message):
+        time.sleep(0.01)
+
+
+@pytest.mark.skipif(not hasattr(socket, "TCP_CORK"), reason="a segment cannot be held back")
+@pytest.mark.parametrize("backend", ["system", "openssl"])
+async def test_a_close_notify_that_a_slow_consumer_is_before_is_an_end(backend):
+    """It came with the Close frame and was read: the socket has no event for it any more."""
+    over = Gate()
+
+    @ignoring_the_end
+    def script(wire):
+        wire.read_frame()
+        wire.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_CORK, 1)
+        wire.send(text("last"), close())
+        wire.sock.setblocking(False)
+        with contextlib.suppress(ssl.SSLWantReadError):
+            wire.sock.unwrap()  # it says close_notify, and does not wait for the other one
+        wire.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_CORK, 0)
+        over.wait()
+
+    with Peer(script, tls=True) as peer:
+        tls = TlsConfig(backend=backend, ca=authority_pem())
+        ws = await peer.connect(tls=tls, listener=Slow(), ping_interval=None, close_timeout=3600)
+        try:
+            await ws.send("go")
+            await asyncio.wait_for(ws.wait_closed(), PATIENCE / 2)
+            assert ws.close_code == 1000
+        finally:
+            over.open()

@@ -371,7 +371,7 @@ impl Inner {
     pub(crate) fn has_input(&self) -> bool {
         self.has_unparsed()
             || self.core.is_failing()
-            || self.tls.as_ref().is_some_and(|tls| tls.end().is_some() && !self.core.data_over())
+            || self.tls.as_ref().is_some_and(|tls| tls.end().is_some() && !self.core.has_stream_ended())
     }
 
     /// Whether bytes were read that are not parsed.
