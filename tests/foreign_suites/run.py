@@ -303,7 +303,7 @@ def _read(results: Path) -> dict[str, tuple[str, str]]:
 def _opened(source: Path) -> int:
     """How many connections the last run of tests opened."""
     file = source / ".foreign-opened"
-    return file.stat().st_size if file.exists() else 0
+    return int(file.read_text()) if file.exists() else 0
 
 
 _SEVERITY = {"passed": 0, "skipped": 1, "failed": 2}
