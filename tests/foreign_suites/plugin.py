@@ -44,7 +44,7 @@ def matches(name, pattern):
 
 
 def _count(config):
-    """Counts the connections that open, by whatever drop-in they are asked for, and writes the number down at the end."""
+    """Counts the connections that open, by whatever drop-in they are asked for, and writes how many at the end."""
     run, opened = Opening.run, itertools.count()
 
     @functools.wraps(run)
