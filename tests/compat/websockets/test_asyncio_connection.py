@@ -492,3 +492,27 @@ async def test_too_many_fragments_are_that(monkeypatch):
         assert error.sent.code == 1009
         assert str(error.__cause__) == "fragmented message exceeds limit of 3 frames"
         assert type(error.__cause__) is websockets.exceptions.TooManyFragments
+
+
+async def test_what_another_thread_calls_the_loop_may_await():
+    def elsewhere(ws):
+        def on_the_loop(coroutine):
+            return asyncio.run_coroutine_threadsafe(coroutine, loop).result(20)
+
+        for message in ("text", b"bytes", ["a", "b"]):
+            on_the_loop(ws.send(message))
+        taken = [on_the_loop(ws.recv()) for _ in range(3)]
+        with pytest.raises(TypeError, match="iterable"):
+            on_the_loop(ws.send(5))
+        return taken
+
+    loop = asyncio.get_running_loop()
+    async with opened() as ws:
+        assert await asyncio.to_thread(elsewhere, ws) == ["text", b"bytes", "ab"]
+
+
+async def test_what_another_thread_calls_is_not_for_its_own_loop():
+    async with opened() as ws:
+        for call in (lambda: ws.send("x"), ws.recv):
+            with pytest.raises(RuntimeError, match="belongs to the event loop of the thread"):
+                await asyncio.to_thread(lambda call=call: asyncio.run(asyncio.wait_for(call(), 20)))
