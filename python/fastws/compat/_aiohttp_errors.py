@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import ssl
 from collections.abc import Iterable, Sequence
 from typing import Any
 from urllib.parse import urlsplit
 
 from fastws import errors
 
-from . import _installed
+from . import _installed, _tls_errors
 from ._aiohttp_types import (
     ClientConnectionError,
     ClientConnectorCertificateError,
@@ -60,9 +59,9 @@ def raised_at_opening(error: errors.ConnectError, url: str, fields: Sequence[tup
                 _request_info(url, fields), (), status=status, message=message, headers=headers
             )
         case errors.CertificateError():
-            return ClientConnectorCertificateError(_key(url), _with_text(ssl.SSLCertVerificationError, 1, error))
+            return ClientConnectorCertificateError(_key(url), _tls_errors.refused(error.fault, worded(str(error))))
         case errors.TlsError(lost=False):
-            return ClientConnectorSSLError(_key(url), _with_text(ssl.SSLError, 1, error))
+            return ClientConnectorSSLError(_key(url), _tls_errors.failed(worded(str(error))))
         case errors.ProxyError():
             return ClientProxyConnectionError(_key(url), _with_text(OSError, error.errno, error))
         case errors.DialError(phase="dns"):

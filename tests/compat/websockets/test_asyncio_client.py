@@ -216,27 +216,35 @@ async def test_certificates_that_are_not_trusted_are_an_ssl_error():
         with pytest.raises(ssl.SSLCertVerificationError, match=r" ssl=ssl\.create_default_context\(") as raised:
             await connect(uri)
         assert "TlsConfig" not in str(raised.value)
-        with pytest.raises(ssl.SSLCertVerificationError, match="certificate verify failed: Hostname mismatch"):
-            await connect(uri, ssl=context(), server_hostname="other.example")
+        for tls in (context(), fastws.TlsConfig(ca=authority_pem())):
+            with pytest.raises(ssl.SSLCertVerificationError) as raised:
+                await connect(uri, ssl=tls, server_hostname="other.example")
+            assert raised.value.verify_code == 62
+            assert raised.value.verify_message == "Hostname mismatch, certificate is not valid for 'other.example'."
+            assert f"certificate verify failed: {raised.value.verify_message} (" in str(raised.value)
 
 
 @pytest.mark.parametrize(
-    ("shown", "told", "said"),
+    ("shown", "told", "code", "said"),
     [
-        (ROOT.issue("localhost", not_before=now() - 2 * DAY, not_after=now() - DAY), {}, ": certificate has expired"),
-        (self_signed("localhost"), {}, ": self-signed certificate"),
-        (OTHER.issue("localhost"), {}, ": unable to get local issuer certificate"),
-        (ROOT.issue("localhost", use=CLIENT), {}, ": unsuitable certificate purpose"),
-        (GOOD, {"crls": [ROOT.revocation_list(GOOD)]}, ": certificate revoked"),
+        (ROOT.issue("localhost", not_before=now() - 2 * DAY, not_after=now() - DAY), {}, 10, "certificate has expired"),
+        (self_signed("localhost"), {}, 18, "self-signed certificate"),
+        (OTHER.issue("localhost"), {}, 20, "unable to get local issuer certificate"),
+        (ROOT.issue("localhost", use=CLIENT), {}, 26, "unsuitable certificate purpose"),
+        (GOOD, {"crls": [ROOT.revocation_list(GOOD)]}, 23, "certificate revoked"),
         # "Whether it is revoked is not known".
-        (GOOD, {"crls": [OTHER.revocation_list()]}, ""),
+        (GOOD, {"crls": [OTHER.revocation_list()]}, 1, ""),
     ],
 )
-async def test_what_is_wrong_with_a_certificate_is_said_as_ssl_says_it(shown, told, said):
+async def test_what_is_wrong_with_a_certificate_is_said_as_ssl_says_it(shown, told, code, said):
     with Server(shown.server_context()) as server:
         with pytest.raises(ssl.SSLCertVerificationError) as raised:
             await connect(server.url, host="127.0.0.1", ssl=fastws.TlsConfig(ca=ROOT.pem, **told))
-    assert raised.value.args[1].startswith(f"[SSL: CERTIFICATE_VERIFY_FAILED] certificate verify failed{said} (wss://")
+    error = raised.value
+    words = f": {said}" if said else ""
+    assert error.args[1].startswith(f"[SSL: CERTIFICATE_VERIFY_FAILED] certificate verify failed{words} (wss://")
+    assert (error.library, error.reason, error.verify_code) == ("SSL", "CERTIFICATE_VERIFY_FAILED", code)
+    assert error.verify_message == (said or "unspecified certificate verification error")
 
 
 async def test_an_ssl_context_is_used_and_its_object_is_there():
