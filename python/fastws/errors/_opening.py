@@ -33,7 +33,7 @@ Phase = Literal["uri", "dns", "proxy", "tcp", "tls", "upgrade"]
 
 ConnectKind = Literal["invalid_url", "dns", "refused", "tcp", "tls", "certificate", "upgrade", "timeout", "io", "proxy"]
 
-UpgradeFault = Literal["lost", "not_http", "too_large", "accept", "subprotocol", "extension", "answer"]
+UpgradeFault = Literal["lost", "not_http", "version", "too_large", "accept", "subprotocol", "extension", "answer"]
 
 CertificateFault = Literal[
     "expired", "not_yet_valid", "name", "purpose", "self_signed", "untrusted", "revoked", "pin", "client", "other"
@@ -285,8 +285,8 @@ class InvalidHandshake(ConnectError):
     Attributes:
         response: The answer; None if there was none that can be read.
         fault: What is wrong with it: ``"lost"``, the connection ended before it was whole; ``"not_http"``;
-            ``"too_large"``; ``"accept"``, ``"subprotocol"`` and ``"extension"`` of their headers; ``"answer"`` for
-            anything else.
+            ``"version"``, HTTP/1.0; ``"too_large"``; ``"accept"``, ``"subprotocol"`` and ``"extension"`` of their
+            headers; ``"answer"`` for anything else.
     """
 
     response: Response | None

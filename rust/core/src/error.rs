@@ -103,6 +103,8 @@ pub enum Flaw {
     Unfinished,
     /// This is not HTTP/1.
     NotHttp,
+    /// A 101 with HTTP/1.0.
+    Version,
     /// `Sec-WebSocket-Accept` is missing, there several times, or wrong.
     Accept,
     /// More than one subprotocol was chosen.

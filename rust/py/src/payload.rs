@@ -162,6 +162,7 @@ pub fn refusal_kind(error: &Error) -> &'static str {
         Error::PeerViolated(Violation::Handshake(flaw, _)) => match flaw {
             Flaw::Unfinished => "lost",
             Flaw::NotHttp => "not_http",
+            Flaw::Version => "version",
             Flaw::Accept => "accept",
             Flaw::Subprotocol => "subprotocol",
             Flaw::Other => "answer",

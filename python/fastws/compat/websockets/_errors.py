@@ -129,7 +129,7 @@ def _socks_unreachable(error: OSError) -> OSError:
 
 def _handshake(error: errors.InvalidHandshake) -> Exception:
     answer = error.response
-    if answer is None:
+    if answer is None or error.fault == "version":
         return _from(InvalidMessage("did not receive a valid HTTP response"), _from(_no_answer(error), error))
     try:
         made = _fault(_response(answer), error)
@@ -145,6 +145,10 @@ def _no_answer(error: errors.InvalidHandshake) -> Exception:
             return EOFError("connection closed while reading HTTP status line")
         case "not_http":
             line = text.split('"')[1].removesuffix(_LINE_END)  # what came is the one thing that is quoted
+            return ValueError(f"unsupported protocol; expected HTTP/1.1: {line}")
+        case "version":
+            assert error.response is not None
+            line = f"HTTP/1.0 {error.response.status_code} {error.response.reason_phrase}"
             return ValueError(f"unsupported protocol; expected HTTP/1.1: {line}")
     return ValueError(text)
 

@@ -2,7 +2,7 @@
 
 use super::head::shown;
 use super::headers::{elements, extension_name};
-use super::{Headers, Request, RequestParts, Response, ResponseReader, check_upgrade, flawed, violation};
+use super::{Headers, Request, RequestParts, Response, ResponseReader, check_upgrade, flawed};
 use crate::error::{Error, Flaw, Incompatible, Misuse};
 use crate::limits::Limits;
 
@@ -105,7 +105,7 @@ pub struct Negotiated {
 fn check_response(response: &Response, expected: &Expected) -> Result<Negotiated, Error> {
     let headers = &response.headers;
     if response.minor_version == 0 {
-        return Err(violation("a 101 with HTTP/1.0; wanted HTTP/1.1".to_owned()));
+        return Err(flawed(Flaw::Version, "a 101 with HTTP/1.0; wanted HTTP/1.1".to_owned()));
     }
     check_upgrade(headers, "101")?;
     let wanted = &expected.accept;
@@ -355,7 +355,10 @@ mod tests {
         let foreign = whole(&format!("HTTP/1.1 101 Yes\r\n{OK}Sec-WebSocket-Extensions: x; a, y\r\n\r\n"));
         assert_eq!(check_response(&foreign, &anything), fine(None, &["x; a", "y"]));
         let old = whole(&format!("HTTP/1.0 101 Yes\r\n{OK}\r\n"));
-        assert_eq!(check_response(&old, &wanted), bad("a 101 with HTTP/1.0; wanted HTTP/1.1"));
+        assert_eq!(
+            check_response(&old, &wanted),
+            Err(flawed(Flaw::Version, "a 101 with HTTP/1.0; wanted HTTP/1.1".to_owned()))
+        );
     }
 
     proptest! {
