@@ -9,7 +9,7 @@ from fastws._tls_words import while_opening
 from fastws.compat import _tls_errors
 from fastws.compat._wording import Wording
 from fastws.redact import printable
-from fastws.sync._policy import not_sendable, send_other
+from fastws.sync._policy import no_message, not_sendable, send_other
 
 from ._exceptions import (
     WebSocketBadStatusException,
@@ -33,6 +33,7 @@ __all__ = [
     "iteration_over",
     "late",
     "misuse",
+    "no_message",
     "no_room",
     "not_sendable",
     "open_failed",

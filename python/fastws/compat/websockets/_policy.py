@@ -86,10 +86,8 @@ worded = Wording(
 def closed(ws: _Native) -> ConnectionClosed:
     """The exception of reading from or sending on a connection that is closed or closing."""
     code, reason, sent_code, sent_reason, initiator, kind, text = ws._close_info
-    rcvd = None if code is None else Close(code, reason or "")
     sent = None if sent_code is None else Close(sent_code, sent_reason or "")
-    if sent in _GIVEN_UP:
-        rcvd = None  # what comes behind a failure does not count, RFC 6455 §7.1.7
+    rcvd = None if code is None or sent in _GIVEN_UP else Close(code, reason or "")
     if kind == "keepalive":
         sent = Close(CloseCode.INTERNAL_ERROR, "keepalive ping timeout")  # the verdict is the cause
     clean = rcvd is not None and sent is not None and rcvd.code in OK_CLOSE_CODES and sent.code in OK_CLOSE_CODES
@@ -99,6 +97,14 @@ def closed(ws: _Native) -> ConnectionClosed:
     return error
 
 
+def received(ws: _Native) -> tuple[int | None, str]:
+    """The code and reason of the peer's Close frame, if one came that counts."""
+    code, reason, sent_code, sent_reason, *_ = ws._close_info
+    is_given_up = sent_code is not None and Close(sent_code, sent_reason or "") in _GIVEN_UP
+    return (None, "") if is_given_up else (code, reason or "")
+
+
+# What comes behind a failure does not count, RFC 6455 §7.1.7.
 _GIVEN_UP = (
     Close(CloseCode.INTERNAL_ERROR, "error in fragmented message"),
     Close(CloseCode.INTERNAL_ERROR, "close during fragmented message"),
@@ -110,7 +116,7 @@ def _cause(ws: _Native, kind: str | None, text: str) -> Exception | None:
         case "protocol" | "utf8" | "masked":
             return ProtocolError(text)
         case "limit":
-            return _over(ws, worded(text))
+            return _over_limit(ws, worded(text))
         case "eof" | "truncated":
             return EOFError(text)
         case "keepalive":
@@ -124,7 +130,7 @@ def _cause(ws: _Native, kind: str | None, text: str) -> Exception | None:
     return None
 
 
-def _over(ws: _Native, text: str) -> Exception:
+def _over_limit(ws: _Native, text: str) -> Exception:
     """What is over a limit of ours."""
     setting, size, limit = ws._limit or (None, None, 0)
     if setting is None:
@@ -267,12 +273,22 @@ async def send_fragments(ws: Connection, message: object, timeout: float | None,
                 await put(fragments.last, fin=True)
     except TimeoutError as error:
         if timeout is None or not limit.expired():
+            await _over(ws, fragments)
             raise
         raise not_finished(timeout, begun=fragments.has_begun) from error
+    except Exception:
+        await _over(ws, fragments)
+        raise
     # All of it was accepted: that the peer is slow to take it is no error.
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout_at(limit.when()):
             await drain(ws)
+
+
+async def _over(ws: Connection, fragments: Fragments) -> None:
+    """Waits for the end, where a message cannot be finished: who hears of it finds the connection closed."""
+    if fragments.has_failed:
+        await ws._closed()
 
 
 async def drain(ws: Connection) -> None:

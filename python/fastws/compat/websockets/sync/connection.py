@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self, overload
 
 import fastws.sync
 from fastws.compat.websockets._facade import Facade, MaxQueue
-from fastws.compat.websockets._policy import closed
+from fastws.compat.websockets._policy import closed, received
 from fastws.compat.websockets._shared import Agreed, check_close, control_payload, extended
 from fastws.compat.websockets.exceptions import ConcurrencyError, ConnectionClosed, ConnectionClosedOK
 from fastws.compat.websockets.frames import CloseCode
@@ -169,6 +169,19 @@ class Connection(Agreed, fastws.sync.Connection):  # type: ignore[misc]  # its h
     def state(self) -> State:  # type: ignore[override]
         """The state."""
         return State[self._state.upper()]
+
+    @property
+    def close_code(self) -> int | None:
+        """The close code received, 1006 if there was none; None while that is not known."""
+        if super().close_code is None:
+            return None
+        code, _ = received(self)
+        return CloseCode.ABNORMAL_CLOSURE if code is None else code
+
+    @property
+    def close_reason(self) -> str | None:
+        """The close reason received, or ``""``; None where ``close_code`` is."""
+        return None if super().close_code is None else received(self)[1]
 
     @property
     def close_exc(self) -> ConnectionClosed:
@@ -354,6 +367,10 @@ class Connection(Agreed, fastws.sync.Connection):  # type: ignore[misc]  # its h
     def send_nowait(self, message: Any, text: bool | None = None) -> None:
         """Sends a message. It may wait where more than 64 KiB wait to be sent, as ``broadcast`` expects."""
         self.send(message, text)
+
+    def __repr__(self) -> str:
+        kind = self._own.kind
+        return f"<{kind.__module__}.{kind.__qualname__} {self.uri} {self._state}>"
 
     # What its methods do differently for a while, without a question a message.
 
