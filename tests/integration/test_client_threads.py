@@ -70,7 +70,9 @@ async def test_a_stream_that_another_thread_reads_by_the_loop_gives_its_messages
             await client.send(str(number))
 
         def elsewhere():
-            return [asyncio.run_coroutine_threadsafe(call(), loop).result(20) for call in (stream.recv, stream.__anext__)]
+            return [
+                asyncio.run_coroutine_threadsafe(call(), loop).result(20) for call in (stream.recv, stream.__anext__)
+            ]
 
         assert await asyncio.to_thread(elsewhere) == ["0", "1"]
 

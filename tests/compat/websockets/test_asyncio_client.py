@@ -9,10 +9,12 @@ import ssl
 
 import pytest
 import websockets
+import websockets.asyncio.client
 import websockets.client
 import websockets.exceptions
 
 import fastws
+import fastws.compat.websockets.asyncio.client
 from certificates import CLIENT, DAY, now, self_signed
 from compat_peers import echo, websockets_server
 from fastws.compat.websockets.asyncio.client import ClientConnection, connect, unix_connect
@@ -446,3 +448,65 @@ async def test_cancelling_gives_the_attempt_up():
             accepted.settimeout(5)
             while accepted.recv(4096):
                 pass
+
+
+@pytest.mark.parametrize(
+    "name", ["ping_interval", "ping_timeout", "close_timeout", "max_size", "max_queue", "write_limit"]
+)
+async def test_an_argument_that_is_no_number_is_named(name):
+    with websockets_server(echo) as uri:
+        with pytest.raises((TypeError, ValueError), match=rf"^{name}\b.*'x'"):
+            await connect(uri, **{name: "x"})
+
+
+async def test_a_subclass_hears_of_its_transport():
+    told = []
+
+    class Mine(ClientConnection):
+        def connection_made(self, transport):
+            super().connection_made(transport)
+            told.append(transport.get_extra_info("peername"))
+
+        def connection_lost(self, exc):
+            told.append((self.state, exc))
+            super().connection_lost(exc)
+
+    with websockets_server(echo) as uri:
+        async with connect(uri, create_connection=Mine) as ws:
+            remote = ws.remote_address
+            assert told == [remote]
+        assert told == [remote, (websockets.State.CLOSED, None)]
+
+
+async def test_headers_go_out_in_the_order_of_websockets():
+    def names(wire):
+        return [line.partition(b":")[0] for line in wire.read_request().split(b"\r\n")]
+
+    arguments = {
+        "additional_headers": {"X-One": "1", "Authorization": "mine", "X-Two": "2"},
+        "origin": "https://example.com",
+        "subprotocols": ["a"],
+    }
+    with Peer(names, upgrade=False) as peer:
+        for module in (websockets.asyncio.client, fastws.compat.websockets.asyncio.client):
+            with pytest.raises(websockets.InvalidMessage):
+                await module.connect(peer.url, **arguments)
+        with pytest.raises(websockets.InvalidMessage):
+            await websockets.asyncio.client.connect(peer.url.replace("//", "//user:password@"))
+        with pytest.raises(websockets.InvalidMessage):
+            await connect(peer.url.replace("//", "//user:password@"))
+    assert peer.results[0] == peer.results[1]
+    assert peer.results[2] == peer.results[3]
+
+
+async def test_an_answer_of_http_1_0_is_no_valid_response():
+    def answer(wire):
+        wire.read_request()
+        wire.send(b"HTTP/1.0 101 Switching Protocols\r\nUpgrade: websocket\r\n\r\n")
+
+    said = []
+    for module in (websockets.asyncio.client, fastws.compat.websockets.asyncio.client):
+        with Peer(answer, upgrade=False) as peer, pytest.raises(websockets.InvalidMessage) as raised:
+            await module.connect(peer.url)
+        said.append((str(raised.value), str(raised.value.__cause__)))
+    assert said[0] == said[1]

@@ -184,6 +184,7 @@ class connect:  # noqa: N801 - a function to its users, as in websockets
         if not terms.is_native:
             negotiate(connection)
         opened: ClientConnection = connection
+        opened._tell_subclass()
         return opened
 
     def process_redirect(self, exc: Exception) -> Exception | str:
