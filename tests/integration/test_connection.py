@@ -278,9 +278,9 @@ async def test_a_task_of_recv_is_called_so_in_a_list_of_tasks():
             task = asyncio.create_task(ws.recv())
             await asyncio.sleep(0)
             assert "coro=<Connection.recv()>" in repr(task)
-            assert anext(ws).__name__ == "Connection.__anext__"
-            assert ws.send("x").__qualname__ == "Connection.send"
-            task.cancel()
+            for coroutine, name in ((task.get_coro(), "recv"), (anext(ws), "__anext__"), (ws.send("x"), "send")):
+                assert (coroutine.__name__, coroutine.__qualname__) == (name, f"Connection.{name}")
+                coroutine.close()
 
 
 async def test_a_recv_called_here_and_awaited_in_another_thread_takes_no_message():

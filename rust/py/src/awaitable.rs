@@ -19,6 +19,7 @@ use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::pyclass::boolean_struct::True;
 use pyo3::sync::PyOnceLock;
+use pyo3::types::PyString;
 
 use crate::conn::Conn;
 use crate::queue::Decode;
@@ -430,13 +431,19 @@ unsafe extern "C" fn awaitable_close<S: Source>(
     }
 }
 
-unsafe extern "C" fn awaitable_name<S: Source>(this: *mut ffi::PyObject, _unused: *mut c_void) -> *mut ffi::PyObject {
+unsafe extern "C" fn awaitable_name(this: *mut ffi::PyObject, _unused: *mut c_void) -> *mut ffi::PyObject {
     // SAFETY: a getter is called attached, with an object of its type.
+    unsafe { PyString::new(Python::assume_attached(), (*this.cast::<Awaitable>()).want.method()).into_ptr() }
+}
+
+unsafe extern "C" fn awaitable_qualified_name<S: Source>(
+    this: *mut ffi::PyObject,
+    _unused: *mut c_void,
+) -> *mut ffi::PyObject {
+    // SAFETY: as above.
     unsafe {
-        guarded(null_mut(), || {
-            let name = format!("{}.{}", S::SHOWN, (*this.cast::<Awaitable>()).want.method());
-            name.into_pyobject(Python::assume_attached()).map_or(null_mut(), Bound::into_ptr)
-        })
+        let name = format!("{}.{}", S::SHOWN, (*this.cast::<Awaitable>()).want.method());
+        PyString::new(Python::assume_attached(), &name).into_ptr()
     }
 }
 
@@ -489,7 +496,7 @@ fn make_awaitable_type<S: Source>(py: Python<'_>) -> PyResult<Py<PyAny>> {
             (ffi::Py_tp_iter, itself as *mut c_void),
             (ffi::Py_tp_iternext, awaitable_next::<S> as *mut c_void),
             (ffi::Py_tp_methods, methods),
-            (ffi::Py_tp_getset, named(awaitable_name::<S>)),
+            (ffi::Py_tp_getset, named(awaitable_name, awaitable_qualified_name::<S>)),
             (ffi::Py_tp_traverse, awaitable_traverse as *mut c_void),
             (ffi::Py_tp_clear, awaitable_clear::<S> as *mut c_void),
             (ffi::Py_tp_dealloc, awaitable_dealloc::<S> as *mut c_void),

@@ -4,6 +4,7 @@ import asyncio
 import http
 import logging
 import os
+import re
 import socket
 import ssl
 
@@ -12,6 +13,7 @@ import websockets
 import websockets.asyncio.client
 import websockets.client
 import websockets.exceptions
+from websockets.utils import accept_key
 
 import fastws
 import fastws.compat.websockets.asyncio.client
@@ -154,7 +156,7 @@ async def test_a_refusal_has_its_response():
         ("Sec-WebSocket-Accept", "x", "InvalidHeaderValue", "invalid Sec-WebSocket-Accept header: x"),
         ("Upgrade", "h2c", "InvalidUpgrade", "invalid Upgrade header: h2c"),
         ("Connection", None, "InvalidUpgrade", "missing Connection header"),
-        ("Sec-WebSocket-Protocol", "chat", "NegotiationError", "chat"),
+        ("Sec-WebSocket-Protocol", "chat", "NegotiationError", "no subprotocols supported"),
         ("Sec-WebSocket-Extensions", "x-y; a=1", "NegotiationError", "Unsupported extension: name = x-y"),
     ],
 )
@@ -499,14 +501,25 @@ async def test_headers_go_out_in_the_order_of_websockets():
     assert peer.results[2] == peer.results[3]
 
 
-async def test_an_answer_of_http_1_0_is_no_valid_response():
+@pytest.mark.parametrize(
+    "lines",
+    [
+        ["HTTP/1.0 101 Switching Protocols", "Upgrade: websocket"],
+        ["SSH-2.0-OpenSSH_9.6"],
+        ["HTTP/2 101 Switching Protocols"],
+        ["HTTP/1.1 101 Switching Protocols", "Upgrade: websocket", "Connection: Upgrade", "Sec-WebSocket-Protocol: b"],
+    ],
+)
+@pytest.mark.parametrize("asked", [None, ["a"]])
+async def test_what_is_wrong_with_an_answer_is_said_as_by_websockets(lines, asked):
     def answer(wire):
-        wire.read_request()
-        wire.send(b"HTTP/1.0 101 Switching Protocols\r\nUpgrade: websocket\r\n\r\n")
+        accept = accept_key(re.search(rb"Sec-WebSocket-Key: (\S+)", wire.read_request())[1].decode())
+        wire.send("\r\n".join([*lines, f"Sec-WebSocket-Accept: {accept}", "", ""]).encode())
 
     said = []
     for module in (websockets.asyncio.client, fastws.compat.websockets.asyncio.client):
-        with Peer(answer, upgrade=False) as peer, pytest.raises(websockets.InvalidMessage) as raised:
-            await module.connect(peer.url)
-        said.append((str(raised.value), str(raised.value.__cause__)))
+        with Peer(answer, upgrade=False) as peer, pytest.raises(websockets.InvalidHandshake) as raised:
+            await module.connect(peer.url, subprotocols=asked)
+        error, cause = raised.value, raised.value.__cause__
+        said.append((type(error), str(error), str(cause) if isinstance(error, websockets.InvalidMessage) else None))
     assert said[0] == said[1]

@@ -30,12 +30,13 @@ from .http11 import Response
 __all__ = ["opening"]
 
 
-def opening(error: errors.FastwsError, uri: str, *, blocks: bool = False) -> Exception:
+def opening(error: errors.FastwsError, uri: str, *, asks: bool, blocks: bool = False) -> Exception:
     """The exception of ``websockets`` for one of ours. What it does not know stays as it is.
 
     Args:
         error: Ours.
         uri: What was asked for.
+        asks: Whether subprotocols were.
         blocks: Whether it is of ``sync.client``.
     """
     match error:
@@ -54,7 +55,7 @@ def opening(error: errors.FastwsError, uri: str, *, blocks: bool = False) -> Exc
         case errors.InvalidStatus():
             return _from(InvalidStatus(_response(error.response)), error)
         case errors.InvalidHandshake():
-            return _handshake(error)
+            return _handshake(error, asks=asks)
     return error
 
 
@@ -127,12 +128,12 @@ def _socks_unreachable(error: OSError) -> OSError:
 # ---- The server's answer ---------------------------------------------------------------------------------------------
 
 
-def _handshake(error: errors.InvalidHandshake) -> Exception:
+def _handshake(error: errors.InvalidHandshake, *, asks: bool) -> Exception:
     answer = error.response
     if answer is None or error.fault == "version":
         return _from(InvalidMessage("did not receive a valid HTTP response"), _from(_no_answer(error), error))
     try:
-        made = _fault(_response(answer), error)
+        made = _fault(_response(answer), error, asks=asks)
     except InvalidHandshake as wrong:  # not of its grammar
         made = wrong
     return _from(made, error)
@@ -145,7 +146,8 @@ def _no_answer(error: errors.InvalidHandshake) -> Exception:
             return EOFError("connection closed while reading HTTP status line")
         case "not_http":
             line = text.split('"')[1].removesuffix(_LINE_END)  # what came is the one thing that is quoted
-            return ValueError(f"unsupported protocol; expected HTTP/1.1: {line}")
+            wrong = "unsupported protocol; expected HTTP/1.1" if line.count(" ") > 1 else "invalid HTTP status line"
+            return ValueError(f"{wrong}: {line}")
         case "version":
             assert error.response is not None
             line = f"HTTP/1.0 {error.response.status_code} {error.response.reason_phrase}"
@@ -156,7 +158,7 @@ def _no_answer(error: errors.InvalidHandshake) -> Exception:
 _LINE_END = r"\r\n"
 
 
-def _fault(answer: Response, error: errors.InvalidHandshake) -> Exception:
+def _fault(answer: Response, error: errors.InvalidHandshake, *, asks: bool) -> Exception:
     """What is wrong with an answer that was not taken (RFC 6455 §4.1)."""
     headers = answer.headers
     options = [option for value in headers.get_all("Connection") for option in parse_connection(value)]
@@ -173,6 +175,8 @@ def _fault(answer: Response, error: errors.InvalidHandshake) -> Exception:
     if error.fault == "accept":
         return InvalidHeaderValue("Sec-WebSocket-Accept", accepts[0])
     subprotocols = [name for value in headers.get_all("Sec-WebSocket-Protocol") for name in parse_subprotocol(value)]
+    if subprotocols and not asks:
+        return NegotiationError("no subprotocols supported")
     if len(subprotocols) > 1:
         return InvalidHeader("Sec-WebSocket-Protocol", f"multiple values: {', '.join(subprotocols)}")
     if error.fault == "subprotocol" and subprotocols:

@@ -22,12 +22,17 @@ pub(super) fn make_type_of_done(py: Python<'_>) -> PyResult<Py<PyAny>> {
             (ffi::Py_tp_iter, itself as *mut c_void),
             (ffi::Py_tp_iternext, done_next as *mut c_void),
             (ffi::Py_tp_methods, methods),
-            (ffi::Py_tp_getset, named(done_name)),
+            (ffi::Py_tp_getset, named(done_name, done_qualified_name)),
         ],
     )
 }
 
 unsafe extern "C" fn done_name(_this: *mut ffi::PyObject, _unused: *mut c_void) -> *mut ffi::PyObject {
+    // SAFETY: attached.
+    unsafe { ffi::PyUnicode_FromString(c"send".as_ptr()) }
+}
+
+unsafe extern "C" fn done_qualified_name(_this: *mut ffi::PyObject, _unused: *mut c_void) -> *mut ffi::PyObject {
     // SAFETY: attached.
     unsafe { ffi::PyUnicode_FromString(c"Connection.send".as_ptr()) }
 }

@@ -214,7 +214,7 @@ class reconnect:  # noqa: N801 - a function to its users, as in websockets
         except OpenTimeout as error:
             raise _late(way.proxy if error.phase == "proxy" else None) from error
         except FastwsError as error:
-            made = _errors.opening(error, self.uri, blocks=True)
+            made = _errors.opening(error, self.uri, asks=self.subprotocols is not None, blocks=True)
             raise made from made.__cause__
         connection: ClientConnection = opened
         if not terms.is_native:
