@@ -262,14 +262,20 @@ async def test_what_another_thread_calls_the_loop_may_await(fastws_server):
         assert await ws.recv() == b"more"
 
 
-async def test_a_recv_that_is_forgotten_is_warned_of_at_the_next_and_takes_no_message():
-    with Peer(lambda wire: (wire.send(numbered(range(2))), wire.answer_close())) as peer:
+async def test_a_recv_that_is_forgotten_is_warned_of_at_the_next_or_by_close_and_takes_no_message():
+    said = "coroutine 'Connection.recv' was never awaited"
+    with Peer(lambda wire: (wire.send(numbered(range(3))), wire.answer_close())) as peer:
         async with peer.connect() as ws:
             ws.recv()
-            with pytest.warns(RuntimeWarning, match="coroutine 'Connection.recv' was never awaited"):
+            with pytest.warns(RuntimeWarning, match=said):
                 assert await ws.recv() == "0"
             ws.recv().close()
             assert await ws.recv() == "1"
+            kept = ws.recv()
+            ws.recv()
+            with pytest.warns(RuntimeWarning, match=said):
+                await ws.close()
+            assert await kept == "2"
 
 
 async def test_a_task_of_recv_is_called_so_in_a_list_of_tasks():

@@ -186,26 +186,39 @@ pub fn make<S: Source>(source: &Bound<'_, S>, want: Want) -> PyResult<Py<PyAny>>
     }
 }
 
-/// The same instead of a spare one that nobody has awaited, with the warning that a coroutine would give. Nothing is
-/// borrowed, as Python runs.
+/// The same instead of a spare one that nobody has awaited.
 #[cold]
 pub fn instead<S: Source>(source: &Bound<'_, S>, want: Want, forgotten: Option<Py<PyAny>>) -> PyResult<Py<PyAny>> {
-    let py = source.py();
     if let Some(forgotten) = forgotten {
-        // SAFETY: a spare awaitable.
-        let (started, wanted) = unsafe {
-            let this = forgotten.as_ptr().cast::<Awaitable>();
-            ((*this).started, (*this).want)
-        };
-        if !started {
-            let text = format!("coroutine '{}.{}' was never awaited", S::SHOWN, wanted.method());
-            let text = CString::new(text).unwrap_or_default();
-            if let Err(error) = PyErr::warn(py, &py.get_type::<PyRuntimeWarning>(), &text, 1) {
-                error.write_unraisable(py, Some(source.as_any()));
-            }
-        }
+        warn_of(source, forgotten);
     }
     make(source, want)
+}
+
+/// Takes the spare one out if nobody has it, and nobody has awaited it.
+pub fn take_forgotten(spare: &mut Option<Py<PyAny>>) -> Option<Py<PyAny>> {
+    // SAFETY: attached; as in `of`.
+    spare.take_if(|known| unsafe {
+        ffi::Py_REFCNT(known.as_ptr()) == 1 && !(*known.as_ptr().cast::<Awaitable>()).source.is_null()
+    })
+}
+
+/// Gives the warning that a coroutine would give. Nothing is borrowed, as Python runs.
+pub fn warn_of<S: Source>(source: &Bound<'_, S>, forgotten: Py<PyAny>) {
+    let py = source.py();
+    // SAFETY: a spare awaitable.
+    let (started, want) = unsafe {
+        let this = forgotten.as_ptr().cast::<Awaitable>();
+        ((*this).started, (*this).want)
+    };
+    if !started {
+        let text = format!("coroutine '{}.{}' was never awaited", S::SHOWN, want.method());
+        let text = CString::new(text).unwrap_or_default();
+        if let Err(error) = PyErr::warn(py, &py.get_type::<PyRuntimeWarning>(), &text, 1) {
+            error.write_unraisable(py, Some(source.as_any()));
+        }
+    }
+    drop(forgotten);
 }
 
 /// # Safety
