@@ -150,7 +150,9 @@ impl Source for Conn {
         }
         let forgotten = inner.spare.take();
         drop(inner);
-        awaitable::instead(slf, want, forgotten)
+        let made = awaitable::instead(slf, want, forgotten)?;
+        this.inner.borrow_mut().spare.get_or_insert_with(|| made.clone_ref(slf.py()));
+        Ok(made)
     }
 }
 

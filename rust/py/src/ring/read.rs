@@ -160,7 +160,9 @@ impl Source for Cursor {
         }
         let forgotten = spare.take();
         drop(spare);
-        awaitable::instead(slf, want, forgotten)
+        let made = awaitable::instead(slf, want, forgotten)?;
+        this.spare.borrow_mut().get_or_insert_with(|| made.clone_ref(slf.py()));
+        Ok(made)
     }
 }
 
