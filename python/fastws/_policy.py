@@ -230,6 +230,18 @@ def send_failed(_ws: Connection, error: BaseException) -> NoReturn:
     raise error
 
 
+async def send_at_home(
+    ws: Connection,
+    message: Any,
+    text: bool | None,
+    timeout: float | None,  # noqa: ASYNC109 - that of send()
+    compress: bool | None,
+) -> None:
+    """``send`` that another thread called, for the connection's loop to await."""
+    ws._is_sending_fragments()  # raises in a thread or a process that is not the connection's
+    await ws.send(message, text, timeout=timeout, compress=compress)
+
+
 def send_other(ws: Connection, message: object, text: bool | None, timeout: float | None) -> Coroutine[Any, Any, None]:
     """``send`` of what is neither str nor bytes-like: a message in fragments."""
     ws._is_sending_fragments()  # raises in a thread or a process that is not the connection's

@@ -134,6 +134,8 @@ async def test_tls_as_it_is_asked_for(ssl, tmp_path):
         with pytest.raises(aiohttp.ClientConnectorCertificateError) as caught:
             await ws_connect(f"https://{address}/")
         assert isinstance(caught.value.__cause__, fastws.CertificateError)
+        error = caught.value.certificate_error
+        assert (error.verify_code, error.reason) == (20, "CERTIFICATE_VERIFY_FAILED")
 
 
 async def test_a_type_that_was_not_asked_for_is_an_error():

@@ -215,7 +215,7 @@ async def test_as_completed_gives_each_message_once():
         async with peer.connect() as ws:
             got = []
             while len(got) < 20:
-                for task in asyncio.as_completed([ws.recv(), ws.recv(), ws.recv()][: 20 - len(got)]):
+                for task in asyncio.as_completed([ws.recv() for _ in range(min(3, 20 - len(got)))]):
                     try:
                         got.append(await task)
                     except ConcurrencyError:
@@ -403,12 +403,16 @@ async def test_close_ends_the_awaitable_and_lets_the_next_reader_in():
             assert await ws.recv() == "a"
 
 
-async def test_an_awaitable_that_was_never_awaited_takes_no_message_and_does_not_warn():
+async def test_an_awaitable_that_was_never_awaited_takes_no_message_and_is_warned_of_at_the_next():
+    said = "coroutine 'Connection.{}' was never awaited"
     with Peer(numbers_then_close(1)) as peer:
         async with peer.connect() as ws:
             ws.recv()
-            anext(ws)
+            with pytest.warns(RuntimeWarning, match=said.format("recv")):
+                anext(ws)
             gc.collect()
+            with pytest.warns(RuntimeWarning, match=said.format("__anext__")):
+                await ws.close()
             assert await ws.recv() == "0"
 
 

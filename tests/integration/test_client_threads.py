@@ -61,6 +61,22 @@ async def test_a_stream_read_here_and_awaited_in_another_thread_takes_no_message
         assert [await stream.recv(), await stream.recv()] == ["1", "2"]
 
 
+async def test_a_stream_that_another_thread_reads_by_the_loop_gives_its_messages(fastws_server):
+    client = fastws.WebSocketClient(fastws_server.url("/echo"))
+    loop = asyncio.get_running_loop()
+    async with client:
+        stream = client.stream()
+        for number in range(2):
+            await client.send(str(number))
+
+        def elsewhere():
+            return [
+                asyncio.run_coroutine_threadsafe(call(), loop).result(20) for call in (stream.recv, stream.__anext__)
+            ]
+
+        assert await asyncio.to_thread(elsewhere) == ["0", "1"]
+
+
 def test_a_thread_cannot_send_before_the_client_runs_or_when_its_loop_is_closed(fastws_server, run):
     client = fastws.WebSocketClient(fastws_server.url("/echo"))
     with pytest.raises(RuntimeError, match="has not run yet"):

@@ -209,12 +209,12 @@ async def test_bytes_glued_behind_the_answer_are_frames():
 
 async def test_every_call_from_another_thread_is_refused_and_names_the_owner():
     calls = [
-        lambda ws: ws.send("x"),
-        lambda ws: ws.send(iter(["x"])),
+        lambda ws: ws.send("x").send(None),
+        lambda ws: ws.send(iter(["x"])).send(None),
         lambda ws: ws.send_nowait("x"),
-        lambda ws: ws.recv(),
-        lambda ws: ws.batches().__anext__().send(None),
-        anext,
+        lambda ws: ws.recv().send(None),
+        lambda ws: ws.batches(),
+        lambda ws: anext(ws).send(None),
         lambda ws: ws.ping().send(None),
         lambda ws: ws.pong().send(None),
         lambda ws: ws.close().send(None),
@@ -240,6 +240,53 @@ async def test_every_call_from_another_thread_is_refused_and_names_the_owner():
                 assert repr(threading.current_thread().name) in error
                 assert "send_threadsafe" in error
             assert ws.stats().messages_sent == 0
+
+
+async def test_what_another_thread_calls_the_loop_may_await(fastws_server):
+    """As `run_coroutine_threadsafe` has it: any coroutine function is called there, and runs here."""
+
+    def elsewhere(ws):
+        def on_the_loop(coroutine):
+            return asyncio.run_coroutine_threadsafe(coroutine, loop).result(20)
+
+        for message in ("text", b"bytes", ["a", "b"], bytearray(b"more")):
+            assert on_the_loop(ws.send(message)) is None
+        taken = [on_the_loop(ws.recv()), on_the_loop(anext(ws)), on_the_loop(ws.recv(decode=False))]
+        with pytest.raises(TypeError, match="not int"):
+            on_the_loop(ws.send(5))
+        return taken
+
+    loop = asyncio.get_running_loop()
+    async with fastws.connect(fastws_server.url("/echo")) as ws:
+        assert await asyncio.to_thread(elsewhere, ws) == ["text", b"bytes", b"ab"]
+        assert await ws.recv() == b"more"
+
+
+async def test_a_recv_that_is_forgotten_is_warned_of_at_the_next_or_by_close_and_takes_no_message():
+    said = "coroutine 'Connection.recv' was never awaited"
+    with Peer(lambda wire: (wire.send(numbered(range(3))), wire.answer_close())) as peer:
+        async with peer.connect() as ws:
+            ws.recv()
+            with pytest.warns(RuntimeWarning, match=said):
+                assert await ws.recv() == "0"
+            ws.recv().close()
+            assert await ws.recv() == "1"
+            kept = ws.recv()
+            ws.recv()
+            with pytest.warns(RuntimeWarning, match=said):
+                await ws.close()
+            assert await kept == "2"
+
+
+async def test_a_task_of_recv_is_called_so_in_a_list_of_tasks():
+    with Peer(lambda wire: wire.answer_close()) as peer:
+        async with peer.connect() as ws:
+            task = asyncio.create_task(ws.recv())
+            await asyncio.sleep(0)
+            assert "coro=<Connection.recv()>" in repr(task)
+            for coroutine, name in ((task.get_coro(), "recv"), (anext(ws), "__anext__"), (ws.send("x"), "send")):
+                assert (coroutine.__name__, coroutine.__qualname__) == (name, f"Connection.{name}")
+                coroutine.close()
 
 
 async def test_a_recv_called_here_and_awaited_in_another_thread_takes_no_message():

@@ -137,8 +137,9 @@ def test_what_the_threads_page_gives_to_a_loop_arrives(fastws_server):
     async def main():
         loop = asyncio.get_running_loop()
         async with fastws.connect(fastws_server.url("/echo")) as ws:
-            await asyncio.to_thread(exec, calls, {"ws": ws, "loop": loop, "asyncio": asyncio})
-            assert await ws.recv() == "order"
+            names = {"ws": ws, "loop": loop, "asyncio": asyncio}
+            await asyncio.to_thread(exec, calls, names)
+            assert names["message"] == "order"
             assert ws.state is fastws.State.CLOSED
 
     asyncio.run(main())

@@ -380,7 +380,7 @@ def test_a_ring_belongs_to_the_thread_of_its_loop(run):
     errors = []
 
     def elsewhere():
-        for call in (stream.recv, lambda: push(messages, "x"), lambda: messages._end(None)):
+        for call in (lambda: stream.recv().send(None), lambda: push(messages, "x"), lambda: messages._end(None)):
             try:
                 call()
             except RuntimeError as error:

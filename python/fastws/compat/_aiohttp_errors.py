@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ssl
 from collections.abc import Iterable, Sequence
 from typing import Any
 from urllib.parse import urlsplit
@@ -10,7 +9,7 @@ from urllib.parse import urlsplit
 from fastws import errors, http
 from fastws.redact import redact_uri
 
-from . import _installed
+from . import _installed, _tls_errors
 from ._aiohttp_types import (
     ClientConnectionError,
     ClientConnectorCertificateError,
@@ -108,10 +107,10 @@ def _of_answer(kind: type[ClientResponseError], answer: http.Response, message: 
 
 def _of_tls(error: errors.TlsError, key: Any, text: str) -> Exception:
     if isinstance(error, errors.CertificateError):
-        return ClientConnectorCertificateError(key, ssl.SSLCertVerificationError(1, worded(text)))
+        return ClientConnectorCertificateError(key, _tls_errors.refused(error.fault, worded(text)))
     if error.lost:
         return ClientConnectorError(key, ConnectionResetError(None, worded(text)))
-    return ClientConnectorSSLError(key, ssl.SSLError(1, worded(text)))
+    return ClientConnectorSSLError(key, _tls_errors.failed(worded(text)))
 
 
 def _with_text(kind: type[OSError], number: int | None, error: Exception) -> OSError:

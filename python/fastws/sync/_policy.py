@@ -20,6 +20,7 @@ __all__ = [
     "iteration_over",
     "late",
     "misuse",
+    "no_message",
     "no_room",
     "not_sendable",
     "open_failed",
@@ -38,6 +39,11 @@ def concurrent() -> Exception:
     return errors.ConcurrencyError(
         "another call is already waiting for a message of this connection; let one thread read and pass messages on"
     )
+
+
+def no_message(timeout: float) -> TimeoutError:
+    """Nothing came within ``timeout`` of ``recv``."""
+    return TimeoutError(f"no message within {timeout:g} s")
 
 
 def send_other(ws: Connection, message: object, text: bool | None, timeout: float | None) -> None:

@@ -10,15 +10,16 @@ mod iteration;
 pub(crate) mod slots;
 mod stop;
 
-use std::ffi::{CStr, c_int, c_void};
+use std::ffi::{CStr, CString, c_int, c_void};
 use std::ptr::null_mut;
 
 use pyo3::PyClass;
-use pyo3::exceptions::{PyRuntimeError, PyTypeError};
+use pyo3::exceptions::{PyRuntimeError, PyRuntimeWarning, PyTypeError};
 use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::pyclass::boolean_struct::True;
 use pyo3::sync::PyOnceLock;
+use pyo3::types::PyString;
 
 use crate::conn::Conn;
 use crate::queue::Decode;
@@ -26,13 +27,15 @@ use crate::ring::Cursor;
 use crate::waiter::Waiter;
 use crate::{clock, gc};
 pub use iteration::iterate;
-use slots::{COLLECTED, NOT_CALLABLE, contained, coroutine_methods, free, guarded, instance, itself, make_type};
+use slots::{COLLECTED, NOT_CALLABLE, contained, coroutine_methods, free, guarded, instance, itself, make_type, named};
 use stop::{forget, stop_with};
 
 /// What messages are awaited from. Each has types of its own, made of the same code.
 pub trait Source: PyClass<Frozen = True> + Sync {
     /// The names of the awaitable's and the iterator's type.
     const NAMES: (&'static CStr, &'static CStr);
+    /// What Python calls it.
+    const SHOWN: &'static str;
 
     /// Where its types are kept.
     fn kinds(types: &Types) -> &Kinds;
@@ -71,6 +74,16 @@ pub enum Want {
 }
 
 impl Want {
+    /// The method that wants it.
+    fn method(self) -> &'static str {
+        match self {
+            Self::Message(_) => "recv",
+            Self::Next => "__anext__",
+            Self::Piece => "recv_streaming",
+            Self::Batch { .. } => "batches",
+        }
+    }
+
     /// A batch with these limits; `wait` as Python gives it.
     pub fn batch(messages: usize, bytes: usize, wait: Option<&Bound<'_, PyAny>>) -> PyResult<Self> {
         let wait = wait.map(|wait| clock::seconds("max_wait", wait)).transpose()?;
@@ -134,43 +147,88 @@ pub fn done(py: Python<'_>) -> PyResult<Py<PyAny>> {
     Ok(types(py)?.done.clone_ref(py))
 }
 
-/// An awaitable of `source`: `spare` again, if nobody else has it.
+/// An awaitable of `source`: `spare` again, if nobody else has it. None: that one was never awaited, see `instead`.
 #[inline]
-pub fn of<S: Source>(source: &Bound<'_, S>, want: Want, spare: &mut Option<Py<PyAny>>) -> PyResult<Py<PyAny>> {
+pub fn of<S: Source>(source: &Bound<'_, S>, want: Want, spare: &mut Option<Py<PyAny>>) -> PyResult<Option<Py<PyAny>>> {
     let py = source.py();
     if let Some(known) = spare {
         // SAFETY: attached. A count of one is ours alone.
         if unsafe { ffi::Py_REFCNT(known.as_ptr()) } == 1 {
+            let this = known.as_ptr().cast::<Awaitable>();
             // SAFETY: `spare` only ever holds what is made below.
-            unsafe { rearm(known.as_ptr().cast(), source, want) };
-            return Ok(known.clone_ref(py));
+            unsafe {
+                if !(*this).source.is_null() {
+                    return Ok(None);
+                }
+                arm(this, source, want);
+            }
+            return Ok(Some(known.clone_ref(py)));
         }
     }
+    let object = make(source, want)?;
+    *spare = Some(object.clone_ref(py));
+    Ok(Some(object))
+}
+
+/// An awaitable of `source` that is not kept.
+pub fn make<S: Source>(source: &Bound<'_, S>, want: Want) -> PyResult<Py<PyAny>> {
+    let py = source.py();
     let kind = S::kinds(types(py)?).awaitable.as_ptr().cast::<ffi::PyTypeObject>();
     let _paused = gc::pause(py);
     // SAFETY: the type was made for this struct; allocation zeroes it.
-    let object = unsafe {
+    unsafe {
         let object = ffi::PyType_GenericAlloc(kind, 0);
         if object.is_null() {
             return Err(PyErr::fetch(py));
         }
-        rearm(object.cast(), source, want);
-        Bound::from_owned_ptr(py, object).unbind()
+        arm(object.cast(), source, want);
+        Ok(Bound::from_owned_ptr(py, object).unbind())
+    }
+}
+
+/// The same instead of a spare one that nobody has awaited.
+#[cold]
+pub fn instead<S: Source>(source: &Bound<'_, S>, want: Want, forgotten: Option<Py<PyAny>>) -> PyResult<Py<PyAny>> {
+    if let Some(forgotten) = forgotten {
+        warn_of(source, forgotten);
+    }
+    make(source, want)
+}
+
+/// Takes the spare one out if nobody has it, and nobody has awaited it.
+pub fn take_forgotten(spare: &mut Option<Py<PyAny>>) -> Option<Py<PyAny>> {
+    // SAFETY: attached; as in `of`.
+    spare.take_if(|known| unsafe {
+        ffi::Py_REFCNT(known.as_ptr()) == 1 && !(*known.as_ptr().cast::<Awaitable>()).source.is_null()
+    })
+}
+
+/// Gives the warning that a coroutine would give. Nothing is borrowed, as Python runs.
+pub fn warn_of<S: Source>(source: &Bound<'_, S>, forgotten: Py<PyAny>) {
+    let py = source.py();
+    // SAFETY: a spare awaitable.
+    let (started, want) = unsafe {
+        let this = forgotten.as_ptr().cast::<Awaitable>();
+        ((*this).started, (*this).want)
     };
-    *spare = Some(object.clone_ref(py));
-    Ok(object)
+    if !started {
+        let text = format!("coroutine '{}.{}' was never awaited", S::SHOWN, want.method());
+        let text = CString::new(text).unwrap_or_default();
+        if let Err(error) = PyErr::warn(py, &py.get_type::<PyRuntimeWarning>(), &text, 1) {
+            error.write_unraisable(py, Some(source.as_any()));
+        }
+    }
+    drop(forgotten);
 }
 
 /// # Safety
-/// `this` is an awaitable of this type of source that only the caller has.
+/// `this` is an awaitable without a source that only the caller has.
 #[inline]
-unsafe fn rearm<S: Source>(this: *mut Awaitable, source: &Bound<'_, S>, want: Want) {
-    // SAFETY: the caller's promise; `source` is null unless the awaitable was never awaited.
+unsafe fn arm<S: Source>(this: *mut Awaitable, source: &Bound<'_, S>, want: Want) {
+    // SAFETY: the caller's promise.
     unsafe {
-        if (*this).source.is_null() {
-            ffi::Py_INCREF(source.as_ptr());
-            (*this).source = source.as_ptr();
-        }
+        ffi::Py_INCREF(source.as_ptr());
+        (*this).source = source.as_ptr();
         (&raw mut (*this).want).write(want);
         (*this).started = false;
     }
@@ -386,6 +444,22 @@ unsafe extern "C" fn awaitable_close<S: Source>(
     }
 }
 
+unsafe extern "C" fn awaitable_name(this: *mut ffi::PyObject, _unused: *mut c_void) -> *mut ffi::PyObject {
+    // SAFETY: a getter is called attached, with an object of its type.
+    unsafe { PyString::new(Python::assume_attached(), (*this.cast::<Awaitable>()).want.method()).into_ptr() }
+}
+
+unsafe extern "C" fn awaitable_qualified_name<S: Source>(
+    this: *mut ffi::PyObject,
+    _unused: *mut c_void,
+) -> *mut ffi::PyObject {
+    // SAFETY: as above.
+    unsafe {
+        let name = format!("{}.{}", S::SHOWN, (*this.cast::<Awaitable>()).want.method());
+        PyString::new(Python::assume_attached(), &name).into_ptr()
+    }
+}
+
 unsafe extern "C" fn awaitable_traverse(this: *mut ffi::PyObject, visit: ffi::visitproc, arg: *mut c_void) -> c_int {
     // SAFETY: the collector calls this with an object of the type; each field is null or a reference.
     unsafe {
@@ -435,6 +509,7 @@ fn make_awaitable_type<S: Source>(py: Python<'_>) -> PyResult<Py<PyAny>> {
             (ffi::Py_tp_iter, itself as *mut c_void),
             (ffi::Py_tp_iternext, awaitable_next::<S> as *mut c_void),
             (ffi::Py_tp_methods, methods),
+            (ffi::Py_tp_getset, named(awaitable_name, awaitable_qualified_name::<S>)),
             (ffi::Py_tp_traverse, awaitable_traverse as *mut c_void),
             (ffi::Py_tp_clear, awaitable_clear::<S> as *mut c_void),
             (ffi::Py_tp_dealloc, awaitable_dealloc::<S> as *mut c_void),

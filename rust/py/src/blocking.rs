@@ -9,7 +9,6 @@ use std::cell::{Cell, RefCell};
 use std::os::fd::RawFd;
 use std::sync::Arc;
 
-use pyo3::exceptions::PyTimeoutError;
 use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::prelude::*;
 use pyo3::types::PyString;
@@ -176,7 +175,7 @@ impl Blocking {
         };
         match Self::receive(slf, deadline, "closed", |inner, py| inner.take(py, decode))? {
             Some(message) => Ok(message),
-            None => Err(PyTimeoutError::new_err(format!("no message within {seconds} s"))),
+            None => Err(slf.get().error(slf.py(), "no_message", (seconds,))),
         }
     }
 
@@ -186,7 +185,7 @@ impl Blocking {
         let (deadline, seconds) = deadline(timeout)?;
         match Self::receive_piece(slf, deadline)? {
             Some(piece) => Ok(piece),
-            None => Err(PyTimeoutError::new_err(format!("no message within {seconds} s"))),
+            None => Err(slf.get().error(slf.py(), "no_message", (seconds,))),
         }
     }
 

@@ -231,6 +231,10 @@ impl Conn {
         let this = slf.get();
         this.check_loop(slf.py())?;
         let code = payload::close_code(code)?;
+        let forgotten = awaitable::take_forgotten(&mut this.inner.borrow_mut().spare);
+        if let Some(forgotten) = forgotten {
+            awaitable::warn_of(slf, forgotten);
+        }
         let outcome = this.inner.borrow_mut().core.close(code, reason, clock::monotonic());
         outcome.map_err(|misuse| this.misuse(slf, &misuse))?;
         Self::resume_if_closing(slf)?;

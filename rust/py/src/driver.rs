@@ -246,12 +246,11 @@ impl Conn {
                     let error = this.error(py, "open_failed", (slf, phase.name(), kind, error.to_string()));
                     resolve(py, opening, Some(error))?;
                 }
-                Event::Pong { answers: Some((number, _)), .. } => {
-                    let now = clock::monotonic();
-                    let answered = this.inner.borrow_mut().answered_pings(number);
-                    for (_, sent, future) in answered {
+                Event::Pong { answers: Some((number, rtt)), .. } => {
+                    let answered = this.inner.borrow_mut().answered_pings(number, rtt);
+                    for (latency, future) in answered {
                         this.hub.get().owe_a_turn();
-                        set_result(py, &future, clock::to_seconds(now - sent))?;
+                        set_result(py, &future, clock::to_seconds(latency))?;
                     }
                 }
                 Event::Pong { .. } | Event::Ping(_) | Event::DataOver | Event::Requested(_) => {}

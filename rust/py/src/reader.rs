@@ -15,6 +15,7 @@ use crate::{clock, fault, gc};
 impl Source for Conn {
     const NAMES: (&'static std::ffi::CStr, &'static std::ffi::CStr) =
         (c"fastws._core.Awaitable", c"fastws._core.Iteration");
+    const SHOWN: &'static str = "Connection";
 
     #[inline]
     fn kinds(types: &Types) -> &Kinds {
@@ -140,13 +141,29 @@ impl Source for Conn {
     #[inline]
     fn awaitable(slf: &Bound<'_, Self>, want: Want) -> PyResult<Py<PyAny>> {
         let this = slf.get();
-        this.check()?;
+        if !this.is_at_home() {
+            return Self::awaitable_elsewhere(slf, want);
+        }
         let mut inner = this.inner.borrow_mut();
-        awaitable::of(slf, want, &mut inner.spare)
+        if let Some(made) = awaitable::of(slf, want, &mut inner.spare)? {
+            return Ok(made);
+        }
+        let forgotten = inner.spare.take();
+        drop(inner);
+        let made = awaitable::instead(slf, want, forgotten)?;
+        this.inner.borrow_mut().spare.get_or_insert_with(|| made.clone_ref(slf.py()));
+        Ok(made)
     }
 }
 
 impl Conn {
+    /// Called by another thread, for the loop to await: where it is awaited is looked at when it is.
+    #[cold]
+    fn awaitable_elsewhere(slf: &Bound<'_, Self>, want: Want) -> PyResult<Py<PyAny>> {
+        slf.get().check_process()?;
+        awaitable::make(slf, want)
+    }
+
     /// Makes the reader wait: for a message, or (`done`) for the loop's next turn.
     fn wait<'a, 'py>(
         slf: &'a Bound<'py, Self>,

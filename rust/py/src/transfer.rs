@@ -164,15 +164,18 @@ impl Inner {
         opening
     }
 
-    /// The pings that this Pong answers: it answers all before, too.
-    pub(crate) fn answered_pings(&mut self, number: u64) -> Vec<(u64, Nanos, Py<PyAny>)> {
+    /// The pings that this Pong answers, each with its latency: it answers all before the one of `number`, too, whose
+    /// round trip took `rtt`.
+    pub(crate) fn answered_pings(&mut self, number: u64, rtt: Nanos) -> Vec<(Nanos, Py<PyAny>)> {
         if self.rare.pings.is_empty() {
             return Vec::new();
         }
         let (answered, waiting) = std::mem::take(&mut self.rare.pings).into_iter().partition(|(n, _, _)| *n <= number);
         self.rare.pings = waiting;
         self.rare.rest();
-        answered
+        let known = answered.iter().find(|(n, _, _)| *n == number);
+        let now = known.map_or_else(clock::monotonic, |(_, sent, _)| sent + rtt);
+        answered.into_iter().map(|(_, sent, future)| (now.saturating_sub(sent), future)).collect()
     }
 
     /// Reads once and parses what came.

@@ -165,6 +165,7 @@ async def test_no_connection_is_an_error_of_the_system():
         with pytest.raises(ssl.SSLCertVerificationError, match=r" ssl_context=ssl\.create_default_context") as raised:
             await ws_connect(WSListener, server.url)
         assert "TlsConfig" not in str(raised.value)
+        assert (raised.value.verify_code, raised.value.reason) == (20, "CERTIFICATE_VERIFY_FAILED")
 
 
 @pytest.mark.parametrize(

@@ -85,8 +85,9 @@ def test_names_are_checked(tmp_path):
     with Server(tls=True) as server:
         ca.write_bytes(server.ca_pem)
         wrong = {"ca_certs": str(ca), "server_hostname": "other.example"}
-        with pytest.raises(ssl.SSLCertVerificationError, match=r"other\.example"):
+        with pytest.raises(ssl.SSLCertVerificationError, match=r"other\.example") as raised:
             websocket.create_connection(server.url("/"), peers.PATIENCE, sslopt=wrong)
+        assert (raised.value.verify_code, raised.value.reason) == (62, "CERTIFICATE_VERIFY_FAILED")
         unchecked = {**wrong, "check_hostname": False}
         with contextlib.closing(websocket.create_connection(server.url("/"), peers.PATIENCE, sslopt=unchecked)) as ws:
             assert ws.connected

@@ -4,15 +4,19 @@ import asyncio
 import http
 import logging
 import os
+import re
 import socket
 import ssl
 
 import pytest
 import websockets
+import websockets.asyncio.client
 import websockets.client
 import websockets.exceptions
+from websockets.utils import accept_key
 
 import fastws
+import fastws.compat.websockets.asyncio.client
 from certificates import CLIENT, DAY, now, self_signed
 from compat_peers import echo, websockets_server
 from fastws.compat.websockets.asyncio.client import ClientConnection, connect, unix_connect
@@ -152,7 +156,7 @@ async def test_a_refusal_has_its_response():
         ("Sec-WebSocket-Accept", "x", "InvalidHeaderValue", "invalid Sec-WebSocket-Accept header: x"),
         ("Upgrade", "h2c", "InvalidUpgrade", "invalid Upgrade header: h2c"),
         ("Connection", None, "InvalidUpgrade", "missing Connection header"),
-        ("Sec-WebSocket-Protocol", "chat", "NegotiationError", "chat"),
+        ("Sec-WebSocket-Protocol", "chat", "NegotiationError", "no subprotocols supported"),
         ("Sec-WebSocket-Extensions", "x-y; a=1", "NegotiationError", "Unsupported extension: name = x-y"),
     ],
 )
@@ -216,32 +220,41 @@ async def test_certificates_that_are_not_trusted_are_an_ssl_error():
         with pytest.raises(ssl.SSLCertVerificationError, match=r" ssl=ssl\.create_default_context\(") as raised:
             await connect(uri)
         assert "TlsConfig" not in str(raised.value)
-        with pytest.raises(ssl.SSLCertVerificationError, match="certificate verify failed: Hostname mismatch"):
-            await connect(uri, ssl=context(), server_hostname="other.example")
+        for tls in (context(), fastws.TlsConfig(ca=authority_pem())):
+            with pytest.raises(ssl.SSLCertVerificationError) as raised:
+                await connect(uri, ssl=tls, server_hostname="other.example")
+            assert raised.value.verify_code == 62
+            assert raised.value.verify_message == "Hostname mismatch, certificate is not valid for 'other.example'."
+            assert f"certificate verify failed: {raised.value.verify_message} (" in str(raised.value)
 
 
 @pytest.mark.parametrize(
-    ("shown", "told", "said"),
+    ("shown", "told", "code", "said"),
     [
-        (ROOT.issue("localhost", not_before=now() - 2 * DAY, not_after=now() - DAY), {}, ": certificate has expired"),
+        (ROOT.issue("localhost", not_before=now() - 2 * DAY, not_after=now() - DAY), {}, 10, "certificate has expired"),
         (
             ROOT.issue("localhost", not_before=now() + DAY, not_after=now() + 2 * DAY),
             {},
-            ": certificate is not yet valid",
+            9,
+            "certificate is not yet valid",
         ),
-        (self_signed("localhost"), {}, ": self-signed certificate"),
-        (OTHER.issue("localhost"), {}, ": unable to get local issuer certificate"),
-        (ROOT.issue("localhost", use=CLIENT), {}, ": unsuitable certificate purpose"),
-        (GOOD, {"crls": [ROOT.revocation_list(GOOD)]}, ": certificate revoked"),
+        (self_signed("localhost"), {}, 18, "self-signed certificate"),
+        (OTHER.issue("localhost"), {}, 20, "unable to get local issuer certificate"),
+        (ROOT.issue("localhost", use=CLIENT), {}, 26, "unsuitable certificate purpose"),
+        (GOOD, {"crls": [ROOT.revocation_list(GOOD)]}, 23, "certificate revoked"),
         # "Whether it is revoked is not known".
-        (GOOD, {"crls": [OTHER.revocation_list()]}, ""),
+        (GOOD, {"crls": [OTHER.revocation_list()]}, 1, ""),
     ],
 )
-async def test_what_is_wrong_with_a_certificate_is_said_as_ssl_says_it(shown, told, said):
+async def test_what_is_wrong_with_a_certificate_is_said_as_ssl_says_it(shown, told, code, said):
     with Server(shown.server_context()) as server:
         with pytest.raises(ssl.SSLCertVerificationError) as raised:
             await connect(server.url, host="127.0.0.1", ssl=fastws.TlsConfig(ca=ROOT.pem, **told))
-    assert raised.value.args[1].startswith(f"[SSL: CERTIFICATE_VERIFY_FAILED] certificate verify failed{said} (wss://")
+    error = raised.value
+    words = f": {said}" if said else ""
+    assert error.args[1].startswith(f"[SSL: CERTIFICATE_VERIFY_FAILED] certificate verify failed{words} (wss://")
+    assert (error.library, error.reason, error.verify_code) == ("SSL", "CERTIFICATE_VERIFY_FAILED", code)
+    assert error.verify_message == (said or "unspecified certificate verification error")
 
 
 async def test_an_ssl_context_is_used_and_its_object_is_there():
@@ -458,3 +471,76 @@ async def test_cancelling_gives_the_attempt_up():
             accepted.settimeout(5)
             while accepted.recv(4096):
                 pass
+
+
+@pytest.mark.parametrize(
+    "name", ["ping_interval", "ping_timeout", "close_timeout", "max_size", "max_queue", "write_limit"]
+)
+async def test_an_argument_that_is_no_number_is_named(name):
+    with websockets_server(echo) as uri:
+        with pytest.raises((TypeError, ValueError), match=rf"^{name}\b.*'x'"):
+            await connect(uri, **{name: "x"})
+
+
+async def test_a_subclass_hears_of_its_transport():
+    told = []
+
+    class Mine(ClientConnection):
+        def connection_made(self, transport):
+            super().connection_made(transport)
+            told.append(transport.get_extra_info("peername"))
+
+        def connection_lost(self, exc):
+            told.append((self.state, exc))
+            super().connection_lost(exc)
+
+    with websockets_server(echo) as uri:
+        async with connect(uri, create_connection=Mine) as ws:
+            remote = ws.remote_address
+            assert told == [remote]
+        assert told == [remote, (websockets.State.CLOSED, None)]
+
+
+async def test_headers_go_out_in_the_order_of_websockets():
+    def names(wire):
+        return [line.partition(b":")[0] for line in wire.read_request().split(b"\r\n")]
+
+    arguments = {
+        "additional_headers": {"X-One": "1", "Authorization": "mine", "X-Two": "2"},
+        "origin": "https://example.com",
+        "subprotocols": ["a"],
+    }
+    with Peer(names, upgrade=False) as peer:
+        for module in (websockets.asyncio.client, fastws.compat.websockets.asyncio.client):
+            with pytest.raises(websockets.InvalidMessage):
+                await module.connect(peer.url, **arguments)
+        with pytest.raises(websockets.InvalidMessage):
+            await websockets.asyncio.client.connect(peer.url.replace("//", "//user:password@"))
+        with pytest.raises(websockets.InvalidMessage):
+            await connect(peer.url.replace("//", "//user:password@"))
+    assert peer.results[0] == peer.results[1]
+    assert peer.results[2] == peer.results[3]
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        ["HTTP/1.0 101 Switching Protocols", "Upgrade: websocket"],
+        ["SSH-2.0-OpenSSH_9.6"],
+        ["HTTP/2 101 Switching Protocols"],
+        ["HTTP/1.1 101 Switching Protocols", "Upgrade: websocket", "Connection: Upgrade", "Sec-WebSocket-Protocol: b"],
+    ],
+)
+@pytest.mark.parametrize("asked", [None, ["a"]])
+async def test_what_is_wrong_with_an_answer_is_said_as_by_websockets(lines, asked):
+    def answer(wire):
+        accept = accept_key(re.search(rb"Sec-WebSocket-Key: (\S+)", wire.read_request())[1].decode())
+        wire.send("\r\n".join([*lines, f"Sec-WebSocket-Accept: {accept}", "", ""]).encode())
+
+    said = []
+    for module in (websockets.asyncio.client, fastws.compat.websockets.asyncio.client):
+        with Peer(answer, upgrade=False) as peer, pytest.raises(websockets.InvalidHandshake) as raised:
+            await module.connect(peer.url, subprotocols=asked)
+        error, cause = raised.value, raised.value.__cause__
+        said.append((type(error), str(error), str(cause) if isinstance(error, websockets.InvalidMessage) else None))
+    assert said[0] == said[1]

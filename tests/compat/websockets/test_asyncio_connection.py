@@ -607,3 +607,59 @@ async def test_too_many_fragments_are_that(monkeypatch):
         assert error.sent.code == 1009
         assert str(error.__cause__) == "fragmented message exceeds limit of 3 frames"
         assert type(error.__cause__) is websockets.exceptions.TooManyFragments
+
+
+async def test_what_another_thread_calls_the_loop_may_await():
+    def elsewhere(ws):
+        def on_the_loop(coroutine):
+            return asyncio.run_coroutine_threadsafe(coroutine, loop).result(20)
+
+        for message in ("text", b"bytes", ["a", "b"]):
+            on_the_loop(ws.send(message))
+        taken = [on_the_loop(ws.recv()) for _ in range(3)]
+        with pytest.raises(TypeError, match="iterable"):
+            on_the_loop(ws.send(5))
+        return taken
+
+    loop = asyncio.get_running_loop()
+    async with opened() as ws:
+        assert await asyncio.to_thread(elsewhere, ws) == ["text", b"bytes", "ab"]
+
+
+async def test_what_another_thread_calls_is_not_for_its_own_loop():
+    async with opened() as ws:
+        for call in (lambda: ws.send("x"), ws.recv):
+            with pytest.raises(RuntimeError, match="belongs to the event loop of the thread"):
+                await asyncio.to_thread(lambda call=call: asyncio.run(asyncio.wait_for(call(), 20)))
+
+
+async def test_latency_is_what_the_ping_said():
+    async with opened() as ws:
+        for _ in range(5):
+            assert await (await ws.ping()) == ws.latency > 0
+
+
+@pytest.mark.parametrize("is_async", [False, True])
+async def test_an_iterable_that_raises_leaves_the_connection_closed(is_async):
+    def pieces():
+        yield "x"
+        raise KeyError("gone")
+
+    async def later():
+        for piece in pieces():
+            yield piece
+
+    async with opened() as ws:
+        with pytest.raises(KeyError):
+            await ws.send(later() if is_async else pieces())
+        assert (ws.state, ws.close_code) == (websockets.State.CLOSED, 1006)
+
+
+async def test_arguments_of_close_that_cannot_be_are_named():
+    async with opened() as ws:
+        with pytest.raises(TypeError, match=r"^code is a close code .* not 'bye'$"):
+            await ws.close("bye")
+        with pytest.raises(TypeError, match=r"^reason is a str, not 5$"):
+            await ws.close(1000, 5)
+        await ws.send("open")
+        assert await ws.recv() == "open"

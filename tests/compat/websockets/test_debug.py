@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import re
 import socket
 import ssl
 import subprocess
@@ -39,6 +40,12 @@ class Lines(logging.Handler):
 
     def frames(self):
         return [text for text in self.beginning("<", ">") if text.endswith("]") and "[body]" not in text]
+
+    def without_values(self):
+        """All lines; of those of header fields, the names."""
+        split = [text.partition(": ") for text in self.texts if not text.startswith("!")]
+        is_field = re.compile(r"[<>] [\w-]+").fullmatch
+        return [f"{name}:" if value and is_field(name) else name + value for name, _, value in split]
 
 
 def handler(ws):
@@ -89,11 +96,7 @@ def test_the_lines_are_those_of_websockets(modules, talk, tls, compression):
     theirs, ours = both
     assert ours.frames() == theirs.frames()
     assert "> CLOSE 4000 (private use) enough [8 bytes]" in ours.frames()
-    assert ours.beginning("= ") == theirs.beginning("= ")
-    names = [[line.split(":")[0] for line in lines.beginning("> ") if ": " in line] for lines in both]
-    assert sorted(names[1]) == sorted(names[0])
-    assert "< HTTP/1.1 101 Switching Protocols" in ours.texts
-    assert ours.texts[-1] == "x closing TCP connection"
+    assert ours.without_values() == theirs.without_values()
     assert {record.levelname for record in ours.records} == {"DEBUG"}
     assert all(hasattr(record, "websocket") for record in ours.records)
 
@@ -114,8 +117,38 @@ def test_a_refusal_is_told_and_secrets_are_not(module):
     assert "> Authorization: ***" in lines.texts
     assert "< Set-Cookie: ***" in lines.texts
     assert "< HTTP/1.1 403 Forbidden" in lines.texts
-    assert lines.texts[-2:] == ["= connection is CLOSED", "x closing TCP connection"]
+    of_tcp = [] if module is BLOCKING[1] else ["x half-closing TCP connection"]
+    end = ["< [body] (4 bytes)", "> EOF", *of_tcp, "= connection is CLOSED"]
+    assert lines.texts[-len(end) :] == end
     assert not any("secret" in text or "password" in text for text in lines.texts)
+
+
+def ends_first(wire):
+    wire.close(1011, "first")
+
+
+def is_cut(wire):
+    wire.send(frame(1, b"before"))
+
+
+def refuses(wire):
+    wire.send(b"HTTP/1.1 401 No\r\nContent-Length: 4\r\n\r\nnope")
+
+
+@pytest.mark.parametrize("script", [ends_first, is_cut, refuses])
+def test_the_end_is_told_as_by_websockets(script):
+    async def main(module, lines):
+        with Peer(script, upgrade=script is not refuses) as peer:
+            with pytest.raises((websockets.ConnectionClosedError, websockets.InvalidStatus)):
+                async with module.connect(peer.url, logger=lines.logger, compression=None) as ws:
+                    while True:
+                        await ws.recv()
+
+    both = [Lines(), Lines()]
+    for module, lines in zip(ON_LOOP, both, strict=True):
+        asyncio.run(main(module, lines))
+    theirs, ours = both
+    assert ours.without_values() == theirs.without_values()
 
 
 @pytest.mark.parametrize("module", [BLOCKING[1], ON_LOOP[1]], ids=["sync", "asyncio"])
@@ -176,6 +209,8 @@ FRAMES = [
     (0, b"and so on", True),
     (2, bytes(range(256)), True),
     (2, b"text", True),
+    (2, bytes(100), True),
+    (1, b"a\nb\x7f", True),
     (1, "ż".encode() * 200, True),
     (1, b"x" * 73, True),
     (1, b"x" * 74, True),

@@ -16,7 +16,7 @@ import websockets.exceptions
 import fastws.sync
 from compat_peers import echo, websockets_server
 from fastws.compat.websockets.sync.client import ClientConnection, connect, reconnect, unix_connect, unix_reconnect
-from peers import authority_pem
+from peers import Peer, authority_pem
 from proxies import http_proxy, proxy
 
 
@@ -152,8 +152,30 @@ def test_a_certificate_that_is_not_trusted_is_an_error_of_ssl():
     with websockets_server(echo, tls=True) as uri:
         with pytest.raises(ssl.SSLCertVerificationError, match="certificate verify failed"):
             connect(uri)
-        with pytest.raises(ssl.SSLCertVerificationError, match="certificate verify failed"):
+        with pytest.raises(ssl.SSLCertVerificationError, match="certificate verify failed") as raised:
             connect(uri, ssl=context(), server_hostname="other.example")
+        assert (raised.value.verify_code, raised.value.reason) == (62, "CERTIFICATE_VERIFY_FAILED")
+
+
+@pytest.mark.parametrize("tls", [None, ssl.create_default_context()], ids=["native", "ssl"])
+def test_a_server_without_tls_is_an_error_of_ssl(tls):
+    arguments = {} if tls is None else {"ssl": tls}
+
+    def hang_up(wire):
+        wire.sock.recv(65536)
+
+    def answer(wire):
+        wire.sock.recv(65536)
+        wire.send(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+
+    for script, kind, reason in (
+        (hang_up, ssl.SSLEOFError, "UNEXPECTED_EOF_WHILE_READING"),
+        (answer, ssl.SSLError, "WRONG_VERSION_NUMBER"),
+    ):
+        with Peer(script, upgrade=False) as peer, pytest.raises(kind) as raised:
+            connect(peer.url.replace("ws:", "wss:"), **arguments)
+        assert (raised.value.library, raised.value.reason) == ("SSL", reason)
+        assert f"[SSL: {reason}] " in str(raised.value)
 
 
 def test_arguments_that_cannot_be_are_refused():

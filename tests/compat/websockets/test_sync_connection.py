@@ -553,3 +553,24 @@ def test_modes_of_many_threads_do_not_undo_each_other():
             outcomes = [stack.enter_context(threaded(change, mode)) for mode in modes]
         assert outcomes == [[None]] * 4
         assert ws._own.modes == frozenset()
+
+
+def test_a_recv_that_is_late_says_so_as_in_websockets():
+    with opened(echo) as ws, pytest.raises(TimeoutError, match=r"^timed out in 0\.1s$"):
+        ws.recv(timeout=0.05)
+
+
+def test_it_is_shown_by_its_own_name():
+    with opened(echo) as ws:
+        assert repr(ws) == f"<{type(ws).__module__}.ClientConnection {ws.uri} open>"
+
+
+def test_an_iterable_that_raises_leaves_the_connection_closed():
+    def pieces():
+        yield "x"
+        raise KeyError("gone")
+
+    with opened(echo) as ws:
+        with pytest.raises(KeyError):
+            ws.send(pieces())
+        assert (ws.state, ws.close_code, ws.close_reason) == (websockets.State.CLOSED, 1006, "")

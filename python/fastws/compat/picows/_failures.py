@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import ssl
 from typing import TYPE_CHECKING
 
 from fastws import errors
+from fastws.compat import _tls_errors
 from fastws.compat._os_errors import not_found
 from fastws.compat._wording import Wording
 
@@ -39,11 +39,11 @@ def of(error: Exception) -> Exception:
         case errors.InvalidHandshake():
             return _handshake(error, error.response)
         case errors.CertificateError():
-            return ssl.SSLCertVerificationError(ssl.SSL_ERROR_SSL, worded(str(error)))
+            return _tls_errors.refused(error.fault, worded(str(error)))
         case errors.TlsError(lost=True):
             return ConnectionResetError(worded(str(error)))
         case errors.TlsError():
-            return ssl.SSLError(ssl.SSL_ERROR_SSL, worded(str(error)))
+            return _tls_errors.failed(worded(str(error)))
         case errors.ProxyError():
             return _proxy(error)
         case errors.DialError():

@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING
 
 from fastws._policy import response
 from fastws._tls_words import while_opening
+from fastws.compat import _tls_errors
 from fastws.compat._wording import Wording
 from fastws.redact import printable
-from fastws.sync._policy import not_sendable, send_other
+from fastws.sync._policy import no_message, not_sendable, send_other
 
 from ._exceptions import (
     WebSocketBadStatusException,
@@ -18,7 +19,6 @@ from ._exceptions import (
     WebSocketProtocolException,
     WebSocketTimeoutException,
 )
-from ._ssl_compat import SSLEOFError, SSLError, ssl
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -33,6 +33,7 @@ __all__ = [
     "iteration_over",
     "late",
     "misuse",
+    "no_message",
     "no_room",
     "not_sendable",
     "open_failed",
@@ -85,8 +86,8 @@ def open_failed(ws: Connection, phase: str, kind: str, text: str) -> Exception:
     match kind:
         case _ if tls is not None:
             if tls.fault is not None:
-                return ssl.SSLCertVerificationError(1, f"certificate verify failed: {_worded(tls.reason)}")
-            return SSLEOFError(8, text) if tls.lost else SSLError(1, _worded(tls.reason))
+                return _tls_errors.refused(tls.fault, _worded(tls.reason))
+            return _tls_errors.cut_short(text) if tls.lost else _tls_errors.failed(_worded(tls.reason))
         case "status":
             answer = response(ws)
             assert answer is not None, "it has a status"

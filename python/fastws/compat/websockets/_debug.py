@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable, Generator, Iterable, Sequence
+from typing import Literal
 
 from fastws.http import is_secret
 from fastws.redact import MASK, redact_uri
@@ -23,16 +24,19 @@ class Narrator:
 
     Args:
         extensions: What was agreed on, asked for when the first frame is told of.
+        end: What is said of TCP in the end; ``websockets`` says nothing of that of a socket whose calls block.
     """
 
-    def __init__(self, extensions: Callable[[], Sequence[Extension]]) -> None:
+    def __init__(self, extensions: Callable[[], Sequence[Extension]], end: str | None) -> None:
         self._extensions = extensions
+        self._end = end
         self._lines = {True: self._received(), False: self._sent()}
         for lines in self._lines.values():
             next(lines)
         self._log: LoggerLike
-        self._closes: set[bool] = set()
-        self._has_begun = self._is_over = False
+        self._is_closed_by_peer = False
+        self._stage: Literal["before", "asked", "refused", "open", "over"] = "before"
+        self._body = 0
 
     def tell(self, log: LoggerLike, spans: Iterable[tuple[bool, bytes]]) -> None:
         """Tells of bytes in their order: whether they were received, and they. None, received or sent, are an end."""
@@ -43,7 +47,7 @@ class Narrator:
             except StopIteration:
                 pass
             except EOFError:  # of a handshake
-                self._ended(received=received)
+                self._ended()
             except Exception:
                 log.debug("! what is %s cannot be shown any more", "received" if received else "sent", exc_info=True)
 
@@ -56,8 +60,8 @@ class Narrator:
         data = bytearray((yield))
         if not data:
             raise EOFError
-        self._has_begun = True
         self._says("= connection is CONNECTING")
+        self._stage = "asked"
         head = yield from _head(data)
         start, *lines = head.split("\r\n")
         method, _, rest = start.partition(" ")
@@ -77,10 +81,11 @@ class Narrator:
             if status == "101":
                 break
             if not status.startswith("1"):
+                self._stage, self._body = "refused", len(data)
                 while more := (yield):
-                    data += more
-                self._says("< [body] (%d bytes)", len(data))
-                return
+                    self._body += len(more)
+                raise EOFError
+        self._stage = "open"
         self._says("= connection is OPEN")
         yield from self._frames(data, received=True)
 
@@ -91,7 +96,9 @@ class Narrator:
             while (frame := _frame(data)) is None:
                 more = yield
                 if not more:
-                    self._ended(received=received)
+                    if received and self._stage == "open" and not self._is_closed_by_peer:
+                        self._says("< EOF")
+                    self._ended()
                     return
                 data += more
             if decoders is None:
@@ -100,20 +107,21 @@ class Narrator:
                 frame = decoder.decode(frame)
             self._says(f"{sign} %s", frame)
             if frame.opcode is CLOSE:
-                if not self._closes:
+                if received:
+                    self._is_closed_by_peer = True
+                else:
                     self._says("= connection is CLOSING")
-                self._closes.add(received)
 
-    def _ended(self, *, received: bool) -> None:
-        if not self._has_begun:
-            return  # nobody was reached
-        if received:
-            self._says("< EOF")
-        if not self._is_over:
-            self._is_over = True
-            self._says("= connection is CLOSED")
-        if not received:
-            self._says("x closing TCP connection")
+    def _ended(self) -> None:
+        if self._stage == "refused":
+            self._says("< [body] (%d bytes)", self._body)
+        lines = [self._end, "= connection is CLOSED"]
+        if self._stage == "open":
+            lines.reverse()
+        if self._stage not in ("before", "over"):
+            for line in ("> EOF", *filter(None, lines)):
+                self._says(line)
+        self._stage = "over"
 
     def _tell_fields(self, sign: str, lines: list[str]) -> None:
         """Values of header fields that are secrets stay so."""

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import errno
 import socket
-import ssl
 
 from fastws import errors
+from fastws.compat import _tls_errors
 from fastws.compat._os_errors import not_found
 from fastws.http import Response as OurResponse
 
@@ -30,8 +30,15 @@ from .http11 import Response
 __all__ = ["opening"]
 
 
-def opening(error: errors.FastwsError, uri: str) -> Exception:
-    """The exception of ``websockets`` for one of ours. What it does not know stays as it is."""
+def opening(error: errors.FastwsError, uri: str, *, asks: bool, blocks: bool = False) -> Exception:
+    """The exception of ``websockets`` for one of ours. What it does not know stays as it is.
+
+    Args:
+        error: Ours.
+        uri: What was asked for.
+        asks: Whether subprotocols were.
+        blocks: Whether it is of ``sync.client``.
+    """
     match error:
         case errors.OpenTimeout():
             return _from(TimeoutError("timed out during opening handshake"), error)
@@ -42,13 +49,13 @@ def opening(error: errors.FastwsError, uri: str) -> Exception:
         case errors.SocketOptionError():
             return _from(OSError(error.errno, str(error)), error)
         case errors.TlsError():
-            return _from(_tls(error), error)
+            return _from(_tls(error, blocks=blocks), error)
         case errors.ProxyError():
             return _proxy(error)
         case errors.InvalidStatus():
             return _from(InvalidStatus(_response(error.response)), error)
         case errors.InvalidHandshake():
-            return _handshake(error)
+            return _handshake(error, asks=asks)
     return error
 
 
@@ -78,34 +85,14 @@ def _numbered(number: int | None, text: str) -> OSError:
     return OSError(text) if number is None else OSError(number, text)
 
 
-def _tls(error: errors.TlsError) -> Exception:
+def _tls(error: errors.TlsError, *, blocks: bool) -> Exception:
     text = worded(str(error))
     if isinstance(error, errors.CertificateError):
-        return _certificate_refused(error.fault, text)
+        return _tls_errors.refused(error.fault, text)
     if error.lost:
-        return ConnectionResetError(errno.ECONNRESET, text)
-    return ssl.SSLError(ssl.SSLErrorNumber.SSL_ERROR_SSL, f"[SSL] {text}")
-
-
-def _certificate_refused(fault: errors.CertificateFault, text: str) -> ssl.SSLCertVerificationError:
-    """As ``ssl`` says it, and then what is wrong in words."""
-    said = _CERTIFICATES.get(fault)
-    said = f"certificate verify failed: {said}" if said else "certificate verify failed"
-    return ssl.SSLCertVerificationError(
-        ssl.SSLErrorNumber.SSL_ERROR_SSL, f"[SSL: CERTIFICATE_VERIFY_FAILED] {said} ({text})"
-    )
-
-
-_CERTIFICATES: dict[errors.CertificateFault, str] = {
-    "purpose": "unsuitable certificate purpose",
-    "name": "Hostname mismatch, certificate is not valid for",
-    "self_signed": "self-signed certificate",
-    "expired": "certificate has expired",
-    "not_yet_valid": "certificate is not yet valid",
-    "revoked": "certificate revoked",
-    "untrusted": "unable to get local issuer certificate",
-}
-"""What ``ssl`` says."""
+        # A transport of asyncio's tells it otherwise than a socket whose calls block.
+        return _tls_errors.cut_short(text) if blocks else ConnectionResetError(errno.ECONNRESET, text)
+    return _tls_errors.failed(text)
 
 
 # ---- Proxies ---------------------------------------------------------------------------------------------------------
@@ -120,9 +107,9 @@ def _proxy(error: errors.ProxyError) -> Exception:
         made = _numbered(error.errno, text)
         return _from(_socks_unreachable(made) if is_socks else made, error)
     if isinstance(error.tls, errors.CertificateError):
-        return _from(_certificate_refused(error.tls.fault, text), error)
+        return _from(_tls_errors.refused(error.tls.fault, text), error)
     if error.tls is not None:
-        return _from(ssl.SSLError(ssl.SSLErrorNumber.SSL_ERROR_SSL, text), error)
+        return _from(_tls_errors.failed(text), error)
     if is_socks:
         return _from(ProxyError("failed to connect to SOCKS proxy"), error.__cause__ or error)
     if isinstance(error.__cause__, errors.DialError) and error.__cause__.phase == "dns":
@@ -141,12 +128,12 @@ def _socks_unreachable(error: OSError) -> OSError:
 # ---- The server's answer ---------------------------------------------------------------------------------------------
 
 
-def _handshake(error: errors.InvalidHandshake) -> Exception:
+def _handshake(error: errors.InvalidHandshake, *, asks: bool) -> Exception:
     answer = error.response
-    if answer is None:
+    if answer is None or error.fault == "version":
         return _from(InvalidMessage("did not receive a valid HTTP response"), _from(_no_answer(error), error))
     try:
-        made = _fault(_response(answer), error)
+        made = _fault(_response(answer), error, asks=asks)
     except InvalidHandshake as wrong:  # not of its grammar
         made = wrong
     return _from(made, error)
@@ -159,6 +146,11 @@ def _no_answer(error: errors.InvalidHandshake) -> Exception:
             return EOFError("connection closed while reading HTTP status line")
         case "not_http":
             line = text.split('"')[1].removesuffix(_LINE_END)  # what came is the one thing that is quoted
+            wrong = "unsupported protocol; expected HTTP/1.1" if line.count(" ") > 1 else "invalid HTTP status line"
+            return ValueError(f"{wrong}: {line}")
+        case "version":
+            assert error.response is not None
+            line = f"HTTP/1.0 {error.response.status_code} {error.response.reason_phrase}"
             return ValueError(f"unsupported protocol; expected HTTP/1.1: {line}")
     return ValueError(text)
 
@@ -166,7 +158,7 @@ def _no_answer(error: errors.InvalidHandshake) -> Exception:
 _LINE_END = r"\r\n"
 
 
-def _fault(answer: Response, error: errors.InvalidHandshake) -> Exception:
+def _fault(answer: Response, error: errors.InvalidHandshake, *, asks: bool) -> Exception:
     """What is wrong with an answer that was not taken (RFC 6455 §4.1)."""
     headers = answer.headers
     options = [option for value in headers.get_all("Connection") for option in parse_connection(value)]
@@ -183,6 +175,8 @@ def _fault(answer: Response, error: errors.InvalidHandshake) -> Exception:
     if error.fault == "accept":
         return InvalidHeaderValue("Sec-WebSocket-Accept", accepts[0])
     subprotocols = [name for value in headers.get_all("Sec-WebSocket-Protocol") for name in parse_subprotocol(value)]
+    if subprotocols and not asks:
+        return NegotiationError("no subprotocols supported")
     if len(subprotocols) > 1:
         return InvalidHeader("Sec-WebSocket-Protocol", f"multiple values: {', '.join(subprotocols)}")
     if error.fault == "subprotocol" and subprotocols:

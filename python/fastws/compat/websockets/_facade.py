@@ -47,6 +47,7 @@ class Facade:
         max_size: Largest message in bytes, or a pair (message, fragment); None for no limit.
         logger: The connection's logger.
         compression: How messages are compressed natively.
+        blocks: Whether its calls block.
     """
 
     side: Side = CLIENT
@@ -64,19 +65,21 @@ class Facade:
         max_size: MaxSize = 2**20,
         logger: LoggerLike | None = None,
         compression: Compression | Deflate = None,
+        blocks: bool = False,
     ) -> None:
         self.id = uuid.uuid4()
         self.uri = self.wsuri = uri
         self.origin = origin
         self.available_extensions = extensions
         self.available_subprotocols = subprotocols
-        self.max_message_size, self.max_fragment_size = pair(max_size)
+        self.max_message_size, self.max_fragment_size = pair("max_size", max_size)
         self.logger: LoggerLike = logger if logger is not None else logging.getLogger("websockets.client")
         self.debug = self.logger.isEnabledFor(logging.DEBUG)
         self.compression = compression
         self.is_native = is_native(extensions)
         """Whether frames need no Python."""
-        self.narrator = Narrator(lambda: self.extensions) if self.debug else None
+        end = None if blocks else "x closing TCP connection" if uri.secure else "x half-closing TCP connection"
+        self.narrator = Narrator(lambda: self.extensions, end) if self.debug else None
         self._agreed: list[Extension] | None = None
         self._tell: Callable[[], _Native | None] = lambda: None
         self._seen: dict[object, Any] = {}
@@ -116,8 +119,8 @@ class Facade:
         """The same by the names of ``fastws.connect``."""
         size, fragment = self.max_message_size, self.max_fragment_size
         return {
-            "max_size": _size(size),
-            "max_frame_size": _size(fragment),
+            "max_size": _at_least(0, size),
+            "max_frame_size": _at_least(0, fragment),
             # Where frames go through Python, that is what counts them.
             "max_fragments": self._max_fragments if self.is_native else None,
             "max_queue": _marks(max_queue),
@@ -244,24 +247,31 @@ class Facade:
         return ConnectionClosed(None, None) if ws is None else closed(ws)
 
 
-def pair(value: int | Sequence[int | None] | None) -> tuple[int | None, int | None]:
+def pair(name: str, value: int | Sequence[int | None] | None) -> tuple[int | None, int | None]:
     """Both numbers of an argument that is one or two; None for the second where there is one."""
-    first, second = (value, None) if value is None or isinstance(value, int) else value
+    if value is None or isinstance(value, int):
+        return value, None
+    if isinstance(value, str) or not isinstance(value, Sequence) or len(value) != 2:
+        raise TypeError(f"{name} is a number (int), a pair of them, or None, not {value!r}")
+    first, second = value
     return first, second
 
 
-def _size(value: int | None) -> int | None:
-    return None if value is None else max(0, value)
+# What is no number is told so by the settings, under the argument's name.
+
+
+def _at_least(least: int, value: int | None) -> int | None:
+    return max(least, value) if isinstance(value, int) else value
 
 
 def _seconds(value: float | None, least: float = 1e-6) -> float | None:
     """A duration; what is none or less is a very short one."""
-    return None if value is None else max(least, value)
+    return max(least, value) if isinstance(value, int | float) else value
 
 
 def _marks(value: MaxQueue) -> int | tuple[int, int] | None:
     """High and low water of ``max_queue``."""
-    high, low = pair(value)
+    high, low = pair("max_queue", value)
     if high is None:
         if low is None:
             return None
@@ -277,7 +287,7 @@ def _marks(value: MaxQueue) -> int | tuple[int, int] | None:
 
 def _write_marks(value: WriteLimit) -> int | tuple[int, int]:
     """High and low water of ``write_limit``, as transports of asyncio's have it."""
-    high, low = pair(value)
+    high, low = pair("write_limit", value)
     if high is None:
         high = 64 * 1024 if low is None else 4 * low
     if low is None:

@@ -23,7 +23,7 @@ class Fragments:
         what: What gives the pieces, in words.
     """
 
-    __slots__ = ("_is_wrong", "_kind", "_what", "_ws", "has_begun")
+    __slots__ = ("_is_wrong", "_kind", "_what", "_ws", "has_begun", "has_failed")
 
     def __init__(self, ws: Any, what: str = "iterable") -> None:
         self._ws = ws
@@ -32,6 +32,8 @@ class Fragments:
         self._is_wrong = False
         self.has_begun = False
         """A piece was accepted, and the last was not."""
+        self.has_failed = False
+        """The connection is being closed for it."""
 
     def check(self, piece: object) -> None:
         """Raises TypeError for what is no piece of this message."""
@@ -54,6 +56,7 @@ class Fragments:
         self, exc_type: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None
     ) -> None:
         if exc is not None and (self.has_begun or self._is_wrong):
+            self.has_failed = True
             with contextlib.suppress(Exception):
                 if self._ws._state == "open":
                     self._ws._give_up(CloseCode.INTERNAL_ERROR, "error in fragmented message")

@@ -16,6 +16,7 @@ from fastws._policy import (
     no_room,
     not_finished,
     open_failed,
+    send_at_home,
     send_when_room,
     wrong_loop,
     wrong_thread,
@@ -63,6 +64,7 @@ __all__ = [
     "received",
     "request",
     "response",
+    "send_at_home",
     "send_other",
     "send_when_room",
     "tapped",
@@ -114,7 +116,7 @@ def _cause(ws: _Native, kind: str | None, text: str) -> Exception | None:
             at = ws._not_utf8_at or 0
             return UnicodeDecodeError("utf-8", b"", at, at + 1, text)  # what came is not kept
         case "limit":
-            return _over(ws, worded(text))
+            return _over_limit(ws, worded(text))
         case "eof" | "truncated":
             return EOFError(text)
         case "keepalive":
@@ -128,7 +130,7 @@ def _cause(ws: _Native, kind: str | None, text: str) -> Exception | None:
     return None
 
 
-def _over(ws: Any, text: str) -> Exception:
+def _over_limit(ws: Any, text: str) -> Exception:
     """What is over a limit of ours."""
     setting: str | None
     setting, size, before, limit = ws._limit or (None, 0, 0, 0)
@@ -281,12 +283,22 @@ async def send_fragments(ws: Connection, message: object, timeout: float | None,
                 await put(fragments.last, fin=True)
     except TimeoutError as error:
         if timeout is None or not limit.expired():
+            await _over(ws, fragments)
             raise
         raise not_finished(timeout, begun=fragments.has_begun) from error
+    except Exception:
+        await _over(ws, fragments)
+        raise
     # All of it was accepted: that the peer is slow to take it is no error.
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout_at(limit.when()):
             await drain(ws)
+
+
+async def _over(ws: Connection, fragments: Fragments) -> None:
+    """Waits for the end, where a message cannot be finished: who hears of it finds the connection closed."""
+    if fragments.has_failed:
+        await ws._closed()
 
 
 async def drain(ws: Connection) -> None:

@@ -115,7 +115,11 @@ def control_payload(data: object) -> bytes:
 
 
 def check_close(code: int | None, reason: str) -> None:
-    """Raises ProtocolError for what a Close frame may not say (RFC 6455 §7.4). Without a code it is empty."""
+    """Raises TypeError, and ProtocolError for what a Close frame may not say (RFC 6455 §7.4). None is an empty one."""
+    if isinstance(code, bool) or not isinstance(code, int | None):
+        raise TypeError(f"code is a close code (int) such as 1000, or None, not {code!r}")
+    if not isinstance(reason, str):
+        raise TypeError(f"reason is a str, not {reason!r}")
     if code is not None:
         _checked(Close(code, reason).serialize())
     elif reason:

@@ -147,10 +147,10 @@ def _is_text(opcode: Opcode, data: bytes, *, fin: bool) -> bool:
     while opcode is CONT and start < min(3, len(data)) and data[start] & 0xC0 == 0x80:
         start += 1
     try:
-        codecs.getincrementaldecoder("utf-8")().decode(data[start:], fin)
+        text = codecs.getincrementaldecoder("utf-8")().decode(data[start:], fin)
     except UnicodeDecodeError:
         return False
-    return True
+    return "\\x" not in repr(text)  # control characters are of binary
 
 
 def _ends(text: str) -> str:

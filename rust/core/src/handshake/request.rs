@@ -114,30 +114,42 @@ impl<'a> RequestParts<'a> {
         let basic =
             |(user, password): &(String, String)| format!("Basic {}", BASE64.encode(format!("{user}:{password}")));
         let list = |elements: &[String]| (!elements.is_empty()).then(|| elements.join(", "));
-        // Browsers put Host first, and so do we; some servers read no further before they choose a virtual host.
-        let ours: [(&str, Option<String>); 10] = [
+        // Browsers put Host first, and so do we; some servers read no further before they choose a virtual host. For the
+        // rest, gateways that know clients by the order of their headers shall know this one: it is that of websockets.
+        let ours: [(&str, Option<String>); 9] = [
             ("Host", Some(self.uri.authority())),
+            ("Authorization", self.uri.userinfo.as_ref().map(basic)),
+            ("Origin", self.origin.map(str::to_owned)),
             ("Upgrade", Some("websocket".to_owned())),
             ("Connection", Some("Upgrade".to_owned())),
             ("Sec-WebSocket-Key", Some(key.clone())),
             ("Sec-WebSocket-Version", Some("13".to_owned())),
             ("Sec-WebSocket-Extensions", list(self.extensions)),
             ("Sec-WebSocket-Protocol", list(self.subprotocols)),
-            ("Origin", self.origin.map(str::to_owned)),
-            ("User-Agent", self.user_agent.map(str::to_owned)),
-            ("Authorization", self.uri.userinfo.as_ref().map(basic)),
         ];
         let mut headers = Headers::default();
         for (name, value) in ours {
-            if let Some((name, value)) = take(&mut theirs, name)? {
-                headers.push(name, value);
-            } else if let Some(value) = value {
-                check_value(name, &value)?;
-                headers.push(name, value);
+            match given_once(&theirs, name)? {
+                Some(at) if name == "Host" => {
+                    let (name, value) = theirs.remove(at);
+                    headers.push(name, value);
+                }
+                Some(_) => {}
+                None => {
+                    if let Some(value) = value {
+                        check_value(name, &value)?;
+                        headers.push(name, value);
+                    }
+                }
             }
         }
+        let agent = given_once(&theirs, "User-Agent")?.map_or(self.user_agent, |_| None);
         for (name, value) in theirs {
             headers.push(name, value);
+        }
+        if let Some(agent) = agent {
+            check_value("User-Agent", agent)?;
+            headers.push("User-Agent", agent);
         }
         let expected = Expected {
             accept: accept_for(&key),
@@ -149,14 +161,14 @@ impl<'a> RequestParts<'a> {
     }
 }
 
-/// The caller's header of this name, which is one that can stand once only.
-fn take(theirs: &mut Vec<(String, String)>, name: &str) -> Result<Option<(String, String)>, Misuse> {
-    let mut found = theirs.extract_if(.., |(other, _)| other.eq_ignore_ascii_case(name));
+/// Where the caller's header of this name is, which is one that can stand once only.
+fn given_once(theirs: &[(String, String)], name: &str) -> Result<Option<usize>, Misuse> {
+    let mut found = theirs.iter().enumerate().filter(|(_, (other, _))| other.eq_ignore_ascii_case(name));
     let (first, second) = (found.next(), found.next());
     if second.is_some() {
         return Err(Misuse::Header(format!("header {name} is given twice; a request has one")));
     }
-    Ok(first)
+    Ok(first.map(|(at, _)| at))
 }
 
 fn check_header(name: &str, value: &str) -> Result<(), Misuse> {
@@ -284,18 +296,18 @@ mod tests {
             String::from_utf8(request.to_bytes()).unwrap(),
             "GET /chat?room=1 HTTP/1.1\r\n\
              Host: [::1]:8443\r\n\
+             Authorization: Basic dXNlcjpww6Q6c3M=\r\n\
+             Origin: https://example.com\r\n\
              Upgrade: websocket\r\n\
              Connection: Upgrade\r\n\
              Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\
              Sec-WebSocket-Version: 13\r\n\
              Sec-WebSocket-Extensions: permessage-deflate; client_max_window_bits, x\r\n\
              Sec-WebSocket-Protocol: mqtt, stomp\r\n\
-             Origin: https://example.com\r\n\
-             User-Agent: fastws/1\r\n\
-             Authorization: Basic dXNlcjpww6Q6c3M=\r\n\
              X-b: 2\r\n\
              x-A: ü\r\n\
-             X-b: \r\n\r\n"
+             X-b: \r\n\
+             User-Agent: fastws/1\r\n\r\n"
         );
         assert_eq!(expected.accept, "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=");
         assert_eq!(expected.subprotocols, ["mqtt", "stomp"]);
@@ -309,7 +321,7 @@ mod tests {
         let mine = [("A", "1"), ("authorization", "Bearer t"), ("ORIGIN", "o"), ("user-agent", "u"), ("host", "h")];
         let headers = with_headers("ws://user:password@host/", &mine).unwrap();
         let names: Vec<_> = headers.iter().map(|(name, _)| name).collect();
-        assert_eq!((names[0], &names[5..]), ("host", &["ORIGIN", "user-agent", "authorization", "A"][..]));
+        assert_eq!((names[0], &names[5..]), ("host", &["A", "authorization", "ORIGIN", "user-agent"][..]));
         assert_eq!(headers.get("Authorization"), Some("Bearer t"));
         assert_eq!(headers.get_all("Host").collect::<Vec<_>>(), ["h"]);
     }

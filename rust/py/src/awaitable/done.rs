@@ -7,7 +7,7 @@ use pyo3::exceptions::PyTypeError;
 use pyo3::ffi;
 use pyo3::prelude::*;
 
-use super::slots::{DEFAULT, coroutine_methods, instance, itself, make_type};
+use super::slots::{DEFAULT, coroutine_methods, instance, itself, make_type, named};
 
 pub(super) fn make_type_of_done(py: Python<'_>) -> PyResult<Py<PyAny>> {
     let methods = coroutine_methods(done_send_method, done_throw, done_close);
@@ -22,8 +22,19 @@ pub(super) fn make_type_of_done(py: Python<'_>) -> PyResult<Py<PyAny>> {
             (ffi::Py_tp_iter, itself as *mut c_void),
             (ffi::Py_tp_iternext, done_next as *mut c_void),
             (ffi::Py_tp_methods, methods),
+            (ffi::Py_tp_getset, named(done_name, done_qualified_name)),
         ],
     )
+}
+
+unsafe extern "C" fn done_name(_this: *mut ffi::PyObject, _unused: *mut c_void) -> *mut ffi::PyObject {
+    // SAFETY: attached.
+    unsafe { ffi::PyUnicode_FromString(c"send".as_ptr()) }
+}
+
+unsafe extern "C" fn done_qualified_name(_this: *mut ffi::PyObject, _unused: *mut c_void) -> *mut ffi::PyObject {
+    // SAFETY: attached.
+    unsafe { ffi::PyUnicode_FromString(c"Connection.send".as_ptr()) }
 }
 
 unsafe extern "C" fn done_next(_this: *mut ffi::PyObject) -> *mut ffi::PyObject {

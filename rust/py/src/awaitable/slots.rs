@@ -115,6 +115,19 @@ pub(super) fn coroutine_methods(send: Method, throw: FastMethod, close: Method) 
     Box::leak(table.into_boxed_slice()).as_mut_ptr().cast()
 }
 
+/// What asyncio and others call a coroutine by, `__name__` and `__qualname__`; for as long as the process lasts.
+pub(super) fn named(name: ffi::getter, qualified: ffi::getter) -> *mut c_void {
+    let get = |attribute: &'static CStr, get| ffi::PyGetSetDef {
+        name: attribute.as_ptr(),
+        get: Some(get),
+        set: None,
+        doc: c"The method that was called.".as_ptr(),
+        closure: null_mut(),
+    };
+    let table = vec![get(c"__name__", name), get(c"__qualname__", qualified), ffi::PyGetSetDef::default()];
+    Box::leak(table.into_boxed_slice()).as_mut_ptr().cast()
+}
+
 /// Methods of a type that has one besides its slots, for as long as the process lasts.
 pub(super) fn one_method(name: &'static CStr, doc: &'static CStr, function: ffi::PyCFunction) -> *mut c_void {
     let table = vec![

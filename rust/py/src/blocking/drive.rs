@@ -157,11 +157,10 @@ impl Blocking {
                     let (phase, kind) = (inner.phase, payload::refusal_kind(&error));
                     this.failed.borrow_mut().get_or_insert(Failed { phase, kind, text: error.to_string() });
                 }
-                Event::Pong { answers: Some((number, _)), .. } => {
-                    let now = clock::monotonic();
-                    let answered = this.inner.borrow_mut().answered_pings(number);
-                    for (_, sent, future) in answered {
-                        set_result(py, &future, clock::to_seconds(now - sent))?;
+                Event::Pong { answers: Some((number, rtt)), .. } => {
+                    let answered = this.inner.borrow_mut().answered_pings(number, rtt);
+                    for (latency, future) in answered {
+                        set_result(py, &future, clock::to_seconds(latency))?;
                     }
                 }
                 Event::Pong { .. } | Event::Ping(_) | Event::DataOver | Event::Requested(_) => {}

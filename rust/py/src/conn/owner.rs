@@ -49,6 +49,11 @@ impl Conn {
         Python::attach(|py| self.error(py, "wrong_thread", (self.thread,)))
     }
 
+    /// Refuses a forked child.
+    pub(crate) fn check_process(&self) -> PyResult<()> {
+        if self.is_forked() { Err(fork::stranger()) } else { Ok(()) }
+    }
+
     #[inline]
     pub(crate) fn is_forked(&self) -> bool {
         self.fork != fork::generation()

@@ -54,6 +54,7 @@ impl Conn {
         let send = |op, bytes: &[u8]| Self::send_bytes(slf, op, bytes, compress);
         let outcome = match payload::with_bytes(message, text, false, send) {
             Ok(Some(outcome)) => outcome,
+            Ok(None) if !this.is_at_home() => return Self::send_elsewhere(slf, message, text, seconds, compress),
             Ok(None) => {
                 let sent = this.policy.bind(py).call_method1("send_other", (slf, message, text, seconds))?;
                 return Ok(sent.unbind());
@@ -62,6 +63,7 @@ impl Conn {
         };
         let sent = match outcome {
             Ok(sent) => sent,
+            Err(_) if !this.is_at_home() => return Self::send_elsewhere(slf, message, text, seconds, compress),
             Err(error) => return Ok(this.policy.bind(py).call_method1("send_failed", (slf, error))?.unbind()),
         };
         match sent {
@@ -210,6 +212,21 @@ impl Conn {
 }
 
 impl Conn {
+    /// Called by another thread, for the loop to await: it is sent then.
+    #[cold]
+    fn send_elsewhere(
+        slf: &Bound<'_, Self>,
+        message: &Bound<'_, PyAny>,
+        text: Option<bool>,
+        seconds: Option<f64>,
+        compress: Option<bool>,
+    ) -> PyResult<Py<PyAny>> {
+        let this = slf.get();
+        this.check_process()?;
+        let arguments = (slf, message, text, seconds, compress);
+        Ok(this.policy.bind(slf.py()).call_method1("send_at_home", arguments)?.unbind())
+    }
+
     #[inline]
     fn send_bytes(slf: &Bound<'_, Self>, opcode: Opcode, bytes: &[u8], compress: Option<bool>) -> PyResult<Sent> {
         let this = slf.get();

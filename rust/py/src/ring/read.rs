@@ -38,6 +38,7 @@ enum Found {
 impl Source for Cursor {
     const NAMES: (&'static std::ffi::CStr, &'static std::ffi::CStr) =
         (c"fastws._core.StreamAwaitable", c"fastws._core.StreamIteration");
+    const SHOWN: &'static str = "Stream";
 
     #[inline]
     fn kinds(types: &Types) -> &Kinds {
@@ -147,9 +148,21 @@ impl Source for Cursor {
     #[inline]
     fn awaitable(slf: &Bound<'_, Self>, want: Want) -> PyResult<Py<PyAny>> {
         let this = slf.get();
-        this.ring.get().check(slf.py())?;
+        let ring = this.ring.get();
+        if !ring.is_at_home() {
+            // Called by another thread, for the loop to await: where it is awaited is looked at when it is.
+            ring.check_fork()?;
+            return awaitable::make(slf, want);
+        }
         let mut spare = this.spare.borrow_mut();
-        awaitable::of(slf, want, &mut spare)
+        if let Some(made) = awaitable::of(slf, want, &mut spare)? {
+            return Ok(made);
+        }
+        let forgotten = spare.take();
+        drop(spare);
+        let made = awaitable::instead(slf, want, forgotten)?;
+        this.spare.borrow_mut().get_or_insert_with(|| made.clone_ref(slf.py()));
+        Ok(made)
     }
 }
 

@@ -184,6 +184,7 @@ class connect:  # noqa: N801 - a function to its users, as in websockets
         if not terms.is_native:
             negotiate(connection)
         opened: ClientConnection = connection
+        opened._tell_subclass()
         return opened
 
     def process_redirect(self, exc: Exception) -> Exception | str:
@@ -230,7 +231,7 @@ class connect:  # noqa: N801 - a function to its users, as in websockets
         try:
             return await self._open_at(self.uri, self.ws_uri)
         except FastwsError as error:
-            made = _errors.opening(error, self.uri)
+            made = _errors.opening(error, self.uri, asks=self._subprotocols is not None)
             if made is error:
                 raise
             raise made from made.__cause__

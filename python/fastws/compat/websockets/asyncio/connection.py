@@ -88,8 +88,8 @@ class Connection(Agreed, Shown):  # type: ignore[misc]  # its handshake is that 
         self.ping_interval = ping_interval
         self.ping_timeout = ping_timeout
         self.close_timeout = close_timeout
-        self.max_queue_high, self.max_queue_low = pair(max_queue)
-        self.write_limit_high, self.write_limit_low = pair(write_limit)
+        self.max_queue_high, self.max_queue_low = pair("max_queue", max_queue)
+        self.write_limit_high, self.write_limit_low = pair("write_limit", write_limit)
         self.id: uuid.UUID = protocol.id
         self.logger: LoggerLike = logging.LoggerAdapter(protocol.logger, {"websocket": weakref.proxy(self)})
         self.debug = protocol.debug
@@ -102,6 +102,26 @@ class Connection(Agreed, Shown):  # type: ignore[misc]  # its handshake is that 
         super().__init_subclass__(**arguments)
         if cls.recv not in (Shown.recv, Native.recv) and cls.__aiter__ is Connection.__aiter__:
             cls.__aiter__ = _by_recv  # type: ignore[method-assign, assignment]
+
+    def connection_made(self, transport: Any) -> None:
+        """Nothing: ``connect`` calls it for subclasses, when the connection is open."""
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Nothing: it is called for subclasses, when TCP is over; ``exc`` is what the system ended it by, if it did."""
+
+    def _tell_subclass(self) -> None:
+        """Lets a subclass hear what ``asyncio`` tells a protocol."""
+        if type(self).connection_lost is not Connection.connection_lost:
+            know = weakref.ref(self)
+
+            def lost(_: object) -> None:
+                connection = know()
+                if connection is not None:
+                    cause = _policy.closed(connection).__cause__
+                    connection.connection_lost(cause if isinstance(cause, OSError) else None)
+
+            self._closed_future().add_done_callback(lost)
+        self.connection_made(self.transport)
 
     @property
     def loop(self) -> asyncio.AbstractEventLoop:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Protocol
 
 from fastws._policy import not_finished
@@ -27,6 +27,7 @@ __all__ = [
     "concurrent",
     "iteration_over",
     "misuse",
+    "no_message",
     "no_room",
     "not_sendable",
     "open_failed",
@@ -60,6 +61,11 @@ def concurrent() -> Exception:
     return ConcurrencyError("cannot call recv while another thread is already running recv or recv_streaming")
 
 
+def no_message(timeout: float) -> TimeoutError:
+    """Nothing came within ``timeout`` of ``recv``."""
+    return TimeoutError(f"timed out in {timeout:.1f}s")
+
+
 def send_other(ws: Connection, message: object, text: bool | None, timeout: float | None) -> None:
     """``send`` of what is neither str nor bytes-like: a message in fragments."""
 
@@ -76,7 +82,8 @@ def send_fragments(ws: Connection, message: object, timeout: float | None, accep
     if not isinstance(message, Iterable):
         raise TypeError("data must be str, bytes, or iterable")
     deadline = None if timeout is None else time.monotonic() + timeout
-    with contextlib.ExitStack() as turn, Fragments(ws) as fragments:
+    fragments = Fragments(ws)
+    with contextlib.ExitStack() as turn, _over_after(ws, fragments), fragments:
 
         def put(piece: object, *, fin: bool) -> None:
             left = None if deadline is None else max(0.0, deadline - time.monotonic())
@@ -94,3 +101,16 @@ def send_fragments(ws: Connection, message: object, timeout: float | None, accep
             put(piece, fin=False)
         if fragments.has_begun:
             put(fragments.last, fin=True)
+
+
+@contextlib.contextmanager
+def _over_after(ws: Connection, fragments: Fragments) -> Iterator[None]:
+    """Waits for the end, where a message cannot be finished: who hears of it finds the connection closed."""
+    try:
+        yield
+    except TimeoutError:
+        raise
+    except Exception:
+        if fragments.has_failed:
+            ws._wait_closed()
+        raise

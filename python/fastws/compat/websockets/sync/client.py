@@ -142,14 +142,16 @@ class reconnect:  # noqa: N801 - a function to its users, as in websockets
 
     def connect(self) -> ClientConnection:
         """An open connection. What it raises, ``connect`` says."""
-        deadline = None if self.open_timeout is None else time.monotonic() + self.open_timeout
+        left = self.open_timeout
+        deadline = None if left is None else time.monotonic() + left
         for _ in range(MAX_REDIRECTS):
             try:
-                return self._open(deadline)
+                return self._open(left)
             except InvalidStatus as error:
                 if not is_redirect(error):
                     raise
                 self._follow(error)
+            left = None if deadline is None else deadline - time.monotonic()
         raise SecurityError(f"more than {MAX_REDIRECTS} redirects")
 
     def _follow(self, error: InvalidStatus) -> None:
@@ -166,7 +168,7 @@ class reconnect:  # noqa: N801 - a function to its users, as in websockets
         self.additional_headers = without_credentials(self.additional_headers, self.uri, uri)
         self.uri = uri
 
-    def _open(self, deadline: float | None) -> ClientConnection:
+    def _open(self, timeout: float | None) -> ClientConnection:
         uri = parse_uri(self.uri)
         terms = Facade(
             uri,
@@ -176,6 +178,7 @@ class reconnect:  # noqa: N801 - a function to its users, as in websockets
             max_size=self.max_size,
             logger=self.logger,
             compression=native_deflate(self.extensions) if is_native(self.extensions) else None,
+            blocks=True,
         )
         way = Way.of(uri, self.proxy, self._way(secure=uri.secure))
         planned = way.opening(
@@ -184,7 +187,7 @@ class reconnect:  # noqa: N801 - a function to its users, as in websockets
             headers=self.additional_headers,
             user_agent=self.user_agent_header,
             limits=terms.arguments(**self.connection_kwargs, write_limit=WRITE_LIMIT),
-            open_timeout=None if deadline is None else max(1e-3, deadline - time.monotonic()),
+            open_timeout=None if timeout is None else max(1e-3, timeout),
         )
 
         def make(upgrade: Upgrade) -> Any:
@@ -211,7 +214,7 @@ class reconnect:  # noqa: N801 - a function to its users, as in websockets
         except OpenTimeout as error:
             raise _late(way.proxy if error.phase == "proxy" else None) from error
         except FastwsError as error:
-            made = _errors.opening(error, self.uri)
+            made = _errors.opening(error, self.uri, asks=self.subprotocols is not None, blocks=True)
             raise made from made.__cause__
         connection: ClientConnection = opened
         if not terms.is_native:

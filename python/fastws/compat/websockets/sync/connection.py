@@ -354,6 +354,10 @@ class Connection(Agreed, fastws.sync.Connection):  # type: ignore[misc]  # its h
         """Sends a message. It may wait where more than 64 KiB wait to be sent, as ``broadcast`` expects."""
         self.send(message, text)
 
+    def __repr__(self) -> str:
+        kind = self._own.kind
+        return f"<{kind.__module__}.{kind.__qualname__} {self.uri} {self._state}>"
+
     # What its methods do differently for a while, without a question a message.
 
     def _enter(self, mode: type) -> None:
