@@ -349,6 +349,16 @@ class Line(socket.socket):
 
     # ---- what a socket has -----------------------------------------------------------------------------------------
 
+    def __repr__(self) -> str:
+        # A socket's finalizer asks for it: not by `fileno`, which opens descriptors.
+        own = super().fileno()
+        kind = f"{type(self).__module__}.{type(self).__qualname__}{' [closed]' if own < 0 else ''}"
+        shown = f"{kind} fd={own}, family={self.family}, type={self.type}, proto={self.proto}"
+        for name, address in (("laddr", self.getsockname), ("raddr", self.getpeername)):
+            with contextlib.suppress(OSError):
+                shown += f", {name}={said}" if (said := address()) else ""
+        return f"<{shown}>"
+
     def fileno(self) -> int:
         """A descriptor that is readable while there is something to receive; -1 once it is closed. Do not read it."""
         own = super().fileno()

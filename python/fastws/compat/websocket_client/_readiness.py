@@ -16,27 +16,35 @@ class Signal:
         fd: The socket's descriptor.
     """
 
+    _ends: tuple[int, ...] = ()
+    """The pipe's descriptors, while it is open."""
+
     def __init__(self, fd: int) -> None:
         self._is_set = False
-        self._read, self._write = os.pipe()
+        if sys.platform == "linux":
+            self._poll = select.epoll()
+        else:
+            self._poll = select.kqueue()
+        self._read, self._write = self._ends = os.pipe()
         os.set_blocking(self._read, False)
         os.set_blocking(self._write, False)
         if sys.platform == "linux":
-            self._poll = select.epoll()
             for each in (fd, self._read):
                 self._poll.register(each, select.EPOLLIN)
         else:
-            self._poll = select.kqueue()
             events = [select.kevent(each, select.KQ_FILTER_READ, select.KQ_EV_ADD) for each in (fd, self._read)]
             self._poll.control(events, 0)
 
+    def __del__(self) -> None:
+        self.close()
+
     def fileno(self) -> int:
         """The descriptor; -1 when it is closed."""
-        return -1 if self._poll.closed else self._poll.fileno()
+        return self._poll.fileno() if self._ends else -1
 
     def set(self, is_set: bool) -> None:
         """Sets it, or sets it back."""
-        if is_set is self._is_set or self._poll.closed:
+        if is_set is self._is_set or not self._ends:
             return
         self._is_set = is_set
         if is_set:
@@ -46,7 +54,8 @@ class Signal:
 
     def close(self) -> None:
         """Closes it."""
-        if not self._poll.closed:
+        ends, self._ends = self._ends, ()
+        if ends:
             self._poll.close()
-            os.close(self._read)
-            os.close(self._write)
+        for each in ends:
+            os.close(each)
