@@ -170,20 +170,22 @@ def test_what_the_peer_answers_to_another_threads_close_reaches_on_close():
     opened, asked, may_answer = Gate(), Gate(), Gate()
 
     def script(wire):
-        frames = wire.read_to_close()
+        wire.read_to_close()
         asked.open()
         may_answer.wait()
         wire.send(peers.close(1000, "bye"))
-        return frames + wire.read_to_end()
+        wire.end()
 
     with Peer(script) as peer:
         app, noted = app_of(peer.url, "open", "close", then=lambda _, note: note == ("open",) and opened.open())
-        running = threading.Thread(target=app.run_forever)
+        running = threading.Thread(target=app.run_forever, kwargs={"ping_timeout": 0.01})
         running.start()
         opened.wait()
         closing = threading.Thread(target=app.close)
         closing.start()
         asked.wait()
+        running.join(0.3)  # by then it has seen that it is to end
+        assert running.is_alive()
         may_answer.open()
         for thread in (closing, running):
             thread.join(peers.PATIENCE)
@@ -305,7 +307,37 @@ def test_pings():
         app.run_forever(ping_interval=0.05, ping_timeout=0.04, ping_payload="alive?")
     assert ("pong", b"alive?") in noted
     assert app.ping_thread is None
+    assert app.last_ping_tm == app.last_pong_tm == 0
     assert peer.results[0][0] == (PING, b"alive?", True, 0)
+
+
+def test_pings_end_with_their_connection():
+    threads, were_alive = [], []
+
+    def then(app, _):
+        were_alive.append([thread.is_alive() for thread in threads])
+        threads.append(app.ping_thread)
+        if len(threads) > 1:
+            app.close()
+
+    with Peer(Wire.end, Wire.answer_close) as peer:
+        app, _ = app_of(peer.url, "open", then=then)
+        app.run_forever(ping_interval=3600, reconnect=0.01)
+    assert were_alive == [[], [False]]
+    assert not threads[1].is_alive()
+
+
+def test_a_pong_before_the_first_ping_is_none_that_is_late():
+    def script(wire):
+        wire.send(peers.frame(PONG), peers.text("one"))
+        return wire.answer_close()
+
+    with Peer(script) as peer:
+        app, noted = app_of(
+            peer.url, "pong", "message", "error", then=lambda app, note: note[0] == "message" and app.close()
+        )
+        assert app.run_forever(ping_interval=3600, ping_timeout=1800) is False
+    assert noted == [("pong", b""), ("message", "one")]
 
 
 def test_a_pong_that_does_not_come():
@@ -527,3 +559,33 @@ def test_a_close_while_it_waits_to_reconnect_is_the_end():
         loop.run(is_over)
         assert peer.accepted == 1
     assert noted == [("open",), ("close", None, None)]
+
+
+def test_an_event_loop_of_others_says_within_a_ping_that_the_connection_is_lost():
+    lost = Gate()
+
+    class Losing(Loop):
+        def buffwrite(self, sock, data, send, disconnected):
+            if lost.is_open or data[0] & 0x0F != PING:
+                send(sock, data)
+                return
+            try:
+                disconnected(ConnectionResetError("lost"))
+            finally:
+                lost.open()
+
+    loop = Losing()
+    with Peer(Wire.read_to_end, Wire.answer_close) as peer:
+        app, noted = app_of(
+            peer.url,
+            "open",
+            "reconnect",
+            "close",
+            then=lambda app, note: note == ("reconnect",) and app.close(),
+            get_mask_key=lambda _: b"abcd",  # such a connection is written to by the event loop
+        )
+        app.run_forever(dispatcher=loop, ping_interval=0.01, reconnect=0.01)
+        lost.wait()
+        assert len(loop.timers) == 1
+        loop.run(lambda: app.sock is None)
+    assert noted == [("open",), ("reconnect",), ("close", 1000, None)]

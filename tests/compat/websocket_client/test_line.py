@@ -5,13 +5,14 @@ import gc
 import os
 import select
 import socket
+import threading
 
 import pytest
 
 import peers
 from fastws.compat import websocket_client as websocket
 from fastws.compat.websocket_client._readiness import Signal
-from peers import Peer
+from peers import CLOSE, Gate, Peer, Wire
 from websocket_client_side import connected
 
 
@@ -76,3 +77,38 @@ def test_a_signal_leaves_no_descriptor(is_as_before):
             signal.close()
         assert signal.fileno() == -1
     assert is_as_before()
+
+
+def test_closing_lets_the_answer_to_the_peers_close_leave():
+    ours, theirs = socket.socketpair()
+    is_full, is_answered, has_room = Gate(), Gate(), Gate()
+    sent, received = [], []
+
+    def serve():
+        wire = Wire(theirs)
+        wire.upgrade()
+        is_full.wait()
+        wire.send(peers.close(4000))
+        is_answered.wait()
+        received.extend(wire.read_frames(len(sent) - 1))
+        has_room.open()
+        received.extend(wire.read_to_end())
+
+    theirs.settimeout(peers.PATIENCE)
+    thread = threading.Thread(target=serve, daemon=True)
+    thread.start()
+    with ours, theirs:
+        ws = websocket.create_connection("ws://inside/", socket=ours, timeout=peers.PATIENCE)
+        ws.settimeout(0)
+        with pytest.raises(websocket.WebSocketTimeoutException):
+            while True:
+                sent.append(b"x" * 10_000)
+                ws.send_binary(sent[-1])
+        is_full.open()
+        ws.settimeout(peers.PATIENCE)
+        assert ws.recv() == ""
+        is_answered.open()
+        has_room.wait()
+        ws.close()
+        thread.join(peers.PATIENCE)
+    assert [frame.opcode for frame in received[len(sent) :]] == [CLOSE]

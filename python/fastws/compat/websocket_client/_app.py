@@ -256,7 +256,6 @@ class WebSocketApp:
     # ---- pings -----------------------------------------------------------------------------------------------------
 
     def _start_ping_thread(self) -> None:
-        self.last_ping_tm = self.last_pong_tm = 0.0
         self.stop_ping = threading.Event()
         self.ping_thread = threading.Thread(target=self._send_ping, daemon=True)
         self.ping_thread.start()
