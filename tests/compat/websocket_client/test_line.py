@@ -112,3 +112,32 @@ def test_closing_lets_the_answer_to_the_peers_close_leave():
         ws.close()
         thread.join(peers.PATIENCE)
     assert [frame.opcode for frame in received[len(sent) :]] == [CLOSE]
+
+
+@pytest.mark.parametrize("said", ["bye", ""])
+def test_closing_waits_for_the_peers_close_and_not_for_the_end_of_its_stream(said):
+    closed = Gate()
+
+    def script(wire):
+        frames = wire.read_to_close()
+        wire.send(peers.text("not taken"), peers.close(1000 if said else None, said))
+        closed.wait()
+        return frames
+
+    with Peer(script) as peer:
+        ws = websocket.create_connection(peer.url, timeout=peers.PATIENCE)
+        ws.close(timeout=None)
+        closed.open()
+    assert bytes(ws.close_frame.data) == (b"\x03\xe8bye" if said else b"")
+    assert [frame.opcode for frame in peer.results[0]] == [CLOSE]
+
+
+def test_closing_ends_with_the_stream():
+    def script(wire):
+        wire.read_to_close()
+        wire.end()
+
+    with Peer(script) as peer:
+        ws = websocket.create_connection(peer.url, timeout=peers.PATIENCE)
+        ws.close(timeout=None)
+    assert ws.close_frame is None

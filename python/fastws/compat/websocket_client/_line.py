@@ -332,7 +332,7 @@ class Line(socket.socket):
             with contextlib.suppress(ValueError):
                 self.say_goodbye(allowed)
                 break
-        self._native._wait_closed(timeout)
+        self._native._wait_for(Answer(self._native), timeout)
         code, reason, *_ = self._native._close_info
         if code is None:
             return None
@@ -491,6 +491,21 @@ def _no_payload(given: object) -> TypeError:
 
 def _not_open(_: Timeout) -> NoReturn:
     raise WebSocketConnectionClosedException("Connection is closed")
+
+
+class Answer:
+    """The peer's Close frame, as what a native connection can wait for.
+
+    Args:
+        ws: Whose peer.
+    """
+
+    def __init__(self, ws: Connection) -> None:
+        self._ws = ws
+
+    def done(self) -> bool:
+        """Whether it came, or never will."""
+        return self._ws._close_info[0] is not None or self._ws._state == "closed"
 
 
 class Seen:
