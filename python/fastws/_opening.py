@@ -68,6 +68,8 @@ class Plan:
     """A socket that is connected to the proxy, for the first way through it; it is taken over."""
     make: Make | None = None
     """What a drop-in has instead of our own class."""
+    told: Callable[[Progress], None] | None = None
+    """Hears of what begins, as ``Progress.note`` does."""
     extensions: Sequence[str] | None = None
     """What is offered, as in the header, by who judges the answer; None: what the settings do themselves."""
     latin_1: bool = False
@@ -168,7 +170,7 @@ class Opening:
         self._request = request
         self._io = io
         self._cookies: Cookies | None = None
-        self.progress = Progress()
+        self.progress = Progress(plan.told)
 
     def late(self) -> OpenTimeout:
         """What is raised when the time is over."""
@@ -194,6 +196,7 @@ class Opening:
                     target = redirects.follow(leg.target, answer, chain, self._plan.max_redirects)
                     chain.append(target)
                     self.progress.chain = chain
+                    self.progress.answers.append(answer)
                     leg = leg.to(target)
                 elif answer.status_code == 401 and not was_challenged and leg.target.origin == chain[0].origin:
                     was_challenged = True
@@ -329,19 +332,24 @@ def _secured(context: TlsContext | None, name: str, outer: Secured | None) -> _c
 class Progress:
     """How far an opening has come, and what is to be given up if it does not end well."""
 
-    __slots__ = ("_doing", "_phase", "chain", "proxy", "tried", "ws")
+    __slots__ = ("_doing", "_phase", "_told", "answers", "chain", "proxy", "tried", "ws")
 
-    def __init__(self) -> None:
+    def __init__(self, told: Callable[[Progress], None] | None = None) -> None:
+        self._told = told
         self._phase: Phase = "dns"
         self._doing: str | None = None
         self.tried: dict[str, dial.Tried] = {}
         self.chain: list[Target] = []
+        self.answers: list[Response] = []
+        """The redirects that were followed."""
         self.proxy: Proxy | None = None
         self.ws: Native | None = None
 
     def note(self, phase: Phase, doing: str | None = None) -> None:
         """What is under way from now on; ``doing`` is it for people, unless the phase says it."""
         self._phase, self._doing = phase, doing
+        if self._told is not None:
+            self._told(self)
 
     @property
     def phase(self) -> Phase:

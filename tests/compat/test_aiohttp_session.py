@@ -13,7 +13,7 @@ import fastws.compat
 import proxies
 from aiohttp_server import echo, mirror, server
 from fastws.compat.aiohttp import ClientWebSocketResponse, WSMsgType
-from peers import TEXT, frame, request_of, server_context
+from peers import TEXT, Peer, frame, request_of, server_context
 
 
 @pytest.fixture
@@ -268,6 +268,76 @@ async def test_whatever_ends_a_websocket_its_place_is_free_again(hook, end):
         async with asyncio.timeout(5), session.ws_connect(f"ws://{address}/"):
             pass
         hang.set()
+
+
+# ---- time ------------------------------------------------------------------------------------------------------------
+
+
+async def _raised_within(seconds, address, **limits):
+    """What an opening raises within the limits of a session, and some time to see it."""
+    async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(**limits)) as session:
+        async with asyncio.timeout(seconds):
+            with pytest.raises((aiohttp.ClientError, TimeoutError)) as caught:
+                await session.ws_connect(address)
+    return caught.value
+
+
+@pytest.mark.parametrize("name", ["connect", "sock_connect"])
+async def test_a_server_that_answers_late_is_connected(hook, name):
+    async def late(request):
+        await asyncio.sleep(0.6)
+        return await echo(request)
+
+    timeout = aiohttp.ClientTimeout(**{name: 0.3})
+    async with server(late) as address, aiohttp.ClientSession(timeout=timeout) as session:
+        async with session.ws_connect(f"ws://{address}/") as ws:
+            assert type(ws) is ClientWebSocketResponse
+
+
+@pytest.mark.parametrize("name", ["connect", "sock_connect"])
+async def test_a_server_that_does_no_tls_is_not_connected(hook, name):
+    with Peer(lambda wire: wire.sock.recv(1 << 16) and wire.sock.recv(1 << 16), upgrade=False) as peer:
+        raised = await _raised_within(5, f"wss://127.0.0.1:{peer.port}/", total=None, **{name: 0.1})
+    assert type(raised) is aiohttp.ConnectionTimeoutError
+    assert f"{name}=0.1: the TLS handshake was under way" in str(raised)
+
+
+async def _never(request):
+    await asyncio.get_running_loop().create_future()
+
+
+async def test_an_answer_may_take_as_long_as_a_read(hook):
+    async with server(_never) as address:
+        raised = await _raised_within(5, f"ws://{address}/", total=None, sock_read=0.1)
+    assert type(raised) is aiohttp.SocketTimeoutError
+    assert "sock_read=0.1: the server had not answered" in str(raised)
+
+
+async def test_where_a_redirect_leads_the_limits_are_new(hook):
+    async def away(request):
+        if request.path == "/silent":
+            await _never(request)
+        await asyncio.sleep(0.25)
+        raise web.HTTPFound("/silent" if request.path == "/third" else "/third")
+
+    async with server(away) as address:
+        raised = await _raised_within(5, f"ws://{address}/", connect=0.4, sock_read=0.6)
+    assert type(raised) is aiohttp.SocketTimeoutError
+
+
+@pytest.mark.parametrize("scheme", ["ws", "wss"])
+async def test_all_that_an_opening_takes_has_a_limit(hook, scheme):
+    with Peer(lambda wire: wire.sock.recv(1 << 16) and wire.sock.recv(1 << 16), upgrade=False) as peer:
+        raised = await _raised_within(5, f"{scheme}://127.0.0.1:{peer.port}/", total=0.1)
+    assert type(raised) is TimeoutError
+    assert "not open within 0." in str(raised)
+
+
+async def test_an_opening_without_a_limit(hook):
+    timeout = aiohttp.ClientTimeout(total=None)
+    async with server(echo) as address, aiohttp.ClientSession(timeout=timeout) as session:
+        async with session.ws_connect(f"ws://{address}/") as ws:
+            assert type(ws) is ClientWebSocketResponse
 
 
 # ---- proxies of the environment --------------------------------------------------------------------------------------

@@ -76,6 +76,7 @@ def _is_ours(session: Any, module: Any, arguments: Mapping[str, Any]) -> bool:
 async def _open(session: Any, url: Any, arguments: dict[str, Any]) -> ClientWebSocketResponse:
     # Not before aiohttp itself is whole.
     from ._aiohttp_errors import key_of
+    from ._aiohttp_limits import Limits
     from .aiohttp import ClientConnectionError, InvalidUrlClientError, ws_connect
 
     connector = session.connector
@@ -104,12 +105,12 @@ async def _open(session: Any, url: Any, arguments: dict[str, Any]) -> ClientWebS
     since = loop.time()
     limits = [limit for limit in (timeout.total, timeout.connect) if limit]
     place = await placed(connector, key_of(str(url)), url, min(limits, default=None))
-    limits = [max(limit - (loop.time() - since), 0.001) for limit in limits]
     try:
         ws = await ws_connect(
             url,
             headers=headers,
-            open_timeout=min([*limits, *([timeout.sock_connect] if timeout.sock_connect else [])], default=None),
+            open_timeout=max(timeout.total - (loop.time() - since), 0.001) if timeout.total else None,
+            _limits=Limits(timeout, url, since),
             options={"family": connector.family},
             _skip_auto_headers=session._skip_auto_headers,
             **arguments,

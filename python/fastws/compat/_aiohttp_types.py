@@ -32,6 +32,7 @@ __all__ = [
     "RedirectClientError",
     "ServerDisconnectedError",
     "ServerTimeoutError",
+    "SocketTimeoutError",
     "TooManyRedirects",
     "WSCloseCode",
     "WSMessage",
@@ -195,6 +196,9 @@ if TYPE_CHECKING or original is None:
     class ConnectionTimeoutError(ServerTimeoutError):
         """The connection was not made in time."""
 
+    class SocketTimeoutError(ServerTimeoutError):
+        """The server did not answer the request in time."""
+
 else:
     from aiohttp import (
         ClientConnectionError,
@@ -221,6 +225,7 @@ else:
     # Newer than the oldest aiohttp that is in use.
     ClientConnectorDNSError = getattr(original, "ClientConnectorDNSError", ClientConnectorError)
     ConnectionTimeoutError = getattr(original, "ConnectionTimeoutError", ServerTimeoutError)
+    SocketTimeoutError = getattr(original, "SocketTimeoutError", ServerTimeoutError)
     InvalidUrlClientError = getattr(original, "InvalidUrlClientError", InvalidURL)
     NonHttpUrlClientError = getattr(original, "NonHttpUrlClientError", InvalidURL)
     RedirectClientError = getattr(original, "RedirectClientError", InvalidURL)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ssl as _ssl
 from collections.abc import Generator, Iterable, Mapping
+from contextlib import nullcontext
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
@@ -50,6 +51,8 @@ if TYPE_CHECKING:
     from asyncio import AbstractEventLoop
 
     from fastws._opening import Upgrade
+
+    from ._aiohttp_limits import Limits
 
 __all__ = [
     "ClientConnectionError",
@@ -159,6 +162,7 @@ class ws_connect:  # noqa: N801 - a function to its users, as in aiohttp
         open_timeout: float | None = OPEN_TIMEOUT,
         options: Mapping[str, Any] | None = None,
         _skip_auto_headers: Iterable[str] = (),
+        _limits: Limits | None = None,
     ) -> None:
         if method.upper() != "GET":
             raise ValueError(f"a WebSocket is opened by GET (RFC 6455 §4.1), not by {method!r}")
@@ -179,6 +183,7 @@ class ws_connect:  # noqa: N801 - a function to its users, as in aiohttp
         fields += arguments.automatic_fields(fields, _skip_auto_headers)
         self._fields = fields
         self._making = _Making()
+        self._limits = _limits
         security = arguments.tls(ssl, verify_ssl, ssl_context)
         try:
             self._connect = fastws.connect(
@@ -206,11 +211,19 @@ class ws_connect:  # noqa: N801 - a function to its users, as in aiohttp
             raise InvalidUrlClientError(url) from error
         except errors.ConfigError as error:
             raise no_proxy(error, proxy) from error
+        if _limits is not None:
+            self._connect._plan.told = _limits.note
         self._ws: ClientWebSocketResponse | None = None
 
     async def _open(self) -> ClientWebSocketResponse:
         try:
-            connection = await self._connect
+            async with self._limits or nullcontext():
+                connection = await self._connect
+        except errors.OpenTimeout as error:
+            # A session's total says nothing of what was under way.
+            if self._limits is not None:
+                raise TimeoutError(str(error)) from error
+            raise raised_at_opening(error, self._asked, self._fields) from error
         except errors.ConnectError as error:
             raise raised_at_opening(error, self._asked, self._fields) from error
         self._ws = ClientWebSocketResponse(connection, self._timeout, tls=self._making.tls, **self._how)
