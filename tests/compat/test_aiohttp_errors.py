@@ -117,3 +117,32 @@ async def test_redirects_that_do_not_end():
         with pytest.raises(aiohttp.TooManyRedirects) as caught:
             await ws_connect(f"ws://{address}/")
     assert caught.value.request_info.url.path == "/"
+    assert [each.status for each in caught.value.history] == [302] * 10
+
+
+@pytest.mark.parametrize("scheme", ["ws", "http"])
+async def test_a_refusal_where_a_redirect_leads_tells_of_both(scheme):
+    async def handle(request):
+        if request.path == "/first":
+            raise web.HTTPFound("/refused?a=b", headers={"X-Why": "moved"})
+        return web.Response(status=403)
+
+    async with server(handle) as address:
+        with pytest.raises(aiohttp.WSServerHandshakeError) as caught:
+            await ws_connect(f"{scheme}://{address}/first")
+        raised, [followed] = caught.value, caught.value.history
+        assert (raised.status, str(raised.request_info.url)) == (403, f"{scheme}://{address}/refused?a=b")
+        assert (followed.status, followed.headers["x-why"]) == (302, "moved")
+        assert str(followed.url) == str(followed.request_info.url) == f"{scheme}://{address}/first"
+
+
+async def test_what_is_not_reached_is_where_the_redirect_leads():
+    port = free_port()
+
+    async def away(request):
+        raise web.HTTPFound(f"http://127.0.0.1:{port}/")
+
+    async with server(away) as address:
+        with pytest.raises(aiohttp.ClientConnectorError) as caught:
+            await ws_connect(f"ws://{address}/")
+    assert (caught.value.host, caught.value.port) == ("127.0.0.1", port)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Any
-from urllib.parse import urlsplit
+from typing import Any, NamedTuple
+from urllib.parse import urljoin, urlsplit
 
 from fastws import errors, http
 from fastws.redact import redact_uri
@@ -42,14 +42,34 @@ worded = Wording(
 """Our texts by the arguments of ``ws_connect``."""
 
 
-def raised_at_opening(error: errors.ConnectError, url: str, fields: Sequence[tuple[str, str]]) -> Exception:
+class Followed(NamedTuple):
+    """A redirect that was followed, in the ``history`` of an exception; ``headers`` as those of the exception."""
+
+    status: int
+    reason: str
+    headers: Any
+    url: Any
+    request_info: Any
+
+
+def raised_at_opening(
+    error: errors.ConnectError,
+    url: str,
+    fields: Sequence[tuple[str, str]],
+    followed: Sequence[http.Response] = (),
+) -> Exception:
     """What aiohttp raises for it; the caller makes ``error`` its cause.
 
     Args:
         error: Ours.
         url: What was asked for, as it was given.
         fields: Header fields of the request.
+        followed: Redirects on the way.
     """
+    way = [url]
+    for redirect in followed:
+        way.append(urljoin(way[-1], redirect.headers.get_all("Location")[0].strip()))
+    request, history = _request_info(way[-1], fields), _history(way, fields, followed)
     match error:
         case errors.OpenTimeout(phase="upgrade"):
             return TimeoutError(str(error))
@@ -58,31 +78,31 @@ def raised_at_opening(error: errors.ConnectError, url: str, fields: Sequence[tup
         case errors.InvalidHandshake(response=None, fault="lost"):
             return ServerDisconnectedError(str(error))
         case errors.InvalidHandshake(response=None):
-            return ClientResponseError(_request_info(url, fields), (), status=400, message=str(error))
+            return ClientResponseError(request, history, status=400, message=str(error))
         case errors.RedirectError(fault="location", response=answer):
             return _astray(answer.headers.get_all("Location")[0], str(error))
         case errors.RedirectError(fault="redirects", response=answer):
-            return _of_answer(TooManyRedirects, answer, str(error), _request_info(url, fields))
+            return _of_answer(TooManyRedirects, answer, str(error), _request_info(url, fields), history)
         case errors.InvalidHandshake(response=answer):
             assert answer is not None
             message = "Invalid response status" if answer.status_code != 101 else str(error)
-            return _of_answer(WSServerHandshakeError, answer, message, _request_info(url, fields))
+            return _of_answer(WSServerHandshakeError, answer, message, request, history)
         case errors.ProxyError(response=http.Response() as answer):
-            if _is_secure(url):
-                request = _request_info(url, (), "CONNECT")
-                return _of_answer(ClientHttpProxyError, answer, answer.reason_phrase, request)
+            if _is_secure(way[-1]):
+                asked = _request_info(way[-1], (), "CONNECT")
+                return _of_answer(ClientHttpProxyError, answer, answer.reason_phrase, asked, ())
             # aiohttp asks a proxy for ws:// as it asks a server.
-            return _of_answer(WSServerHandshakeError, answer, "Invalid response status", _request_info(url, fields))
+            return _of_answer(WSServerHandshakeError, answer, "Invalid response status", request, history)
         case errors.ProxyError(tls=errors.TlsError() as tls):
             return _of_tls(tls, key_of(error.proxy), str(error))
         case errors.ProxyError():
             return ClientProxyConnectionError(key_of(error.proxy), _with_text(OSError, error.errno, error))
         case errors.TlsError():
-            return _of_tls(error, key_of(url), str(error))
+            return _of_tls(error, key_of(way[-1]), str(error))
         case errors.DialError(phase="dns"):
-            return ClientConnectorDNSError(key_of(url), not_found(error, worded(str(error))))
+            return ClientConnectorDNSError(key_of(way[-1]), not_found(error, worded(str(error))))
         case errors.DialError() | errors.SocketOptionError():
-            return ClientConnectorError(key_of(url), _with_text(OSError, error.errno, error))
+            return ClientConnectorError(key_of(way[-1]), _with_text(OSError, error.errno, error))
         case _:
             return ClientConnectionError(str(error))
 
@@ -100,9 +120,11 @@ def _astray(location: str, text: str) -> Exception:
     return InvalidUrlRedirectClientError(location, text)
 
 
-def _of_answer(kind: type[ClientResponseError], answer: http.Response, message: str, request: Any) -> Exception:
+def _of_answer(
+    kind: type[ClientResponseError], answer: http.Response, message: str, request: Any, history: tuple[Followed, ...]
+) -> Exception:
     headers = headers_of(answer.headers.raw_items())
-    return kind(request, (), status=answer.status_code, message=message, headers=headers)
+    return kind(request, history, status=answer.status_code, message=message, headers=headers)
 
 
 def _of_tls(error: errors.TlsError, key: Any, text: str) -> Exception:
@@ -145,3 +167,14 @@ def _request_info(url: str, fields: Sequence[tuple[str, str]], method: str = "GE
         return url
     asked = yarl.URL(url)
     return original.RequestInfo(asked.with_fragment(None), method, headers_of(fields), asked)
+
+
+def _history(
+    way: Sequence[str], fields: Sequence[tuple[str, str]], followed: Sequence[http.Response]
+) -> tuple[Any, ...]:
+    made = []
+    for url, answer in zip(way, followed, strict=False):
+        request = _request_info(url, fields)
+        headers = headers_of(answer.headers.raw_items())
+        made.append(Followed(answer.status_code, answer.reason_phrase, headers, getattr(request, "url", url), request))
+    return tuple(made)

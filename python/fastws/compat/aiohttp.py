@@ -8,7 +8,7 @@ program that keeps its session gets the same by ``fastws.compat.install("aiohttp
 from __future__ import annotations
 
 import ssl as _ssl
-from collections.abc import Generator, Iterable, Mapping
+from collections.abc import Generator, Iterable, Mapping, Sequence
 from contextlib import nullcontext
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
@@ -50,7 +50,7 @@ from ._aiohttp_types import (
 if TYPE_CHECKING:
     from asyncio import AbstractEventLoop
 
-    from fastws._opening import Upgrade
+    from fastws._opening import Progress, Upgrade
 
     from ._aiohttp_limits import Limits
 
@@ -184,6 +184,7 @@ class ws_connect:  # noqa: N801 - a function to its users, as in aiohttp
         self._fields = fields
         self._making = _Making()
         self._limits = _limits
+        self._followed: Sequence[fastws.Response] = ()
         security = arguments.tls(ssl, verify_ssl, ssl_context)
         try:
             self._connect = fastws.connect(
@@ -211,9 +212,13 @@ class ws_connect:  # noqa: N801 - a function to its users, as in aiohttp
             raise InvalidUrlClientError(url) from error
         except errors.ConfigError as error:
             raise no_proxy(error, proxy) from error
-        if _limits is not None:
-            self._connect._plan.told = _limits.note
+        self._connect._plan.told = self._told
         self._ws: ClientWebSocketResponse | None = None
+
+    def _told(self, progress: Progress) -> None:
+        self._followed = progress.answers
+        if self._limits is not None:
+            self._limits.note(progress)
 
     async def _open(self) -> ClientWebSocketResponse:
         try:
@@ -223,11 +228,14 @@ class ws_connect:  # noqa: N801 - a function to its users, as in aiohttp
             # A session's total says nothing of what was under way.
             if self._limits is not None:
                 raise TimeoutError(str(error)) from error
-            raise raised_at_opening(error, self._asked, self._fields) from error
+            raise self._raised(error) from error
         except errors.ConnectError as error:
-            raise raised_at_opening(error, self._asked, self._fields) from error
+            raise self._raised(error) from error
         self._ws = ClientWebSocketResponse(connection, self._timeout, tls=self._making.tls, **self._how)
         return self._ws
+
+    def _raised(self, error: errors.ConnectError) -> Exception:
+        return raised_at_opening(error, self._asked, self._fields, self._followed)
 
     def __await__(self) -> Generator[Any, None, ClientWebSocketResponse]:
         return self._open().__await__()
