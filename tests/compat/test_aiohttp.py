@@ -3,6 +3,7 @@
 import asyncio
 import base64
 import errno
+import inspect
 import os
 import socket
 import subprocess
@@ -12,6 +13,7 @@ import warnings
 import aiohttp
 import pytest
 from aiohttp import web
+from aiohttp.http import WSMessageTextBytes
 
 import fastws
 from aiohttp_server import echo, mirror, server
@@ -158,6 +160,18 @@ async def test_text_can_be_had_as_bytes():
     async with server(echo) as address, ws_connect(f"ws://{address}/", decode_text=False) as ws:
         await ws.send_str("ż")
         assert await ws.receive() == (WSMsgType.TEXT, "ż".encode(), "")
+
+
+@pytest.mark.parametrize("autoping", [True, False])
+@pytest.mark.parametrize(("decode_text", "kind"), [(True, aiohttp.WSMessage), (False, WSMessageTextBytes)])
+async def test_text_that_is_not_decoded_is_a_message_of_its_own_kind(autoping, decode_text, kind):
+    async with server(echo) as address:
+        async with ws_connect(f"ws://{address}/", decode_text=decode_text, autoping=autoping) as ws:
+            await ws.send_str("[1]")
+            message = await ws.receive()
+            assert (type(message), message.json()) == (kind, [1])
+            await ws.send_bytes(b"[1]")
+            assert type(await ws.receive()) is aiohttp.WSMessage
 
 
 async def test_without_autoping_pings_and_pongs_are_messages():
@@ -513,11 +527,23 @@ async def test_a_server_whose_tls_does_not_answer_in_time():
         ({"compress": 8}, ValueError, "between 9 and 15"),
         ({"params": {"a": True}}, TypeError, "str, int or float"),
         ({"ssl": "yes"}, TypeError, "ssl should be SSLContext"),
+        ({"fingerprint": b"a" * 32}, TypeError, "TlsConfig has pins"),
     ],
 )
 def test_arguments_are_checked(arguments, error, said):
     with pytest.raises(error, match=said):
         ws_connect(**{"url": "ws://h/"} | arguments)
+
+
+def test_the_parameters_are_those_of_a_session():
+    theirs = inspect.signature(aiohttp.ClientSession._ws_connect).parameters
+    assert theirs.keys() - {"self"} <= inspect.signature(ws_connect).parameters.keys()
+
+
+async def test_the_name_of_a_certificate_is_ignored_where_there_is_none():
+    async with server(echo) as address, ws_connect(f"ws://{address}/", server_hostname="elsewhere") as ws:
+        await ws.send_str("hello")
+        assert await ws.receive_str() == "hello"
 
 
 @pytest.fixture

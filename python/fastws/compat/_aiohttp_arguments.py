@@ -125,8 +125,10 @@ def basic(auth: Any) -> str:
     return "Basic " + base64.b64encode(f"{user}:{password}".encode()).decode("ascii")
 
 
-def tls(ssl: Any, verify_ssl: bool | None, ssl_context: _ssl.SSLContext | None) -> Any:
+def tls(ssl: Any, verify_ssl: bool | None, ssl_context: _ssl.SSLContext | None, fingerprint: Any) -> Any:
     """What ``fastws.connect`` takes as ``tls``. Raises TypeError."""
+    if fingerprint is not None:
+        raise TypeError("fingerprint: instead of it, fastws.TlsConfig has pins, which ssl= takes")
     if verify_ssl is False:
         ssl = False
     if ssl_context is not None:

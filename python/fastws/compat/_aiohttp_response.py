@@ -21,6 +21,7 @@ from ._aiohttp_types import (
     WebSocketError,
     WSCloseCode,
     WSMessage,
+    WSMessageTextBytes,
     WSMessageTypeError,
     WSMsgType,
     original,
@@ -279,7 +280,7 @@ class ClientWebSocketResponse(_Response):
             return await self._next_frame()
         message = await self.connection.recv()
         if type(message) is str:
-            return WSMessage(WSMsgType.TEXT, message if self._decode_text else message.encode(), "")
+            return self._text(message if self._decode_text else message.encode())
         return WSMessage(WSMsgType.BINARY, message, "")
 
     async def _next_frame(self) -> WSMessage:
@@ -298,12 +299,17 @@ class ClientWebSocketResponse(_Response):
                 continue
             data, kind = b"".join(self._pieces), WSMsgType(self._opcode)
             self._pieces.clear()
-            if kind is WSMsgType.TEXT and self._decode_text:
+            if kind is WSMsgType.TEXT:
                 try:
-                    return WSMessage(kind, data.decode(), "")
+                    return self._text(data.decode() if self._decode_text else data)
                 except UnicodeDecodeError as error:
                     return await self._failed(WebSocketError(WSCloseCode.INVALID_TEXT, str(error)))
             return WSMessage(kind, data, "")
+
+    def _text(self, data: str | bytes) -> WSMessage:
+        if self._decode_text:
+            return WSMessage(WSMsgType.TEXT, data, "")
+        return cast("WSMessage", WSMessageTextBytes(WSMsgType.TEXT, data, ""))
 
     async def _over(self, error: errors.ConnectionClosed) -> WSMessage:
         """What the end of the connection is to its reader."""

@@ -80,7 +80,6 @@ async def _open(session: Any, url: Any, arguments: dict[str, Any]) -> ClientWebS
     from .aiohttp import ClientConnectionError, InvalidUrlClientError, ws_connect
 
     connector = session.connector
-    arguments.pop("fingerprint", None)
     try:
         url = session._build_url(url)
     except ValueError as error:

@@ -36,6 +36,7 @@ __all__ = [
     "TooManyRedirects",
     "WSCloseCode",
     "WSMessage",
+    "WSMessageTextBytes",
     "WSMessageTypeError",
     "WSMsgType",
     "WSServerHandshakeError",
@@ -88,6 +89,17 @@ if TYPE_CHECKING or original is None:
 
     class WSMessage(NamedTuple):
         """What ``receive`` returns."""
+
+        type: WSMsgType
+        data: Any
+        extra: str | None
+
+        def json(self, *, loads: Callable[[Any], Any] = json.loads) -> Any:
+            """The data, parsed."""
+            return loads(self.data)
+
+    class WSMessageTextBytes(NamedTuple):
+        """What it returns for text that is not decoded."""
 
         type: WSMsgType
         data: Any
@@ -226,6 +238,7 @@ else:
     ClientConnectorDNSError = getattr(original, "ClientConnectorDNSError", ClientConnectorError)
     ConnectionTimeoutError = getattr(original, "ConnectionTimeoutError", ServerTimeoutError)
     SocketTimeoutError = getattr(original, "SocketTimeoutError", ServerTimeoutError)
+    WSMessageTextBytes = getattr(_installed.find("aiohttp.http"), "WSMessageTextBytes", WSMessage)
     InvalidUrlClientError = getattr(original, "InvalidUrlClientError", InvalidURL)
     NonHttpUrlClientError = getattr(original, "NonHttpUrlClientError", InvalidURL)
     RedirectClientError = getattr(original, "RedirectClientError", InvalidURL)

@@ -110,6 +110,7 @@ class ws_connect:  # noqa: N801 - a function to its users, as in aiohttp
         proxy_auth: As ``auth``, for the proxy.
         ssl: True for the usual verification, False for none, an ``ssl.SSLContext``, or a ``fastws.TlsConfig``.
         verify_ssl: False is ``ssl=False``.
+        fingerprint: None; ``fastws.TlsConfig`` has ``pins``.
         ssl_context: The same as ``ssl``.
         server_hostname: The name that the certificate must have, instead of the URL's host.
         proxy_headers: More headers for the proxy.
@@ -153,6 +154,7 @@ class ws_connect:  # noqa: N801 - a function to its users, as in aiohttp
         proxy_auth: Any = None,
         ssl: _ssl.SSLContext | fastws.TlsConfig | bool | None = True,
         verify_ssl: bool | None = None,
+        fingerprint: None = None,
         ssl_context: _ssl.SSLContext | None = None,
         server_hostname: str | None = None,
         proxy_headers: Any = None,
@@ -185,7 +187,8 @@ class ws_connect:  # noqa: N801 - a function to its users, as in aiohttp
         self._making = _Making()
         self._limits = _limits
         self._followed: Sequence[fastws.Response] = ()
-        security = arguments.tls(ssl, verify_ssl, ssl_context)
+        security = arguments.tls(ssl, verify_ssl, ssl_context, fingerprint)
+        is_secure = self._url.startswith("wss:")
         try:
             self._connect = fastws.connect(
                 self._url,
@@ -195,8 +198,8 @@ class ws_connect:  # noqa: N801 - a function to its users, as in aiohttp
                 user_agent_header=None,
                 proxy=proxy if proxy is None or proxy is True or callable(proxy) else str(proxy),
                 proxy_headers=proxy_fields or None,
-                tls=security if self._url.startswith("wss:") else None,
-                server_hostname=server_hostname,
+                tls=security if is_secure else None,
+                server_hostname=server_hostname if is_secure else None,
                 compression=arguments.compression(compress),
                 max_size=max_msg_size or None,
                 open_timeout=open_timeout,
