@@ -4,6 +4,8 @@ import asyncio
 import base64
 import gc
 import os
+import socket
+import ssl
 
 import aiohttp
 import pytest
@@ -13,7 +15,7 @@ import fastws.compat
 import proxies
 from aiohttp_server import echo, mirror, server
 from fastws.compat.aiohttp import ClientWebSocketResponse, WSMsgType
-from peers import TEXT, Peer, frame, request_of, server_context
+from peers import TEXT, Peer, authority_pem, frame, request_of, server_context
 
 
 @pytest.fixture
@@ -270,6 +272,57 @@ async def test_whatever_ends_a_websocket_its_place_is_free_again(hook, end):
         hang.set()
 
 
+# ---- what a connector and a session have for all that they open ------------------------------------------------------
+
+
+def _with_context(cls):
+    return cls(ssl=ssl.create_default_context(cadata=authority_pem().decode()))
+
+
+@pytest.mark.parametrize("made", [lambda cls: cls(ssl=False), _with_context], ids=["none", "context"])
+async def test_a_connectors_tls_is_that_of_its_websockets(hook, made):
+    async with server(echo, ssl_context=server_context()) as address:
+        async with aiohttp.ClientSession(connector=made(aiohttp.TCPConnector)) as session:
+            async with session.ws_connect(f"wss://{address}/") as ws:
+                assert type(ws) is ClientWebSocketResponse
+        async with aiohttp.ClientSession() as session:
+            with pytest.raises(aiohttp.ClientConnectorCertificateError):
+                await session.ws_connect(f"wss://{address}/")
+
+
+async def test_the_tls_of_one_websocket_is_not_its_connectors(hook):
+    strict = ssl.create_default_context()
+    async with server(echo, ssl_context=server_context()) as address:
+        async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(ssl=False)) as session:
+            with pytest.raises(aiohttp.ClientConnectorCertificateError):
+                await session.ws_connect(f"wss://{address}/", ssl=strict)
+
+
+async def test_a_connectors_addresses_are_of_its_family(hook):
+    async with server(echo) as address:
+        url = f"ws://localhost:{address.rpartition(':')[2]}/"
+        async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(family=socket.AF_INET)) as session:
+            async with session.ws_connect(url) as ws:
+                assert type(ws) is ClientWebSocketResponse
+        async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(family=socket.AF_INET6)) as session:
+            with pytest.raises(aiohttp.ClientConnectorError):
+                await session.ws_connect(url)
+
+
+@pytest.mark.filterwarnings("ignore:The 'proxy_auth' parameter is deprecated")
+@pytest.mark.parametrize("given", [{}, {"proxy_auth": ("own", "word")}], ids=["session", "own"])
+async def test_a_sessions_proxy_gets_its_credentials(hook, given):
+    with proxies.proxy(proxies.http_proxy()) as proxy:
+        url = f"http://127.0.0.1:{proxy.port}"
+        async with server(echo) as address:
+            async with aiohttp.ClientSession(proxy=url, proxy_auth=("user", "pass")) as session:
+                async with session.ws_connect(f"ws://{address}/", **given) as ws:
+                    assert type(ws) is ClientWebSocketResponse
+        _, fields = request_of(proxy)
+    expected = b"own:word" if given else b"user:pass"
+    assert ("Proxy-Authorization", "Basic " + base64.b64encode(expected).decode()) in fields
+
+
 # ---- time ------------------------------------------------------------------------------------------------------------
 
 
@@ -359,6 +412,15 @@ async def _proxied(address, proxy, **options):
             await ws.send_str("hello")
             assert await ws.receive_str() == "hello"
     return bool(proxy.accepted)
+
+
+async def test_a_session_that_does_not_trust_the_environment_asks_it_for_no_proxy(hook, environment):
+    with proxies.proxy(proxies.http_proxy()) as proxy:
+        environment("ws_proxy", f"http://127.0.0.1:{proxy.port}")
+        async with server(echo) as address, aiohttp.ClientSession() as session:
+            async with session.ws_connect(f"ws://{address}/") as ws:
+                assert type(ws) is ClientWebSocketResponse
+        assert not proxy.accepted
 
 
 @pytest.mark.parametrize("name", ["http_proxy", "https_proxy", "all_proxy", "socks_proxy", "wss_proxy"])
