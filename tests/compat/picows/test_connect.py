@@ -1,6 +1,7 @@
 """Opening (compat/picows/api.py, _failures.py, url.py, common.py), and what is the original's."""
 
 import asyncio
+import enum
 import errno
 import os
 import socket
@@ -11,6 +12,7 @@ import pytest
 import python_socks
 
 import fastws.compat.picows as ours
+from daemons import free_port
 from fastws import dial
 from fastws.compat.picows import (
     WSHandshakeError,
@@ -25,7 +27,7 @@ from fastws.compat.picows import (
     ws_connect,
 )
 from fastws.compat.picows.url import parse_url
-from peers import Frame, Peer, Wire, ignoring_the_end, request_of
+from peers import Frame, Peer, Wire, authority_pem, ignoring_the_end, request_of
 from proxies import http_proxy, socks_proxy
 from tls_peers import GOOD, Server
 
@@ -154,6 +156,17 @@ async def test_redirects_are_followed_to_where_they_lead_and_so_far():
             await ws_connect(WSListener, start.url)
 
 
+async def test_no_redirect_leaves_tls():
+    context = ssl.create_default_context(cadata=authority_pem().decode())
+    with Peer(Wire.read_to_end) as end:
+        away = refusing(f"HTTP/1.1 302 Found\r\nLocation: {end.url}")
+        with Peer(away, upgrade=False, tls=True) as start:
+            with pytest.raises(WSHandshakeError, match="cannot follow redirect to non-secure URL") as caught:
+                await ws_connect(WSListener, start.url, ssl_context=context)
+    assert caught.value.response.status == 302
+    assert end.accepted == 0
+
+
 async def test_no_connection_is_an_error_of_the_system():
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
@@ -228,6 +241,50 @@ async def test_a_way_by_a_proxy_on_a_socket_of_ones_own(kind):
         assert made[0].fileno() == -1
 
 
+async def test_a_socket_of_ones_own_is_closed_where_there_is_no_connection():
+    with Peer(refusing("HTTP/1.1 404 Not Found"), upgrade=False) as peer:
+        made = socket.socket()
+        with pytest.raises(WSInvalidStatusError):
+            await ws_connect(WSListener, peer.url, socket_factory=lambda parsed: made)
+        assert made.fileno() == -1
+
+
+async def test_how_it_is_connected_is_said_as_to_asyncio():
+    port = free_port()
+    with Peer(Wire.read_to_end) as peer:
+        transport, _ = await ws_connect(WSListener, peer.url, local_addr=("127.0.0.1", port))
+        assert transport.underlying_transport.get_extra_info("sockname") == ("127.0.0.1", port)
+        transport.disconnect()
+        await transport.wait_disconnected()
+        local = f"ws://localhost:{peer.port}/"
+        with pytest.raises(OSError):
+            await ws_connect(WSListener, local, family=socket.AF_INET6)
+        transport, _ = await ws_connect(WSListener, local, family=socket.AF_INET)
+        transport.disconnect()
+        await transport.wait_disconnected()
+
+
+@pytest.mark.parametrize(("given", "order"), [({}, "6464"), ({"interleave": 2}, "6644"), ({"interleave": 0}, "6644")])
+async def test_addresses_of_both_kinds_take_turns(monkeypatch, given, order):
+    found = [
+        (socket.AF_INET6, socket.SOCK_STREAM, 6, "", ("::1", 1, 0, 0)),
+        (socket.AF_INET6, socket.SOCK_STREAM, 6, "", ("::2", 1, 0, 0)),
+        (socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", 1)),
+        (socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.2", 1)),
+    ]
+    tried = []
+
+    def made(address, *_):
+        tried.append("6" if address.family == socket.AF_INET6 else "4")
+        raise OSError(errno.EHOSTUNREACH, "no way")
+
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: found)
+    monkeypatch.setattr(dial, "_socket", made)
+    with pytest.raises(OSError):
+        await ws_connect(WSListener, "ws://both.invalid:1/", **given)
+    assert "".join(tried) == order
+
+
 async def test_a_proxy_of_socks5_finds_the_host_itself():
     with Peer(Wire.read_to_end) as peer:
         with Peer(socks_proxy(to=("127.0.0.1", peer.port)), upgrade=False) as proxy:
@@ -261,6 +318,14 @@ async def test_arguments_that_are_none_are_refused():
     for url in ("http://127.0.0.1", "ws://", "ws://127.0.0.1/#part"):
         with pytest.raises(WSInvalidURL):
             await ws_connect(WSListener, url)
+
+
+@pytest.mark.parametrize("given", [7, "x", None])
+async def test_a_strategy_is_one_that_there_is_also_where_picows_enumeration_takes_any_number(monkeypatch, given):
+    open_ended = enum.IntFlag("WSAutoPingStrategy", ["PING_WHEN_IDLE", "PING_PERIODICALLY"])
+    monkeypatch.setattr("fastws.compat.picows.api.WSAutoPingStrategy", open_ended)
+    with pytest.raises(ValueError, match="auto_ping_strategy is PING_WHEN_IDLE or PING_PERIODICALLY, not"):
+        await ws_connect(WSListener, "ws://127.0.0.1:1/", auto_ping_strategy=given)
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """Pings: answered, sent by themselves, of a user's own kind, measured (compat/picows/picows.py)."""
 
 import asyncio
+import contextlib
 import threading
 
 import pytest
@@ -164,6 +165,27 @@ async def test_a_users_own_pings_and_pongs(way):
         assert all(0 < time < 5 for time in times)
         assert len(own.frames) == shown
         assert peer.results[0] == [Frame(TEXT, b"ping")] * 3
+
+
+async def test_while_it_is_measured_no_ping_is_sent_by_itself(way):
+    def script(wire):
+        seen = [wire.read_frame()]
+        wire.sock.settimeout(0.3)
+        with contextlib.suppress(TimeoutError):
+            seen.append(wire.read_frame())
+        wire.sock.settimeout(10)
+        wire.send(frame(PONG))
+        return seen
+
+    with way.peer(script) as peer:
+        transport, _ = await way.connect(
+            WSListener, peer, enable_auto_ping=True, auto_ping_idle_timeout=0.05, auto_ping_reply_timeout=0.05
+        )
+        [took] = await transport.measure_roundtrip_time(1)
+        transport.disconnect()
+        await transport.wait_disconnected()
+    assert took >= 0.3
+    assert peer.results == [[Frame(PING, b"")]]
 
 
 async def test_a_connection_lost_while_it_is_measured(way):

@@ -102,6 +102,9 @@ async def ws_connect(
     _check(kwargs, websocket_handshake_timeout, auto_ping_idle_timeout, auto_ping_reply_timeout)
     ways = _Ways(**kwargs)
     pings: Pings | None = None
+    if auto_ping_strategy not in (WSAutoPingStrategy.PING_WHEN_IDLE, WSAutoPingStrategy.PING_PERIODICALLY):
+        # picows' own enumeration has a member for any number.
+        raise ValueError(f"auto_ping_strategy is PING_WHEN_IDLE or PING_PERIODICALLY, not {auto_ping_strategy!r}")
     strategy = WSAutoPingStrategy(auto_ping_strategy)
     if enable_auto_ping:
         if auto_ping_reply_timeout > auto_ping_idle_timeout:
@@ -210,7 +213,8 @@ class _Ways:
             kernel_timestamps=False,
             sockopts=(),
         )
-        self.dialling = _options.dialling(options, family, local_addr, happy_eyeballs_delay, interleave or 1, None)
+        order = 1 if interleave is None else interleave
+        self.dialling = _options.dialling(options, family, local_addr, happy_eyeballs_delay, order, None)
 
 
 def _settings(max_frame_size: int, auto_pong: bool) -> _core.Settings:
