@@ -371,10 +371,14 @@ async def test_where_a_redirect_leads_the_limits_are_new(hook):
         if request.path == "/silent":
             await _never(request)
         await asyncio.sleep(0.25)
-        raise web.HTTPFound("/silent" if request.path == "/third" else "/third")
+        last = f"http://localhost:{request.url.port}/silent"
+        raise web.HTTPFound(last if request.path == "/third" else "/third")
 
+    loop = asyncio.get_running_loop()
     async with server(away) as address:
+        begun = loop.time()
         raised = await _raised_within(5, f"ws://{address}/", connect=0.4, sock_read=0.6)
+        assert loop.time() - begun > 0.25 + 0.25 + 0.6
     assert type(raised) is aiohttp.SocketTimeoutError
 
 
