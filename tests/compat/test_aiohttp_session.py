@@ -6,6 +6,7 @@ import gc
 import os
 import socket
 import ssl
+import weakref
 
 import aiohttp
 import pytest
@@ -130,6 +131,20 @@ async def test_a_session_that_is_traced_keeps_aiohttps_own(hook):
             await ws.send_str("traced")
             assert await ws.receive_str() == "traced"
     assert traced == ["/seen"]
+
+
+async def test_a_websocket_that_is_forgotten_ends_without_a_collection(hook):
+    gc.collect()
+    async with server(echo) as address, aiohttp.ClientSession() as session:
+        ws = await session.ws_connect(f"ws://{address}/")
+        gc.disable()
+        try:
+            kept = weakref.ref(ws)
+            with pytest.warns(ResourceWarning, match="unclosed"):
+                del ws
+            assert kept() is None
+        finally:
+            gc.enable()
 
 
 async def test_without_the_hook_it_is_aiohttps_again(hook):
@@ -353,6 +368,14 @@ async def test_a_server_that_does_no_tls_is_not_connected(hook, name):
         raised = await _raised_within(5, f"wss://127.0.0.1:{peer.port}/", total=None, **{name: 0.1})
     assert type(raised) is aiohttp.ConnectionTimeoutError
     assert f"{name}=0.1: the TLS handshake was under way" in str(raised)
+
+
+async def test_a_proxy_that_does_not_answer_is_connected_to_in_vain(hook):
+    with Peer(lambda wire: wire.sock.recv(1 << 16) and wire.sock.recv(1 << 16), upgrade=False) as peer:
+        timeout = aiohttp.ClientTimeout(sock_connect=0.2)
+        async with aiohttp.ClientSession(timeout=timeout, proxy=f"http://127.0.0.1:{peer.port}") as session:
+            with pytest.raises(aiohttp.ConnectionTimeoutError, match=r"sock_connect=0\.2: the proxy"):
+                await session.ws_connect("ws://server.invalid/")
 
 
 async def _never(request):

@@ -215,7 +215,6 @@ class ws_connect:  # noqa: N801 - a function to its users, as in aiohttp
             raise InvalidUrlClientError(url) from error
         except errors.ConfigError as error:
             raise no_proxy(error, proxy) from error
-        self._connect._plan.told = self._told
         self._ws: ClientWebSocketResponse | None = None
 
     def _told(self, progress: Progress) -> None:
@@ -224,6 +223,8 @@ class ws_connect:  # noqa: N801 - a function to its users, as in aiohttp
             self._limits.note(progress)
 
     async def _open(self) -> ClientWebSocketResponse:
+        plan = self._connect._plan
+        plan.told = self._told
         try:
             async with self._limits or nullcontext():
                 connection = await self._connect
@@ -234,6 +235,8 @@ class ws_connect:  # noqa: N801 - a function to its users, as in aiohttp
             raise self._raised(error) from error
         except errors.ConnectError as error:
             raise self._raised(error) from error
+        finally:
+            plan.told = None  # which knows us
         self._ws = ClientWebSocketResponse(connection, self._timeout, tls=self._making.tls, **self._how)
         return self._ws
 

@@ -241,11 +241,13 @@ async def test_a_way_by_a_proxy_on_a_socket_of_ones_own(kind):
         assert made[0].fileno() == -1
 
 
-async def test_a_socket_of_ones_own_is_closed_where_there_is_no_connection():
-    with Peer(refusing("HTTP/1.1 404 Not Found"), upgrade=False) as peer:
+@pytest.mark.parametrize("who", ["server", "proxy"])
+async def test_a_socket_of_ones_own_is_closed_where_there_is_no_connection(who):
+    with Peer(refusing("HTTP/1.1 403 Forbidden"), upgrade=False) as peer:
         made = socket.socket()
-        with pytest.raises(WSInvalidStatusError):
-            await ws_connect(WSListener, peer.url, socket_factory=lambda parsed: made)
+        proxy = f"http://127.0.0.1:{peer.port}" if who == "proxy" else None
+        with pytest.raises(WSInvalidStatusError if proxy is None else python_socks.ProxyError):
+            await ws_connect(WSListener, peer.url, proxy=proxy, socket_factory=lambda parsed: made)
         assert made.fileno() == -1
 
 
