@@ -261,10 +261,10 @@ async def test_a_connection_of_another_thread_refuses_every_call_and_names_the_r
                     else:
                         problems[name] = "no error"
 
-                attempt("recv", ws.recv)
-                attempt("anext", lambda: anext(ws))
-                attempt("batches", lambda: ws.batches().__anext__())
-                attempt("send", lambda: ws.send("x"))
+                attempt("recv", lambda: ws.recv().send(None))
+                attempt("anext", lambda: anext(ws).send(None))
+                attempt("batches", lambda: ws.batches().__anext__().send(None))
+                attempt("send", lambda: ws.send("x").send(None))
                 attempt("send_nowait", lambda: ws.send_nowait("x"))
                 attempt("ping", lambda: ws.ping().send(None))
                 attempt("pong", lambda: ws.pong().send(None))

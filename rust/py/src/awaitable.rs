@@ -27,7 +27,10 @@ use crate::ring::Cursor;
 use crate::waiter::Waiter;
 use crate::{clock, gc};
 pub use iteration::iterate;
-use slots::{COLLECTED, NOT_CALLABLE, contained, coroutine_methods, free, guarded, instance, itself, make_type, named};
+use slots::{
+    COLLECTED, NOT_CALLABLE, contained, coroutine_methods, free, guarded, guarded_then, instance, itself, make_type,
+    named,
+};
 use stop::{forget, stop_with};
 
 /// What messages are awaited from. Each has types of its own, made of the same code.
@@ -350,7 +353,7 @@ unsafe extern "C" fn awaitable_send<S: Source>(
     // SAFETY: a slot is called attached, with an object of its type.
     unsafe {
         *result = null_mut();
-        guarded(ffi::PySendResult::PYGEN_ERROR, || {
+        let work = || {
             let py = Python::assume_attached();
             if let Some(value) = take_at_once::<S>(this.cast(), py) {
                 *result = value;
@@ -370,14 +373,15 @@ unsafe extern "C" fn awaitable_send<S: Source>(
                     ffi::PySendResult::PYGEN_ERROR
                 }
             }
-        })
+        };
+        guarded_then(ffi::PySendResult::PYGEN_ERROR, work, || was_awaited(this))
     }
 }
 
 unsafe extern "C" fn awaitable_next<S: Source>(this: *mut ffi::PyObject) -> *mut ffi::PyObject {
     // SAFETY: as above.
     unsafe {
-        guarded(null_mut(), || {
+        let work = || {
             let py = Python::assume_attached();
             if let Some(value) = take_at_once::<S>(this.cast(), py) {
                 if !value.is_null() {
@@ -396,8 +400,18 @@ unsafe extern "C" fn awaitable_next<S: Source>(this: *mut ffi::PyObject) -> *mut
                     null_mut()
                 }
             }
-        })
+        };
+        guarded_then(null_mut(), work, || was_awaited(this))
     }
+}
+
+/// It panicked: that nobody awaited it is not to be said.
+///
+/// # Safety
+/// `this` is an awaitable.
+unsafe fn was_awaited(this: *mut ffi::PyObject) {
+    // SAFETY: the caller's promise.
+    unsafe { (*this.cast::<Awaitable>()).started = true };
 }
 
 unsafe extern "C" fn awaitable_throw<S: Source>(

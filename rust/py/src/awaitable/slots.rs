@@ -12,9 +12,16 @@ use pyo3::prelude::*;
 /// Runs a slot's work. A panic, which would be a fault of ours, becomes an exception: it must not unwind into C.
 #[inline]
 pub(crate) fn guarded<R>(failed: R, work: impl FnOnce() -> R) -> R {
+    guarded_then(failed, work, || {})
+}
+
+/// The same, with something to be done behind a panic.
+#[inline]
+pub(super) fn guarded_then<R>(failed: R, work: impl FnOnce() -> R, then: impl FnOnce()) -> R {
     match catch_unwind(AssertUnwindSafe(work)) {
         Ok(result) => result,
         Err(panic) => {
+            then();
             let text = panic.downcast_ref::<String>().map(String::as_str);
             let text = text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("unknown");
             let text = format!("internal error of fastws, please report it: {text}");
