@@ -3,8 +3,10 @@
 import contextlib
 import threading
 
+import pytest
 import websockets.sync.server
 
+from fastws.compat.websockets.asyncio.client import connect
 from peers import server_context
 
 
@@ -32,3 +34,20 @@ def echo(ws):
     with contextlib.suppress(websockets.exceptions.ConnectionClosed):
         while True:
             ws.send(ws.recv())
+
+
+@contextlib.asynccontextmanager
+async def opened(handler=echo, **arguments):
+    with websockets_server(handler) as uri:
+        async with connect(uri, **{"compression": None} | arguments) as ws:
+            yield ws
+
+
+def closing(code, reason=""):
+    return lambda ws: ws.close(code, reason)
+
+
+async def closed_of(ws):
+    with pytest.raises(websockets.ConnectionClosed) as raised:
+        await ws.recv()
+    return raised.value
