@@ -247,7 +247,9 @@ async def test_the_close_code_is_there_as_soon_as_somebody_was_told(sends, code,
 
 
 @pytest.mark.parametrize("tls", [False, True], ids=["tcp", "tls"])
-@pytest.mark.parametrize("driver", ["loop", "protocol"])
+@pytest.mark.parametrize(
+    "driver", [pytest.param("loop", marks=pytest.mark.loop_driver("it is the loop driver")), "protocol"]
+)
 async def test_a_violation_in_a_large_message_behind_which_nothing_comes_is_acted_upon(driver, tls):
     def script(wire):
         wire.send(text("one"), frame(TEXT, b"x" * (1 << 20) + b"\xff"))

@@ -380,6 +380,7 @@ async def test_a_port_where_nobody_listens_is_named(open_fds):
         assert (caught.value.kind, caught.value.errno) == ("refused", errno.ECONNREFUSED)
 
 
+@pytest.mark.loop_driver("behind a transport of uvloop's the socket has no error to ask for any more")
 async def test_a_given_socket_that_cannot_be_connected_has_the_number_of_why():
     with socket.create_server(("127.0.0.1", 0)) as server:
         address = server.getsockname()

@@ -183,7 +183,9 @@ async def test_a_panic_of_the_work_ends_its_connection(panics):
         await ws.wait_closed()
 
 
-@pytest.mark.parametrize("driver", ["loop", "protocol", "none"])
+@pytest.mark.parametrize(
+    "driver", [pytest.param("loop", marks=pytest.mark.loop_driver("it is the loop driver")), "protocol", "none"]
+)
 async def test_a_message_that_there_is_no_memory_for_is_the_last_and_an_error_says_so(driver):
     gate = Gate()
 
