@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+from fastws.compat._tapped import field, request_line, take_frame
+
 from ._abnf import ABNF
 from ._logging import dump, trace
 
@@ -16,11 +18,12 @@ _RULE = "-" * 23
 class Tracer:
     """Is told of the bytes of one connection, and logs the heads of the handshake and the frames that are sent.
 
-    Those that are received are logged when they are given to who receives, as websocket-client has it.
+    Those that are received are logged when they are given to who receives, as websocket-client has it. Of the
+    handshake secrets are masked.
     """
 
     def __init__(self) -> None:
-        self._sent = self._received = b""
+        self._sent, self._received = bytearray(), bytearray()
         self._has_asked = False
         self._lines = 0
         self._is_answered = False
@@ -40,36 +43,21 @@ class Tracer:
             head, end, rest = self._sent.partition(b"\r\n\r\n")
             if not end:
                 return
-            dump("request header", (head + end).decode(errors="replace"))
+            start, *lines = head.decode(errors="replace").split("\r\n")
+            shown = [request_line(start), *(": ".join(field(line)) for line in lines)]
+            dump("request header", "\r\n".join([*shown, "", ""]))
             self._has_asked, self._sent = True, rest
-        while (length := _length(self._sent)) is not None:
-            raw, self._sent = self._sent[:length], self._sent[length:]
-            trace(f"++Sent raw: {raw!r}")
-            trace(f"++Sent decoded: {_frame(raw)}")
+        while (frame := take_frame(self._sent)) is not None:
+            trace(f"++Sent raw: {frame.raw!r}")
+            fin, rsv1, rsv2, rsv3 = map(int, frame[:4])
+            trace(f"++Sent decoded: {ABNF(fin, rsv1, rsv2, rsv3, frame.opcode, 1, frame.payload)}")
 
     def _hear(self) -> None:
         while not self._is_answered and b"\n" in self._received:
             line, _, self._received = self._received.partition(b"\n")
             if not self._lines:
                 trace("--- response header ---")
-            self._lines += 1
             shown = line.decode(errors="replace").strip()
-            trace(shown or _RULE)
+            trace((": ".join(field(shown)) if self._lines else shown) if shown else _RULE)
+            self._lines += 1
             self._is_answered = not shown
-
-
-def _length(sent: bytes) -> int | None:
-    """Of the first frame, all of it; None while it is not there whole. It is masked, as all are that a client sends."""
-    if len(sent) < 2:
-        return None
-    length, header = sent[1] & 0x7F, 6
-    if length >= 126:
-        size = 2 if length == 126 else 8
-        length, header = int.from_bytes(sent[2 : 2 + size], "big"), 6 + size
-    return header + length if len(sent) >= header + length else None
-
-
-def _frame(raw: bytes) -> ABNF:
-    first, size = raw[0], {126: 2, 127: 8}.get(raw[1] & 0x7F, 0)
-    key, payload = raw[2 + size : 6 + size], raw[6 + size :]
-    return ABNF(first >> 7, first >> 6 & 1, first >> 5 & 1, first >> 4 & 1, first & 0x0F, 1, ABNF.mask(key, payload))

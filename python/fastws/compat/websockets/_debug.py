@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import struct
 from collections.abc import Callable, Generator, Iterable, Sequence
 from typing import Literal
 
-from fastws.http import is_secret
-from fastws.redact import MASK, redact_uri
+from fastws.compat._tapped import field, request_line, take_frame
 
 from .extensions import Extension
 from .extensions.permessage_deflate import PerMessageDeflate
@@ -64,9 +62,7 @@ class Narrator:
         self._stage = "asked"
         head = yield from _head(data)
         start, *lines = head.split("\r\n")
-        method, _, rest = start.partition(" ")
-        path, _, version = rest.rpartition(" ")
-        self._says("> %s %s %s", method, redact_uri(path), version)
+        self._says("> %s", request_line(start))
         self._tell_fields(">", lines)
         yield from self._frames(data, received=False)
 
@@ -126,8 +122,7 @@ class Narrator:
     def _tell_fields(self, sign: str, lines: list[str]) -> None:
         """Values of header fields that are secrets stay so."""
         for line in lines:
-            name, _, value = line.partition(":")
-            self._says(f"{sign} %s: %s", name, MASK if is_secret(name) else value.strip())
+            self._says(f"{sign} %s: %s", *field(line))
 
 
 def _head(data: bytearray) -> Generator[None, bytes, str]:
@@ -143,26 +138,11 @@ def _head(data: bytearray) -> Generator[None, bytes, str]:
 
 
 def _frame(data: bytearray) -> Frame | None:
-    """Takes a frame; None where it is not all there (RFC 6455 §5.2)."""
-    if len(data) < 2:
+    """Takes a frame; None where it is not all there."""
+    taken = take_frame(data)
+    if taken is None:
         return None
-    first, second = data[0], data[1]
-    at, size = 2, second & 127
-    if size > 125:
-        at = 4 if size == 126 else 10
-        if len(data) < at:
-            return None
-        (size,) = struct.unpack_from("!H" if at == 4 else "!Q", data, 2)
-    key = bytes(data[at : at + 4]) if second & 128 else b""
-    at += len(key)
-    if len(data) < at + size or (second & 128 and len(key) < 4):
-        return None
-    payload = bytes(data[at : at + size])
-    del data[: at + size]
-    if key:
-        mask = int.from_bytes((key * (size // 4 + 1))[:size])
-        payload = (int.from_bytes(payload) ^ mask).to_bytes(size)
-    return Frame(Opcode(first & 15), payload, bool(first & 128), bool(first & 64), bool(first & 32), bool(first & 16))
+    return Frame(Opcode(taken.opcode), taken.payload, taken.fin, taken.rsv1, taken.rsv2, taken.rsv3)
 
 
 def _decoders(extensions: Sequence[Extension], *, received: bool) -> list[PerMessageDeflate]:
