@@ -468,3 +468,22 @@ def until_receiving(ws):
             return
         except TimeoutError:
             pass
+
+
+def send_on_request(count):
+    """Answers each frame with the next message."""
+
+    def script(wire):
+        for number in range(count):
+            wire.read_frame()
+            wire.send(text(str(number)))
+        wire.answer_close()
+
+    return script
+
+
+async def suspended(ws):
+    """A task that waits for a message."""
+    task = asyncio.create_task(ws.recv())
+    await asyncio.sleep(0)
+    return task
