@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import importlib.util
 import ssl
+from abc import ABC, abstractmethod
 from collections.abc import AsyncIterable, Callable
 from typing import Any, ClassVar
 
@@ -55,7 +56,7 @@ class Counter:
         self.seen = 0
 
 
-class Client:
+class Client(ABC):
     """A way to use a library."""
 
     name = ""
@@ -89,9 +90,9 @@ class Client:
             self._context = ssl.create_default_context(cadata=self.ca_pem)
         return self._context
 
+    @abstractmethod
     async def open(self, url: str) -> Any:
         """An open connection."""
-        raise NotImplementedError
 
     async def close(self, connection: Any) -> None:
         """Closes it, with the closing handshake, behind all that was sent."""
@@ -101,15 +102,16 @@ class Client:
         """Closes it, when the server has all that was sent."""
         await self.close(connection)
 
-    async def finish(self) -> None:
+    async def finish(self) -> None:  # noqa: B027 - most share nothing
         """Releases what the connections shared."""
 
+    @abstractmethod
     async def round_trip(self, url: str, payload: bytes, count: int, meter: Meter) -> Sample:
-        raise NotImplementedError
+        """Sends a message and takes it back, so many times."""
 
+    @abstractmethod
     async def ingest(self, url: str, count: int, meter: Meter, take: Callable[[Any], int]) -> Sample:
         """Takes messages until the server closes."""
-        raise NotImplementedError
 
     async def latency(self, url: str, count: int, meter: Meter, take: Callable[[Any], int]) -> Sample:
         """Takes messages that come one by one, until the server closes."""
@@ -117,7 +119,7 @@ class Client:
 
     async def send(self, url: str, payload: bytes, count: int, meter: Meter) -> Sample:
         """Sends as fast as the library takes it, with its own way to wait for room, until the server has all."""
-        raise NotImplementedError
+        raise NotImplementedError(f"{self.name} is not measured so: its kinds leave that out")
 
     async def send_texts(self, url: str, texts: list[str], meter: Meter) -> Sample:
         """Sends these as ``send`` does."""
@@ -140,7 +142,7 @@ class Client:
 
     def sender(self, connection: Any, payload: bytes) -> Callable[[], Any]:
         """The call that sends a message."""
-        raise NotImplementedError
+        raise NotImplementedError(f"{self.name} is not measured so: its kinds leave that out")
 
     async def send_each_turn(self, url: str, payload: bytes, count: int, meter: Meter) -> Sample:
         """Sends one message a turn of the event loop, until the server has all."""
@@ -187,7 +189,7 @@ class Client:
 
     def messages(self, connection: Any) -> AsyncIterable[Any]:
         """What to iterate over for a connection's messages."""
-        raise NotImplementedError
+        raise NotImplementedError(f"{self.name} is not measured so: its kinds leave that out")
 
     @staticmethod
     def payload(message: Any) -> Any:

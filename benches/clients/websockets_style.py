@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from abc import abstractmethod
 from collections.abc import AsyncIterable, Callable
 from typing import Any, ClassVar
 
@@ -21,8 +22,9 @@ class WebsocketsStyle(Client):
     def compression(self) -> str | None:
         return "deflate" if self.compresses else None
 
+    @abstractmethod
     def connect(self, url: str) -> Any:
-        raise NotImplementedError
+        """What ``connect`` of the library gives."""
 
     async def open(self, url: str) -> Any:
         return await self.connect(url)

@@ -56,16 +56,22 @@ async def _message(ws):
     return await ws.receive()
 
 
-async def test_iteration_ends_with_the_connection():
-    async def three(request):
+def counting(count):
+    """Sends so many numbers and closes, with 4001."""
+
+    async def handler(request):
         ws = web.WebSocketResponse()
         await ws.prepare(request)
-        for number in range(3):
+        for number in range(count):
             await ws.send_str(str(number))
         await ws.close(code=4001, message=b"enough")
         return ws
 
-    async with server(three) as address, ws_connect(f"http://{address}/") as ws:
+    return handler
+
+
+async def test_iteration_ends_with_the_connection():
+    async with server(counting(3)) as address, ws_connect(f"http://{address}/") as ws:
         assert [message.data async for message in ws] == ["0", "1", "2"]
         assert (ws.closed, ws.close_code, ws.exception()) == (True, 4001, None)
         assert await ws.receive() == (WSMsgType.CLOSED, None, None)
@@ -301,22 +307,14 @@ async def test_a_pong_for_who_has_closed_meanwhile_is_left_out():
 
 
 async def test_a_writer_hears_of_a_close_frame_when_the_reader_does():
-    async def two(request):
-        ws = web.WebSocketResponse()
-        await ws.prepare(request)
-        for number in range(2):
-            await ws.send_str(str(number))
-        await ws.close(code=4001)
-        return ws
-
-    async with server(two) as address, ws_connect(f"ws://{address}/") as ws:
+    async with server(counting(2)) as address, ws_connect(f"ws://{address}/") as ws:
         assert (await ws.receive()).data == "0"
         await ws.connection.wait_closed()
         for send in (ws.send_str("late"), ws.send_bytes(b"late"), ws.ping(), ws.pong()):
             await send
         assert (await ws.receive()).data == "1"
         await ws.send_str("later")
-        assert await ws.receive() == (WSMsgType.CLOSE, 4001, "")
+        assert await ws.receive() == (WSMsgType.CLOSE, 4001, "enough")
         with pytest.raises(aiohttp.ClientConnectionResetError):
             await ws.send_str("too late")
 
