@@ -230,7 +230,7 @@ class Peer:
         self._threads: list[threading.Thread] = []
         self._errors: list[BaseException] = []
         self._wires: list[Wire] = []
-        self.results: list[Any] = []
+        self._results: dict[int, Any] = {}
         self.listener = socket.create_server((host, 0), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
         if buffers is not None:
             # Accepted sockets inherit them: small ones make backpressure show early.
@@ -253,6 +253,11 @@ class Peer:
     def accepted(self) -> int:
         return len(self._wires)
 
+    @property
+    def results(self) -> list[Any]:
+        """What the scripts returned, in the order of their connections whichever ended first; all of it behind `with`."""
+        return [self._results[number] for number in sorted(self._results)]
+
     def _accept(self) -> None:
         for number in itertools.count():
             try:
@@ -264,17 +269,18 @@ class Peer:
             script = self._scripts[min(number, len(self._scripts) - 1)]
             wire = Wire(sock)
             self._wires.append(wire)
-            thread = threading.Thread(target=self._serve, args=(wire, script), name=f"peer {number}", daemon=True)
+            serve = functools.partial(self._serve, number, wire, script)
+            thread = threading.Thread(target=serve, name=f"peer {number}", daemon=True)
             self._threads.append(thread)
             thread.start()
 
-    def _serve(self, wire: Wire, script: Script) -> None:
+    def _serve(self, number: int, wire: Wire, script: Script) -> None:
         try:
             if self._tls:
                 wire.sock = server_context().wrap_socket(wire.sock, server_side=True)
             if self._upgrade:
                 wire.upgrade()
-            self.results.append(script(wire))
+            self._results[number] = script(wire)
         except BaseException as error:
             self._errors.append(error)
         finally:

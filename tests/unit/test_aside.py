@@ -14,11 +14,12 @@ class Act:
     """What is called: it waits for its gate, and says how often it was called."""
 
     def __init__(self):
-        self.gate = Gate()
+        self.begun, self.gate = Gate(), Gate()
         self.times = 0
 
     def __call__(self):
         self.times += 1
+        self.begun.open()
         self.gate.wait()
         return self.times
 
@@ -83,6 +84,7 @@ def test_a_call_that_all_have_given_up_is_joined_while_it_is_fresh(calls, monkey
     act = Act()
     with pytest.raises(TooLate):
         in_thread(calls.ask("a", act), 0.01)
+    act.begun.wait()
     same = calls.ask("a", act)
     monkeypatch.setattr("fastws._aside._FRESH", 0)
     another = calls.ask("a", act)

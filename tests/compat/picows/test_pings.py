@@ -109,7 +109,7 @@ async def test_one_that_answers_is_pinged_again_and_its_pongs_are_not_shown(way)
                     pings.set()
 
         transport, frames = await way.connect(
-            Counting, peer, enable_auto_ping=True, auto_ping_idle_timeout=0.02, auto_ping_reply_timeout=0.02
+            Counting, peer, enable_auto_ping=True, auto_ping_idle_timeout=0.2, auto_ping_reply_timeout=0.2
         )
         await pings.wait()
         assert not transport.is_disconnected

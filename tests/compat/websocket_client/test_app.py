@@ -304,7 +304,7 @@ def test_pings():
 
     with Peer(script) as peer:
         app, noted = app_of(peer.url, then=lambda app, note: note[0] == "pong" and app.close())
-        app.run_forever(ping_interval=0.05, ping_timeout=0.04, ping_payload="alive?")
+        app.run_forever(ping_interval=0.2, ping_timeout=0.19, ping_payload="alive?")
     assert ("pong", b"alive?") in noted
     assert app.ping_thread is None
     assert app.last_ping_tm == app.last_pong_tm == 0
