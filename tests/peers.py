@@ -255,7 +255,7 @@ class Peer:
 
     @property
     def results(self) -> list[Any]:
-        """What the scripts returned, in the order of their connections whichever ended first; all of it behind `with`."""
+        """What the scripts returned, in the order of their connections, whichever ended first; whole behind `with`."""
         return [self._results[number] for number in sorted(self._results)]
 
     def _accept(self) -> None:
@@ -458,19 +458,19 @@ def request_of(peer):
     return head, [tuple(header.split(": ", 1)) for header in headers]
 
 
-def received(ws):
-    """A message of a blocking connection, for a thread that `until_receiving` waits for."""
+def received(ws, refused=fastws.ConcurrencyError):
+    """A message of a blocking connection or stream, for a thread that `until_receiving` waits for."""
     while True:
-        with contextlib.suppress(fastws.ConcurrencyError):
+        with contextlib.suppress(refused):
             return ws.recv()
 
 
-def until_receiving(ws):
-    """Returns when another thread waits for a message of a blocking connection, by `received`: both may meet."""
+def until_receiving(ws, refused=fastws.ConcurrencyError):
+    """Returns when another thread waits for a message, by `received`: both may meet and be `refused`."""
     while True:
         try:
             ws.recv(timeout=0)
-        except fastws.ConcurrencyError:
+        except refused:
             return
         except TimeoutError:
             pass

@@ -17,7 +17,7 @@ import fastws.sync
 from fastws.errors import AlreadyRunning, ClientStopped, MaybeSent, NotConnected, NotSent
 from fastws.events import Connected, Connecting, Disconnected, Ready, Shutdown
 from fastws.testing import Echo, Expect, Fault, Send, SendClose, Server
-from peers import PATIENCE, Peer, text, while_open
+from peers import PATIENCE, Peer, received, text, until_receiving, while_open
 from sync_clients import CONFIG, client_of, client_threads, in_turn, take
 
 
@@ -522,14 +522,8 @@ def test_several_clients_have_a_thread_each(plain):
 def test_a_second_reader_is_refused_and_the_first_goes_on(plain, threads):
     with client_of(plain.url("/echo")) as client:
         stream = client.stream()
-        reader = threads.submit(stream.recv)
-        while True:
-            try:
-                stream.recv(timeout=0)
-            except fastws.ConcurrencyError:
-                break
-            except TimeoutError:
-                pass
+        reader = threads.submit(received, stream)
+        until_receiving(stream)
         client.send("a")
         assert reader.result(PATIENCE) == "a"
 

@@ -13,7 +13,7 @@ from websockets.sync.server import broadcast
 
 from compat_peers import echo, websockets_server
 from fastws.compat.websockets.sync.client import connect
-from peers import PING, PONG, Peer, Wire, authority_pem, frame, text
+from peers import PING, PONG, Peer, Wire, authority_pem, frame, received, text, until_receiving
 
 
 @pytest.fixture(params=[False, True], ids=["tcp", "tls"])
@@ -298,24 +298,14 @@ def test_close_gives_up_a_message_in_fragments():
 
 def test_two_threads_do_not_receive_at_once():
     with opened(echo) as ws:
-        with threaded(ws.recv) as got:
-            while not received_by_another(ws):
-                pass
+        with threaded(received, ws, websockets.ConcurrencyError) as got:
+            until_receiving(ws, websockets.ConcurrencyError)
             with pytest.raises(websockets.ConcurrencyError, match="cannot call recv while another thread"):
                 ws.recv()
             with pytest.raises(websockets.ConcurrencyError, match="cannot call recv_streaming while another thread"):
                 list(ws.recv_streaming())
             ws.send("for the other")
         assert got == ["for the other"]
-
-
-def received_by_another(ws):
-    try:
-        ws.recv(0)
-    except websockets.ConcurrencyError:
-        return True
-    except TimeoutError:
-        return False
 
 
 def test_a_ping_gives_an_event_that_is_set_by_its_pong(tls):
