@@ -10,6 +10,7 @@ import threading
 from collections.abc import Sequence
 from pathlib import Path
 
+from . import _core  # noqa: F401 - the native half knows whether this is our package
 from .version import __version__
 
 __all__ = ["main"]
