@@ -60,7 +60,7 @@ def description() -> dict[str, Any]:
     return {
         "cpu": _cpu_model(),
         "cores": os.cpu_count(),
-        "kernel": f"{platform.system()} {platform.release()}",
+        "kernel": f"{platform.system()} {platform.release().partition('-')[0]}",
         "python": sys.version.split()[0],
         "implementation": platform.python_implementation(),
         "packages": versions,

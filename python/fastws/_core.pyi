@@ -164,7 +164,7 @@ class Connection(_Native):
             TimeoutError: There was no room within ``timeout``: nothing was sent. A message in fragments of which a part
                 was sent closes the connection with 1011.
             TypeError: The message cannot be sent.
-            ValueError: ``text=True`` and the bytes are not UTF-8.
+            ValueError: ``text=True`` and the bytes are not UTF-8, or no send queue of this size can hold the message.
         """
     def send_nowait(self, message: Any, text: bool | None = None, *, compress: bool | None = None) -> None:
         """Sends a ``str`` or bytes-like message, or raises at once.
@@ -336,7 +336,7 @@ class SyncConnection(_Native):
                 was sent closes the connection with 1011. With ``background=False`` also where the message was accepted
                 and not all of it left in time: the text says which, and the next call goes on with it.
             TypeError: The message cannot be sent.
-            ValueError: ``text=True`` and the bytes are not UTF-8.
+            ValueError: ``text=True`` and the bytes are not UTF-8, or no send queue of this size can hold the message.
         """
     def flush(self) -> None:
         """Lets what is queued leave now, as far as the kernel takes it: inside of ``cork()``.

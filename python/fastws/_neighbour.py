@@ -1,13 +1,12 @@
-"""An unrelated distribution is called ``fastws``, as this package is: where both are installed they share its folder."""
+"""An unrelated distribution is called ``fastws``, as this package is: installed both, they share its folder."""
 
-import os
 import sys
 import warnings
+from pathlib import Path
 
 __all__ = ["check"]
 
-_FOLDER = os.path.dirname(__file__)
-_THEIRS = os.path.join(_FOLDER, "application.py")
+_FOLDER = Path(__file__).parent
 
 
 def check() -> None:
@@ -25,11 +24,11 @@ def check() -> None:
             "theirs now: uninstall both (pip uninstall fastws fastws-client) and install fastws-client again. "
             "To have both takes two environments."
         )
-    if os.path.exists(_THEIRS):
+    if (_FOLDER / "application.py").exists():
         warnings.warn(
-            f"the unrelated distribution 'fastws' shares the folder {_FOLDER} with fastws-client, which works, but ends "
-            "when either is installed again or uninstalled: uninstall both (pip uninstall fastws fastws-client) and "
-            "install the one that you want. To have both takes two environments.",
+            f"the unrelated distribution 'fastws' shares the folder {_FOLDER} with fastws-client, which works, but "
+            "ends when either is installed again or uninstalled: uninstall both (pip uninstall fastws fastws-client) "
+            "and install the one that you want. To have both takes two environments.",
             RuntimeWarning,
             stacklevel=3,
         )

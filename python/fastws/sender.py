@@ -55,6 +55,8 @@ class Sending:
             NotConnected: There is no ready connection, and ``on_disconnect_send`` is ``"fail"``.
             SendQueueFull: There is no room; nothing was accepted.
             ClientStopped, …: The client is over; the cause.
+            TypeError, ValueError: The message cannot be sent: it is neither text nor bytes, not UTF-8 with
+                ``text=True``, or larger than the send queue.
         """
         if self._looks_at_outgoing:
             passed = self._outgoing_now(message)
@@ -85,7 +87,7 @@ class Sending:
             TimeoutError: There was no room within ``timeout``: nothing was sent. (The connection of a ``Connector`` of
                 your own may have sent it: then the text says so.)
             MaybeSent: Only of such a connection: the session ended while it was sending.
-            NotConnected, ClientStopped, …: As for ``send_nowait``.
+            NotConnected, ClientStopped, TypeError, …: As for ``send_nowait``.
         """
         future: Receipt | None = asyncio.get_running_loop().create_future() if receipt else None
         if self._looks_at_outgoing:

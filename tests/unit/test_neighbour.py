@@ -4,8 +4,9 @@ import subprocess
 import sys
 from pathlib import Path
 
-import fastws
 import pytest
+
+import fastws
 
 OURS = Path(fastws.__file__).parent
 THEIRS = ("application.py", "asyncapi.py", "broker.py", "docs.py", "routing.py")  # as in its 0.1.7

@@ -18,7 +18,8 @@ or none at all: ``python -m fastws.compat run script.py``.
 A drop-in can as well be imported by its own name, with no hook.
 """
 
-from .. import _core  # noqa: F401 - the native half knows whether this is our package
+from fastws import _core  # noqa: F401 - the native half knows whether this is our package
+
 from ._hook import install, installed, uninstall
 
 __all__ = ["install", "installed", "uninstall"]

@@ -247,7 +247,7 @@ impl Blocking {
     ///         was sent closes the connection with 1011. With ``background=False`` also where the message was accepted
     ///         and not all of it left in time: the text says which, and the next call goes on with it.
     ///     TypeError: The message cannot be sent.
-    ///     ValueError: ``text=True`` and the bytes are not UTF-8.
+    ///     ValueError: ``text=True`` and the bytes are not UTF-8, or no send queue of this size can hold the message.
     #[pyo3(signature = (message, text=None, *, timeout=None, compress=None))]
     fn send(
         slf: &Bound<'_, Self>,

@@ -40,7 +40,7 @@ impl Conn {
     ///     TimeoutError: There was no room within ``timeout``: nothing was sent. A message in fragments of which a part
     ///         was sent closes the connection with 1011.
     ///     TypeError: The message cannot be sent.
-    ///     ValueError: ``text=True`` and the bytes are not UTF-8.
+    ///     ValueError: ``text=True`` and the bytes are not UTF-8, or no send queue of this size can hold the message.
     #[pyo3(signature = (message, text=None, *, timeout=None, compress=None))]
     fn send(
         slf: &Bound<'_, Self>,
