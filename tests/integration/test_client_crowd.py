@@ -200,7 +200,9 @@ def test_a_thousand_clients_survive_a_restart_of_their_server_without_a_stampede
                 f"{COUNT} clients authenticated and subscribed {took:.2f} s after the restart; connects in each 0.5 s: "
                 f"{', '.join(str(each[half]) for half in range(max(each) + 1))}, in the busiest {busiest}"
             )
-            assert busiest <= 0.5 * rate + at_once + 10
+            # A loop that had no turn for a while lets in at once who was due meanwhile; no limit lets in all.
+            stall = 0.25
+            assert busiest <= (0.5 + stall) * rate + at_once
             # The longest delay of the strategy, then all of them at the limiter's rate, which is what is waited for,
             # and what a busy machine may add: one after the other they would take ten times as long.
             assert took <= 2 * (longest + COUNT / rate)
