@@ -42,6 +42,7 @@ from fastws.events import Connected, Disconnected, Ready
 from fastws.session import Session
 from fastws.testing import CloseAt, CutAt, DropAt, ExpireAt, RefuseAt, ResetAt, SilenceAt
 from link import Link
+from peers import PATIENCE
 
 LIBC = ctypes.CDLL(None)
 
@@ -242,7 +243,9 @@ async def chaos(seconds, seed, *, tls=False):
         descriptors = await descriptors_beside(peer, tls)
         with Link(peer.port, buffer=16 << 10) as link:
             result = await _Run(seconds, rng, peer, faults, link).main()
-        assert await descriptors_beside(peer, tls) == descriptors
+        async with asyncio.timeout(PATIENCE):  # others in this process may close theirs meanwhile, or a moment later
+            while await descriptors_beside(peer, tls) > descriptors:
+                await asyncio.sleep(0.01)
     left = own_threads() - threads
     assert not left, left
     return result

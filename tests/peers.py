@@ -94,7 +94,8 @@ class Wire:
 
     def send_until_blocked(self, chunk: bytes, quiet: float = 0.3) -> int:
         """Sends `chunk` again and again until the client has taken nothing for `quiet` seconds; returns how many chunks
-        went out whole. The rest of the last one is left for `finish`.
+        went out whole. The rest of the last one is left for `finish`. A client that had no turn for so long takes
+        nothing either: see `until_paused`.
         """
         self.sock.settimeout(quiet)
         whole, self._rest = 0, b""
@@ -486,6 +487,12 @@ def send_on_request(count):
         wire.answer_close()
 
     return script
+
+
+async def until_paused(ws):
+    """Returns when reading is paused: there was no room. A peer that is blocked says only that nothing was read."""
+    while not ws.stats().receive_paused:
+        await asyncio.sleep(0.001)
 
 
 async def suspended(ws):

@@ -7,7 +7,7 @@ import pytest
 
 import fastws
 from fastws.testing import Server
-from peers import Gate, Peer, binary, ignoring_the_end, numbered, text
+from peers import Gate, Peer, binary, ignoring_the_end, numbered, text, until_paused
 
 
 def flood(count, blocked):
@@ -37,8 +37,8 @@ async def test_a_consumer_that_is_slow_makes_the_peer_wait_and_loses_nothing(opt
     with Peer(flood(1000, blocked), buffers=16_384, tls=tls) as peer:
         async with peer.connect(**options) as ws:
             await blocked.opened()
+            await until_paused(ws)
             stats = ws.stats()
-            assert stats.receive_paused
             # What one read brought may pass the mark, not more.
             # The parser stops after 2048 messages, whatever a read brought.
             assert bound <= stats.receive_queue_messages + stats.receive_queue_bytes
@@ -57,6 +57,7 @@ async def test_reading_goes_on_at_the_low_water_mark_and_not_before():
     with Peer(ignoring_the_end(flood(2000, blocked)), buffers=16_384) as peer:
         async with peer.connect(max_queue=(1000, 10)) as ws:
             await blocked.opened()
+            await until_paused(ws)
             waiting = ws.stats().receive_queue_messages
             for _ in range(waiting - 11):
                 await ws.recv()
@@ -84,8 +85,7 @@ async def test_reading_pauses_also_where_a_timer_fills_the_queue_before_the_sock
         ws = await peer.connect(max_queue=100, ping_interval=0.2, ping_timeout=None, close_timeout=0.2)
         gate.open()
         time.sleep(0.8)  # blocks the loop, which is what is tested
-        while not ws.stats().receive_paused:
-            await asyncio.sleep(0.01)
+        await until_paused(ws)
         for _ in range(20):  # were it read any further, it would be by now
             await asyncio.sleep(0.01)
         stats = ws.stats()
@@ -114,6 +114,7 @@ async def test_a_full_queue_costs_no_processor():
     with Peer(flood(1000, blocked), buffers=16_384) as peer:
         async with peer.connect(max_queue=100) as ws:
             await blocked.opened()
+            await until_paused(ws)
             before = time.process_time()
             await asyncio.sleep(0.4)
             assert time.process_time() - before < 0.2
@@ -138,6 +139,7 @@ async def test_closing_while_reading_is_paused_gets_the_answer_and_keeps_what_is
     with Peer(script, buffers=16_384, tls=tls) as peer:
         ws = await peer.connect(max_queue=100, close_timeout=None)
         await blocked.opened()
+        await until_paused(ws)
         await ws.close()
         assert ws.close_code == 1000
         stats = ws.stats()
@@ -192,22 +194,25 @@ async def test_a_consumer_that_goes_on_while_we_close_loses_nothing_unless_its_q
 
 async def test_the_end_of_a_peer_that_waits_is_told_behind_its_messages():
     """The peer resets while reading is paused: what we had taken is delivered, then the end."""
-    blocked = Gate()
+    blocked, paused = Gate(), Gate()
 
     def script(wire):
         wire.send_until_blocked(text("x" * 1000))
         blocked.open()
+        paused.wait()
         wire.reset()
 
     with Peer(script, buffers=16_384) as peer:
-        ws = await peer.connect(max_queue=100)
+        ws = await peer.connect(max_queue=16)
         await blocked.opened()
+        await until_paused(ws)
+        paused.open()
         count = 0
         with pytest.raises(fastws.ConnectionClosedError):
             while True:
                 await ws.recv()
                 count += 1
-        assert count >= 100
+        assert count >= 16
         await ws.wait_closed()
 
 
@@ -222,8 +227,7 @@ async def test_what_a_full_queue_left_unparsed_came_when_it_was_read():
     with Peer(script) as peer:
         async with peer.connect(max_queue=16) as ws:
             await ws.send("begin")
-            while not ws.stats().receive_paused:
-                await asyncio.sleep(0.001)
+            await until_paused(ws)
             full = time.time_ns()
             for _ in range(count):
                 await ws.recv()

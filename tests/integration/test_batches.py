@@ -120,13 +120,13 @@ async def test_a_cancelled_batch_loses_nothing_and_its_limits_bind_no_other_read
 async def test_a_cancelled_batch_whose_moment_passes_does_not_hang_the_loop():
     with Peer(lambda wire: (wire.send(text("a")), wire.answer_close())) as peer:
         async with peer.connect() as ws:
-            batches = ws.batches(max_wait=0.01)
+            batches = ws.batches(max_wait=0.5)
             task = asyncio.create_task(anext(batches))
             while ws.stats().receive_queue_messages < 1:
                 await asyncio.sleep(0)
             # Its moment passes while it is cancelled and has not come back.
             task.cancel()
-            time.sleep(0.02)
+            time.sleep(0.6)
             await asyncio.wait({task})
             await asyncio.sleep(0.03)
             assert task.cancelled()

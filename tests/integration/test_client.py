@@ -6,6 +6,7 @@ import time
 import pytest
 
 import fastws
+from daemons import free_port
 from fastws.errors import MaybeSent, NotSent
 from fastws.events import Connecting, Disconnected, Error, Ready, ReconnectScheduled
 from fastws.handshakes import Handshaker
@@ -88,7 +89,7 @@ async def test_a_server_that_ignores_pings_is_cut_after_receive_timeout(server):
     client = client_of(
         in_turn(server.url("/silence?fault=silence@open"), server.url("/again")),
         server,
-        config=CONFIG.replace(receive_timeout=0.2),
+        config=CONFIG.replace(receive_timeout=1),
     )
     async with client:
         stream = client.stream(markers=True)
@@ -99,7 +100,7 @@ async def test_a_server_that_ignores_pings_is_cut_after_receive_timeout(server):
 
 
 async def test_a_quiet_server_that_answers_pings_is_not_cut(server):
-    client = client_of(server.url("/sink"), server, config=CONFIG.replace(receive_timeout=0.15))
+    client = client_of(server.url("/sink"), server, config=CONFIG.replace(receive_timeout=1, ping_interval=0.15))
     async with client:
         while not server.connections()[0].pings_ns[8:]:
             await asyncio.sleep(0.005)
@@ -258,8 +259,7 @@ async def test_a_thousand_messages_on_their_way_before_a_reset_keep_their_order(
 
 
 async def test_refused_dials_are_counted_and_the_port_may_come_back():
-    with Server() as first:
-        port = first.port
+    port = free_port()
     client = client_of(f"ws://127.0.0.1:{port}/echo", retry=fastws.FixedDelay(0.02))
     seen = []
     client.on(Connecting, seen.append)

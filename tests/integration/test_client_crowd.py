@@ -12,6 +12,7 @@ from collections import Counter
 import pytest
 
 import fastws
+from daemons import free_port
 from fastws.events import Ready, ReconnectScheduled
 from fastws.testing import Fault, SendClose, Server
 from virtual_time import run_virtual
@@ -151,8 +152,9 @@ def test_a_thousand_clients_survive_a_restart_of_their_server_without_a_stampede
 
     async def main():
         limiter = fastws.ConnectLimiter(rate, 1.0, max_concurrent=at_once)
-        server = Server()
-        port, url = server.port, open_venue(server).url
+        port = free_port()  # nobody else gets it while the server is away
+        server = Server(port=port)
+        url = open_venue(server).url
         clients = [
             fastws.WebSocketClient(
                 url,
@@ -198,9 +200,12 @@ def test_a_thousand_clients_survive_a_restart_of_their_server_without_a_stampede
                 f"{COUNT} clients authenticated and subscribed {took:.2f} s after the restart; connects in each 0.5 s: "
                 f"{', '.join(str(each[half]) for half in range(max(each) + 1))}, in the busiest {busiest}"
             )
-            assert busiest <= 0.5 * rate + at_once + 10
-            # The longest delay of the strategy, then all of them at the limiter's rate, which is what is waited for.
-            assert took <= longest + COUNT / rate + 0.5
+            # A loop that had no turn for a while lets in at once who was due meanwhile; no limit lets in all.
+            stall = 0.25
+            assert busiest <= (0.5 + stall) * rate + at_once
+            # The longest delay of the strategy, then all of them at the limiter's rate, which is what is waited for,
+            # and what a busy machine may add: one after the other they would take ten times as long.
+            assert took <= 2 * (longest + COUNT / rate)
             assert len(asyncio.all_tasks()) <= COUNT + 1
             await asyncio.gather(*(client.__aexit__(None, None, None) for client in clients))
 

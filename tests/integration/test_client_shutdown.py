@@ -11,7 +11,10 @@ from fastws.extensions import Extension
 from fastws.testing import Echo, Expect, Fault, Send, SendClose, Server
 from peers import Gate, Peer, ignoring_the_end, no_descriptor_left, stalled
 
-CONFIG = fastws.ClientConfig(handshake_retry_delay=0.01, shutdown_timeout=5, close_timeout=2)
+CONFIG = fastws.ClientConfig(handshake_retry_delay=0.01, shutdown_timeout=20, close_timeout=20)
+
+ON_TIME = 5
+"""Seconds that a shutdown takes at most which has less than one: what it may not wait for takes ten or more."""
 
 
 class Counting(Extension):
@@ -99,7 +102,7 @@ async def test_a_shutdown_with_a_full_send_queue_ends_in_time_and_names_what_was
         began = time.monotonic()
         with pytest.raises(fastws.ShutdownTimeout) as raised:
             await client.shutdown(timeout=0.3)
-        assert time.monotonic() - began < 0.4
+        assert time.monotonic() - began < ON_TIME
         await running
         unsent = raised.value.unsent
         assert [entry.message for entry in unsent] == accepted[len(accepted) - len(unsent) :]
@@ -130,7 +133,7 @@ async def test_a_shutdown_while_nobody_reads_ends_in_time_and_delivers_what_was_
             await asyncio.sleep(0.001)
         began = time.monotonic()
         await client.shutdown(timeout=0.3)
-        assert time.monotonic() - began < 0.4
+        assert time.monotonic() - began < ON_TIME
         await running
         numbers = [int.from_bytes(message[:8], "little") async for message in stream]
         assert numbers == list(range(len(numbers)))
@@ -169,7 +172,7 @@ async def test_a_shutdown_at_any_moment_is_on_time(delay):
         uris = ["/bad", "/echo", "/silence", "/status/503", "/close?code=1012", "/echo?fault=freeze@open"]
         client = client_of(
             lambda: server.url(uris[client.snapshot().total_attempts % len(uris)]),
-            config=CONFIG.replace(receive_timeout=0.05, close_timeout=2),
+            config=CONFIG.replace(receive_timeout=0.05),
         )
         running = asyncio.create_task(client.run())
         ending = asyncio.get_running_loop().create_future()
@@ -177,7 +180,7 @@ async def test_a_shutdown_at_any_moment_is_on_time(delay):
         await ending
         began = time.monotonic()
         await client.shutdown(timeout=0.05)
-        assert time.monotonic() - began < 0.05 + 0.1
+        assert time.monotonic() - began < ON_TIME
         await running
 
 

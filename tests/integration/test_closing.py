@@ -163,7 +163,7 @@ async def test_a_peer_that_answers_but_never_ends_the_stream_costs_close_timeout
         gate.wait()
 
     with Peer(script) as peer:
-        ws = await peer.connect(close_timeout=0.1)
+        ws = await peer.connect(close_timeout=1)
         await ws.close()
         assert ws.close_code == 1000
         gate.open()

@@ -13,6 +13,7 @@ import threading
 import pytest
 
 import fastws
+from daemons import free_port
 from peers import Peer, Wire, authority_pem, no_descriptor_left, request_of, server_context
 from programs import run_program
 
@@ -191,7 +192,7 @@ async def test_open_timeout_names_the_addresses_that_were_tried(resolved, open_f
         with port_that_is_silent() as silent, port_that_refuses() as refused:
             resolved(("127.0.0.1", refused), ("127.0.0.1", silent))
             with pytest.raises(fastws.OpenTimeout) as caught:
-                await fastws.connect("ws://two.example/", open_timeout=0.3)
+                await fastws.connect("ws://two.example/", open_timeout=1)
         assert caught.value.phase == "tcp"
         assert f"127.0.0.1:{refused}: connection refused" in str(caught.value)
         assert f"127.0.0.1:{silent}: no answer yet" in str(caught.value)
@@ -230,10 +231,8 @@ async def test_an_address_of_another_family_is_not_found():
 
 async def test_local_addr_is_where_it_connects_from(resolved, open_fds):
     async with no_descriptor_left(open_fds):
-        with Peer() as peer, socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            port = probe.getsockname()[1]
-            probe.close()
+        with Peer() as peer:
+            port = free_port()
             async with peer.connect(local_addr=("127.0.0.1", port)) as ws:
                 assert ws.local_address == ("127.0.0.1", port)
             resolved(("127.0.0.2", 1), ("127.0.0.1", peer.port))
@@ -368,10 +367,8 @@ async def test_a_unix_socket_that_is_not_there_or_full_is_named(tmp_path, open_f
 
 
 async def test_a_port_where_nobody_listens_is_named(open_fds):
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        port = server.getsockname()[1]
     async with no_descriptor_left(open_fds):
-        with pytest.raises(fastws.DialError) as caught:
+        with port_that_refuses() as port, pytest.raises(fastws.DialError) as caught:
             await fastws.connect(f"ws://127.0.0.1:{port}/")
         assert isinstance(caught.value, OSError)
         said = "connection refused: nothing listens there"
@@ -382,11 +379,10 @@ async def test_a_port_where_nobody_listens_is_named(open_fds):
 
 @pytest.mark.loop_driver("behind a transport of uvloop's the socket has no error to ask for any more")
 async def test_a_given_socket_that_cannot_be_connected_has_the_number_of_why():
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        address = server.getsockname()
     sock = socket.socket()
     sock.setblocking(False)
-    sock.connect_ex(address)
+    with port_that_refuses() as port:
+        sock.connect_ex(("127.0.0.1", port))
     with pytest.raises(fastws.DialError, match="nothing listens there") as caught:
         await fastws.connect("ws://venue.example/", sock=sock)
     assert (caught.value.kind, caught.value.errno) == ("refused", errno.ECONNREFUSED)

@@ -14,7 +14,7 @@ import pytest
 
 import fastws
 from fastws import _loop_io
-from peers import CLOSE, Gate, Peer, frame, ignoring_the_end, numbered, text
+from peers import CLOSE, Gate, Peer, frame, ignoring_the_end, numbered, text, until_paused
 
 
 class Exits(fastws.Listener):
@@ -88,12 +88,13 @@ def test_what_was_sent_before_the_program_was_ended_leaves(run):
 
 def test_what_ends_the_program_costs_no_other_connection_its_moment(run):
     """A message that ends the program and the end of another connection's wait fall into one dispatch."""
-    gate = Gate()
+    gate, sent = Gate(), Gate()
 
     @ignoring_the_end
     def says_exit(wire):
         gate.wait()
         wire.send(frame(2, b"exit"))
+        sent.open()
         wire.read_to_end()
 
     @ignoring_the_end
@@ -108,6 +109,7 @@ def test_what_ends_the_program_costs_no_other_connection_its_moment(run):
         closing = asyncio.create_task(connections[1].close())
         await asyncio.sleep(0)
         gate.open()
+        sent.wait()
         time.sleep(0.6)  # blocks the loop: both are due when it goes on
         await closing
 
@@ -172,7 +174,7 @@ def told_after_exit(run, peer, wait_for):
 
 def test_who_waits_is_told_though_the_last_message_ends_the_program(run):
     """What a slow callback left is delivered at the end, and raises there."""
-    gate, called = Gate(), []
+    gate, over, called = Gate(), Gate(), []
 
     class Slow(fastws.Listener):
         def on_message(self, ws, message):
@@ -187,13 +189,14 @@ def test_who_waits_is_told_though_the_last_message_ends_the_program(run):
         gate.wait()
         wire.send(numbered(range(16)))
         wire.reset()
+        over.open()
 
     async def wait_for(kept):
         ws = await peer.connect(listener=Slow())
         kept.append(asyncio.ensure_future(ws.wait_closed()))
         await asyncio.sleep(0)
         gate.open()
-        time.sleep(0.3)  # blocks the loop: messages and reset come together
+        over.wait()  # blocks the loop: messages and reset come together
         await asyncio.sleep(20)
 
     with Peer(ignoring_the_end(script)) as peer:
@@ -274,7 +277,7 @@ async def test_a_reset_while_reading_is_paused_ends_all_waits():
     with Peer(script, buffers=16_384) as peer:
         ws = await peer.connect(max_queue=100, ping_interval=None, close_timeout=None)
         await blocked.opened()
-        assert ws.stats().receive_paused
+        await until_paused(ws)
         with pytest.raises(fastws.ConnectionClosedError):
             await ws.send(b"x" * 10_000_000)
         await ws.wait_closed()

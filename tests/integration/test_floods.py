@@ -10,7 +10,7 @@ import pytest
 import fastws
 import fastws.sync
 from fastws import Stream
-from peers import TEXT, Gate, Peer, frame
+from peers import TEXT, Gate, Peer, frame, until_paused
 from rings import ring
 
 RSV1 = 4
@@ -47,11 +47,6 @@ DRIVERS = pytest.mark.parametrize(
 )
 
 
-async def paused(ws):
-    while not ws.stats().receive_paused:
-        await asyncio.sleep(0.01)
-
-
 @offloading
 @pytest.mark.parametrize("tls", [False, True], ids=["tcp", "tls"])
 @DRIVERS
@@ -61,7 +56,7 @@ async def test_a_queue_is_bounded_by_what_messages_become(driver, tls, offload):
         async with peer.connect(compression=deflate, driver=driver) as ws:
             await ws.send("begin")
             for _ in range(COUNT):
-                await paused(ws) if ws.stats().messages_received < COUNT else None
+                await until_paused(ws) if ws.stats().messages_received < COUNT else None
                 # Behind one that was worked on elsewhere waits another.
                 assert ws.stats().receive_queue_bytes <= QUEUE + READ + SIZE * (2 if offload == 1000 else 1)
                 assert len(await ws.recv()) == SIZE
@@ -76,7 +71,7 @@ async def test_what_a_peer_that_is_gone_has_left_is_bounded_too(driver, end):
         ws = await peer.connect(compression=fastws.Deflate(max_ratio=1032), driver=driver)
         await ws.send("begin")
         await sent.opened()
-        await paused(ws)
+        await until_paused(ws)
         for _ in range(20):  # were it read any further, it would be by now
             await asyncio.sleep(0.01)
         assert ws.stats().receive_queue_bytes <= QUEUE + (8 << 20) + READ + SIZE
@@ -99,7 +94,7 @@ async def test_a_ring_is_bounded_by_what_messages_become(driver):
             messages._attach(ws, 1, 1)
             await ws.send("begin")
             for _ in range(COUNT):
-                await paused(ws) if ws.stats().messages_received < COUNT else None
+                await until_paused(ws) if ws.stats().messages_received < COUNT else None
                 assert messages.retained_bytes <= QUEUE + READ + SIZE
                 assert len(await stream.recv()) == SIZE
             messages._detach(ws)

@@ -12,7 +12,7 @@ from websockets.asyncio.server import serve
 import fastws
 from daemons import free_port
 from fronts import FRONTS, front, nginx
-from peers import Gate, Peer, authority_pem, ignoring_the_end, numbered, text
+from peers import Gate, Peer, authority_pem, ignoring_the_end, numbered, text, until_paused
 from real_peers import new_identity
 
 pytestmark = pytest.mark.network
@@ -128,7 +128,7 @@ async def test_a_burst_through_its_buffers_waits_for_us(name, tls, tmp_path):
     with Peer(script) as peer, front(name, tmp_path, peer.port) as before:
         async with before.connect(tls=tls, max_queue=16, ping_interval=None) as ws:
             await gate.opened()
-            assert ws.stats().receive_paused
+            await until_paused(ws)
             count = 0
             while len(message := await ws.recv()) == 1_000:
                 count += 1
@@ -214,7 +214,7 @@ async def test_keepalive_keeps_it_alive(real, name, tls, tmp_path):
 @websockets_behind
 @of_http
 async def test_a_client_comes_back_after_each_cut_and_says_that_it_was_gone(real, name, tmp_path):
-    with front(name, tmp_path, real.port(), idle=0.3) as before:
+    with front(name, tmp_path, real.port(), idle=IDLE) as before:
         config = fastws.ClientConfig(ping_interval=None, receive_timeout=None)
         async with fastws.WebSocketClient(
             before.url("/burst?count=1&size=8"), retry=fastws.FixedDelay(0.01), config=config

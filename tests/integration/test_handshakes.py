@@ -95,7 +95,7 @@ async def test_fault_05_a_ping_alone_confirms_nothing(server):
     server.script("/venue", [Expect(1), SendPing(b"ok"), Expect(2)])
     async with fastws.connect(server.url("/venue")) as ws:
         with pytest.raises(HandshakeTimeout):
-            await perform(AuthHandshaker("t").with_timeout(0.2), HandshakeChannel(ws), ConnectionContext(1))
+            await perform(AuthHandshaker("t").with_timeout(1), HandshakeChannel(ws), ConnectionContext(1))
         assert ws.stats().pings_received == 1
 
 
@@ -116,8 +116,8 @@ async def test_a_connection_that_ends_says_how(server, step, code):
 
 
 async def test_silence_is_a_timeout(server):
-    with pytest.raises(HandshakeTimeout, match=r"no answer within 0\.05 s; 1 other message came"):
-        await shake(server, [Send(TICKS[0]), Expect(2)], AuthHandshaker("t").with_timeout(0.05))
+    with pytest.raises(HandshakeTimeout, match=r"no answer within 0\.5 s; 1 other message came"):
+        await shake(server, [Send(TICKS[0]), Expect(2)], AuthHandshaker("t").with_timeout(0.5))
 
 
 async def test_a_handshaker_serves_several_connections_at_once(server):

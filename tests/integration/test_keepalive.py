@@ -12,7 +12,7 @@ import zlib
 import pytest
 
 import fastws
-from peers import PING, PONG, TEXT, Gate, Peer, binary, frame, ignoring_the_end, text
+from peers import PING, PONG, TEXT, Gate, Peer, binary, frame, ignoring_the_end, text, until_paused
 
 
 async def test_a_peer_that_answers_stays_and_gives_the_latency(fastws_server):
@@ -121,11 +121,11 @@ async def test_a_blocked_loop_is_not_the_peers_silence():
                 return
 
     with Peer(script) as peer:
-        async with peer.connect(ping_interval=0.02, ping_timeout=0.3) as ws:
+        async with peer.connect(ping_interval=0.02, ping_timeout=1) as ws:
             for _ in range(3):
                 while ws.stats().pings_sent == ws.stats().pongs_received:
                     await asyncio.sleep(0.001)
-                time.sleep(0.8)  # blocks the loop, which is what is tested
+                time.sleep(1.5)  # blocks the loop, which is what is tested
                 await asyncio.sleep(0)
             assert ws.state == fastws.State.OPEN
 
@@ -150,8 +150,7 @@ async def test_our_own_full_queue_stops_the_clock_and_the_peer_lives():
 
     with Peer(script, buffers=16_384) as peer:
         async with peer.connect(max_queue=100, ping_interval=0.02, ping_timeout=1) as ws:
-            while not ws.stats().receive_paused:
-                await asyncio.sleep(0.005)
+            await until_paused(ws)
             await asyncio.sleep(1.5)
             assert ws.stats().receive_paused
             assert ws.state == fastws.State.OPEN
@@ -175,6 +174,13 @@ def large_text():
     return frame(TEXT, (deflate.compress(data) + deflate.flush(zlib.Z_SYNC_FLUSH))[:-4], rsv=4)
 
 
+def answering_pings_until(wire, opcode):
+    while (got := wire.read_frame()).opcode != opcode:
+        if got.opcode == PING:
+            wire.send(frame(PONG, got.payload))
+    return got
+
+
 @pytest.mark.timing
 async def test_a_peer_that_is_not_read_while_work_is_waited_for_is_not_silent():
     """The work of many connections waits for a few threads, and what is behind it, a Pong too, for the work."""
@@ -183,13 +189,10 @@ async def test_a_peer_that_is_not_read_while_work_is_waited_for_is_not_silent():
     @ignoring_the_end
     def script(wire):
         wire.upgrade(headers="Sec-WebSocket-Extensions: permessage-deflate\r\n")
-        assert wire.read_frame().opcode == TEXT
+        answering_pings_until(wire, TEXT)
         begin.wait()
         wire.send(large_text(), binary(bytes(3000)))
-        while (got := wire.read_frame()).opcode != 8:
-            if got.opcode == PING:
-                wire.send(frame(PONG, got.payload))
-        wire.send(frame(8, got.payload))
+        wire.send(frame(8, answering_pings_until(wire, 8).payload))
 
     options = {"ping_interval": 0.1, "ping_timeout": 0.3, "max_size": None}
     large_text()

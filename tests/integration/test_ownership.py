@@ -227,13 +227,15 @@ def test_a_loop_that_is_stopped_with_open_connections(process):
         """
         async def consume():
             ws = await peer.connect()
-            async for _ in ws:
-                pass
+            async for message in ws:
+                got.append(message)
+                if len(got) == 5:  # all of them
+                    loop.call_soon(loop.stop)
 
+        got = []
         with Peer(ignoring_the_end(lambda wire: (wire.send(text("a")), wire.read_to_end()))) as peer:
             loop = make_loop()
             tasks = [loop.create_task(consume()) for _ in range(5)]
-            loop.call_later(0.1, loop.stop)
             loop.run_forever()
             assert not any(task.done() for task in tasks)
             loop.close()

@@ -7,7 +7,7 @@ import os
 import pytest
 
 import fastws
-from peers import fill
+from peers import fill, until_paused
 from real_peers import SMALL_SIZE, new_identity
 
 pytestmark = pytest.mark.network
@@ -117,8 +117,7 @@ async def test_a_burst_waits_for_us(real, listener):
     count, size = 1_000, 16_384
     query = {"count": count, "size": size}
     async with real.connect("/burst", listener, query=query, max_queue=16, compression="deflate") as ws:
-        while not ws.stats().receive_paused:
-            await asyncio.sleep(0.001)
+        await until_paused(ws)
         assert ws.stats().messages_received < count
         messages = [await ws.recv() for _ in range(count)]
         assert numbers(messages) == list(range(count))
@@ -129,8 +128,7 @@ async def test_a_burst_waits_for_us(real, listener):
 async def test_what_a_server_sent_before_it_closed_is_received(real, listener):
     query = {"count": 300, "size": 4096, "code": 4000, "reason": "enough"}
     async with real.connect("/goodbye", listener, query=query, max_queue=16, compression="deflate") as ws:
-        while not ws.stats().receive_paused:
-            await asyncio.sleep(0.001)
+        await until_paused(ws)
         messages = []
         with pytest.raises(fastws.ConnectionClosedError) as caught:
             while True:

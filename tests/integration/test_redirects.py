@@ -171,7 +171,7 @@ async def test_redirects_share_one_deadline():
 
     with Peer(answering(to("/silent"))[0], silent, upgrade=False) as peer:
         with pytest.raises(fastws.OpenTimeout, match="had not answered the upgrade") as caught:
-            await peer.connect(open_timeout=0.3)
+            await peer.connect(open_timeout=1)
         assert caught.value.__notes__ == [f"redirected: {peer.url} → {peer.url}silent"]
         gate.open()
 
@@ -252,7 +252,7 @@ async def test_the_answer_to_a_challenge_is_not_for_another_origin():
 async def test_open_timeout_says_that_the_challenge_was_being_answered():
     with Peer(answering(CHALLENGE)[0], upgrade=False) as peer:
         with pytest.raises(fastws.OpenTimeout, match="on_auth_challenge had not returned") as caught:
-            await peer.connect(on_auth_challenge=lambda response: asyncio.Event().wait(), open_timeout=0.2)
+            await peer.connect(on_auth_challenge=lambda response: asyncio.Event().wait(), open_timeout=1)
         assert caught.value.phase == "upgrade"
 
 

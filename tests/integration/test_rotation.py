@@ -49,7 +49,7 @@ async def until(client, generation):
 async def test_a_feed_goes_on_over_several_connections_without_a_hole_or_a_mark(server, open_fds):
     server.add_feed("feed", FEED)
     venue = server.add_venue("/v", "feed")
-    client = client_of(server, venue.url, config=fastws.ClientConfig(max_connection_age=0.3, rotation_overlap=0.1))
+    client = client_of(server, venue.url, config=fastws.ClientConfig(max_connection_age=0.2, rotation_overlap=0.4))
     subscribe(client)
     async with fastws.connect(server.url("/echo"), **({"tls": client_tls(server)} if server.ca_pem else {})):
         before = open_fds(), asyncio.all_tasks()
@@ -88,7 +88,7 @@ async def test_a_slow_reader_of_a_small_queue_loses_nothing_either(server):
 
 
 async def test_a_feed_on_which_nothing_comes_is_replaced_without_a_mark_as_both_lines_answer_pings(server):
-    config = fastws.ClientConfig(max_connection_age=0.2, rotation_overlap=0.05)
+    config = fastws.ClientConfig(max_connection_age=0.2, rotation_overlap=0.5)
     client = client_of(server, server.url("/echo"), config=config)
     async with client:
         stream = client.stream(markers=True)

@@ -212,7 +212,7 @@ async def test_a_refused_upgrade(server, target):
 @pytest.mark.parametrize("fault", ["reset", "eof", "freeze"])
 async def test_a_fault_instead_of_an_answer(server, fault):
     with pytest.raises((fastws.InvalidHandshake, fastws.OpenTimeout, fastws.ConnectError)) as caught:
-        await connect(server, f"/echo?fault={fault}@request", open_timeout=0.3)
+        await connect(server, f"/echo?fault={fault}@request", open_timeout=1)
     assert caught.value.phase == "upgrade"
 
 
@@ -250,7 +250,7 @@ async def test_every_step_of_a_script(server):
             Blast(3, size=4),
             Paced(2, rate=1000, size=32),
             PingEvery(0.01),
-            Wait(0.03),
+            Wait(0.3),
             SendClose(4003, "done"),
             End(),
         ],

@@ -10,6 +10,7 @@ import pytest
 import fastws
 from fastws import Batch, DecodeError, Down, Gap, Message, Outage, Stream, _core
 from fastws.testing import Server
+from peers import PATIENCE
 from rings import attached, down, feed, numbered, outage, push, rest, ring, take, waits
 
 
@@ -394,7 +395,7 @@ async def test_batches_never_span_a_session_a_line_or_a_marker(decode):
 async def test_a_batch_waits_for_more_and_no_longer():
     messages = ring()
     stream = Stream(messages)
-    iterator = stream.batches(max_messages=3, max_wait=0.05)
+    iterator = stream.batches(max_messages=3, max_wait=PATIENCE)
     task = asyncio.create_task(anext(iterator))
     await asyncio.sleep(0)
     push(messages, "a")
@@ -406,7 +407,7 @@ async def test_a_batch_waits_for_more_and_no_longer():
     await asyncio.sleep(0)
     await asyncio.sleep(0)
     assert (await task).messages == ["a", "b", "c"]
-    assert (await anext(iterator)).messages == ["d"]
+    assert (await anext(stream.batches(max_messages=3, max_wait=0.05))).messages == ["d"]
     push(messages, "e")
     task = asyncio.create_task(anext(iterator))
     await asyncio.sleep(0)

@@ -9,7 +9,7 @@ import pytest
 import fastws
 from fastws import Conflate, Dropped, Message, Stream, SubscriberOverflow, keys
 from fastws.testing import Blast, Expect, SendClose, Server
-from peers import Gate, Peer, ignoring_the_end
+from peers import Gate, Peer, ignoring_the_end, until_paused
 from peers import numbered as text_of
 from rings import down, feed, numbered, outage, push, rest, ring, take, there, waits
 
@@ -351,6 +351,7 @@ async def test_policies_side_by_side_under_backpressure():
         wire.send_until_blocked(text_of(range(1000)))
         blocked.open()
         wire.finish()
+        wire.read_to_end()
 
     with Peer(ignoring_the_end(script), buffers=16_384) as peer:
         messages = ring(500)
@@ -361,7 +362,7 @@ async def test_policies_side_by_side_under_backpressure():
         ws = await peer.connect(max_queue=500)
         messages._attach(ws, 1, 1)
         await blocked.opened()
-        assert ws.stats().receive_paused
+        await until_paused(ws)
         stream, _ = messages._blocked_by()
         assert stream is block
         seq = messages.seq

@@ -285,7 +285,7 @@ def test_receipts_say_what_became_of_messages():
 
 
 def test_a_receipt_that_nobody_waits_for_any_more_is_in_nobodys_way(plain, caplog):
-    client = client_of(plain.url("/echo"), config=CONFIG, rate_limit=fastws.RateLimit(1, 0.05, burst=1))
+    client = client_of(plain.url("/echo"), config=CONFIG, rate_limit=fastws.RateLimit(1, 0.5, burst=1))
     with client:
         stream = client.stream()
         client.send("a")

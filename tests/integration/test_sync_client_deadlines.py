@@ -76,9 +76,9 @@ def test_a_client_that_is_not_ready_in_time_says_what_failed():
     (port,) = free_ports(1)
     client = client_of(f"ws://127.0.0.1:{port}/", retry=fastws.FixedDelay(0.01))
     with pytest.raises(
-        TimeoutError, match=r"not ready within 0\.3 s; the last attempt: .* connection refused"
+        TimeoutError, match=r"not ready within 0\.9 s; the last attempt: .* connection refused"
     ) as raised:
-        client.start(timeout=0.3)
+        client.start(timeout=0.9)
     assert isinstance(raised.value.__cause__, fastws.ConnectError)
     assert raised.value.__cause__.kind == "refused"
     assert str(raised.value).count(client.uri) == 1
@@ -217,8 +217,8 @@ def test_calls_without_a_deadline_are_given_up_while_a_callback_holds_the_thread
     with Peer(venue) as peer, client_of(peer.url) as client:
         got = []
         stream = client.stream()
-        monkeypatch.setattr("fastws.sync._thread.TURN_LIMIT", SHORT)
         with held(client):
+            monkeypatch.setattr("fastws.sync._thread.TURN_LIMIT", SHORT)
             for call in (
                 client.snapshot,
                 client.stats,
@@ -234,7 +234,7 @@ def test_calls_without_a_deadline_are_given_up_while_a_callback_holds_the_thread
             ):
                 with pytest.raises(TimeoutError, match=rf"not done within 0.05 s: {HELD}. The call was withdrawn"):
                     call()
-        monkeypatch.undo()
+            monkeypatch.undo()
         client.send("last")
     assert peer.results == [["hold", "last"]]
     assert not any(isinstance(event, Ready) for event in got)

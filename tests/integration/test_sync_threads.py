@@ -283,8 +283,8 @@ def test_no_descriptor_and_no_thread_is_left(end, open_fds):
                     connect(peer, open_timeout=0.01)
                 gate.open()
         ws = None
-        for wire in peer._wires:
-            peer._threads[peer._wires.index(wire)].join(PATIENCE)
+        for thread in list(peer._threads):
+            thread.join(PATIENCE)
         peer._wires.clear()
         # A helper that has only begun has not its name yet.
         while helpers() or open_fds() > before:

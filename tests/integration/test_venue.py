@@ -15,12 +15,15 @@ COUNT = 400
 FEED = [(i * 0.001, "text", f'{{"n":{i}}}'.encode()) for i in range(COUNT)]
 TICK = 0.001
 """Seconds between two messages of the feed."""
+SLOW = 0.005
+"""The same of one during which the client has something to do in time."""
 
 
 @pytest.fixture(params=[False, True], ids=["tcp", "tls"])
 def server(request):
     with Server(tls=request.param) as server:
         server.add_feed("feed", FEED)
+        server.add_feed("slow", [(i * SLOW, *rest) for i, (_, *rest) in enumerate(FEED)])
         yield server
 
 
@@ -74,7 +77,7 @@ async def over(venue, sessions=1):
 
 
 async def test_who_is_away_misses_messages_and_who_comes_late_joins_in_the_middle(server):
-    venue = server.add_venue("/v", "feed")
+    venue = server.add_venue("/v", "slow")
     async with connect(server, venue) as early:
         assert venue.started_ns is None
         await subscribed(early)
@@ -134,7 +137,7 @@ async def test_a_token_is_demanded(server):
 
 
 async def test_a_token_expires(server):
-    venue = server.add_venue("/v", "feed", tokens=["one", "two"], faults=[ExpireAt(0.05)])
+    venue = server.add_venue("/v", "slow", tokens=["one", "two"], faults=[ExpireAt(0.05)])
     async with connect(server, venue) as ws:
         await ask(ws, type="auth", token="one")
         await subscribed(ws)
@@ -154,7 +157,7 @@ async def test_a_token_expires(server):
 
 async def test_a_channel_is_sent_to_those_who_subscribed_to_it(server):
     channels = [("A", "B", None)[i % 3] for i in range(COUNT)]
-    venue = server.add_venue("/v", "feed", channels=channels)
+    venue = server.add_venue("/v", "slow", channels=channels)
     async with connect(server, venue) as ws:
         assert (await ask(ws, type="subscribe", channel="C"))["error"] == "unknown channel"
         await subscribed(ws, "A")
@@ -189,8 +192,8 @@ async def test_snapshots_are_those_of_the_present(server):
 
 
 async def test_a_reset_a_close_and_a_refusal_come_on_schedule(server):
-    faults = [ResetAt(0.05), CloseAt(0.1, 1012, "restart"), RefuseAt(0.1, 0.1, retry_after=7)]
-    venue = server.add_venue("/v", "feed", faults=faults)
+    faults = [ResetAt(0.1), CloseAt(0.7, 1012, "restart"), RefuseAt(0.7, 0.6, retry_after=7)]
+    venue = server.add_venue("/v", "slow", faults=faults)
     parts = []
     async with connect(server, venue) as ws:
         await subscribed(ws)
@@ -218,13 +221,13 @@ async def test_a_reset_a_close_and_a_refusal_come_on_schedule(server):
     assert [s.faults for s in report.sessions] == [("reset",), ("close",), ()]
     assert set(refusals) == {(503, "7")}
     assert report.refused == len(report.refused_ns) == len(refusals)
-    assert all(100e6 <= at - report.started_ns < 200e6 for at in report.refused_ns)
-    assert three.first_index >= 200
+    assert all(0.7e9 <= at - report.started_ns < 1.3e9 for at in report.refused_ns)
+    assert three.first_index >= 1.3 / SLOW
     assert all(one < two for one, two in pairwise(report.accepted_ns))
 
 
 async def test_a_silence_answers_no_pings_and_what_was_due_is_missed(server):
-    venue = server.add_venue("/v", "feed", faults=[SilenceAt(0.05, 0.1)])
+    venue = server.add_venue("/v", "slow", faults=[SilenceAt(50 * SLOW, 1)])
     async with connect(server, venue, ping_interval=None) as ws:
         await subscribed(ws)
         got = await due(ws, venue, 52)
@@ -234,7 +237,7 @@ async def test_a_silence_answers_no_pings_and_what_was_due_is_missed(server):
         assert await (await ws.ping()) > 0
     [(last, first)] = [(one, two) for one, two in pairwise(got) if two != one + 1]
     assert last < 51
-    assert first >= 149
+    assert first >= 50 + 1 / SLOW - 1
     session = (await over(venue)).sessions[0]
     assert venue.indexes(session) == got
     assert session.segments == (range(last + 1), range(first, COUNT))
