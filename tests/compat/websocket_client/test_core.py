@@ -175,7 +175,9 @@ def test_timeouts():
         wire.send(peers.text("late"))
         return wire.answer_close()
 
-    with Peer(script) as peer, connected(peer, timeout=0.05) as ws:
+    with Peer(script) as peer, connected(peer, timeout=peers.PATIENCE) as ws:
+        assert ws.gettimeout() == ws.timeout == peers.PATIENCE
+        ws.settimeout(0.05)
         assert ws.gettimeout() == ws.timeout == 0.05
         with pytest.raises(websocket.WebSocketTimeoutException):
             ws.recv()
