@@ -507,7 +507,7 @@ def test_where_greenlets_stop_is_said_once(monkeypatch):
     with Peer(echo, echo) as peer:
         with pytest.warns(RuntimeWarning, match="gevent has patched socket.socket") as warned, connected(peer):
             pass
-        assert len(warned) == 1
+        assert [each.category for each in warned].count(RuntimeWarning) == 1  # besides what is collected meanwhile
         with connected(peer) as ws:
             ws.send("hello")
             assert ws.recv() == "hello"
