@@ -5,10 +5,15 @@ import sys
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from fastws import _loop_io
 
 sys.path.insert(0, str(Path(__file__).parent))
+
+# Besides what hypothesis does in CI: an example that a busy machine holds up is no slow one.
+settings.register_profile("patient", settings.default, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("patient")
 
 
 def pytest_collection_finish():

@@ -442,10 +442,10 @@ async def test_a_server_that_hangs_up_before_it_is_open():
             await ws_connect(peer.url)
 
 
-async def test_a_port_where_nobody_listens(free_port):
+async def test_a_port_where_nobody_listens(closed_port):
     with pytest.raises(aiohttp.ClientConnectorError) as caught:
-        await ws_connect(f"ws://127.0.0.1:{free_port}/")
-    assert caught.value.port == free_port
+        await ws_connect(f"ws://127.0.0.1:{closed_port}/")
+    assert caught.value.port == closed_port
     assert isinstance(caught.value.os_error, ConnectionRefusedError)
 
 
@@ -545,9 +545,11 @@ async def test_the_name_of_a_certificate_is_ignored_where_there_is_none():
 
 
 @pytest.fixture
-def free_port():
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return listener.getsockname()[1]
+def closed_port():
+    """A port that is taken, and where nobody listens."""
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        yield sock.getsockname()[1]
 
 
 # ---- without aiohttp -------------------------------------------------------------------------------------------------

@@ -1,3 +1,4 @@
+import contextlib
 import os
 import re
 import signal
@@ -91,9 +92,19 @@ def test_a_demo_whose_output_nobody_reads_ends_without_a_word():
     assert (ended.returncode, ended.stderr) == (141, b"")
 
 
-def test_serve_prints_its_url_serves_and_ends_on_sigterm():
-    command = [sys.executable, "-m", "fastws", "serve", "--port", "0"]
+@contextlib.contextmanager
+def serving(*options):
+    """The command as a process, which is over behind `with`, however that ends."""
+    command = [sys.executable, "-m", "fastws", "serve", "--port", "0", *options]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+def test_serve_prints_its_url_serves_and_ends_on_sigterm():
+    with serving() as process:
         assert process.stdout is not None
         url = process.stdout.readline().strip()
         assert re.fullmatch(r"ws://127\.0\.0\.1:\d+/echo", url)
@@ -111,9 +122,7 @@ def test_serve_prints_its_url_serves_and_ends_on_sigterm():
 def test_serve_speaks_tls_writes_its_authority_and_replays(tmp_path):
     feed, ca = tmp_path / "session.jsonl", tmp_path / "ca.pem"
     feed.write_text('{"t": 0, "dir": "recv", "text": "played"}\n')
-    command = [sys.executable, "-m", "fastws", "serve", "--port", "0", "--host", "localhost", "--tls"]
-    command += ["--ca-file", str(ca), "--feed", str(feed)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+    with serving("--host", "localhost", "--tls", "--ca-file", str(ca), "--feed", str(feed)) as process:
         assert process.stdout is not None
         replay, echo = (process.stdout.readline().strip() for _ in range(2))
         assert re.fullmatch(r"wss://.+:\d+/replay/session", replay)

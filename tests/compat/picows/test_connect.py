@@ -168,10 +168,10 @@ async def test_no_redirect_leaves_tls():
 
 
 async def test_no_connection_is_an_error_of_the_system():
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        port = server.getsockname()[1]
-    with pytest.raises(ConnectionRefusedError):
-        await ws_connect(WSListener, f"ws://127.0.0.1:{port}/")
+    with socket.socket() as sock:  # nobody listens
+        sock.bind(("127.0.0.1", 0))
+        with pytest.raises(ConnectionRefusedError):
+            await ws_connect(WSListener, f"ws://127.0.0.1:{sock.getsockname()[1]}/")
     with pytest.raises(socket.gaierror):
         await ws_connect(WSListener, "ws://nowhere.invalid/")
     with Server(GOOD.server_context()) as server:

@@ -105,11 +105,11 @@ async def test_one_that_answers_is_pinged_again_and_its_pongs_are_not_shown(way)
                 nonlocal count
                 count += 1
                 super().send_user_specific_ping(transport)
-                if count == 4:
+                if count == 3:
                     pings.set()
 
         transport, frames = await way.connect(
-            Counting, peer, enable_auto_ping=True, auto_ping_idle_timeout=0.2, auto_ping_reply_timeout=0.2
+            Counting, peer, enable_auto_ping=True, auto_ping_idle_timeout=1, auto_ping_reply_timeout=1
         )
         await pings.wait()
         assert not transport.is_disconnected
@@ -170,7 +170,7 @@ async def test_a_users_own_pings_and_pongs(way):
 async def test_while_it_is_measured_no_ping_is_sent_by_itself(way):
     def script(wire):
         seen = [wire.read_frame()]
-        wire.sock.settimeout(0.3)
+        wire.sock.settimeout(1)
         with contextlib.suppress(TimeoutError):
             seen.append(wire.read_frame())
         wire.sock.settimeout(10)
@@ -179,12 +179,12 @@ async def test_while_it_is_measured_no_ping_is_sent_by_itself(way):
 
     with way.peer(script) as peer:
         transport, _ = await way.connect(
-            WSListener, peer, enable_auto_ping=True, auto_ping_idle_timeout=0.05, auto_ping_reply_timeout=0.05
+            WSListener, peer, enable_auto_ping=True, auto_ping_idle_timeout=0.5, auto_ping_reply_timeout=0.5
         )
         [took] = await transport.measure_roundtrip_time(1)
         transport.disconnect()
         await transport.wait_disconnected()
-    assert took >= 0.3
+    assert took >= 1
     assert peer.results == [[Frame(PING, b"")]]
 
 

@@ -2,6 +2,7 @@
 
 import contextlib
 import errno
+import socket
 
 import pytest
 import python_socks
@@ -96,12 +97,18 @@ def test_an_http_proxy_has_the_time_of_the_connection():
     assert not isinstance(caught.value, python_socks.ProxyTimeoutError)
 
 
-def test_a_socks_proxy_that_is_not_there():
-    with proxy() as by:
-        port = by.port
+@pytest.fixture
+def closed_port():
+    """A port that is taken, and where nobody listens."""
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        yield sock.getsockname()[1]
+
+
+def test_a_socks_proxy_that_is_not_there(closed_port):
     with pytest.raises(python_socks.ProxyConnectionError) as caught:
         websocket.create_connection(
-            "ws://127.0.0.1/", 5, http_proxy_host="127.0.0.1", http_proxy_port=port, proxy_type="socks5"
+            "ws://127.0.0.1/", 5, http_proxy_host="127.0.0.1", http_proxy_port=closed_port, proxy_type="socks5"
         )
     assert caught.value.errno == errno.ECONNREFUSED
     assert isinstance(caught.value, websocket.WebSocketProxyException)
@@ -116,11 +123,9 @@ def test_a_socks_proxy_that_is_not_found():
     assert isinstance(caught.value, websocket.WebSocketAddressException)
 
 
-def test_a_proxy_that_is_not_there():
-    with proxy() as by:
-        port = by.port
+def test_a_proxy_that_is_not_there(closed_port):
     with pytest.raises(ConnectionRefusedError):
-        websocket.create_connection("ws://127.0.0.1/", 5, http_proxy_host="127.0.0.1", http_proxy_port=port)
+        websocket.create_connection("ws://127.0.0.1/", 5, http_proxy_host="127.0.0.1", http_proxy_port=closed_port)
 
 
 def test_a_proxy_that_is_not_found():

@@ -144,7 +144,8 @@ def test_timeouts():
         wire.send(peers.text("half")[3:])
         return wire.answer_close()
 
-    with Peer(script) as peer, slow(peer, timeout=0.05) as ws:
+    with Peer(script) as peer, slow(peer, timeout=peers.PATIENCE) as ws:
+        ws.settimeout(0.05)
         for _ in range(2):
             with pytest.raises(websocket.WebSocketTimeoutException):
                 ws.recv()

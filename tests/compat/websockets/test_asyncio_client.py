@@ -198,10 +198,10 @@ async def test_what_is_not_http_is_said():
 
 
 async def test_network_errors_are_those_of_the_system():
-    with socket.create_server(("127.0.0.1", 0)) as sock:
-        port = sock.getsockname()[1]
-    with pytest.raises(ConnectionRefusedError):
-        await connect(f"ws://127.0.0.1:{port}/")
+    with socket.socket() as sock:  # nobody listens
+        sock.bind(("127.0.0.1", 0))
+        with pytest.raises(ConnectionRefusedError):
+            await connect(f"ws://127.0.0.1:{sock.getsockname()[1]}/")
     with pytest.raises(socket.gaierror):
         await connect("ws://no-such-host.invalid/")
 

@@ -126,10 +126,10 @@ def test_an_answer_that_is_no_upgrade_says_why(change, kind, text):
 
 
 def test_a_port_where_nothing_listens_is_a_connection_refused():
-    with socket.create_server(("localhost", 0)) as listener:
-        port = listener.getsockname()[1]
-    with pytest.raises(ConnectionRefusedError):
-        connect(f"ws://localhost:{port}/")
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        with pytest.raises(ConnectionRefusedError):
+            connect(f"ws://127.0.0.1:{sock.getsockname()[1]}/")
 
 
 def test_a_server_that_says_nothing_is_a_timeout():

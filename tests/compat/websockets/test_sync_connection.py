@@ -13,7 +13,7 @@ from websockets.sync.server import broadcast
 
 from compat_peers import echo, websockets_server
 from fastws.compat.websockets.sync.client import connect
-from peers import PING, PONG, Peer, Wire, authority_pem, frame, received, text, until_receiving
+from peers import PATIENCE, PING, PONG, Peer, Wire, authority_pem, frame, received, text, until_receiving
 
 
 @pytest.fixture(params=[False, True], ids=["tcp", "tls"])
@@ -41,10 +41,11 @@ def threaded(function, *args):
         except Exception as error:
             outcome.append(error)
 
-    thread = threading.Thread(target=run)
+    thread = threading.Thread(target=run, daemon=True)
     thread.start()
     yield outcome
-    thread.join()
+    thread.join(PATIENCE)
+    assert not thread.is_alive()
 
 
 def test_iteration_ends_with_a_clean_close_and_raises_any_other(tls):

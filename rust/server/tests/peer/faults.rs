@@ -124,8 +124,8 @@ fn a_server_that_does_not_read_holds_the_client_back_until_it_reads_again() {
 #[test]
 fn a_stall_ends_by_itself() {
     let server = server();
-    let mut client = connect(&server, "/echo?fault=stall:30");
     let begun = Instant::now();
+    let mut client = connect(&server, "/echo?fault=stall:30");
     client.send(Message::text("x")).unwrap();
     assert_eq!(client.read().unwrap(), Message::text("x"));
     assert!(begun.elapsed() >= Duration::from_millis(20));
@@ -148,15 +148,15 @@ fn a_client_that_resets_is_seen_also_while_the_server_does_not_read() {
 fn a_drip_feeds_single_bytes() {
     let server = server();
     let mut socket = socket(&server);
-    socket.write_all(&request("/blast?n=2&size=20&fault=drip:1:1@request")).unwrap();
     let begun = Instant::now();
+    socket.write_all(&request("/blast?n=40&size=20&fault=drip:1:1@request")).unwrap();
     let (mut bytes, mut reads, mut buffer) = (Vec::new(), 0, [0; 1024]);
     while !bytes.ends_with(b"\x88\x02\x03\xe8") {
         let count = socket.read(&mut buffer).unwrap();
         bytes.extend_from_slice(&buffer[..count]);
         reads += 1;
     }
-    assert_eq!(after_head(&bytes).len(), 2 * 22 + 4);
+    assert_eq!(after_head(&bytes).len(), 40 * 22 + 4);
     // As many as there are bytes, but for those that came while this thread did not run.
     assert!(reads > 8, "{} bytes in {reads} reads", bytes.len());
     assert!(begun.elapsed() >= Duration::from_millis(bytes.len() as u64 - 1));

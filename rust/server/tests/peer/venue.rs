@@ -58,7 +58,9 @@ fn over(server: &Server, venue: &Venue, sessions: usize) -> VenueReport {
 #[test]
 fn two_threads_share_one_clock() {
     let server = Server::start(ServerConfig { threads: 2, ..ServerConfig::default() }).unwrap();
-    let venue = add_venue(&server, vec![at(150, VenueFault::Close(1012, "restart".into()))], &[]);
+    let message = |i: u64| FeedMessage { at_ns: i * 10_000_000, text: true, payload: i.to_string().into_bytes() };
+    let restart = at(1500, VenueFault::Close(1012, "restart".into()));
+    let venue = play(&server, &(0..200).map(message).collect::<Vec<_>>(), vec![restart], &[]);
     // The first one never subscribes: it must learn by itself that the clock was started on another thread.
     let mut idle = connect(&server, "/venue");
     let mut one = connect(&server, "/venue");
