@@ -36,7 +36,7 @@ BASE = ("pytest>=8.4", "pytest-timeout==2.4.0")
 SHOWN = 25
 """Faults of one run that are printed."""
 
-AGAIN = 20
+AGAIN = 10
 """Tests that may be tried a second time, since others' tests go by the clock, and a busy machine is late."""
 
 WAIT = 1800
