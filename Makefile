@@ -154,8 +154,8 @@ test-rust: ## the tests of the Rust crates (cargo nextest if it is installed, el
 		cargo test --profile testing --target-dir "$(TEST_TARGET)" --no-fail-fast $(RUST_TESTED) $(CARGO_FLAGS); \
 	fi
 
-# Tests that measure time run alone, after the others; pytest's exit code 5 there, or with MARK=timing, only says that none was selected.
-# Those against programs of others that are slow besides are left to test-network.
+# Tests that measure time run alone, after the others; pytest's exit code 5 there, or with MARK=timing, only says that
+# none was selected. Those against programs of others that are slow besides are left to test-network.
 PYTEST := $(TEST)/bin/python -m pytest
 test-python: $(TEST)/.stamps/fastws ## the Python tests
 	@$(call say,Python $(PYVER): tests)

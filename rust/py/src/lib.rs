@@ -61,6 +61,7 @@ fn _core(m: &Bound<'_, PyModule>) -> PyResult<()> {
     let py = m.py();
     // Before anything is made: what is kept for all is one interpreter's.
     refuse_others(py)?;
+    // Whose package this is, where another one of the name shares the folder.
     py.import("fastws._neighbour")?.call_method0("check")?;
     // Before a key is drawn: a child must not go on with its parent's.
     fork::watch();
